@@ -1,0 +1,118 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#pragma once
+
+/*
+ * Backend contract
+ *
+ * A backend owns a device, its memory, and a kernel for each operator that it
+ * supports. A program is a flat list of instructions over three kinds of
+ * storage: one arena (inputs, outputs and temporaries), weights (read-only,
+ * borrowed from the mapped model) and states (adapter, optimizer, caches:
+ * they live longer than a program and are shared between programs).
+ *
+ * The plain C kernels of engine/cpu define what every instruction computes.
+ * Results must not depend on the number of threads; on one device and driver,
+ * same input bytes give same output bytes.
+ *
+ * All calls come from one thread.
+ */
+
+#include "engine/ir/op.h"
+#include "engine/tensor/dtype.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct error;
+struct device; // defined by each backend
+struct buffer; // defined by each backend
+
+enum region {
+    REGION_NONE,   // an optional operand that is absent
+    REGION_ARENA,  // offset from the arena's start
+    REGION_WEIGHT, // slot: index into program weights
+    REGION_STATE,  // slot: index into program states
+};
+
+// One tensor as an instruction sees it: contiguous, row-major, ne[0] the
+// outermost dimension. Missing dimensions are 1 and stand in front.
+struct operand {
+    uint8_t region; // enum region
+    uint8_t dtype;  // enum dtype
+    uint8_t rank;
+    uint32_t slot;
+    uint64_t offset; // bytes, a multiple of 64 in the arena
+    int64_t ne[4];
+};
+
+struct instr {
+    uint8_t op; // enum op
+    uint8_t n_in;
+    uint8_t n_out;
+    struct op_attr attr;
+    struct operand in[OP_INPUTS_MAX];
+    // An output that no one reads has REGION_NONE and need not be computed.
+    struct operand out[OP_OUTPUTS_MAX];
+    // Space in the arena of the size that backend->scratch_bytes() asked for;
+    // its contents do not survive the instruction.
+    struct operand scratch;
+};
+
+// Where the storage of a program is. Offsets are bytes into the buffers.
+struct binding {
+    struct buffer *buffer;
+    size_t offset;
+};
+
+struct bindings {
+    struct buffer *arena;
+    const struct binding *weights; // one for each weight of the program
+    const struct binding *states;  // one for each state of the program
+};
+
+struct device_params {
+    uint32_t threads; // 0: as many as the process may use
+    const char *tier; // CPU: "c", "avx2", ... ; NULL: the best there is
+    // Raised by another thread or a signal handler: run() returns soon.
+    const atomic_bool *stop;
+};
+
+struct backend {
+    const char *name;
+
+    int (*open)(struct device **out, const struct device_params *params,
+                struct error *err);
+    void (*close)(struct device *dev);
+    // One line for people: "cpu avx2, 2 threads".
+    const char *(*describe)(const struct device *dev);
+
+    // Zeroed memory; -ENOMEM when the device has no more.
+    int (*buffer_create)(struct buffer **out, struct device *dev, size_t bytes);
+    // Read-only view of host memory, which is borrowed until destroy. A
+    // backend that cannot map it copies it.
+    int (*buffer_import)(struct buffer **out, struct device *dev,
+                         const void *data, size_t bytes);
+    void (*buffer_destroy)(struct buffer *buf); // accepts NULL
+    int (*buffer_write)(struct buffer *buf, size_t offset, const void *data,
+                        size_t bytes);
+    int (*buffer_read)(struct buffer *buf, size_t offset, void *data,
+                       size_t bytes);
+
+    // Can this instruction run here? Asked at compile time with shapes,
+    // dtypes and attributes filled in, offsets not.
+    bool (*supports)(const struct device *dev, const struct instr *in);
+    // Bytes of scratch that the instruction needs in the arena.
+    size_t (*scratch_bytes)(const struct device *dev, const struct instr *in);
+
+    // Run instrs[0..count) in order and return the number that ran completely:
+    // fewer only when `stop` was raised, between two instructions. A negative
+    // errno means the device failed and its memory is undefined.
+    int (*run)(struct device *dev, const struct instr *instrs, uint32_t count,
+               const struct bindings *b);
+};
+
+extern const struct backend cpu_backend;

@@ -1,0 +1,108 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#pragma once
+
+/*
+ * Programs
+ *
+ * What the compiler makes: a flat list of instructions, one arena of known
+ * size, and the names of the weights and states it wants bound. Nothing is
+ * allocated, looked up or decided while it runs.
+ */
+
+#include "engine/backend.h"
+#include "engine/models/model.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct error;
+struct graph;
+struct program;
+
+enum program_kind {
+    PROGRAM_TRAIN,      // loss, gradients, update at once. input hyper (8)
+    PROGRAM_ACCUMULATE, // loss, gradients added to states NAME.g
+    PROGRAM_UPDATE,     // as TRAIN, on NAME.g + gradients; leaves NAME.g zero
+    PROGRAM_GRADIENT,   // outputs grad.NAME, for tests and tools
+    PROGRAM_EVAL,       // loss and nll only
+    PROGRAM_CACHED,     // generation: logits from key-value caches
+};
+// Kinds that learn also bind states NAME.m and NAME.v (not ACCUMULATE).
+
+struct program_params {
+    enum program_kind kind;
+    uint32_t batch;
+    uint32_t length;
+    uint32_t cache_length;
+    uint32_t n_rows;
+    struct lora_spec lora;
+};
+
+int program_compile(struct program **out, const struct model_config *m,
+                    const struct program_params *params,
+                    const struct backend *backend, const struct device *dev,
+                    struct error *err);
+// The back half of it, for graphs from elsewhere (tests): passes, schedule,
+// memory plan, lowering. The graph is borrowed for the call.
+int program_compile_graph(struct program **out, struct graph *g,
+                          const struct backend *backend,
+                          const struct device *dev, struct error *err);
+void program_destroy(struct program *p);
+
+size_t program_arena_bytes(const struct program *p);
+uint32_t program_instr_count(const struct program *p);
+
+// What must be bound, by index.
+struct program_slot {
+    const char *name;
+    uint8_t dtype;
+    uint8_t rank;
+    int64_t ne[4];
+    size_t bytes;
+};
+uint32_t program_weight_count(const struct program *p);
+const struct program_slot *program_weight(const struct program *p, uint32_t i);
+uint32_t program_state_count(const struct program *p);
+const struct program_slot *program_state(const struct program *p, uint32_t i);
+
+// Inputs and outputs of the host live in the arena. NULL when there is none.
+const struct operand *program_io(const struct program *p, const char *name);
+
+// Instructions, schedule and arena map as text (malloc'ed), for people.
+int program_print(char **out, const struct program *p);
+
+/*
+ * Executor: one program bound to memory on one device.
+ */
+struct executor;
+
+struct executor_params {
+    const struct backend *backend;
+    struct device *dev;
+    // Programs that run one after another may share one arena of the largest
+    // size. NULL: the executor makes its own.
+    struct buffer *arena;
+    // Called once for each slot; fills *out or fails with a sentence.
+    int (*bind_weight)(struct binding *out, const struct program_slot *slot,
+                       void *user, struct error *err);
+    int (*bind_state)(struct binding *out, const struct program_slot *slot,
+                      void *user, struct error *err);
+    void *user;
+};
+
+// Borrows `p`.
+int executor_create(struct executor **out, const struct program *p,
+                    const struct executor_params *params, struct error *err);
+void executor_destroy(struct executor *e);
+
+int executor_write(struct executor *e, const char *input, const void *data,
+                   size_t bytes);
+int executor_read(struct executor *e, const char *output, void *data,
+                  size_t bytes);
+// Runs from the start to the end. 0, -EINTR when the device's stop flag was
+// raised (call again to go on at the same instruction; executor_reset() starts
+// over), or a negative errno of the device.
+int executor_run(struct executor *e);
+void executor_reset(struct executor *e);

@@ -1,0 +1,85 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#pragma once
+
+/*
+ * Operators
+ *
+ * The vocabulary of the graph: one row of ops.def each. Everything that is
+ * known about an operator without looking at its inputs is in op_infos[].
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+    OP_INPUTS_MAX = 8,
+    OP_OUTPUTS_MAX = 4,
+};
+
+// Output `out` is a new version of input `in`, in the same storage.
+#define OP_UPDATES(out, in) (((in) + 1u) << (4 * (out)))
+// Output 0 may take the storage of input `in`.
+#define OP_INPLACE(in) (((in) + 1u) << 16)
+#define OP_POINTWISE   (1u << 24) // element i depends on elements i only
+#define OP_COMMUTES    (1u << 25) // the first two inputs may be swapped
+
+enum op {
+#define OP(name, ...) OP_##name,
+#include "engine/ir/ops.def"
+#undef OP
+    OP_COUNT
+};
+
+struct op_info {
+    const char *name;
+    uint8_t n_in_min;
+    uint8_t n_in_max;
+    uint8_t n_out;
+    uint32_t flags;
+};
+
+extern const struct op_info op_infos[OP_COUNT];
+
+// The input whose storage output `out` always has, or -1.
+int op_updates(enum op op, int out);
+// The input whose storage output 0 may take, or -1.
+int op_inplace(enum op op);
+
+// How RoPE pairs the values of a head of D: (2i, 2i+1), or (i, i + D/2).
+enum rope_mode {
+    ROPE_PAIRS,
+    ROPE_HALVES,
+};
+
+// One struct for all operators; zero where an operator does not look.
+struct op_attr {
+    float alpha;     // matmul, scale
+    float eps;       // rmsnorm
+    float rope_base; // rope
+    uint8_t trans_a; // matmul
+    uint8_t trans_b;
+    uint8_t rope_mode;   // enum rope_mode
+    int8_t rope_sign;    // +1 forward, -1 backward
+    uint32_t n_heads;    // rope, attention*
+    uint32_t n_kv_heads; // attention*
+    uint32_t head_dim;   // rope, attention*
+    uint32_t rope_dims;  // rope: the first values of a head that turn; even
+    uint32_t length;     // attention, attention_back: L, rows of one sequence
+};
+
+// Layout of the `hyper` input of adamw. The learning rate already holds the
+// schedule; the bias corrections are 1 - beta^t. clip > 0 scales the gradient
+// of each tensor to at most this L2 norm; grad_scale multiplies it before.
+enum adamw_hyper {
+    ADAMW_LR,
+    ADAMW_BETA1,
+    ADAMW_BETA2,
+    ADAMW_EPS,
+    ADAMW_DECAY, // decoupled: p -= lr * decay * p
+    ADAMW_CORRECT1,
+    ADAMW_CORRECT2,
+    ADAMW_CLIP,
+    ADAMW_HYPERS
+};
