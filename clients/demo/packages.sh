@@ -1,0 +1,80 @@
+#!/bin/sh
+# SPDX-FileCopyrightText: the pockd authors
+# SPDX-License-Identifier: Apache-2.0
+
+# Installs the Debian packages that a build (or with "tests", the tests) need
+# and that are missing. Asks for sudo when it is not root. Names that differ
+# between Debian 12 and 13 are written A|B: the first that exists is taken.
+#
+# usage: packages.sh build|tests
+
+set -eu
+
+build="gcc libc6-dev meson ninja-build pkg-config python3
+    libuv1-dev libsqlite3-dev libmsgpack-c-dev|libmsgpack-dev
+    libsodium-dev libsystemd-dev"
+tests="$build libcmocka-dev clang clang-format clang-tidy llvm universal-ctags
+    strace python3-msgpack python3-dbusmock dbus man-db groff procps
+    bash-completion zsh fish"
+
+case ${1:-} in
+build) want=$build ;;
+tests) want=$tests ;;
+*)
+    echo "usage: packages.sh build|tests" >&2
+    exit 2
+    ;;
+esac
+
+if ! command -v apt-get >/dev/null; then
+    echo "packages.sh: no apt-get here: install by hand: $want" >&2
+    exit 0
+fi
+
+is_installed()
+{
+    dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q 'ok installed'
+}
+
+missing()
+{
+    for alternatives in $want; do
+        found=
+        for p in $(echo "$alternatives" | tr '|' ' '); do
+            is_installed "$p" && found=yes
+        done
+        [ -n "$found" ] || echo "$alternatives"
+    done
+}
+
+todo=$(missing)
+[ -n "$todo" ] || exit 0
+
+sudo=
+[ "$(id -u)" = 0 ] || sudo=sudo
+if [ -n "$sudo" ] && ! command -v sudo >/dev/null; then
+    echo "packages.sh: missing: $todo" >&2
+    echo "packages.sh: become root, or install sudo, and run this again" >&2
+    exit 1
+fi
+
+echo "Installing:" $todo
+export DEBIAN_FRONTEND=noninteractive
+$sudo apt-get -q update >/dev/null
+names=
+for alternatives in $todo; do
+    for p in $(echo "$alternatives" | tr '|' ' '); do
+        # A virtual or missing package has no candidate version.
+        if apt-cache policy "$p" | grep -q 'Candidate: [0-9]'; then
+            names="$names $p"
+            break
+        fi
+    done
+done
+# shellcheck disable=SC2086
+$sudo apt-get -q install -y --no-install-recommends $names >/dev/null
+todo=$(missing)
+if [ -n "$todo" ]; then
+    echo "packages.sh: could not install: $todo" >&2
+    exit 1
+fi

@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# SPDX-FileCopyrightText: the pockd authors
+# SPDX-License-Identifier: Apache-2.0
+
+# Installs what the tests need, builds pockd without and with sanitizers, and
+# runs every test. Build directories stay in build-tests/ and are reused.
+#
+# usage: tests/run.sh [--ci]      --ci: warnings are errors
+
+set -u
+cd "$(dirname "$0")/.."
+
+werror=false
+[ "${1:-}" != --ci ] || werror=true
+out=build-tests
+failed=0
+clients/demo/packages.sh tests || exit 1
+mkdir -p "$out"
+
+section()
+{
+    printf '\n== %s (%s)\n' "$1" "$(date +%H:%M:%S)"
+}
+
+# build NAME MESON-ARGUMENTS...
+build()
+{
+    local name=$1
+    shift
+    section "build $name"
+    if [ ! -e "$out/$name/build.ninja" ]; then
+        rm -rf "${out:?}/$name"
+        meson setup "$out/$name" -Dwerror=$werror "$@" >"$out/$name.log" 2>&1 ||
+            { tail -20 "$out/$name.log"; return 1; }
+    fi
+    ninja -C "$out/$name" >"$out/$name.log" 2>&1 ||
+        { grep -E 'error|warning|FAILED' "$out/$name.log" | head -40; return 1; }
+    ! grep -E 'warning:' "$out/$name.log" | head -20 | grep .
+}
+
+# run NAME MESON-TEST-ARGUMENTS...
+run()
+{
+    local name=$1
+    shift
+    section "test $name"
+    meson test -C "$out/$name" --no-rebuild --print-errorlogs "$@" \
+        >"$out/$name.test.log" 2>&1 || failed=1
+    grep -vE '^ *[0-9]+/[0-9]+ .* (OK|SKIP|EXPECTEDFAIL)' "$out/$name.test.log" |
+        tail -150
+    grep -E '^ *[0-9]+/[0-9]+ .* SKIP' "$out/$name.test.log"
+    cp "$out/$name/meson-logs/testlog.junit.xml" "$out/$name.junit.xml" 2>/dev/null
+}
+
+format()
+{
+    section format
+    if ! clang-format --version 2>/dev/null | grep -q 'version 14\.'; then
+        echo "skipped: other versions than clang-format 14 format differently"
+        return 0
+    fi
+    git ls-files '*.c' '*.h' | xargs clang-format --dry-run -Werror \
+        >"$out/format.log" 2>&1 && return 0
+    head -20 "$out/format.log"
+    return 1
+}
+
+rm -f "$out"/*.junit.xml
+format || failed=1
+# A word after the name picks suites: none means all.
+if build plain; then run plain; else failed=1; fi
+if build asan --native-file tests/presets/asan.ini; then
+    run asan --setup sanitize --no-suite lint --no-suite slow
+else
+    failed=1
+fi
+if build tsan --native-file tests/presets/tsan.ini; then
+    run tsan --setup sanitize --suite threads
+else
+    failed=1
+fi
+
+section result
+python3 tests/count.py "$failed" "$out"/*.junit.xml
