@@ -1,0 +1,259 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#pragma once
+
+/*
+ * Engine
+ *
+ * The only header that a worker needs: a device, a model on it, adapters, and
+ * what can be done with them: train, evaluate, score, generate. It does no I/O
+ * but on file descriptors that it is given, starts no thread but the device's,
+ * and keeps no global state. All calls come from one thread; only the stop flag
+ * may be raised from elsewhere.
+ *
+ * Long calls return -EINTR soon after the stop flag was raised (a few
+ * milliseconds), and leave everything usable: lower the flag and call again.
+ */
+
+#include "engine/train/recipe.h"
+#include "engine/train/record.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct adapter; // engine/train/adapter.h
+struct engine;
+struct engine_model;
+struct engine_train;
+struct error;
+
+/*
+ * Device
+ */
+
+struct engine_params {
+    uint32_t threads;        // 0: as many as the process may use
+    const char *tier;        // instruction set of the CPU; NULL: the best
+    const atomic_bool *stop; // borrowed until engine_destroy(); NULL: never
+};
+
+int engine_create(struct engine **out, const struct engine_params *params,
+                  struct error *err);
+void engine_destroy(struct engine *e);
+const char *engine_describe(const struct engine *e); // "cpu avx2, 2 threads"
+
+/*
+ * Model
+ */
+
+enum {
+    ENGINE_HASH_BYTES = 32,
+    ENGINE_TYPES_MAX = 8,
+};
+
+// Maps a GGUF file read-only. The descriptor is borrowed for the call. The
+// model borrows `e` until engine_model_close().
+int engine_model_open(struct engine_model **out, struct engine *e, int fd,
+                      struct error *err);
+void engine_model_close(struct engine_model *m);
+
+struct engine_model_info {
+    uint8_t hash[ENGINE_HASH_BYTES]; // SHA-256 of the file: its identity
+    char name[64];                   // what the file calls itself, or ""
+    uint64_t file_bytes;
+    uint64_t n_params;
+    struct model_config config; // sizes
+    struct {
+        char name[8]; // "q8_0"
+        uint32_t n_tensors;
+        uint64_t bytes;
+    } types[ENGINE_TYPES_MAX];
+    uint32_t n_types;
+    bool has_chat; // it knows how to mark who speaks
+};
+
+void engine_model_describe(struct engine_model_info *out,
+                           const struct engine_model *m);
+
+// The ids of a text, malloc'ed; special tokens are read as plain text.
+int engine_tokenize(uint32_t **ids, size_t *n_ids, const struct engine_model *m,
+                    const char *text, size_t bytes, struct error *err);
+
+/*
+ * Adapters
+ */
+
+// A GGUF LoRA, or the two files of a PEFT directory. Checked against the model.
+int engine_adapter_load(struct adapter **out, const struct engine_model *m,
+                        int fd, struct error *err);
+int engine_adapter_load_peft(struct adapter **out, const struct engine_model *m,
+                             int config_fd, int tensors_fd, struct error *err);
+// Write at the descriptor's position; do not sync or close.
+int engine_adapter_save(const struct adapter *a, const struct engine_model *m,
+                        int fd, struct error *err);
+int engine_adapter_save_peft(const struct adapter *a,
+                             const struct engine_model *m, int config_fd,
+                             int tensors_fd, struct error *err);
+void engine_adapter_destroy(struct adapter *a); // accepts NULL
+void engine_adapter_spec(struct lora_spec *out, const struct adapter *a);
+
+/*
+ * Losses
+ */
+
+struct engine_loss {
+    double nats;       // sum over the tokens that count
+    uint64_t n_tokens; // that count
+    uint32_t n_records;
+};
+// Nats per token; 0 when there are none. exp() of it is the perplexity.
+double engine_loss_mean(const struct engine_loss *l);
+
+enum engine_subset {
+    ENGINE_SUBSET_ALL,
+    ENGINE_SUBSET_TRAINED,
+    ENGINE_SUBSET_HELD_OUT, // record_is_held_out()
+};
+
+struct engine_eval {
+    struct engine_loss total;
+    struct engine_loss kinds[RECORD_KINDS];
+};
+
+// Loss of the records of a subset, with an adapter or (NULL) without. `each`
+// may be NULL, else has n_records places; those outside the subset are zero.
+// No record is shortened: longer ones are read in windows of the context.
+int engine_evaluate(struct engine_eval *out, struct engine_loss *each,
+                    struct engine_model *m, const struct adapter *a,
+                    const struct record *records, size_t n_records,
+                    enum engine_subset subset, struct error *err);
+
+// One record: how surprising it is to the model.
+int engine_score(struct engine_loss *out, struct engine_model *m,
+                 const struct adapter *a, const struct record *r,
+                 struct error *err);
+
+/*
+ * Training
+ */
+
+struct engine_train_params {
+    const struct recipe *recipe;
+    const struct record *records; // borrowed for the call
+    size_t n_records;
+    const struct adapter *start; // go on from it; copied. NULL: a new one.
+    // What engine_train_checkpoint() gave for the same model, recipe, records
+    // and start: the run goes on there. Refused with a sentence when damaged
+    // (-EBADMSG) or of something else (-ESTALE).
+    const void *checkpoint;
+    size_t checkpoint_bytes;
+};
+
+// Tokenises, splits, packs, compiles, allocates. Borrows `m` until destroy.
+int engine_train_create(struct engine_train **out, struct engine_model *m,
+                        const struct engine_train_params *params,
+                        struct error *err);
+void engine_train_destroy(struct engine_train *t);
+
+struct engine_train_info {
+    uint32_t n_trained, n_held_out; // records
+    uint64_t tokens_trained;        // that count, in an epoch
+    uint64_t tokens_held_out;
+    uint64_t steps_total; // if it does not stop earlier
+    uint64_t steps_epoch;
+    uint32_t micro_rows, row_length; // largest program
+    size_t arena_bytes;              // activations
+    size_t state_bytes;              // adapter, optimizer, best adapter
+};
+void engine_train_describe(struct engine_train_info *out,
+                           const struct engine_train *t);
+
+// What a run with this recipe needs, before there are records: compiles, but
+// allocates no memory for tensors. Counts and tokens are zero.
+int engine_train_plan(struct engine_train_info *out, struct engine_model *m,
+                      const struct recipe *r, struct error *err);
+
+enum engine_train_end {
+    ENGINE_TRAIN_GOING,
+    ENGINE_TRAIN_COMPLETE,  // all epochs
+    ENGINE_TRAIN_CONVERGED, // held-out loss no longer improves
+    ENGINE_TRAIN_DIVERGED,  // loss is not a number; the best so far is kept
+};
+
+struct engine_progress {
+    uint64_t step; // steps done
+    uint64_t steps_total;
+    double epoch; // epochs done
+    float rate;   // learning rate of this step
+    double loss;  // of this step, nats per token
+    double tokens_per_s;
+    bool has_held_out;    // this step was followed by an evaluation
+    double held_out_loss; // newest evaluation; NAN before the first
+    double best_loss;     // best held-out loss; NAN without held-out records
+    double start_loss;    // held-out loss before the first step
+    uint64_t best_step;
+    enum engine_train_end end;
+};
+typedef void engine_progress_fn(void *user, const struct engine_progress *p);
+
+// Run until the end, or `steps_max` more steps (0: no limit). Returns 1 when
+// there is more to do, 0 at the end, -EINTR when stopped. A step that was cut
+// off is done again next time, with the same result. on_progress (may be NULL)
+// is called after each step and may take a checkpoint.
+int engine_train_run(struct engine_train *t, uint64_t steps_max,
+                     engine_progress_fn *on_progress, void *user,
+                     struct error *err);
+void engine_train_progress(struct engine_progress *out,
+                           const struct engine_train *t);
+
+// All that is needed to go on with the same bytes, malloc'ed.
+int engine_train_checkpoint(void **out, size_t *bytes,
+                            const struct engine_train *t, struct error *err);
+// The adapter with the lowest held-out loss so far, or the newest one when
+// nothing is held out. Caller destroys it with engine_adapter_destroy().
+int engine_train_best(struct adapter **out, const struct engine_train *t,
+                      struct error *err);
+
+/*
+ * Generation
+ */
+
+enum engine_gen_end {
+    ENGINE_GEN_STOP,      // the model ended, or a stop string came up
+    ENGINE_GEN_LENGTH,    // max_tokens, or the context is full
+    ENGINE_GEN_CANCELLED, // the callback said so
+};
+const char *engine_gen_end_name(enum engine_gen_end end); // "stop", ...
+
+struct engine_gen_params {
+    struct record_text prompt;             // a text to go on with, or
+    const struct record_message *messages; // a chat to answer
+    uint32_t n_messages;
+    const struct adapter *adapter; // NULL: the base model
+    float temperature;             // 0: always the most likely token
+    uint32_t top_k;                // 0: all
+    float top_p;                   // 0 or 1: all
+    uint64_t seed;
+    uint32_t max_tokens;      // 0: as many as fit
+    const char *const *stops; // the text ends before the first of these
+    uint32_t n_stops;
+    // Gets whole UTF-8 characters; other than 0 cancels. May be NULL.
+    int (*on_text)(void *user, const char *text, size_t bytes);
+    void *user;
+};
+
+struct engine_gen_result {
+    enum engine_gen_end end;
+    uint32_t prompt_tokens;
+    uint32_t tokens; // made
+    uint64_t prompt_ns;
+    uint64_t token_ns; // all of them
+};
+
+// -E2BIG when the prompt does not fit the context. The same parameters give
+// the same text. Key-value caches stay for the next call.
+int engine_generate(struct engine_gen_result *out, struct engine_model *m,
+                    const struct engine_gen_params *params, struct error *err);

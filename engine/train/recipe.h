@@ -1,0 +1,73 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#pragma once
+
+/*
+ * Recipe
+ *
+ * How to train: one row of recipe.def each, with its range and default. Set
+ * from text, so that a job can carry it as key=value pairs; every refusal says
+ * the name, the value and what is allowed.
+ */
+
+#include "engine/models/model.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct error;
+
+enum recipe_schedule {
+    RECIPE_SCHEDULE_LINEAR,
+    RECIPE_SCHEDULE_COSINE,
+    RECIPE_SCHEDULE_CONSTANT,
+    RECIPE_SCHEDULE_COUNT
+};
+
+struct recipe {
+#define RECIPE_TYPE_U32                         uint32_t
+#define RECIPE_TYPE_U64                         uint64_t
+#define RECIPE_TYPE_F32                         float
+#define RECIPE_TYPE_CHOICE                      uint32_t
+#define RECIPE_TYPE_TARGETS                     uint32_t
+#define RECIPE(name, type, min, max, def, help) RECIPE_TYPE_##type name;
+#include "engine/train/recipe.def"
+#undef RECIPE
+#undef RECIPE_TYPE_U32
+#undef RECIPE_TYPE_U64
+#undef RECIPE_TYPE_F32
+#undef RECIPE_TYPE_CHOICE
+#undef RECIPE_TYPE_TARGETS
+};
+
+// All defaults.
+void recipe_init(struct recipe *r);
+// One value, as text: ("lr", "0.001"). -ENOENT for an unknown name, -EINVAL for
+// a value out of range; the recipe is untouched then.
+int recipe_set(struct recipe *r, const char *name, const char *value,
+               struct error *err);
+// "rank=8 lr=1e-3 targets=q,v": pairs divided by spaces, or by commas where
+// that is not ambiguous. Starts from what `r` holds.
+int recipe_parse(struct recipe *r, const char *text, struct error *err);
+// Ranges that depend on one another, and on the model.
+int recipe_check(const struct recipe *r, const struct model_config *m,
+                 struct error *err);
+// All values as text that recipe_parse() reads back exactly. Returns the
+// length, or -E2BIG.
+int recipe_print(char *out, size_t bytes, const struct recipe *r);
+// SHA-256 of that text: two recipes with one hash train alike.
+int recipe_hash(uint8_t out[32], const struct recipe *r);
+
+void recipe_lora(struct lora_spec *out, const struct recipe *r);
+// Learning rate of step 0 .. steps_total - 1.
+float recipe_rate(const struct recipe *r, uint64_t step, uint64_t steps_total);
+
+// The table, for help texts and completions.
+struct recipe_option {
+    const char *name;
+    const char *help;
+    double min, max, fallback;
+};
+extern const struct recipe_option recipe_options[];
+extern const size_t recipe_option_count;
