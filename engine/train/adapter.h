@@ -1,0 +1,82 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#pragma once
+
+/*
+ * Adapter
+ *
+ * A LoRA adapter in memory: which linears of which base model, and the
+ * tensors in the order of model_params(), in one allocation of floats. Files
+ * are GGUF, as llama.cpp's --lora loads, and PEFT (adapter_model.safetensors
+ * with adapter_config.json), as transformers loads.
+ *
+ * Loading accepts adapters made elsewhere when they fit the scheme: the same
+ * linears in the same last blocks, one rank, both halves of each, finite
+ * numbers. Errors name the tensor.
+ */
+
+#include "engine/base/hash.h"
+#include "engine/models/model.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct error;
+struct str;
+
+struct adapter {
+    struct lora_spec lora;
+    char arch[32];
+    char base_sha256[HASH_HEX]; // of the base's file; "" when unknown
+    uint32_t n_params;
+    struct param *params;
+    size_t *starts; // n_params + 1: in floats, from `data`
+    float *data;
+};
+
+// All zero. `base_sha256` may be NULL.
+int adapter_create(struct adapter **out, const struct model_config *m,
+                   const struct lora_spec *lora, const char *base_sha256,
+                   struct error *err);
+void adapter_destroy(struct adapter *a);
+
+// The floats of param i, row-major (ne[0], ne[1]).
+float *adapter_param(const struct adapter *a, uint32_t i);
+size_t adapter_floats(const struct adapter *a);
+
+/*
+ * GGUF. `name` is general.name. Saving to an fd writes at its offset and does
+ * not fsync; saving by name is atomic. When both the file and the caller know
+ * the base's hash (it may be NULL), they must agree.
+ */
+int adapter_save_gguf_fd(const struct adapter *a, const char *name, int fd,
+                         struct error *err);
+int adapter_save_gguf(const struct adapter *a, const char *name, int dirfd,
+                      const char *file, struct error *err);
+int adapter_load_gguf_fd(struct adapter **out, const struct model_config *m,
+                         const char *base_sha256, int fd, struct error *err);
+int adapter_load_gguf_memory(struct adapter **out, const struct model_config *m,
+                             const char *base_sha256, const void *data,
+                             size_t bytes, struct error *err);
+
+/*
+ * PEFT. The two files apart, for those who have fds only, or both in a
+ * directory. `base_name` is base_model_name_or_path. Rows of q and k are put
+ * into Hugging Face order where the architecture's GGUF differs.
+ */
+int adapter_save_peft_fd(const struct adapter *a, const struct model_config *m,
+                         int fd, struct error *err);
+void adapter_peft_config(const struct adapter *a, const char *base_name,
+                         struct str *out);
+int adapter_save_peft(const struct adapter *a, const struct model_config *m,
+                      const char *base_name, int dirfd, struct error *err);
+// `config` is the text of adapter_config.json.
+int adapter_load_peft_fd(struct adapter **out, const struct model_config *m,
+                         const char *base_sha256, const char *config,
+                         size_t config_bytes, int tensors_fd,
+                         struct error *err);
+int adapter_load_peft_memory(struct adapter **out, const struct model_config *m,
+                             const char *base_sha256, const char *config,
+                             size_t config_bytes, const void *data,
+                             size_t bytes, struct error *err);
