@@ -47,8 +47,8 @@ void recipe_init(struct recipe *r);
 // a value out of range; the recipe is untouched then.
 int recipe_set(struct recipe *r, const char *name, const char *value,
                struct error *err);
-// "rank=8 lr=1e-3 targets=q,v": pairs divided by spaces, or by commas where
-// that is not ambiguous. Starts from what `r` holds.
+// "rank=8 lr=1e-3 targets=q,v": pairs divided by white space. Starts from what
+// `r` holds.
 int recipe_parse(struct recipe *r, const char *text, struct error *err);
 // Ranges that depend on one another, and on the model.
 int recipe_check(const struct recipe *r, const struct model_config *m,
@@ -63,11 +63,21 @@ void recipe_lora(struct lora_spec *out, const struct recipe *r);
 // Learning rate of step 0 .. steps_total - 1.
 float recipe_rate(const struct recipe *r, uint64_t step, uint64_t steps_total);
 
+enum recipe_type {
+    RECIPE_U32,
+    RECIPE_U64,
+    RECIPE_F32,
+    RECIPE_CHOICE,
+    RECIPE_TARGETS,
+};
+
 // The table, for help texts and completions.
 struct recipe_option {
     const char *name;
     const char *help;
     double min, max, fallback;
+    uint8_t type;
+    uint16_t offset; // in struct recipe
 };
 extern const struct recipe_option recipe_options[];
 extern const size_t recipe_option_count;

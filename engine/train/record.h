@@ -45,6 +45,8 @@ struct record {
     uint32_t n_messages;
 };
 
+bool record_text_is(const struct record_text *t, const char *s);
+
 const char *record_kind_name(enum record_kind kind); // "text", "pair", "chat"
 int record_kind_parse(enum record_kind *out, const char *name);
 

@@ -1,0 +1,304 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "engine/train/recipe.h"
+
+#include "engine/base/error.h"
+#include "engine/base/hash.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const struct recipe_option recipe_options[] = {
+#define RECIPE(name, type, min, max, def, help) \
+    {#name, help, min, max, def, RECIPE_##type, offsetof(struct recipe, name)},
+#include "engine/train/recipe.def"
+#undef RECIPE
+};
+const size_t recipe_option_count =
+    sizeof recipe_options / sizeof *recipe_options;
+
+static const char *const schedule_names[RECIPE_SCHEDULE_COUNT] = {
+    [RECIPE_SCHEDULE_LINEAR] = "linear",
+    [RECIPE_SCHEDULE_COSINE] = "cosine",
+    [RECIPE_SCHEDULE_CONSTANT] = "constant",
+};
+
+// In the order of enum lora_target's bits.
+static const char *const target_names[] = {"q",    "k",  "v",   "o",
+                                           "gate", "up", "down"};
+enum { N_TARGETS = sizeof target_names / sizeof *target_names };
+
+static void *field(const struct recipe *r, const struct recipe_option *o)
+{
+    return (char *) (uintptr_t) r + o->offset;
+}
+
+void recipe_init(struct recipe *r)
+{
+    memset(r, 0, sizeof *r); // padding too
+#define RECIPE(name, type, min, max, def, help) r->name = def;
+#include "engine/train/recipe.def"
+#undef RECIPE
+}
+
+static int parse_targets(uint32_t *out, const char *value, struct error *err)
+{
+    uint32_t bits = 0;
+
+    if (strcmp(value, "all") == 0) {
+        *out = LORA_ALL;
+        return 0;
+    }
+    for (const char *p = value;; p++) {
+        const size_t n = strcspn(p, ",");
+        int i = 0;
+        while (i < N_TARGETS && (strlen(target_names[i]) != n ||
+                                 memcmp(target_names[i], p, n) != 0))
+            i++;
+        if (i == N_TARGETS)
+            return error_set(err, -EINVAL,
+                             "recipe: targets has \"%.*s\", but knows all, or "
+                             "some of q,k,v,o,gate,up,down",
+                             (int) (n < 40 ? n : 40), p);
+        bits |= 1u << i;
+        p += n;
+        if (*p == '\0')
+            break;
+    }
+    *out = bits;
+    return 0;
+}
+
+static int parse_choice(uint32_t *out, const char *value, struct error *err)
+{
+    for (uint32_t i = 0; i < RECIPE_SCHEDULE_COUNT; i++) {
+        if (strcmp(value, schedule_names[i]) == 0) {
+            *out = i;
+            return 0;
+        }
+    }
+    return error_set(err, -EINVAL,
+                     "recipe: schedule is \"%.40s\", but must be linear, "
+                     "cosine or constant",
+                     value);
+}
+
+static int parse_u64(uint64_t *out, const struct recipe_option *o,
+                     const char *value, struct error *err)
+{
+    char *end;
+
+    errno = 0;
+    const unsigned long long v = strtoull(value, &end, 10);
+    if (!isdigit((unsigned char) *value) || *end || errno)
+        return error_set(err, -EINVAL,
+                         "recipe: %s is \"%.40s\", but must be a whole number",
+                         o->name, value);
+    *out = v;
+    return 0;
+}
+
+static int parse_number(void *out, const struct recipe_option *o,
+                        const char *value, struct error *err)
+{
+    double d;
+
+    if (o->type == RECIPE_U32) {
+        uint64_t v;
+        int rc = parse_u64(&v, o, value, err);
+        if (rc < 0)
+            return rc;
+        d = (double) v;
+    } else {
+        char *end;
+        d = strtod(value, &end);
+        if (end == value || *end || isspace((unsigned char) *value))
+            return error_set(err, -EINVAL,
+                             "recipe: %s is \"%.40s\", but must be a number",
+                             o->name, value);
+    }
+    if (!(d >= o->min && d <= o->max))
+        return error_set(err, -EINVAL,
+                         "recipe: %s is %.40s, but must be %g to %g", o->name,
+                         value, o->min, o->max);
+    if (o->type == RECIPE_U32)
+        *(uint32_t *) out = (uint32_t) d;
+    else
+        *(float *) out = (float) d;
+    return 0;
+}
+
+int recipe_set(struct recipe *r, const char *name, const char *value,
+               struct error *err)
+{
+    for (size_t i = 0; i < recipe_option_count; i++) {
+        const struct recipe_option *o = &recipe_options[i];
+        if (strcmp(o->name, name) != 0)
+            continue;
+        switch ((enum recipe_type) o->type) {
+        case RECIPE_U32:
+        case RECIPE_F32:
+            return parse_number(field(r, o), o, value, err);
+        case RECIPE_U64:
+            return parse_u64(field(r, o), o, value, err);
+        case RECIPE_CHOICE:
+            return parse_choice(field(r, o), value, err);
+        case RECIPE_TARGETS:
+            return parse_targets(field(r, o), value, err);
+        }
+    }
+    return error_set(err, -ENOENT, "recipe: there is no setting \"%.40s\"",
+                     name);
+}
+
+int recipe_parse(struct recipe *r, const char *text, struct error *err)
+{
+    static const char blanks[] = " \t\r\n";
+    struct recipe next = *r;
+
+    for (const char *p = text + strspn(text, blanks); *p;
+         p += strspn(p, blanks)) {
+        const size_t n = strcspn(p, blanks);
+        char pair[128];
+
+        if (n >= sizeof pair)
+            return error_set(err, -EINVAL, "recipe: \"%.40s...\" is too long",
+                             p);
+        memcpy(pair, p, n);
+        pair[n] = '\0';
+        char *equals = strchr(pair, '=');
+        if (!equals)
+            return error_set(err, -EINVAL,
+                             "recipe: \"%.40s\" is not of the form name=value",
+                             pair);
+        *equals = '\0';
+        int rc = recipe_set(&next, pair, equals + 1, err);
+        if (rc < 0)
+            return rc;
+        p += n;
+    }
+    *r = next;
+    return 0;
+}
+
+int recipe_check(const struct recipe *r, const struct model_config *m,
+                 struct error *err)
+{
+    if (r->last_blocks > m->n_blocks)
+        return error_set(err, -EINVAL,
+                         "recipe: last_blocks is %u, but the model has %u "
+                         "blocks",
+                         r->last_blocks, m->n_blocks);
+    return 0;
+}
+
+static int print_targets(char *out, size_t bytes, uint32_t bits)
+{
+    size_t used = 0;
+
+    if (bits == LORA_ALL)
+        return snprintf(out, bytes, "all");
+    for (int i = 0; i < N_TARGETS; i++) {
+        if (!(bits & 1u << i))
+            continue;
+        int n = snprintf(out + used, bytes - used, "%s%s", used ? "," : "",
+                         target_names[i]);
+        if (n < 0 || (size_t) n >= bytes - used)
+            return -E2BIG;
+        used += (size_t) n;
+    }
+    return (int) used;
+}
+
+static int print_value(char *out, size_t bytes, const struct recipe *r,
+                       const struct recipe_option *o)
+{
+    const void *p = field(r, o);
+
+    switch ((enum recipe_type) o->type) {
+    case RECIPE_U32:
+        return snprintf(out, bytes, "%u", *(const uint32_t *) p);
+    case RECIPE_U64:
+        return snprintf(out, bytes, "%llu",
+                        (unsigned long long) *(const uint64_t *) p);
+    case RECIPE_F32: // nine digits read back as the same float
+        return snprintf(out, bytes, "%.9g", (double) *(const float *) p);
+    case RECIPE_CHOICE:
+        return snprintf(out, bytes, "%s",
+                        schedule_names[*(const uint32_t *) p]);
+    case RECIPE_TARGETS:
+        return print_targets(out, bytes, *(const uint32_t *) p);
+    }
+    return -EINVAL;
+}
+
+int recipe_print(char *out, size_t bytes, const struct recipe *r)
+{
+    char text[1024];
+    size_t used = 0;
+
+    for (size_t i = 0; i < recipe_option_count; i++) {
+        char value[64];
+        int n = print_value(value, sizeof value, r, &recipe_options[i]);
+        if (n < 0 || (size_t) n >= sizeof value)
+            return -E2BIG;
+        n = snprintf(text + used, sizeof text - used, "%s%s=%s",
+                     used ? " " : "", recipe_options[i].name, value);
+        if (n < 0 || (size_t) n >= sizeof text - used)
+            return -E2BIG;
+        used += (size_t) n;
+    }
+    if (used >= bytes)
+        return -E2BIG;
+    memcpy(out, text, used + 1);
+    return (int) used;
+}
+
+int recipe_hash(uint8_t out[32], const struct recipe *r)
+{
+    char text[1024];
+    int n = recipe_print(text, sizeof text, r);
+
+    if (n < 0)
+        return n;
+    hash_bytes(out, text, (size_t) n);
+    return 0;
+}
+
+void recipe_lora(struct lora_spec *out, const struct recipe *r)
+{
+    *out = (struct lora_spec){
+        .rank = r->rank,
+        .alpha = r->alpha,
+        .targets = r->targets,
+        .last_blocks = r->last_blocks,
+    };
+}
+
+float recipe_rate(const struct recipe *r, uint64_t step, uint64_t steps_total)
+{
+    const double at = (double) step;
+    const double done = steps_total > 0 ? at / (double) steps_total : 0;
+    double rate = r->lr;
+    double decay = 1;
+
+    if (step < r->warmup)
+        rate *= (at + 1) / r->warmup;
+    switch ((enum recipe_schedule) r->schedule) {
+    case RECIPE_SCHEDULE_LINEAR:
+        decay = 1 - done;
+        break;
+    case RECIPE_SCHEDULE_COSINE:
+        decay = 0.5 + 0.5 * cos(3.141592653589793 * done);
+        break;
+    case RECIPE_SCHEDULE_CONSTANT:
+    case RECIPE_SCHEDULE_COUNT:
+        break;
+    }
+    return (float) (rate * fmax(decay, r->lr_floor));
+}

@@ -1,0 +1,138 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "engine/train/record.h"
+
+#include "engine/base/error.h"
+#include "engine/base/hash.h"
+#include "engine/base/utf8.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+static const char *const kind_names[RECORD_KINDS] = {
+    [RECORD_TEXT] = "text",
+    [RECORD_PAIR] = "pair",
+    [RECORD_CHAT] = "chat",
+};
+
+// First bytes of the digest that mean "held out": 26 of 256, a tenth.
+enum { HELD_OUT_BELOW = 26 };
+
+const char *record_kind_name(enum record_kind kind)
+{
+    return kind < RECORD_KINDS ? kind_names[kind] : "unknown";
+}
+
+int record_kind_parse(enum record_kind *out, const char *name)
+{
+    for (int i = 0; i < RECORD_KINDS; i++) {
+        if (strcmp(name, kind_names[i]) == 0) {
+            *out = (enum record_kind) i;
+            return 0;
+        }
+    }
+    return -ENOENT;
+}
+
+bool record_text_is(const struct record_text *t, const char *s)
+{
+    return t->bytes == strlen(s) && memcmp(t->data, s, t->bytes) == 0;
+}
+
+bool record_is_held_out(const struct record *r)
+{
+    struct hash_state h;
+    uint8_t digest[HASH_BYTES];
+
+    hash_init(&h);
+    switch (r->kind) {
+    case RECORD_TEXT:
+        hash_update(&h, r->text.data, r->text.bytes);
+        break;
+    case RECORD_PAIR:
+        hash_update(&h, r->prompt.data, r->prompt.bytes);
+        hash_update(&h, r->completion.data, r->completion.bytes);
+        break;
+    case RECORD_CHAT:
+        for (uint32_t i = 0; i < r->n_messages; i++) {
+            const struct record_text *c = &r->messages[i].content;
+            hash_update(&h, c->data, c->bytes);
+        }
+        break;
+    case RECORD_KINDS:
+        break;
+    }
+    hash_final(&h, digest);
+    return digest[0] < HELD_OUT_BELOW;
+}
+
+static int check_text(const struct record *r, const struct record_text *t,
+                      const char *what, struct error *err)
+{
+    if (t->bytes > 0 && !utf8_is_valid(t->data, t->bytes))
+        return error_set(err, -EINVAL,
+                         "record %" PRId64 ": its %s is not valid UTF-8", r->id,
+                         what);
+    return 0;
+}
+
+static int check_chat(const struct record *r, struct error *err)
+{
+    bool has_reply = false;
+
+    for (uint32_t i = 0; i < r->n_messages; i++) {
+        const struct record_message *m = &r->messages[i];
+        const bool is_reply = record_text_is(&m->role, "assistant");
+        int rc = check_text(r, &m->content, "chat message", err);
+
+        if (rc < 0)
+            return rc;
+        if (!is_reply && !record_text_is(&m->role, "user") &&
+            !record_text_is(&m->role, "system"))
+            return error_set(err, -EINVAL,
+                             "record %" PRId64 ": message %u has the role "
+                             "\"%.*s\", but it must be system, user or "
+                             "assistant",
+                             r->id, i + 1,
+                             (int) (m->role.bytes < 32 ? m->role.bytes : 32),
+                             m->role.data ? m->role.data : "");
+        has_reply |= is_reply && m->content.bytes > 0;
+    }
+    if (!has_reply)
+        return error_set(err, -EINVAL,
+                         "record %" PRId64 ": the chat has no message of the "
+                         "assistant to learn from",
+                         r->id);
+    return 0;
+}
+
+int record_check(const struct record *r, struct error *err)
+{
+    int rc;
+
+    switch (r->kind) {
+    case RECORD_TEXT:
+        if (r->text.bytes == 0)
+            return error_set(err, -EINVAL, "record %" PRId64 ": it is empty",
+                             r->id);
+        return check_text(r, &r->text, "text", err);
+    case RECORD_PAIR:
+        if (r->completion.bytes == 0)
+            return error_set(err, -EINVAL,
+                             "record %" PRId64 ": its completion is empty, so "
+                             "there is nothing to learn",
+                             r->id);
+        rc = check_text(r, &r->prompt, "prompt", err);
+        if (rc == 0)
+            rc = check_text(r, &r->completion, "completion", err);
+        return rc;
+    case RECORD_CHAT:
+        return check_chat(r, err);
+    case RECORD_KINDS:
+        break;
+    }
+    return error_set(err, -EINVAL, "record %" PRId64 ": unknown kind %d", r->id,
+                     (int) r->kind);
+}
