@@ -26,7 +26,9 @@ int mapfile_load(struct mapfile *out, const char *path, struct error *err);
 int mapfile_load_fd(struct mapfile *out, int fd, struct error *err);
 void mapfile_finish(struct mapfile *m);
 
-// A file in the making. Its name appears, with all its bytes, at commit.
+// A file in the making. Its name appears, with all its bytes, at commit. A
+// process that dies before leaves NAME.*.tmp, which the directory's owner may
+// sweep when nobody writes there.
 struct file_draft {
     int dirfd; // borrowed
     int fd;    // write here
