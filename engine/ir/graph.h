@@ -53,6 +53,7 @@ struct value {
 struct node {
     uint8_t op; // enum op
     uint8_t n_in;
+    uint8_t n_out;
     bool is_dead;     // removed by a pass; skipped by everyone
     bool is_backward; // made by autodiff or the optimizer
     struct op_attr attr;
@@ -80,5 +81,9 @@ int graph_add_node(node_id *out, struct graph *g, enum op op,
                    struct error *err);
 
 value_id graph_find(const struct graph *g, const char *name); // VALUE_NONE
+// The value that names the storage of `v`: the first version of updated state,
+// or `v` itself.
+value_id graph_storage(const struct graph *g, value_id v);
 int64_t shape_count(const struct shape *s);
+bool shape_equal(const struct shape *a, const struct shape *b);
 size_t value_bytes(const struct value *v);

@@ -11,6 +11,7 @@
  */
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum {
@@ -46,6 +47,8 @@ extern const struct op_info op_infos[OP_COUNT];
 int op_updates(enum op op, int out);
 // The input whose storage output 0 may take, or -1.
 int op_inplace(enum op op);
+// -ENOENT when there is no such operator. The name need not end with a NUL.
+int op_from_name(enum op *out, const char *name, size_t bytes);
 
 // How RoPE pairs the values of a head of D: (2i, 2i+1), or (i, i + D/2).
 enum rope_mode {
@@ -69,9 +72,25 @@ struct op_attr {
     uint32_t length;     // attention, attention_back: L, rows of one sequence
 };
 
+// The fields of op_attr by name, for printing, parsing and comparing.
+struct op_attr_field {
+    const char *name;
+    enum { ATTR_F32, ATTR_U8, ATTR_I8, ATTR_U32 } kind;
+    size_t offset;
+};
+
+extern const struct op_attr_field op_attr_fields[];
+extern const int op_attr_field_count;
+
+// Every field is exact in a double.
+double op_attr_get(const struct op_attr *a, const struct op_attr_field *f);
+// -ERANGE when the field cannot hold the value.
+int op_attr_set(struct op_attr *a, const struct op_attr_field *f, double value);
+bool op_attr_equal(const struct op_attr *a, const struct op_attr *b);
+
 // Layout of the `hyper` input of adamw. The learning rate already holds the
 // schedule; the bias corrections are 1 - beta^t. clip > 0 scales the gradient
-// of each tensor to at most this L2 norm; grad_scale multiplies it before.
+// of each tensor to at most this L2 norm.
 enum adamw_hyper {
     ADAMW_LR,
     ADAMW_BETA1,
