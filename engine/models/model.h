@@ -19,6 +19,19 @@ struct error;
 struct gguf;
 struct graph;
 
+enum {
+    MODEL_BLOCKS_MAX = 256,
+    MODEL_LENGTH_MAX = 1 << 20, // tokens of one sequence, rows of one program
+};
+
+// The linears of a block, in the order of block_tensors.def.
+enum model_linear {
+#define BLOCK_LINEAR(id, stem, rows, columns) MODEL_LINEAR_##id,
+#include "engine/models/block_tensors.def"
+#undef BLOCK_LINEAR
+    MODEL_LINEARS
+};
+
 struct model_config {
     char arch[32];
     uint32_t n_blocks;
@@ -33,6 +46,10 @@ struct model_config {
     float rms_eps;
     float rope_base;
     bool is_tied; // the head is token_embd.weight
+    // Storage types (enum dtype). Norms are f32.
+    uint8_t embed_dtype;
+    uint8_t head_dtype;
+    uint8_t linear_dtypes[MODEL_BLOCKS_MAX][MODEL_LINEARS];
 };
 
 // Reads and checks metadata, and that every tensor is there with the right
@@ -40,7 +57,15 @@ struct model_config {
 int model_config_read(struct model_config *out, const struct gguf *file,
                       struct error *err);
 
-// The linears of a block that may carry LoRA, as bits.
+// "blk.0.attn_q.weight" into `out`, which it returns.
+enum { MODEL_NAME_BYTES = 64 };
+const char *model_linear_name(char out[MODEL_NAME_BYTES], uint32_t block,
+                              enum model_linear linear);
+// Rows (outputs) and columns (inputs) of a linear.
+void model_linear_shape(int64_t ne[2], const struct model_config *m,
+                        enum model_linear linear);
+
+// The linears of a block that may carry LoRA, as bits 1 << enum model_linear.
 enum lora_target {
     LORA_Q = 1 << 0,
     LORA_K = 1 << 1,
@@ -69,6 +94,13 @@ struct param {
     char name[64];
     int64_t ne[2]; // (rank, in) or (out, rank)
 };
+
+// -EINVAL and a sentence for a rank, scale, target or depth that cannot be.
+int lora_check(const struct lora_spec *lora, const struct model_config *m,
+               struct error *err);
+// Does this linear of this block carry an adapter?
+bool lora_has(const struct lora_spec *lora, const struct model_config *m,
+              uint32_t block, enum model_linear linear);
 
 // How many params the scheme has; fills at most `max` of them.
 uint32_t model_params(struct param *out, uint32_t max,
