@@ -1,0 +1,71 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#pragma once
+
+/*
+ * Records
+ *
+ * What an app gives: a text, a pair of prompt and completion, or a chat. On
+ * the wire a map (struct record of structs.def). In the store its texts are
+ * the body: one msgpack map {text} | {prompt, completion} | {messages}, always
+ * the same bytes for the same texts, so that a retry can be told from another
+ * record under the same uid.
+ */
+
+#include "engine/base/error.h"
+#include "ipc/codec.h"
+#include "ipc/encoder.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+    RECORD_UID_BYTES = 16,
+    RECORD_NAME_MAX = 64, // of a stream or adapter
+    RECORD_MESSAGES_MAX = 256,
+    RECORD_BYTES_MAX = FRAME_RECORD_BYTES_MAX, // of all texts together
+};
+#define RECORD_TIME_MAX INT64_C(253402300799999) // the end of year 9999
+
+enum record_kind {
+    RECORD_KIND_TEXT = 1,
+    RECORD_KIND_PAIR = 2,
+    RECORD_KIND_CHAT = 3,
+};
+
+// Points into the document it was decoded from.
+struct record {
+    int64_t id; // 0 on the way in
+    uint8_t uid[RECORD_UID_BYTES];
+    enum record_kind kind;
+    struct codec_bytes stream;
+    int64_t time_ms;
+    struct codec_bytes text;        // TEXT
+    struct codec_bytes prompt;      // PAIR
+    struct codec_bytes completion;  // PAIR
+    const msgpack_object *messages; // CHAT: array of {role, content}
+    size_t bytes;                   // of its texts
+};
+
+// "text", "pair", "chat"; NULL for another number.
+const char *record_kind_name(enum record_kind kind);
+
+// [a-z0-9._-]{1,64} that begins with a letter or digit: names of streams and
+// adapters.
+bool record_name_is_valid(const char *name, size_t bytes);
+
+// The map of the wire. -EINVAL: what is wrong and where; -E2BIG: the texts are
+// longer than RECORD_BYTES_MAX, and the sentence names both numbers.
+int record_decode(struct record *out, const msgpack_object *map,
+                  struct error *err);
+// The whole map, with id when it is not 0.
+void record_encode(struct encoder *e, const struct record *r);
+
+void record_body_encode(struct encoder *e, const struct record *r);
+// The texts of a body from the store; r->kind says what to expect.
+int record_body_decode(struct record *r, const msgpack_object *body,
+                       struct error *err);
+// One turn of a chat. False past the end.
+bool record_message(const struct record *r, uint32_t i,
+                    struct codec_bytes *role, struct codec_bytes *content);
