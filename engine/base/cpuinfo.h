@@ -1,0 +1,20 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#pragma once
+
+/*
+ * The processor that this process runs on.
+ */
+
+#include <stdint.h>
+
+enum cpuinfo_flags {
+    CPUINFO_AVX2 = 1 << 0,   // AVX2, FMA and F16C: x86-64-v3
+    CPUINFO_AVX512 = 1 << 1, // F, BW, CD, DQ and VL: x86-64-v4
+    CPUINFO_NEON = 1 << 2,   // every aarch64
+};
+
+unsigned cpuinfo_detect(void);
+// How many CPUs the system lets this process use; at least 1.
+uint32_t cpuinfo_usable(void);

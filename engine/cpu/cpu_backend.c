@@ -1,0 +1,192 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "engine/backend.h"
+
+#include "engine/base/error.h"
+#include "engine/base/fault.h"
+#include "engine/cpu/cpu_kernels.h"
+#include "engine/cpu/cpu_run.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct device {
+    struct cpu_kernels kernels;
+    struct pool *pool;
+    const atomic_bool *stop;
+    char text[64];
+};
+
+struct buffer {
+    unsigned char *data;
+    size_t bytes;
+    bool is_borrowed;
+};
+
+enum { BUFFER_ALIGN = 64 };
+
+static int cpu_open(struct device **out, const struct device_params *params,
+                    struct error *err)
+{
+    const unsigned have = cpuinfo_detect();
+    const char *tier = params->tier ? params->tier : getenv("POCK_CPU");
+    unsigned flags = have;
+    char list[64];
+    uint32_t threads = params->threads ? params->threads : cpuinfo_usable();
+
+    if (tier && *tier &&
+        (cpu_tier_flags(&flags, tier) < 0 || (flags & ~have))) {
+        cpu_tier_list(list, sizeof(list), have);
+        return error_set(err, -EINVAL,
+                         "CPU tier \"%.32s\" is not available: this build has "
+                         "%s for this machine",
+                         tier, list);
+    }
+    if (threads > POOL_THREADS_MAX)
+        threads = POOL_THREADS_MAX;
+
+    struct device *dev = fault_calloc(1, sizeof(*dev));
+    if (!dev)
+        return error_set(err, -ENOMEM, "no memory for a CPU device");
+    cpu_kernels_init(&dev->kernels, flags);
+    dev->stop = params->stop;
+    snprintf(dev->text, sizeof(dev->text), "cpu %s, %u thread%s",
+             cpu_tier_name(flags), threads, threads == 1 ? "" : "s");
+    int rc = pool_create(&dev->pool, threads);
+    if (rc < 0) {
+        free(dev);
+        return error_set(err, rc, "cannot start %u threads: %s", threads,
+                         strerror(-rc));
+    }
+    *out = dev;
+    return 0;
+}
+
+static void cpu_close(struct device *dev)
+{
+    if (!dev)
+        return;
+    pool_destroy(dev->pool);
+    free(dev);
+}
+
+static const char *cpu_describe(const struct device *dev)
+{
+    return dev->text;
+}
+
+static int cpu_buffer_create(struct buffer **out, struct device *dev,
+                             size_t bytes)
+{
+    if (fault_hit(FAULT_ALLOC) || bytes > SIZE_MAX - BUFFER_ALIGN)
+        return -ENOMEM;
+    struct buffer *buf = fault_calloc(1, sizeof(*buf));
+    if (!buf)
+        return -ENOMEM;
+    // Fresh pages of the system are zero, and cost nothing until touched.
+    buf->bytes = bytes;
+    size_t size = (bytes + BUFFER_ALIGN) & ~(size_t) (BUFFER_ALIGN - 1);
+    if (posix_memalign((void **) &buf->data, BUFFER_ALIGN, size) != 0) {
+        free(buf);
+        return -ENOMEM;
+    }
+    memset(buf->data, 0, size);
+    *out = buf;
+    return 0;
+}
+
+static int cpu_buffer_import(struct buffer **out, struct device *dev,
+                             const void *data, size_t bytes)
+{
+    struct buffer *buf = fault_calloc(1, sizeof(*buf));
+    if (!buf)
+        return -ENOMEM;
+    // Never written: the compiler makes no instruction that writes a weight.
+    buf->data = (unsigned char *) (uintptr_t) data;
+    buf->bytes = bytes;
+    buf->is_borrowed = true;
+    *out = buf;
+    return 0;
+}
+
+static void cpu_buffer_destroy(struct buffer *buf)
+{
+    if (!buf)
+        return;
+    if (!buf->is_borrowed)
+        free(buf->data);
+    free(buf);
+}
+
+unsigned char *cpu_buffer_data(struct buffer *buf)
+{
+    return buf->data;
+}
+
+static bool is_inside(const struct buffer *buf, size_t offset, size_t bytes)
+{
+    return offset <= buf->bytes && bytes <= buf->bytes - offset;
+}
+
+static int cpu_buffer_write(struct buffer *buf, size_t offset, const void *data,
+                            size_t bytes)
+{
+    if (buf->is_borrowed)
+        return -EROFS;
+    if (!is_inside(buf, offset, bytes))
+        return -ERANGE;
+    if (bytes > 0)
+        memcpy(buf->data + offset, data, bytes);
+    return 0;
+}
+
+static int cpu_buffer_read(struct buffer *buf, size_t offset, void *data,
+                           size_t bytes)
+{
+    if (!is_inside(buf, offset, bytes))
+        return -ERANGE;
+    if (bytes > 0)
+        memcpy(data, buf->data + offset, bytes);
+    return 0;
+}
+
+static size_t cpu_scratch(const struct device *dev, const struct instr *in)
+{
+    return cpu_scratch_bytes(in, pool_threads(dev->pool));
+}
+
+static int cpu_run(struct device *dev, const struct instr *instrs,
+                   uint32_t count, const struct bindings *b)
+{
+    struct cpu_run r = {.kernels = &dev->kernels, .pool = dev->pool};
+
+    for (uint32_t i = 0; i < count; i++) {
+        if (dev->stop && atomic_load(dev->stop))
+            return (int) i;
+        cpu_run_resolve(&r, &instrs[i], b);
+        // What only reads its inputs may give up and begin again later.
+        pool_watch(dev->pool, cpu_run_is_pure(&r) ? dev->stop : NULL);
+        cpu_run_instr(&r);
+        if (pool_gave_up(dev->pool))
+            return (int) i;
+    }
+    return (int) count;
+}
+
+const struct backend cpu_backend = {
+    .name = "cpu",
+    .open = cpu_open,
+    .close = cpu_close,
+    .describe = cpu_describe,
+    .buffer_create = cpu_buffer_create,
+    .buffer_import = cpu_buffer_import,
+    .buffer_destroy = cpu_buffer_destroy,
+    .buffer_write = cpu_buffer_write,
+    .buffer_read = cpu_buffer_read,
+    .supports = cpu_supports,
+    .scratch_bytes = cpu_scratch,
+    .run = cpu_run,
+};

@@ -1,0 +1,188 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#pragma once
+
+/*
+ * CPU kernels
+ *
+ * A family for each row of ops.def: a prototype macro here, a slot in `struct
+ * cpu_kernels`, and one file per way to compute it, listed in cpu_kernels.def.
+ * The C version defines what the operator means. The `vec` source of a family
+ * is compiled once for each instruction set.
+ *
+ * Tensors are row-major f32 unless said. T tokens, C columns, H query heads
+ * and G key-value heads of D values, L tokens of one sequence, V vocabulary.
+ * An output that may be NULL is then not computed. Numbers that index a table
+ * are checked: one out of range selects zeros and stores nothing.
+ *
+ * Kernels split their work over `pool` (NULL: none) so that the result is the
+ * same for any number of threads. `scratch` has cpu_scratch_bytes() bytes,
+ * aligned to 64, with any contents.
+ */
+
+#include "engine/backend.h"
+#include "engine/base/cpuinfo.h"
+#include "engine/base/pool.h"
+#include "engine/tensor/dtype.h"
+
+#include <stdint.h>
+
+enum {
+    CPU_HEAD_DIM_MAX = 256,
+    CPU_MATMUL_TILE = 64, // the widest tile of any instruction set
+};
+
+// y (T,C) = rows `tokens` (T) of w (V,C) of type w_type
+#define KERNEL_embed(name)                                             \
+    void name(float *restrict y, const int32_t *restrict tokens,       \
+              const void *restrict w, enum dtype w_type, int64_t rows, \
+              int64_t cols, int64_t vocab, struct pool *pool)
+
+// y (T,C) = x (T,C) * rstd (T) * w (C), rstd = 1 / sqrt(mean(x^2) + eps).
+// rstd may be NULL.
+#define KERNEL_rmsnorm(name)                                                  \
+    void name(float *restrict y, float *restrict rstd,                        \
+              const float *restrict x, const float *restrict w, int64_t rows, \
+              int64_t cols, float eps, struct pool *pool)
+
+// dx (T,C) may be dy (T,C)
+#define KERNEL_rmsnorm_dx(name)                                    \
+    void name(float *dx, const float *dy, const float *restrict x, \
+              const float *restrict w, const float *restrict rstd, \
+              int64_t rows, int64_t cols, struct pool *pool)
+
+// dw (C)
+#define KERNEL_rmsnorm_dw(name)                                    \
+    void name(float *restrict dw, const float *restrict dy,        \
+              const float *restrict x, const float *restrict rstd, \
+              int64_t rows, int64_t cols, struct pool *pool)
+
+// y (M,N) = alpha * op(a) op(b) + c; op(a) (M,K) is stored (K,M) if trans_a,
+// op(b) (K,N) of type b_type is stored (N,K) if trans_b. c may be NULL or y.
+#define KERNEL_matmul(name)                                              \
+    void name(float *y, const float *restrict a, const void *restrict b, \
+              enum dtype b_type, const float *c, int64_t m, int64_t n,   \
+              int64_t k, bool trans_a, bool trans_b, float alpha,        \
+              void *restrict scratch, struct pool *pool)
+
+// Turns the first rope_dims values of each head of x (T,H*D) by the angles
+// sign * pos * base^(-2i / rope_dims). y may be x.
+#define KERNEL_rope(name)                                                   \
+    void name(float *y, const float *x, const int32_t *restrict pos,        \
+              int64_t rows, int64_t n_heads, int64_t head_dim,              \
+              int64_t rope_dims, float base, enum rope_mode mode, int sign, \
+              void *restrict scratch, struct pool *pool)
+
+// o (T,H*D), lse (T,H); q (T,H*D), k and v (T,G*D), start (T). Token t of a
+// sequence of L tokens sees tokens start[t] .. t of the same sequence; one that
+// sees none has o = 0 and lse = -inf. lse may be NULL.
+#define KERNEL_attention(name)                                                 \
+    void name(float *restrict o, float *restrict lse, const float *restrict q, \
+              const float *restrict k, const float *restrict v,                \
+              const int32_t *restrict start, int64_t rows, int64_t length,     \
+              int64_t n_heads, int64_t n_kv_heads, int64_t head_dim,           \
+              void *restrict scratch, struct pool *pool)
+
+// dq (T,H*D), dk and dv (T,G*D), each of which may be NULL
+#define KERNEL_attention_back(name)                                        \
+    void name(float *restrict dq, float *restrict dk, float *restrict dv,  \
+              const float *restrict dout, const float *restrict q,         \
+              const float *restrict k, const float *restrict v,            \
+              const float *restrict o, const float *restrict lse,          \
+              const int32_t *restrict start, int64_t rows, int64_t length, \
+              int64_t n_heads, int64_t n_kv_heads, int64_t head_dim,       \
+              void *restrict scratch, struct pool *pool)
+
+// y = silu(gate) * up; y may be gate
+#define KERNEL_swiglu(name)                                          \
+    void name(float *y, const float *gate, const float *restrict up, \
+              int64_t count, struct pool *pool)
+
+// dgate and dup may be NULL
+#define KERNEL_swiglu_back(name)                                    \
+    void name(float *restrict dgate, float *restrict dup,           \
+              const float *restrict dy, const float *restrict gate, \
+              const float *restrict up, int64_t count, struct pool *pool)
+
+// y = a + b; y may be a or b
+#define KERNEL_add(name)                                               \
+    void name(float *y, const float *a, const float *b, int64_t count, \
+              struct pool *pool)
+
+// y = alpha * x; y may be x
+#define KERNEL_scale(name)                                          \
+    void name(float *y, const float *x, float alpha, int64_t count, \
+              struct pool *pool)
+
+// y (N,C) = rows `index` (N) of x (T,C)
+#define KERNEL_rows(name)                                                  \
+    void name(float *restrict y, const float *restrict x,                  \
+              const int32_t *restrict index, int64_t n_rows, int64_t rows, \
+              int64_t cols, struct pool *pool)
+
+// x (T,C), w (V,C) of type w_type, targets (T), weights (T).
+// nll (T) = -log softmax(x w^T)[target] where the weight is not 0, else 0;
+// loss (1) = sum of weights * nll; dx (T,C) = d loss / d x. A target outside
+// the vocabulary counts as weight 0. Each output may be NULL.
+#define KERNEL_xent(name)                                                    \
+    void name(float *restrict loss, float *restrict nll, float *restrict dx, \
+              const float *restrict x, const void *restrict w,               \
+              enum dtype w_type, const int32_t *restrict targets,            \
+              const float *restrict weights, int64_t rows, int64_t cols,     \
+              int64_t vocab, void *restrict scratch, struct pool *pool)
+
+// cache (L,C): row pos[t] becomes row t of x (T,C)
+#define KERNEL_kv_store(name)                                          \
+    void name(float *restrict cache, const float *restrict x,          \
+              const int32_t *restrict pos, int64_t rows, int64_t cols, \
+              int64_t length, struct pool *pool)
+
+// o (T,H*D), q (T,H*D), caches (L,G*D): row t sees cache rows 0 .. pos[t]
+#define KERNEL_attention_cached(name)                                     \
+    void name(float *restrict o, const float *restrict q,                 \
+              const float *restrict kcache, const float *restrict vcache, \
+              const int32_t *restrict pos, int64_t rows, int64_t length,  \
+              int64_t n_heads, int64_t n_kv_heads, int64_t head_dim,      \
+              void *restrict scratch, struct pool *pool)
+
+// sum += g
+#define KERNEL_accumulate(name)                                            \
+    void name(float *restrict sum, const float *restrict g, int64_t count, \
+              struct pool *pool)
+
+// x = 0
+#define KERNEL_zero(name) void name(float *x, int64_t count, struct pool *pool)
+
+// p, m, v in place; hyper: enum adamw_hyper. Loshchilov & Hutter, 1711.05101.
+#define KERNEL_adamw(name)                                             \
+    void name(float *restrict p, float *restrict m, float *restrict v, \
+              const float *restrict g, const float *restrict hyper,    \
+              int64_t count, void *restrict scratch, struct pool *pool)
+
+// One slot for each row of ops.def: an operator without a kernel family does
+// not compile.
+struct cpu_kernels {
+#define OP(name, ...) KERNEL_##name((*name));
+#include "engine/ir/ops.def"
+#undef OP
+};
+
+#define KERNEL(family, isa, needs) KERNEL_##family(family##_##isa);
+#include "engine/cpu/cpu_kernels.def"
+#undef KERNEL
+
+// Fill every slot with the best version that `flags` permits. Pure: tests pass
+// subsets of the machine's flags to reach each version.
+void cpu_kernels_init(struct cpu_kernels *k, unsigned flags);
+
+// Tiers by name: "c", "avx2", ... Flags for a tier that this build has, or
+// -ENOENT.
+int cpu_tier_flags(unsigned *out, const char *name);
+// The best tier within `flags`.
+const char *cpu_tier_name(unsigned flags);
+// All tiers that this build has and `flags` permit: "c, avx2".
+void cpu_tier_list(char *out, size_t size, unsigned flags);
+
+// Room that any version of the kernel for `in` needs with that many threads.
+size_t cpu_scratch_bytes(const struct instr *in, uint32_t threads);

@@ -1,0 +1,305 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "engine/cpu/cpu_run.h"
+
+#include "engine/cpu/cpu_kernels.h"
+
+#include <stddef.h>
+#include <string.h>
+
+static int64_t cols_of(const struct operand *o)
+{
+    return o->ne[3];
+}
+
+static int64_t rows_of(const struct operand *o)
+{
+    return o->ne[0] * o->ne[1] * o->ne[2];
+}
+
+static int64_t count_of(const struct operand *o)
+{
+    return rows_of(o) * cols_of(o);
+}
+
+static size_t bytes_of(const struct operand *o)
+{
+    return (size_t) rows_of(o) *
+           dtype_row_bytes((enum dtype) o->dtype, cols_of(o));
+}
+
+/*
+ * The storage types of an operator's inputs, one letter each: f is f32, i is
+ * i32, w is a weight of any type. Outputs are f32.
+ */
+
+static const char types_embed[] = "iw";
+static void run_embed(const struct cpu_run *r)
+{
+    const struct operand *w = &r->instr->in[1];
+    r->kernels->embed(r->out[0], r->in[0], r->in[1], (enum dtype) w->dtype,
+                      count_of(&r->instr->in[0]), cols_of(w), rows_of(w),
+                      r->pool);
+}
+
+static const char types_rmsnorm[] = "ff";
+static void run_rmsnorm(const struct cpu_run *r)
+{
+    const struct operand *x = &r->instr->in[0];
+    r->kernels->rmsnorm(r->out[0], r->out[1], r->in[0], r->in[1], rows_of(x),
+                        cols_of(x), r->instr->attr.eps, r->pool);
+}
+
+static const char types_rmsnorm_dx[] = "ffff";
+static void run_rmsnorm_dx(const struct cpu_run *r)
+{
+    const struct operand *x = &r->instr->in[1];
+    r->kernels->rmsnorm_dx(r->out[0], r->in[0], r->in[1], r->in[2], r->in[3],
+                           rows_of(x), cols_of(x), r->pool);
+}
+
+static const char types_rmsnorm_dw[] = "fff";
+static void run_rmsnorm_dw(const struct cpu_run *r)
+{
+    const struct operand *x = &r->instr->in[1];
+    r->kernels->rmsnorm_dw(r->out[0], r->in[0], r->in[1], r->in[2], rows_of(x),
+                           cols_of(x), r->pool);
+}
+
+static const char types_matmul[] = "fwf";
+static void run_matmul(const struct cpu_run *r)
+{
+    const struct op_attr *attr = &r->instr->attr;
+    const struct operand *a = &r->instr->in[0];
+    const struct operand *y = &r->instr->out[0];
+    r->kernels->matmul(r->out[0], r->in[0], r->in[1],
+                       (enum dtype) r->instr->in[1].dtype, r->in[2], rows_of(y),
+                       cols_of(y), attr->trans_a ? rows_of(a) : cols_of(a),
+                       attr->trans_a, attr->trans_b, attr->alpha, r->scratch,
+                       r->pool);
+}
+
+static const char types_rope[] = "fi";
+static void run_rope(const struct cpu_run *r)
+{
+    const struct op_attr *attr = &r->instr->attr;
+    r->kernels->rope(r->out[0], r->in[0], r->in[1], rows_of(&r->instr->in[0]),
+                     attr->n_heads, attr->head_dim, attr->rope_dims,
+                     attr->rope_base, (enum rope_mode) attr->rope_mode,
+                     attr->rope_sign, r->scratch, r->pool);
+}
+
+static const char types_attention[] = "fffi";
+static void run_attention(const struct cpu_run *r)
+{
+    const struct op_attr *attr = &r->instr->attr;
+    r->kernels->attention(r->out[0], r->out[1], r->in[0], r->in[1], r->in[2],
+                          r->in[3], rows_of(&r->instr->in[0]), attr->length,
+                          attr->n_heads, attr->n_kv_heads, attr->head_dim,
+                          r->scratch, r->pool);
+}
+
+static const char types_attention_back[] = "ffffffi";
+static void run_attention_back(const struct cpu_run *r)
+{
+    const struct op_attr *attr = &r->instr->attr;
+    r->kernels->attention_back(r->out[0], r->out[1], r->out[2], r->in[0],
+                               r->in[1], r->in[2], r->in[3], r->in[4], r->in[5],
+                               r->in[6], rows_of(&r->instr->in[0]),
+                               attr->length, attr->n_heads, attr->n_kv_heads,
+                               attr->head_dim, r->scratch, r->pool);
+}
+
+static const char types_swiglu[] = "ff";
+static void run_swiglu(const struct cpu_run *r)
+{
+    r->kernels->swiglu(r->out[0], r->in[0], r->in[1],
+                       count_of(&r->instr->in[0]), r->pool);
+}
+
+static const char types_swiglu_back[] = "fff";
+static void run_swiglu_back(const struct cpu_run *r)
+{
+    r->kernels->swiglu_back(r->out[0], r->out[1], r->in[0], r->in[1], r->in[2],
+                            count_of(&r->instr->in[0]), r->pool);
+}
+
+static const char types_add[] = "ff";
+static void run_add(const struct cpu_run *r)
+{
+    r->kernels->add(r->out[0], r->in[0], r->in[1], count_of(&r->instr->in[0]),
+                    r->pool);
+}
+
+static const char types_scale[] = "f";
+static void run_scale(const struct cpu_run *r)
+{
+    r->kernels->scale(r->out[0], r->in[0], r->instr->attr.alpha,
+                      count_of(&r->instr->in[0]), r->pool);
+}
+
+static const char types_rows[] = "fi";
+static void run_rows(const struct cpu_run *r)
+{
+    const struct operand *x = &r->instr->in[0];
+    r->kernels->rows(r->out[0], r->in[0], r->in[1], count_of(&r->instr->in[1]),
+                     rows_of(x), cols_of(x), r->pool);
+}
+
+static const char types_xent[] = "fwif";
+static void run_xent(const struct cpu_run *r)
+{
+    const struct operand *x = &r->instr->in[0];
+    const struct operand *w = &r->instr->in[1];
+    r->kernels->xent(r->out[0], r->out[1], r->out[2], r->in[0], r->in[1],
+                     (enum dtype) w->dtype, r->in[2], r->in[3], rows_of(x),
+                     cols_of(x), rows_of(w), r->scratch, r->pool);
+}
+
+static const char types_kv_store[] = "fif";
+static void run_kv_store(const struct cpu_run *r)
+{
+    const struct operand *x = &r->instr->in[0];
+    r->kernels->kv_store(r->in[2], r->in[0], r->in[1], rows_of(x), cols_of(x),
+                         rows_of(&r->instr->in[2]), r->pool);
+}
+
+static const char types_attention_cached[] = "fffi";
+static void run_attention_cached(const struct cpu_run *r)
+{
+    const struct op_attr *attr = &r->instr->attr;
+    r->kernels->attention_cached(r->out[0], r->in[0], r->in[1], r->in[2],
+                                 r->in[3], rows_of(&r->instr->in[0]),
+                                 rows_of(&r->instr->in[1]), attr->n_heads,
+                                 attr->n_kv_heads, attr->head_dim, r->scratch,
+                                 r->pool);
+}
+
+static const char types_accumulate[] = "ff";
+static void run_accumulate(const struct cpu_run *r)
+{
+    r->kernels->accumulate(r->in[0], r->in[1], count_of(&r->instr->in[0]),
+                           r->pool);
+}
+
+static const char types_zero[] = "f";
+static void run_zero(const struct cpu_run *r)
+{
+    r->kernels->zero(r->in[0], count_of(&r->instr->in[0]), r->pool);
+}
+
+static const char types_adamw[] = "fffff";
+static void run_adamw(const struct cpu_run *r)
+{
+    r->kernels->adamw(r->in[0], r->in[1], r->in[2], r->in[3], r->in[4],
+                      count_of(&r->instr->in[0]), r->scratch, r->pool);
+}
+
+static const struct runner {
+    void (*run)(const struct cpu_run *r);
+    const char *types;
+} runners[OP_COUNT] = {
+#define OP(name, ...) {run_##name, types_##name},
+#include "engine/ir/ops.def"
+#undef OP
+};
+
+static bool is_type_fine(char letter, const struct operand *o)
+{
+    if (o->region == REGION_NONE)
+        return true;
+    if (letter == 'f')
+        return o->dtype == DTYPE_f32;
+    if (letter == 'i')
+        return o->dtype == DTYPE_i32;
+    return o->dtype < DTYPE_COUNT && o->dtype != DTYPE_i32 &&
+           cols_of(o) % dtype_infos[o->dtype].block == 0;
+}
+
+static bool are_heads_fine(const struct instr *in)
+{
+    const struct op_attr *a = &in->attr;
+
+    if (a->head_dim < 1 || a->head_dim > CPU_HEAD_DIM_MAX ||
+        a->n_kv_heads < 1 || a->n_heads % a->n_kv_heads != 0)
+        return false;
+    return in->op == OP_attention_cached || a->length > 0;
+}
+
+bool cpu_supports(const struct device *dev, const struct instr *in)
+{
+    if (in->op >= OP_COUNT)
+        return false;
+    const char *types = runners[in->op].types;
+    const size_t n_types = strlen(types);
+    for (size_t i = 0; i < in->n_in; i++)
+        if (i >= n_types || !is_type_fine(types[i], &in->in[i]))
+            return false;
+    for (int i = 0; i < in->n_out; i++)
+        if (!is_type_fine('f', &in->out[i]))
+            return false;
+    if (in->op == OP_attention || in->op == OP_attention_back ||
+        in->op == OP_attention_cached)
+        return are_heads_fine(in);
+    if (in->op == OP_rope)
+        return in->attr.rope_dims % 2 == 0 &&
+               in->attr.rope_dims <= in->attr.head_dim;
+    return true;
+}
+
+static void *address(const struct operand *o, const struct bindings *b)
+{
+    const struct binding *at = NULL;
+
+    switch ((enum region) o->region) {
+    case REGION_NONE:
+        return NULL;
+    case REGION_ARENA:
+        return cpu_buffer_data(b->arena) + o->offset;
+    case REGION_WEIGHT:
+        at = &b->weights[o->slot];
+        break;
+    case REGION_STATE:
+        at = &b->states[o->slot];
+        break;
+    }
+    return at ? cpu_buffer_data(at->buffer) + at->offset + o->offset : NULL;
+}
+
+void cpu_run_resolve(struct cpu_run *r, const struct instr *in,
+                     const struct bindings *b)
+{
+    r->instr = in;
+    for (int i = 0; i < OP_INPUTS_MAX; i++)
+        r->in[i] = i < in->n_in ? address(&in->in[i], b) : NULL;
+    for (int i = 0; i < OP_OUTPUTS_MAX; i++)
+        r->out[i] = i < in->n_out ? address(&in->out[i], b) : NULL;
+    r->scratch = address(&in->scratch, b);
+}
+
+static bool overlap(const char *a, size_t a_bytes, const char *b,
+                    size_t b_bytes)
+{
+    return a && b && a < b + b_bytes && b < a + a_bytes;
+}
+
+bool cpu_run_is_pure(const struct cpu_run *r)
+{
+    const struct instr *in = r->instr;
+
+    for (int o = 0; o < in->n_out; o++)
+        for (int i = 0; i < in->n_in; i++)
+            if (overlap(r->out[o], bytes_of(&in->out[o]), r->in[i],
+                        bytes_of(&in->in[i])))
+                return false;
+    for (int o = 0; o < in->n_out; o++)
+        if (op_updates((enum op) in->op, o) >= 0)
+            return false;
+    return true;
+}
+
+void cpu_run_instr(const struct cpu_run *r)
+{
+    runners[r->instr->op].run(r);
+}

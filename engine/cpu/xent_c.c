@@ -1,0 +1,90 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "engine/cpu/cpu_kernels.h"
+#include "engine/tensor/quant.h"
+
+#include <math.h>
+#include <string.h>
+
+// x, dx (T,C)  w (V,C)  targets, weights, nll (T)  loss (1)
+//
+//   z_v = x.w_v     nll = log(sum_v exp z_v) - z_target
+//   dx = weight * sum_v (softmax(z)_v - [v = target]) w_v
+
+// What is needed for one token; lives in the scratch.
+struct work {
+    double *p;  // (V) logits, then probabilities
+    double *dx; // (C)
+    float *row; // (C) a decoded row of w
+};
+
+static double token_nll(const struct work *s, const float *x, const void *w,
+                        enum dtype w_type, int32_t target, int64_t cols,
+                        int64_t vocab)
+{
+    const size_t row_bytes = dtype_row_bytes(w_type, cols);
+    double max = -INFINITY;
+    double total = 0.0;
+
+    for (int64_t v = 0; v < vocab; v++) {
+        double z = 0.0;
+        quant_decode(w_type, s->row, (const char *) w + (size_t) v * row_bytes,
+                     cols);
+        for (int64_t i = 0; i < cols; i++)
+            z += (double) x[i] * s->row[i];
+        s->p[v] = z;
+        max = z > max ? z : max;
+    }
+    const double z_target = s->p[target];
+    for (int64_t v = 0; v < vocab; v++) {
+        s->p[v] = exp(s->p[v] - max);
+        total += s->p[v];
+    }
+    for (int64_t v = 0; v < vocab; v++)
+        s->p[v] /= total;
+    return max + log(total) - z_target;
+}
+
+static void token_dx(const struct work *s, float *dx, float weight,
+                     const void *w, enum dtype w_type, int32_t target,
+                     int64_t cols, int64_t vocab)
+{
+    const size_t row_bytes = dtype_row_bytes(w_type, cols);
+
+    memset(s->dx, 0, (size_t) cols * sizeof(*s->dx));
+    for (int64_t v = 0; v < vocab; v++) {
+        const double dz = weight * (s->p[v] - (v == target));
+        quant_decode(w_type, s->row, (const char *) w + (size_t) v * row_bytes,
+                     cols);
+        for (int64_t i = 0; i < cols; i++)
+            s->dx[i] += dz * s->row[i];
+    }
+    for (int64_t i = 0; i < cols; i++)
+        dx[i] = (float) s->dx[i];
+}
+
+KERNEL_xent(xent_c)
+{
+    double *room = scratch;
+    const struct work s = {room, room + vocab, (float *) (room + vocab + cols)};
+    double sum = 0.0;
+
+    for (int64_t t = 0; t < rows; t++) {
+        const float weight = weights[t];
+        double l = 0.0;
+        if (weight != 0.0f && targets[t] >= 0 && targets[t] < vocab) {
+            l = token_nll(&s, x + t * cols, w, w_type, targets[t], cols, vocab);
+            if (dx)
+                token_dx(&s, dx + t * cols, weight, w, w_type, targets[t], cols,
+                         vocab);
+        } else if (dx) {
+            memset(dx + t * cols, 0, (size_t) cols * sizeof(*dx));
+        }
+        if (nll)
+            nll[t] = (float) l;
+        sum += (double) weight * (float) l;
+    }
+    if (loss)
+        *loss = (float) sum;
+}
