@@ -7,7 +7,7 @@
  * Records
  *
  * What an app gives: a text, a pair of prompt and completion, or a chat. On
- * the wire a map (struct record of structs.def). In the store its texts are
+ * the wire a map (record of structs.def). In the store its texts are
  * the body: one msgpack map {text} | {prompt, completion} | {messages}, always
  * the same bytes for the same texts, so that a retry can be told from another
  * record under the same uid.
@@ -21,24 +21,24 @@
 #include <stdint.h>
 
 enum {
-    RECORD_UID_BYTES = 16,
-    RECORD_NAME_MAX = 64, // of a stream or adapter
-    RECORD_MESSAGES_MAX = 256,
-    RECORD_BYTES_MAX = FRAME_RECORD_BYTES_MAX, // of all texts together
+    RPC_RECORD_UID_BYTES = 16,
+    RPC_RECORD_NAME_MAX = 64, // of a stream or adapter
+    RPC_RECORD_MESSAGES_MAX = 256,
+    RPC_RECORD_BYTES_MAX = FRAME_RECORD_BYTES_MAX, // of all texts together
 };
-#define RECORD_TIME_MAX INT64_C(253402300799999) // the end of year 9999
+#define RPC_RECORD_TIME_MAX INT64_C(253402300799999) // the end of year 9999
 
-enum record_kind {
-    RECORD_KIND_TEXT = 1,
-    RECORD_KIND_PAIR = 2,
-    RECORD_KIND_CHAT = 3,
+enum rpc_record_kind {
+    RPC_RECORD_KIND_TEXT = 1,
+    RPC_RECORD_KIND_PAIR = 2,
+    RPC_RECORD_KIND_CHAT = 3,
 };
 
 // Points into the document it was decoded from.
-struct record {
+struct rpc_record {
     int64_t id; // 0 on the way in
-    uint8_t uid[RECORD_UID_BYTES];
-    enum record_kind kind;
+    uint8_t uid[RPC_RECORD_UID_BYTES];
+    enum rpc_record_kind kind;
     struct codec_bytes stream;
     int64_t time_ms;
     struct codec_bytes text;        // TEXT
@@ -49,23 +49,23 @@ struct record {
 };
 
 // "text", "pair", "chat"; NULL for another number.
-const char *record_kind_name(enum record_kind kind);
+const char *rpc_record_kind_name(enum rpc_record_kind kind);
 
 // [a-z0-9._-]{1,64} that begins with a letter or digit: names of streams and
 // adapters.
-bool record_name_is_valid(const char *name, size_t bytes);
+bool rpc_record_name_is_valid(const char *name, size_t bytes);
 
 // The map of the wire. -EINVAL: what is wrong and where; -E2BIG: the texts are
-// longer than RECORD_BYTES_MAX, and the sentence names both numbers.
-int record_decode(struct record *out, const msgpack_object *map,
-                  struct error *err);
+// longer than RPC_RECORD_BYTES_MAX, and the sentence names both numbers.
+int rpc_record_decode(struct rpc_record *out, const msgpack_object *map,
+                      struct error *err);
 // The whole map, with id when it is not 0.
-void record_encode(struct encoder *e, const struct record *r);
+void rpc_record_encode(struct encoder *e, const struct rpc_record *r);
 
-void record_body_encode(struct encoder *e, const struct record *r);
+void rpc_record_body_encode(struct encoder *e, const struct rpc_record *r);
 // The texts of a body from the store; r->kind says what to expect.
-int record_body_decode(struct record *r, const msgpack_object *body,
-                       struct error *err);
+int rpc_record_body_decode(struct rpc_record *r, const msgpack_object *body,
+                           struct error *err);
 // One turn of a chat. False past the end.
-bool record_message(const struct record *r, uint32_t i,
-                    struct codec_bytes *role, struct codec_bytes *content);
+bool rpc_record_message(const struct rpc_record *r, uint32_t i,
+                        struct codec_bytes *role, struct codec_bytes *content);
