@@ -1,0 +1,201 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "daemon/paths.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static int put(char out[PATHS_BYTES], struct error *err, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static int put(char out[PATHS_BYTES], struct error *err, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(out, PATHS_BYTES, fmt, ap);
+    va_end(ap);
+    if (n < 0 || n >= PATHS_BYTES)
+        return error_set(err, -ENAMETOOLONG, "path %.64s... is too long", out);
+    return 0;
+}
+
+// $VAR/pockd, or $HOME/fallback/pockd.
+static int xdg(char out[PATHS_BYTES], const char *var, const char *fallback,
+               struct error *err)
+{
+    const char *base = getenv(var);
+    const char *home = getenv("HOME");
+
+    if (base && base[0] == '/')
+        return put(out, err, "%s/pockd", base);
+    if (!home || home[0] != '/')
+        return error_set(err, -ENOENT,
+                         "neither %s nor HOME is set: use --dir DIR", var);
+    return put(out, err, "%s/%s/pockd", home, fallback);
+}
+
+int paths_config_file(char out[PATHS_BYTES], const struct config *c,
+                      struct error *err)
+{
+    char dir[PATHS_BYTES];
+    int rc;
+
+    if (c->dir[0])
+        return put(out, err, "%s/pockd.conf", c->dir);
+    if (!c->is_user)
+        return put(out, err, "/etc/pockd/pockd.conf");
+    if ((rc = xdg(dir, "XDG_CONFIG_HOME", ".config", err)) < 0)
+        return rc;
+    return put(out, err, "%.*s/pockd.conf", PATHS_BYTES - 16, dir);
+}
+
+static int init_state(struct paths *p, const struct config *c,
+                      struct error *err)
+{
+    const char *state = getenv("STATE_DIRECTORY"); // systemd's
+
+    if (c->dir[0] == '/')
+        return put(p->state, err, "%s", c->dir);
+    if (c->dir[0]) {
+        char cwd[PATHS_BYTES];
+        if (!getcwd(cwd, sizeof(cwd)))
+            return error_set(err, -errno, "cannot read the working directory");
+        return put(p->state, err, "%.*s/%s", PATHS_BYTES / 2, cwd, c->dir);
+    }
+    if (c->is_user)
+        return xdg(p->state, "XDG_DATA_HOME", ".local/share", err);
+    return put(p->state, err, "%s/users/%lld",
+               state && state[0] == '/' ? state : "/var/lib/pockd",
+               (long long) c->owner_uid);
+}
+
+static int init_runtime(struct paths *p, const struct config *c,
+                        struct error *err)
+{
+    const char *run = getenv("XDG_RUNTIME_DIR");
+
+    if (c->dir[0])
+        return put(p->runtime, err, "%s", p->state);
+    if (!c->is_user)
+        return put(p->runtime, err, "/run/pockd");
+    if (run && run[0] == '/')
+        return put(p->runtime, err, "%s/pockd", run);
+    return put(p->runtime, err, "%.*s/run", PATHS_BYTES - 8, p->state);
+}
+
+static int init_socket(struct paths *p, const struct config *c,
+                       struct error *err)
+{
+    const size_t max = sizeof(((struct sockaddr_un *) NULL)->sun_path) - 1;
+    int rc = c->socket[0]
+                 ? put(p->socket, err, "%s", c->socket)
+                 : put(p->socket, err, "%.*s/pockd.sock", PATHS_BYTES - 16,
+                       p->runtime);
+
+    if (rc < 0)
+        return rc;
+    if (strlen(p->socket) > max)
+        return error_set(err, -ENAMETOOLONG,
+                         "the socket's path %s has %zu bytes, but sockets "
+                         "allow %zu: use a shorter --dir or --socket",
+                         p->socket, strlen(p->socket), max);
+    return 0;
+}
+
+// Beside pockd when it was built but not installed, else in libexec.
+static int init_worker(struct paths *p, const struct config *c,
+                       struct error *err)
+{
+    char self[PATHS_BYTES];
+
+    if (c->worker[0])
+        return put(p->worker, err, "%s", c->worker);
+    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+    if (n > 0) {
+        self[n] = '\0';
+        char *slash = strrchr(self, '/');
+        if (slash)
+            *slash = '\0';
+        int rc = put(p->worker, err, "%.*s/pock-worker", PATHS_BYTES - 16,
+                     self);
+        if (rc == 0 && access(p->worker, X_OK) == 0)
+            return 0;
+        rc = put(p->worker, err, "%.*s/worker/pock-worker", PATHS_BYTES - 32,
+                 self);
+        if (rc == 0 && access(p->worker, X_OK) == 0)
+            return 0;
+    }
+    return put(p->worker, err, "%s/pock-worker", POCK_LIBEXECDIR);
+}
+
+int paths_init(struct paths *p, const struct config *c, struct error *err)
+{
+    int rc;
+
+    memset(p, 0, sizeof(*p));
+    if ((rc = init_state(p, c, err)) < 0 ||
+        (rc = init_runtime(p, c, err)) < 0 || (rc = init_socket(p, c, err)) < 0)
+        return rc;
+    const int room = PATHS_BYTES - 16;
+    if ((rc = put(p->checkpoints, err, "%.*s/ckpt", room, p->state)) < 0 ||
+        (rc = put(p->tmp, err, "%.*s/tmp", room, p->state)) < 0 ||
+        (rc = init_worker(p, c, err)) < 0)
+        return rc;
+    return c->probe[0] ? put(p->probe, err, "%s", c->probe)
+                       : put(p->probe, err, "%s/probe.jsonl", POCK_DATADIR);
+}
+
+// mkdir -p; only what is missing is made, with `mode`.
+static int make_dirs(const char *path, mode_t mode, struct error *err)
+{
+    char part[PATHS_BYTES];
+
+    snprintf(part, sizeof(part), "%s", path);
+    for (char *p = part + 1;; p++) {
+        if (*p != '/' && *p != '\0')
+            continue;
+        char was = *p;
+        *p = '\0';
+        if (mkdir(part, mode) < 0 && errno != EEXIST)
+            return error_set(err, -errno, "cannot make directory %s: %s", part,
+                             strerror(errno));
+        if (was == '\0')
+            return 0;
+        *p = was;
+    }
+}
+
+static void empty_dir(const char *path)
+{
+    DIR *d = opendir(path);
+
+    if (!d)
+        return;
+    for (struct dirent *e; (e = readdir(d));)
+        if (e->d_name[0] != '.')
+            (void) unlinkat(dirfd(d), e->d_name, 0);
+    (void) closedir(d);
+}
+
+int paths_create(const struct paths *p, const struct config *c,
+                 struct error *err)
+{
+    bool is_system = !c->is_user && !c->dir[0];
+    int rc;
+
+    if ((rc = make_dirs(p->state, 0700, err)) < 0 ||
+        (rc = make_dirs(p->checkpoints, 0700, err)) < 0 ||
+        (rc = make_dirs(p->tmp, 0700, err)) < 0)
+        return rc;
+    empty_dir(p->tmp);
+    return make_dirs(p->runtime, is_system ? 0755 : 0700, err);
+}

@@ -1,0 +1,25 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "daemon/snapshot.h"
+
+#include <math.h>
+
+void snapshot_init(struct snapshot *s)
+{
+    *s = (struct snapshot){
+        .battery_pct = NAN,
+        .battery_temp_c = NAN,
+        .drain_pct = NAN,
+        .thermal_level = -1,
+        .use_source = "none",
+        .psi_cpu_some = NAN,
+        .psi_io_some = NAN,
+        .psi_mem_some = NAN,
+        .psi_mem_full = NAN,
+        .memory_available_bytes = -1,
+        .memory_total_bytes = -1,
+        .disk_free_bytes = -1,
+        .disk_total_bytes = -1,
+    };
+}
