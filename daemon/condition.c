@@ -69,9 +69,9 @@ static bool cond_power(struct gate *g, const struct condition_input *in)
     static const char *const states[] = {"unknown", "charging", "discharging",
                                          "full", "not charging"};
     const struct snapshot *s = in->snapshot;
-    bool is_external = s->has_external_power == TRI_YES ||
-                       (s->has_external_power == TRI_UNKNOWN &&
-                        !s->has_battery);
+    bool is_external =
+        s->has_external_power == TRI_YES ||
+        (s->has_external_power == TRI_UNKNOWN && !s->has_battery);
 
     put_threshold(g, "external power");
     if (!s->has_battery) {
@@ -254,9 +254,8 @@ static bool cond_pressure(struct gate *g, const struct condition_input *in)
     if (isnan(s->psi_cpu_some) && isnan(s->psi_mem_full))
         (void) has_none(g, "unknown");
     else
-        put_value(g, "cpu %.1f io %.1f memory %.1f, full %.1f",
-                  s->psi_cpu_some, s->psi_io_some, s->psi_mem_some,
-                  s->psi_mem_full);
+        put_value(g, "cpu %.1f io %.1f memory %.1f, full %.1f", s->psi_cpu_some,
+                  s->psi_io_some, s->psi_mem_some, s->psi_mem_full);
     // The worker itself makes pressure on the processor and the disk, so only
     // starvation of memory stops it.
     if (in->is_running) {
@@ -318,15 +317,15 @@ static bool cond_window(struct gate *g, const struct condition_input *in)
     int64_t start = in->policy->window_start_min;
     int64_t end = in->policy->window_end_min;
     int64_t now = in->minute_of_day;
-    bool is_in = start <= end ? now >= start && now < end
-                              : now >= start || now < end;
+    bool is_in =
+        start <= end ? now >= start && now < end : now >= start || now < end;
 
     g->source = "owner";
     put_value(g, "%02lld:%02lld", (long long) (now / 60),
               (long long) (now % 60));
-    put_threshold(g, "%02lld:%02lld to %02lld:%02lld",
-                  (long long) (start / 60), (long long) (start % 60),
-                  (long long) (end / 60), (long long) (end % 60));
+    put_threshold(g, "%02lld:%02lld to %02lld:%02lld", (long long) (start / 60),
+                  (long long) (start % 60), (long long) (end / 60),
+                  (long long) (end % 60));
     if (!is_in)
         g->opens_in_ms = ((start - now + 1440) % 1440) * 60000;
     return is_in;
@@ -367,7 +366,7 @@ static const struct {
     const char *asks;
     condition_fn fn;
 } rows[CONDITION_COUNT] = {
-#define CONDITION(name, reason, aside, asks)                                   \
+#define CONDITION(name, reason, aside, asks) \
     {#name, STOP_REASON_##reason, aside, asks, cond_##name},
 #include "daemon/conditions.def"
 #undef CONDITION

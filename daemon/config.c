@@ -33,10 +33,10 @@ struct option_row {
 };
 
 static const struct option_row rows[] = {
-#define OPTION(field, kind, env, def, min, max, meaning)                       \
-    {#field, OPTION_KIND_##kind,                                               \
-     env,    def,                                                              \
-     min,    max,                                                              \
+#define OPTION(field, kind, env, def, min, max, meaning) \
+    {#field,  OPTION_KIND_##kind,                        \
+     env,     def,                                       \
+     min,     max,                                       \
      meaning, offsetof(struct config, field)},
 #include "daemon/options.def"
 #undef OPTION
@@ -150,7 +150,7 @@ static bool parse_flag(struct config *c, const char *arg)
     return true;
 }
 
-int config_parse_argv(struct config *c, int argc, char *const *argv,
+int config_parse_argv(struct config *c, int argc, const char *const *argv,
                       struct error *err)
 {
     for (int i = 1; i < argc; i++) {
@@ -271,7 +271,7 @@ static int load_file(struct config *c, const char *path, struct error *err)
     return rc < 0 ? rc : 1;
 }
 
-int config_load(struct config *c, int argc, char *const *argv,
+int config_load(struct config *c, int argc, const char *const *argv,
                 const char *usual_file, struct error *err)
 {
     int rc;

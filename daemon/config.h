@@ -24,12 +24,12 @@ enum {
 };
 
 struct config {
-    bool is_user;      // --user: one person's own daemon, XDG paths
+    bool is_user; // --user: one person's own daemon, XDG paths
     bool wants_help;
     bool wants_version;
     char file[CONFIG_TEXT_BYTES]; // --config; empty: the usual place
-#define OPTION_TEXT(field) char field[CONFIG_TEXT_BYTES];
-#define OPTION_INT(field)  int64_t field;
+#define OPTION_TEXT(field)                               char field[CONFIG_TEXT_BYTES];
+#define OPTION_INT(field)                                int64_t field;
 #define OPTION(field, kind, env, def, min, max, meaning) OPTION_##kind(field)
 #include "daemon/options.def"
 #undef OPTION
@@ -41,7 +41,7 @@ struct config {
 // The defaults, then the environment.
 int config_init(struct config *c, struct error *err);
 // Command line; it is read twice, because it may name the file.
-int config_parse_argv(struct config *c, int argc, char *const *argv,
+int config_parse_argv(struct config *c, int argc, const char *const *argv,
                       struct error *err);
 // The text of pockd.conf: `key = value` lines, # comments. `name` is for
 // messages. Keys already set by the environment are overwritten, so the caller
@@ -50,7 +50,7 @@ int config_parse_text(struct config *c, const char *name, const char *text,
                       size_t bytes, struct error *err);
 // All of it in the right order. A missing `usual_file` is not an error; a
 // missing --config FILE is.
-int config_load(struct config *c, int argc, char *const *argv,
+int config_load(struct config *c, int argc, const char *const *argv,
                 const char *usual_file, struct error *err);
 
 // The text that --help prints, and the table of pockd.conf(5).

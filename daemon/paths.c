@@ -96,10 +96,9 @@ static int init_socket(struct paths *p, const struct config *c,
                        struct error *err)
 {
     const size_t max = sizeof(((struct sockaddr_un *) NULL)->sun_path) - 1;
-    int rc = c->socket[0]
-                 ? put(p->socket, err, "%s", c->socket)
-                 : put(p->socket, err, "%.*s/pockd.sock", PATHS_BYTES - 16,
-                       p->runtime);
+    int rc = c->socket[0] ? put(p->socket, err, "%s", c->socket)
+                          : put(p->socket, err, "%.*s/pockd.sock",
+                                PATHS_BYTES - 16, p->runtime);
 
     if (rc < 0)
         return rc;
@@ -125,8 +124,8 @@ static int init_worker(struct paths *p, const struct config *c,
         char *slash = strrchr(self, '/');
         if (slash)
             *slash = '\0';
-        int rc = put(p->worker, err, "%.*s/pock-worker", PATHS_BYTES - 16,
-                     self);
+        int rc =
+            put(p->worker, err, "%.*s/pock-worker", PATHS_BYTES - 16, self);
         if (rc == 0 && access(p->worker, X_OK) == 0)
             return 0;
         rc = put(p->worker, err, "%.*s/worker/pock-worker", PATHS_BYTES - 32,

@@ -9,8 +9,13 @@
 #include <string.h>
 
 const struct policy_row policy_rows[] = {
-#define POLICY(field, kind, def, min, max, meaning)                            \
-    {#field, POLICY_KIND_##kind, def, min, max, meaning,                       \
+#define POLICY(field, kind, def, min, max, meaning) \
+    {#field,                                        \
+     POLICY_KIND_##kind,                            \
+     def,                                           \
+     min,                                           \
+     max,                                           \
+     meaning,                                       \
      offsetof(struct policy, field)},
 #include "daemon/policy.def"
 #undef POLICY

@@ -17,9 +17,9 @@
 #include <stdint.h>
 
 struct policy {
-#define POLICY_BOOL(field) bool field;
-#define POLICY_INT(field)  int64_t field;
-#define POLICY_NUM(field)  double field;
+#define POLICY_BOOL(field)                          bool field;
+#define POLICY_INT(field)                           int64_t field;
+#define POLICY_NUM(field)                           double field;
 #define POLICY(field, kind, def, min, max, meaning) POLICY_##kind(field)
 #include "daemon/policy.def"
 #undef POLICY

@@ -34,8 +34,7 @@ static const double WARM_WITHOUT_TRIP_C = 60;
 static const double SKIN_WARM_C = 38;
 
 // First line of a file, without the line end. False when there is none.
-static bool read_text(char *out, size_t size, const char *dir,
-                      const char *name)
+static bool read_text(char *out, size_t size, const char *dir, const char *name)
 {
     char path[PATH_BYTES];
     int n = snprintf(path, sizeof(path), "%s/%s", dir, name);
@@ -283,9 +282,8 @@ void signals_sysfs_read_power(struct snapshot *s, const char *root)
     // A battery that charges, without a charger that says so, is charged by
     // something.
     if (s->has_external_power == TRI_UNKNOWN && s->has_battery)
-        s->has_external_power = s->battery_state == BATTERY_STATE_DISCHARGING
-                                    ? TRI_NO
-                                    : TRI_YES;
+        s->has_external_power =
+            s->battery_state == BATTERY_STATE_DISCHARGING ? TRI_NO : TRI_YES;
     each_device(root, "sys/class/drm", "card", read_connector, &screens);
     each_device(root, "sys/class/backlight", "", read_backlight, &screens);
     s->is_screen_off = screen_off(&screens);
@@ -297,7 +295,7 @@ static void raise_level(struct snapshot *s, int level, const char *zone)
     if (level <= s->thermal_level)
         return;
     s->thermal_level = level;
-    snprintf(s->thermal_zone, sizeof(s->thermal_zone), "%s",
+    snprintf(s->thermal_zone, sizeof(s->thermal_zone), "%.31s",
              level > LEVEL_COOL ? zone : "");
 }
 
@@ -338,8 +336,9 @@ static int zone_level(const char *dir, const char *type, double celsius)
             level = LEVEL_WARM;
     }
     bool is_skin = strstr(type, "skin") || strstr(type, "battery");
-    if (level == LEVEL_COOL && ((is_skin && celsius > SKIN_WARM_C) ||
-                                (!has_passive && celsius >= WARM_WITHOUT_TRIP_C)))
+    if (level == LEVEL_COOL &&
+        ((is_skin && celsius > SKIN_WARM_C) ||
+         (!has_passive && celsius >= WARM_WITHOUT_TRIP_C)))
         level = LEVEL_WARM;
     return level;
 }

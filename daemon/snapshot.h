@@ -7,8 +7,8 @@
  * Snapshot
  *
  * What the machine is like at one moment: everything that decides whether
- * training may run, and nothing else. Unknown is a value of its own: TRI_UNKNOWN,
- * NAN or a negative number. Filled by signals, read by conditions.
+ * training may run, and nothing else. Unknown is a value of its own:
+ * TRI_UNKNOWN, NAN or a negative number. Filled by signals, read by conditions.
  */
 
 #include <stdbool.h>
@@ -45,16 +45,16 @@ struct snapshot {
     double battery_pct;
     double battery_temp_c;
     double drain_pct; // lost in the last 10 minutes; NAN: not known yet
-    int warning;      // UPower's: 1 none, 3 low, 4 critical, 5 action; 0 unknown
+    int warning; // UPower's: 1 none, 3 low, 4 critical, 5 action; 0 unknown
 
     // Heat
     int thermal_level; // 0 cool, 1 warm, 2 throttling, 3 hot, 4 critical; -1
     char thermal_zone[32];
 
     // Use
-    enum tri is_screen_off;  // every display is off
+    enum tri is_screen_off;   // every display is off
     enum tri is_session_idle; // every session of a person is idle or locked
-    bool is_in_use;          // by the two above
+    bool is_in_use;           // by the two above
     bool is_use_known;
     const char *use_source;
     int64_t unused_since_ms; // monotonic; only when not in use
@@ -63,10 +63,10 @@ struct snapshot {
     bool is_going_to_sleep;
 
     // Load
-    double psi_cpu_some; // avg60
-    double psi_io_some;  // avg10
-    double psi_mem_some; // avg10
-    double psi_mem_full; // avg10
+    double psi_cpu_some;            // avg60
+    double psi_io_some;             // avg10
+    double psi_mem_some;            // avg10
+    double psi_mem_full;            // avg10
     int64_t memory_available_bytes; // -1 unknown
     int64_t memory_total_bytes;
     int64_t disk_free_bytes;

@@ -1,0 +1,460 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "daemon/scheduler.h"
+
+enum {
+    HOUR_MS = 3600 * 1000,
+};
+
+// A phone on its charger at night, unused for an hour, and one job.
+struct night {
+    struct snapshot snapshot;
+    struct policy policy;
+    struct scheduler_job job;
+    struct scheduler_input in;
+    struct gate gates[CONDITION_COUNT];
+    struct decision decision;
+};
+
+static void night_init(struct night *n)
+{
+    memset(n, 0, sizeof(*n));
+    snapshot_init(&n->snapshot);
+    n->snapshot.has_external_power = TRI_YES;
+    n->snapshot.has_battery = true;
+    n->snapshot.battery_state = BATTERY_STATE_CHARGING;
+    n->snapshot.battery_health = BATTERY_HEALTH_GOOD;
+    n->snapshot.battery_pct = 80;
+    n->snapshot.battery_temp_c = 30;
+    n->snapshot.warning = 1;
+    n->snapshot.thermal_level = 0;
+    n->snapshot.is_use_known = true;
+    n->snapshot.unused_since_ms = 0;
+    n->snapshot.memory_available_bytes = INT64_C(4) << 30;
+    n->snapshot.memory_total_bytes = INT64_C(8) << 30;
+    n->snapshot.disk_free_bytes = INT64_C(20) << 30;
+    n->snapshot.disk_total_bytes = INT64_C(100) << 30;
+    policy_init(&n->policy);
+    n->job = (struct scheduler_job){.id = 7, .created_ms = 1};
+    n->in = (struct scheduler_input){
+        .snapshot = &n->snapshot,
+        .policy = &n->policy,
+        .jobs = &n->job,
+        .job_count = 1,
+        .has_model = true,
+        .now_ms = HOUR_MS,
+        .unix_ms = 1000,
+        .minute_of_day = 120,
+    };
+}
+
+static enum scheduler_action decide(struct night *n)
+{
+    scheduler_decide(&n->decision, n->gates, &n->in);
+    return n->decision.action;
+}
+
+static void starts_when_every_gate_is_open(void **state)
+{
+    struct night n;
+
+    night_init(&n);
+    assert_int_equal(decide(&n), SCHEDULER_START);
+    assert_int_equal(n.decision.job, 7);
+    assert_int_equal(n.decision.duty_pct, 100);
+    for (int i = 0; i < CONDITION_COUNT; i++)
+        assert_true(n.gates[i].is_ok);
+}
+
+// One row closes one gate: what changes, which gate, and what happens to a job
+// that runs already.
+struct closing {
+    const char *name;
+    void (*change)(struct night *n);
+    enum condition gate;
+    bool stops;         // a running job too
+    bool holds_for_now; // blocks `train now` as well
+};
+
+static void on_battery(struct night *n)
+{
+    n->snapshot.has_external_power = TRI_NO;
+    n->snapshot.battery_state = BATTERY_STATE_DISCHARGING;
+}
+
+static void weak_charger(struct night *n)
+{
+    n->snapshot.battery_state = BATTERY_STATE_DISCHARGING;
+}
+
+static void slow_drain(struct night *n)
+{
+    n->snapshot.drain_pct = 1.5;
+}
+
+static void level_35(struct night *n)
+{
+    n->snapshot.battery_pct = 35;
+}
+
+static void level_29(struct night *n)
+{
+    n->snapshot.battery_pct = 29;
+}
+
+static void warned(struct night *n)
+{
+    n->snapshot.warning = 3;
+}
+
+static void battery_40(struct night *n)
+{
+    n->snapshot.battery_temp_c = 40;
+}
+
+static void battery_43(struct night *n)
+{
+    n->snapshot.battery_temp_c = 43;
+}
+
+static void battery_overheats(struct night *n)
+{
+    n->snapshot.battery_health = BATTERY_HEALTH_HOT;
+}
+
+static void warm(struct night *n)
+{
+    n->snapshot.thermal_level = 1;
+}
+
+static void throttling(struct night *n)
+{
+    n->snapshot.thermal_level = 2;
+}
+
+static void in_use(struct night *n)
+{
+    n->snapshot.is_in_use = true;
+}
+
+static void just_unused(struct night *n)
+{
+    n->snapshot.unused_since_ms = n->in.now_ms - 5000;
+}
+
+static void video_plays(struct night *n)
+{
+    strcpy(n->snapshot.inhibitors, "a video");
+}
+
+static void saver(struct night *n)
+{
+    n->snapshot.is_power_saver = TRI_YES;
+}
+
+static void busy_processor(struct night *n)
+{
+    n->snapshot.psi_cpu_some = 50;
+}
+
+static void starved(struct night *n)
+{
+    n->snapshot.psi_mem_full = 6;
+}
+
+static void little_memory(struct night *n)
+{
+    n->snapshot.memory_available_bytes = INT64_C(1) << 30;
+}
+
+static void little_disk(struct night *n)
+{
+    n->snapshot.disk_free_bytes = 100 << 20;
+}
+
+static void budget_used(struct night *n)
+{
+    n->in.budget_used_s = 7200;
+}
+
+static void outside_window(struct night *n)
+{
+    n->policy.window_start_min = 22 * 60;
+    n->policy.window_end_min = 60;
+}
+
+static void paused(struct night *n)
+{
+    n->in.is_paused = true;
+}
+
+static void switched_off(struct night *n)
+{
+    n->policy.enabled = false;
+}
+
+static void no_model(struct night *n)
+{
+    n->in.has_model = false;
+}
+
+static void sleepy(struct night *n)
+{
+    n->snapshot.is_going_to_sleep = true;
+}
+
+static const struct closing closings[] = {
+    {"on battery", on_battery, CONDITION_power, true, true},
+    {"weak charger", weak_charger, CONDITION_power, true, true},
+    {"slow drain", slow_drain, CONDITION_drain, true, true},
+    {"level 35", level_35, CONDITION_level, false, true},
+    {"level 29", level_29, CONDITION_level, true, true},
+    {"warning", warned, CONDITION_warning, true, true},
+    {"battery 40 C", battery_40, CONDITION_battery_temp, false, true},
+    {"battery 43 C", battery_43, CONDITION_battery_temp, true, true},
+    {"overheat", battery_overheats, CONDITION_battery_temp, true, true},
+    {"warm", warm, CONDITION_thermal, false, true},
+    {"throttling", throttling, CONDITION_thermal, true, true},
+    {"in use", in_use, CONDITION_idle, true, false},
+    {"just unused", just_unused, CONDITION_idle, false, false},
+    {"inhibitor", video_plays, CONDITION_inhibitors, true, true},
+    {"saver", saver, CONDITION_saver, true, false},
+    {"cpu pressure", busy_processor, CONDITION_pressure, false, false},
+    {"memory pressure", starved, CONDITION_pressure, true, false},
+    {"memory", little_memory, CONDITION_memory, false, true},
+    {"disk", little_disk, CONDITION_disk, true, true},
+    {"budget", budget_used, CONDITION_budget, true, false},
+    {"window", outside_window, CONDITION_window, true, false},
+    {"paused", paused, CONDITION_owner, true, true},
+    {"off", switched_off, CONDITION_owner, true, true},
+    {"no model", no_model, CONDITION_model, true, true},
+    {"sleep", sleepy, CONDITION_sleep, true, true},
+};
+
+static void each_closed_gate_blocks_and_stops_as_the_table_says(void **state)
+{
+    for (size_t i = 0; i < sizeof(closings) / sizeof(closings[0]); i++) {
+        const struct closing *c = &closings[i];
+        struct night n;
+
+        night_init(&n);
+        c->change(&n);
+        print_message("# %s\n", c->name);
+        assert_int_equal(decide(&n), SCHEDULER_NONE);
+        assert_int_equal(condition_blocking(n.gates), c->gate);
+        assert_int_equal(n.decision.reason, condition_reason(c->gate));
+
+        night_init(&n);
+        c->change(&n);
+        n.job.is_running = true;
+        assert_int_equal(decide(&n),
+                         c->stops ? SCHEDULER_STOP : SCHEDULER_NONE);
+        if (c->stops)
+            assert_int_equal(n.decision.reason, condition_reason(c->gate));
+
+        night_init(&n);
+        c->change(&n);
+        n.job.is_manual = true;
+        assert_int_equal(decide(&n),
+                         c->holds_for_now ? SCHEDULER_NONE : SCHEDULER_START);
+    }
+}
+
+static void every_condition_has_a_row(void **state)
+{
+    for (int i = 0; i < CONDITION_COUNT; i++) {
+        size_t found = 0;
+        for (size_t k = 0; k < sizeof(closings) / sizeof(closings[0]); k++)
+            found += closings[k].gate == (enum condition) i;
+        // data is closed by an empty queue, tested below.
+        assert_true(found > 0 || i == CONDITION_data);
+    }
+}
+
+static void a_trembling_level_does_not_flap(void **state)
+{
+    struct night n;
+    int changes = 0;
+
+    night_init(&n);
+    for (int i = 0; i < 100; i++) {
+        n.snapshot.battery_pct = i % 2 ? 38 : 41;
+        enum scheduler_action a = decide(&n);
+        if (a == SCHEDULER_START || a == SCHEDULER_STOP) {
+            n.job.is_running = a == SCHEDULER_START;
+            changes++;
+        }
+    }
+    assert_int_equal(changes, 1);
+}
+
+static void since_changes_only_with_ok(void **state)
+{
+    struct night n;
+
+    night_init(&n);
+    n.in.unix_ms = 1000;
+    decide(&n);
+    n.in.unix_ms = 2000;
+    decide(&n);
+    assert_int_equal(n.gates[CONDITION_power].since_ms, 1000);
+    on_battery(&n);
+    n.in.unix_ms = 3000;
+    decide(&n);
+    n.in.unix_ms = 4000;
+    decide(&n);
+    assert_int_equal(n.gates[CONDITION_power].since_ms, 3000);
+    assert_int_equal(n.gates[CONDITION_level].since_ms, 1000);
+}
+
+static void waits_exactly_until_idle_is_long_enough(void **state)
+{
+    struct night n;
+
+    night_init(&n);
+    n.snapshot.unused_since_ms = n.in.now_ms;
+    assert_int_equal(decide(&n), SCHEDULER_NONE);
+    assert_int_equal(n.decision.recheck_ms, n.policy.idle_stable_s * 1000);
+    n.in.now_ms += n.decision.recheck_ms;
+    assert_int_equal(decide(&n), SCHEDULER_START);
+
+    n.snapshot.is_screen_off = TRI_YES;
+    n.snapshot.unused_since_ms = n.in.now_ms;
+    decide(&n);
+    assert_int_equal(n.decision.recheck_ms, n.policy.idle_screen_off_s * 1000);
+}
+
+static void no_time_is_named_while_another_gate_is_closed(void **state)
+{
+    struct night n;
+
+    night_init(&n);
+    just_unused(&n);
+    on_battery(&n);
+    decide(&n);
+    assert_int_equal(n.decision.recheck_ms, -1);
+    assert_false(n.decision.wants_polling);
+}
+
+static void manual_jobs_go_first_then_the_oldest(void **state)
+{
+    struct scheduler_job jobs[] = {
+        {.id = 1, .created_ms = 10},
+        {.id = 2, .created_ms = 5},
+        {.id = 3, .created_ms = 30, .is_manual = true},
+        {.id = 4, .created_ms = 1, .is_user_paused = true},
+    };
+    struct night n;
+
+    night_init(&n);
+    n.in.jobs = jobs;
+    n.in.job_count = 4;
+    assert_int_equal(decide(&n), SCHEDULER_START);
+    assert_int_equal(n.decision.job, 3);
+    n.in.job_count = 2;
+    decide(&n);
+    assert_int_equal(n.decision.job, 2);
+    jobs[1].not_before_ms = n.in.now_ms + 50;
+    decide(&n);
+    assert_int_equal(n.decision.job, 1);
+    jobs[0].not_before_ms = n.in.now_ms + 90;
+    assert_int_equal(decide(&n), SCHEDULER_NONE);
+    assert_int_equal(n.decision.recheck_ms, 50);
+}
+
+static void makes_a_job_of_enough_new_records(void **state)
+{
+    struct night n;
+
+    night_init(&n);
+    n.in.job_count = 0;
+    n.in.new_records = n.policy.min_records - 1;
+    assert_int_equal(decide(&n), SCHEDULER_NONE);
+    assert_int_equal(condition_blocking(n.gates), CONDITION_data);
+    n.in.new_records++;
+    assert_int_equal(decide(&n), SCHEDULER_CREATE);
+    on_battery(&n);
+    assert_int_equal(decide(&n), SCHEDULER_NONE);
+}
+
+static void answers_come_first(void **state)
+{
+    struct night n;
+
+    night_init(&n);
+    n.in.is_preempted = true;
+    assert_int_equal(decide(&n), SCHEDULER_NONE);
+    assert_int_equal(n.decision.reason, STOP_REASON_PREEMPT);
+    n.job.is_running = true;
+    assert_int_equal(decide(&n), SCHEDULER_STOP);
+    assert_int_equal(n.decision.reason, STOP_REASON_PREEMPT);
+}
+
+static void a_warm_machine_runs_at_half_speed(void **state)
+{
+    struct night n;
+
+    night_init(&n);
+    n.job.is_running = true;
+    warm(&n);
+    assert_int_equal(decide(&n), SCHEDULER_NONE);
+    assert_int_equal(n.decision.duty_pct, 50);
+}
+
+static void a_machine_without_battery_passes_its_gates(void **state)
+{
+    struct night n;
+
+    night_init(&n);
+    n.snapshot.has_battery = false;
+    n.snapshot.battery_pct = NAN;
+    n.snapshot.battery_temp_c = NAN;
+    n.snapshot.has_external_power = TRI_UNKNOWN;
+    assert_int_equal(decide(&n), SCHEDULER_START);
+    assert_string_equal(n.gates[CONDITION_level].source, "none");
+}
+
+static void a_window_may_pass_midnight(void **state)
+{
+    struct night n;
+
+    night_init(&n);
+    n.policy.window_start_min = 22 * 60;
+    n.policy.window_end_min = 6 * 60;
+    n.in.minute_of_day = 23 * 60;
+    assert_int_equal(decide(&n), SCHEDULER_START);
+    n.in.minute_of_day = 5 * 60;
+    assert_int_equal(decide(&n), SCHEDULER_START);
+    n.in.minute_of_day = 21 * 60;
+    assert_int_equal(decide(&n), SCHEDULER_NONE);
+    assert_int_equal(n.decision.recheck_ms, HOUR_MS);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(starts_when_every_gate_is_open),
+        cmocka_unit_test(each_closed_gate_blocks_and_stops_as_the_table_says),
+        cmocka_unit_test(every_condition_has_a_row),
+        cmocka_unit_test(a_trembling_level_does_not_flap),
+        cmocka_unit_test(since_changes_only_with_ok),
+        cmocka_unit_test(waits_exactly_until_idle_is_long_enough),
+        cmocka_unit_test(no_time_is_named_while_another_gate_is_closed),
+        cmocka_unit_test(manual_jobs_go_first_then_the_oldest),
+        cmocka_unit_test(makes_a_job_of_enough_new_records),
+        cmocka_unit_test(answers_come_first),
+        cmocka_unit_test(a_warm_machine_runs_at_half_speed),
+        cmocka_unit_test(a_machine_without_battery_passes_its_gates),
+        cmocka_unit_test(a_window_may_pass_midnight),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
