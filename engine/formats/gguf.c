@@ -121,20 +121,20 @@ static int take_name(const char **out, struct gguf *g, uint64_t max,
     uint64_t n;
 
     if (!take_u64(&n, g))
-        return error_set(err, -EINVAL, "the file ends before the %s of %u",
-                         what, index);
+        return error_set(err, -EINVAL, "the file ends before the %s %u", what,
+                         index);
     if (n == 0 || n > max)
         return error_set(err, -EINVAL,
-                         "the %s of %u has %llu bytes, but must have 1 to %llu",
+                         "the %s %u has %llu bytes, but must have 1 to %llu",
                          what, index, (unsigned long long) n,
                          (unsigned long long) max);
     const unsigned char *p = take(g, n);
     if (!p)
-        return error_set(err, -EINVAL, "the file ends inside the %s of %u",
-                         what, index);
+        return error_set(err, -EINVAL, "the file ends inside the %s %u", what,
+                         index);
     if (!is_printable(p, n))
-        return error_set(err, -EINVAL, "the %s of %u is not printable text",
-                         what, index);
+        return error_set(err, -EINVAL, "the %s %u is not printable text", what,
+                         index);
     char *s = arena_alloc(g->arena, n + 1);
     if (!s)
         return no_memory(err);
