@@ -1,0 +1,52 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#pragma once
+
+/*
+ * Passes
+ *
+ * A pass rewrites the graph and returns how many changes it made, or a
+ * negative errno. It may kill nodes and add none before the nodes they read.
+ * In debug builds the graph is verified after each. POCK_DUMP=NAME prints the
+ * graph on standard error after that pass; POCK_DUMP=all after each.
+ */
+
+#include "engine/ir/graph.h"
+
+struct error;
+
+enum pass {
+#define PASS(name) PASS_##name,
+#include "engine/passes/passes.def"
+#undef PASS
+    PASS_COUNT
+};
+
+#define PASS(name) int pass_##name(struct graph *g);
+#include "engine/passes/passes.def"
+#undef PASS
+
+struct pass_stats {
+    const char *name;
+    uint32_t changes;
+    uint32_t n_nodes; // alive after it
+    uint64_t ns;
+};
+
+// All of them, in order; `stats` may be NULL.
+int passes_run(struct graph *g, struct pass_stats stats[PASS_COUNT],
+               struct error *err);
+// One, by name; -ENOENT when there is none.
+int pass_run_named(struct graph *g, const char *name, struct error *err);
+
+/*
+ * Helpers of passes.
+ */
+uint32_t pass_count_nodes(const struct graph *g);
+// How often each value is read by living nodes; outputs count once more. In
+// the graph's arena; NULL when memory is out.
+uint32_t *pass_count_uses(const struct graph *g);
+// Every reader of `from` reads `to`, which also takes over its name if it is
+// an output. False, and nothing done, when both are known by name.
+bool pass_replace(struct graph *g, value_id from, value_id to);
