@@ -45,7 +45,7 @@ int program_compile(struct program **out, const struct model_config *m,
                     const struct backend *backend, const struct device *dev,
                     struct error *err);
 // The back half of it, for graphs from elsewhere (tests): passes, schedule,
-// memory plan, lowering. The graph is borrowed for the call.
+// memory plan, lowering. The graph is rewritten, and not used after the call.
 int program_compile_graph(struct program **out, struct graph *g,
                           const struct backend *backend,
                           const struct device *dev, struct error *err);
@@ -70,7 +70,7 @@ const struct program_slot *program_state(const struct program *p, uint32_t i);
 // Inputs and outputs of the host live in the arena. NULL when there is none.
 const struct operand *program_io(const struct program *p, const char *name);
 
-// Instructions, schedule and arena map as text (malloc'ed), for people.
+// Passes, instructions and arena map as text for people; free() it.
 int program_print(char **out, const struct program *p);
 
 /*
@@ -97,6 +97,7 @@ int executor_create(struct executor **out, const struct program *p,
                     const struct executor_params *params, struct error *err);
 void executor_destroy(struct executor *e);
 
+// Name and size must be those of program_io(); -EINVAL otherwise.
 int executor_write(struct executor *e, const char *input, const void *data,
                    size_t bytes);
 int executor_read(struct executor *e, const char *output, void *data,

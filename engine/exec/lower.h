@@ -1,0 +1,60 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#pragma once
+
+/*
+ * Lowering
+ *
+ * Turns scheduled nodes into instructions, in two steps around the memory
+ * plan: first everything but places, so that the backend can say what scratch
+ * it needs, then the offsets. Also the inside of struct program, for the files
+ * of exec/.
+ */
+
+#include "engine/exec/program.h"
+#include "engine/passes/pass.h"
+#include "engine/plan/memplan.h"
+
+struct arena;
+
+struct program_io {
+    const char *name;
+    bool is_output;
+    struct operand operand;
+};
+
+// One interval of the arena, for people.
+struct program_piece {
+    const char *name; // of its first value
+    size_t offset;
+    size_t bytes;
+    uint32_t first; // instructions, both included
+    uint32_t last;
+};
+
+// Everything lives in `arena`.
+struct program {
+    struct arena *arena;
+    struct instr *instrs;
+    uint32_t n_instrs;
+    struct program_slot *weights;
+    uint32_t n_weights;
+    struct program_slot *states;
+    uint32_t n_states;
+    struct program_io *ios;
+    uint32_t n_ios;
+    struct program_piece *pieces;
+    uint32_t n_pieces;
+    size_t arena_bytes;
+    size_t live_bytes; // the largest sum of live bytes: what no plan can beat
+    struct pass_stats passes[PASS_COUNT];
+};
+
+// Instructions without places; scratch[step] is what the backend asks for.
+// -ENOTSUP and a sentence when it cannot run one.
+int lower_schedule(struct program *p, size_t **scratch,
+                   const struct schedule *s, const struct backend *backend,
+                   const struct device *dev, struct error *err);
+// Their places, the inputs and outputs, and the map of the arena.
+int lower_places(struct program *p, const struct memplan *plan);

@@ -1,0 +1,213 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "engine/exec/program.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/autodiff/autodiff.h"
+#include "engine/autodiff/optim.h"
+#include "engine/base/arena.h"
+#include "engine/base/error.h"
+#include "engine/base/fault.h"
+#include "engine/exec/lower.h"
+
+// A compile of the largest graph that model_build() makes stays far below.
+static const size_t COMPILE_BYTES_MAX = (size_t) 1 << 30;
+
+/*
+ * The front half: model, gradients, and what happens to them.
+ */
+
+static struct model_graph_params graph_params(const struct program_params *p)
+{
+    return (struct model_graph_params){
+        .phase =
+            p->kind == PROGRAM_CACHED ? MODEL_PHASE_CACHED : MODEL_PHASE_LOSS,
+        .batch = p->batch,
+        .length = p->length,
+        .cache_length = p->cache_length,
+        .n_rows = p->n_rows,
+        .lora = p->lora,
+    };
+}
+
+static enum optim_mode optim_mode(enum program_kind kind)
+{
+    switch (kind) {
+    case PROGRAM_TRAIN:
+        return OPTIM_UPDATE;
+    case PROGRAM_ACCUMULATE:
+        return OPTIM_ACCUMULATE;
+    case PROGRAM_UPDATE:
+        return OPTIM_FINISH;
+    case PROGRAM_GRADIENT:
+    case PROGRAM_EVAL:
+    case PROGRAM_CACHED:
+        break;
+    }
+    return OPTIM_OUTPUT;
+}
+
+// The values of the scheme's params, in its order.
+static int find_params(value_id **out, uint32_t *n_out, struct graph *g,
+                       const struct model_config *m,
+                       const struct lora_spec *lora, struct error *err)
+{
+    const uint32_t n = model_params(NULL, 0, m, lora);
+    if (n == 0)
+        return error_set(err, -EINVAL,
+                         "a program that learns needs a LoRA rank of 1 to %d",
+                         LORA_RANK_MAX);
+
+    struct param *params = arena_calloc(g->arena, n, sizeof(*params));
+    value_id *values = arena_calloc(g->arena, n, sizeof(*values));
+    if (!params || !values)
+        return -ENOMEM;
+    (void) model_params(params, n, m, lora);
+    for (uint32_t i = 0; i < n; i++)
+        values[i] = graph_find(g, params[i].name);
+    *out = values;
+    *n_out = n;
+    return 0;
+}
+
+// Everything that a program of this kind does beyond the forward graph.
+static int add_learning(struct graph *g, const struct model_config *m,
+                        const struct program_params *params, struct error *err)
+{
+    value_id *wrt = NULL;
+    uint32_t n = 0;
+    int rc;
+
+    if (params->kind == PROGRAM_EVAL || params->kind == PROGRAM_CACHED)
+        return 0;
+    if ((rc = find_params(&wrt, &n, g, m, &params->lora, err)) < 0)
+        return rc;
+    value_id *grads = arena_calloc(g->arena, n, sizeof(*grads));
+    if (!grads)
+        return -ENOMEM;
+    if ((rc = autodiff(grads, g, graph_find(g, "loss"), wrt, n, err)) < 0)
+        return rc;
+    return optim_apply(g, optim_mode(params->kind), wrt, grads, n, err);
+}
+
+/*
+ * The compiler
+ */
+
+int program_compile_graph(struct program **out, struct graph *g,
+                          const struct backend *backend,
+                          const struct device *dev, struct error *err)
+{
+    struct schedule *s;
+    struct liveness *l;
+    struct memplan *plan;
+    struct liveness_params params = {0};
+    size_t *scratch;
+    int rc = -ENOMEM;
+
+    struct program *p = fault_calloc(1, sizeof(*p));
+    if (!p)
+        goto error;
+    if ((rc = arena_create(&p->arena, COMPILE_BYTES_MAX)) < 0)
+        goto error;
+
+    if ((rc = passes_run(g, p->passes, err)) < 0)
+        goto error;
+    if ((rc = schedule_create(&s, g, g->arena)) < 0)
+        goto error;
+    if ((rc = lower_schedule(p, &scratch, s, backend, dev, err)) < 0)
+        goto error;
+    params.scratch = scratch;
+    if ((rc = liveness_find(&l, s, &params, g->arena)) < 0)
+        goto error;
+    if ((rc = memplan_assign(&plan, l, g->arena)) < 0)
+        goto error;
+    if ((rc = lower_places(p, plan)) < 0)
+        goto error;
+
+    *out = p;
+    return 0;
+
+error:
+    program_destroy(p);
+    return rc;
+}
+
+int program_compile(struct program **out, const struct model_config *m,
+                    const struct program_params *params,
+                    const struct backend *backend, const struct device *dev,
+                    struct error *err)
+{
+    const struct model_graph_params forward = graph_params(params);
+    struct arena *work = NULL;
+    struct graph *g;
+    int rc;
+
+    if ((rc = arena_create(&work, COMPILE_BYTES_MAX)) < 0)
+        goto out;
+    if ((rc = model_build(&g, m, &forward, work, err)) < 0)
+        goto out;
+    if ((rc = add_learning(g, m, params, err)) < 0)
+        goto out;
+    rc = program_compile_graph(out, g, backend, dev, err);
+
+out:
+    if (rc == -ENOMEM)
+        (void) error_set(err, rc, "compiling the program: out of memory");
+    arena_destroy(work);
+    return rc;
+}
+
+void program_destroy(struct program *p)
+{
+    if (!p)
+        return;
+    arena_destroy(p->arena);
+    free(p);
+}
+
+/*
+ * Looking at a program
+ */
+
+size_t program_arena_bytes(const struct program *p)
+{
+    return p->arena_bytes;
+}
+
+uint32_t program_instr_count(const struct program *p)
+{
+    return p->n_instrs;
+}
+
+uint32_t program_weight_count(const struct program *p)
+{
+    return p->n_weights;
+}
+
+const struct program_slot *program_weight(const struct program *p, uint32_t i)
+{
+    return i < p->n_weights ? &p->weights[i] : NULL;
+}
+
+uint32_t program_state_count(const struct program *p)
+{
+    return p->n_states;
+}
+
+const struct program_slot *program_state(const struct program *p, uint32_t i)
+{
+    return i < p->n_states ? &p->states[i] : NULL;
+}
+
+const struct operand *program_io(const struct program *p, const char *name)
+{
+    for (uint32_t i = 0; i < p->n_ios; i++)
+        if (strcmp(p->ios[i].name, name) == 0)
+            return &p->ios[i].operand;
+    return NULL;
+}
