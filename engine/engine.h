@@ -75,11 +75,12 @@ struct engine_model_info {
     bool has_chat; // it knows how to mark who speaks
 };
 
-void engine_model_describe(struct engine_model_info *out,
-                           const struct engine_model *m);
+// Reads the whole file the first time, for the hash.
+int engine_model_describe(struct engine_model_info *out, struct engine_model *m,
+                          struct error *err);
 
 // The ids of a text, malloc'ed; special tokens are read as plain text.
-int engine_tokenize(uint32_t **ids, size_t *n_ids, const struct engine_model *m,
+int engine_tokenize(int32_t **ids, size_t *n_ids, const struct engine_model *m,
                     const char *text, size_t bytes, struct error *err);
 
 /*
@@ -125,7 +126,7 @@ struct engine_eval {
 
 // Loss of the records of a subset, with an adapter or (NULL) without. `each`
 // may be NULL, else has n_records places; those outside the subset are zero.
-// No record is shortened: longer ones are read in windows of the context.
+// No record is shortened: longer ones are read in overlapping windows.
 int engine_evaluate(struct engine_eval *out, struct engine_loss *each,
                     struct engine_model *m, const struct adapter *a,
                     const struct record *records, size_t n_records,
@@ -237,7 +238,7 @@ struct engine_gen_params {
     uint32_t top_k;                // 0: all
     float top_p;                   // 0 or 1: all
     uint64_t seed;
-    uint32_t max_tokens;      // 0: as many as fit
+    uint32_t max_tokens;      // 0: as many as fit, but not over 4096
     const char *const *stops; // the text ends before the first of these
     uint32_t n_stops;
     // Gets whole UTF-8 characters; other than 0 cancels. May be NULL.

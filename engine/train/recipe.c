@@ -186,15 +186,23 @@ int recipe_parse(struct recipe *r, const char *text, struct error *err)
     return 0;
 }
 
+void recipe_lora(struct lora_spec *out, const struct recipe *r)
+{
+    *out = (struct lora_spec){
+        .rank = r->rank,
+        .alpha = r->alpha,
+        .targets = r->targets,
+        .last_blocks = r->last_blocks,
+    };
+}
+
 int recipe_check(const struct recipe *r, const struct model_config *m,
                  struct error *err)
 {
-    if (r->last_blocks > m->n_blocks)
-        return error_set(err, -EINVAL,
-                         "recipe: last_blocks is %u, but the model has %u "
-                         "blocks",
-                         r->last_blocks, m->n_blocks);
-    return 0;
+    struct lora_spec lora;
+
+    recipe_lora(&lora, r);
+    return lora_check(&lora, m, err);
 }
 
 static int print_targets(char *out, size_t bytes, uint32_t bits)
@@ -268,16 +276,6 @@ int recipe_hash(uint8_t out[32], const struct recipe *r)
         return n;
     hash_bytes(out, text, (size_t) n);
     return 0;
-}
-
-void recipe_lora(struct lora_spec *out, const struct recipe *r)
-{
-    *out = (struct lora_spec){
-        .rank = r->rank,
-        .alpha = r->alpha,
-        .targets = r->targets,
-        .last_blocks = r->last_blocks,
-    };
 }
 
 float recipe_rate(const struct recipe *r, uint64_t step, uint64_t steps_total)

@@ -1,0 +1,177 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "engine/train/adapter_state.h"
+
+#include "engine/base/error.h"
+#include "engine/exec/program.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+// Kernels want their operands at cache lines.
+enum { ALIGNMENT = 64 };
+
+static const char *const suffixes[ADAPTER_PARTS] = {"", ".m", ".v", ".g"};
+
+struct adapter_state {
+    const struct backend *backend;
+    struct lora_spec lora;
+    uint32_t n_params;
+    struct param *params;
+    size_t *offsets; // bytes into each buffer
+    size_t n_floats; // without the gaps
+    struct buffer *parts[ADAPTER_PARTS];
+};
+
+static size_t param_floats(const struct param *p)
+{
+    return (size_t) p->ne[0] * (size_t) p->ne[1];
+}
+
+void adapter_state_destroy(struct adapter_state *s)
+{
+    if (!s)
+        return;
+    for (int i = 0; i < ADAPTER_PARTS; i++)
+        s->backend->buffer_destroy(s->parts[i]);
+    free(s->offsets);
+    free(s->params);
+    free(s);
+}
+
+static int lay_out(struct adapter_state *s, const struct model_config *config,
+                   size_t *bytes)
+{
+    s->n_params = model_params(NULL, 0, config, &s->lora);
+    s->params = calloc(s->n_params + 1, sizeof *s->params);
+    s->offsets = calloc(s->n_params + 1, sizeof *s->offsets);
+    if (!s->params || !s->offsets)
+        return -ENOMEM;
+    model_params(s->params, s->n_params, config, &s->lora);
+
+    size_t at = 0;
+    for (uint32_t i = 0; i < s->n_params; i++) {
+        const size_t n = param_floats(&s->params[i]);
+        s->offsets[i] = at;
+        s->n_floats += n;
+        at += (n * sizeof(float) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    }
+    *bytes = at ? at : ALIGNMENT;
+    return 0;
+}
+
+int adapter_state_create(struct adapter_state **out,
+                         const struct adapter_state_params *params,
+                         struct error *err)
+{
+    const int n_parts = params->has_optimizer ? ADAPTER_PARTS : 1;
+    struct adapter_state *s = calloc(1, sizeof *s);
+    size_t bytes = 0;
+    int rc = -ENOMEM;
+
+    if (!s)
+        goto error;
+    s->backend = params->backend;
+    s->lora = params->lora;
+    if ((rc = lay_out(s, params->config, &bytes)) < 0)
+        goto error;
+    for (int i = 0; i < n_parts; i++)
+        if ((rc = s->backend->buffer_create(&s->parts[i], params->dev, bytes)) <
+            0)
+            goto error;
+    *out = s;
+    return 0;
+
+error:
+    adapter_state_destroy(s);
+    return error_set(err, rc,
+                     "adapter: the device has no %zu bytes left for it: %s; "
+                     "use a lower rank or fewer targets",
+                     bytes, strerror(-rc));
+}
+
+size_t adapter_state_floats(const struct adapter_state *s)
+{
+    return s->n_floats;
+}
+
+const struct lora_spec *adapter_state_lora(const struct adapter_state *s)
+{
+    return &s->lora;
+}
+
+int adapter_state_write(struct adapter_state *s, enum adapter_part part,
+                        const float *values)
+{
+    for (uint32_t i = 0; i < s->n_params; i++) {
+        const size_t n = param_floats(&s->params[i]);
+        int rc = s->backend->buffer_write(s->parts[part], s->offsets[i], values,
+                                          n * sizeof *values);
+        if (rc < 0)
+            return rc;
+        values += n;
+    }
+    return 0;
+}
+
+int adapter_state_read(const struct adapter_state *s, enum adapter_part part,
+                       float *values)
+{
+    for (uint32_t i = 0; i < s->n_params; i++) {
+        const size_t n = param_floats(&s->params[i]);
+        int rc = s->backend->buffer_read(s->parts[part], s->offsets[i], values,
+                                         n * sizeof *values);
+        if (rc < 0)
+            return rc;
+        values += n;
+    }
+    return 0;
+}
+
+int adapter_state_zero(struct adapter_state *s, enum adapter_part part)
+{
+    float *zeros = calloc(s->n_floats + 1, sizeof *zeros);
+    int rc;
+
+    if (!zeros)
+        return -ENOMEM;
+    rc = adapter_state_write(s, part, zeros);
+    free(zeros);
+    return rc;
+}
+
+static bool is_param(const struct param *p, const char *name, size_t bytes)
+{
+    return strlen(p->name) == bytes && memcmp(p->name, name, bytes) == 0;
+}
+
+int adapter_state_bind(struct binding *out, const struct adapter_state *s,
+                       const struct program_slot *slot, struct error *err)
+{
+    size_t bytes = strlen(slot->name);
+    int part = ADAPTER_PART_VALUE;
+
+    for (int i = 1; i < ADAPTER_PARTS; i++) {
+        const size_t n = strlen(suffixes[i]);
+        if (bytes > n && strcmp(slot->name + bytes - n, suffixes[i]) == 0) {
+            part = i;
+            bytes -= n;
+            break;
+        }
+    }
+    for (uint32_t i = 0; i < s->n_params; i++) {
+        const struct param *p = &s->params[i];
+        if (!s->parts[part] || !is_param(p, slot->name, bytes) ||
+            slot->bytes != param_floats(p) * sizeof(float))
+            continue;
+        *out = (struct binding){
+            .buffer = s->parts[part],
+            .offset = s->offsets[i],
+        };
+        return 0;
+    }
+    return error_set(err, -ENOENT, "adapter: it has no state \"%s\"",
+                     slot->name);
+}

@@ -1,0 +1,57 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#pragma once
+
+/*
+ * Adapter state
+ *
+ * An adapter in the memory of a device, alone or with what the optimizer keeps
+ * for it: first and second moments and the sum of gradients over micro-batches.
+ * Programs bind their states to it by name. The host sees each part as one
+ * array of floats in the order of model_params(), as in struct adapter.
+ */
+
+#include "engine/backend.h"
+#include "engine/models/model.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct error;
+struct program_slot;
+
+enum adapter_part {
+    ADAPTER_PART_VALUE,    // NAME
+    ADAPTER_PART_MEAN,     // NAME.m
+    ADAPTER_PART_VARIANCE, // NAME.v
+    ADAPTER_PART_GRADIENT, // NAME.g
+    ADAPTER_PARTS
+};
+
+struct adapter_state;
+
+struct adapter_state_params {
+    const struct backend *backend; // borrowed, as is the device
+    struct device *dev;
+    const struct model_config *config; // borrowed for the call
+    struct lora_spec lora;
+    bool has_optimizer; // else VALUE is the only part
+};
+
+// All zero.
+int adapter_state_create(struct adapter_state **out,
+                         const struct adapter_state_params *params,
+                         struct error *err);
+void adapter_state_destroy(struct adapter_state *s);
+
+size_t adapter_state_floats(const struct adapter_state *s);
+const struct lora_spec *adapter_state_lora(const struct adapter_state *s);
+int adapter_state_write(struct adapter_state *s, enum adapter_part part,
+                        const float *values);
+int adapter_state_read(const struct adapter_state *s, enum adapter_part part,
+                       float *values);
+int adapter_state_zero(struct adapter_state *s, enum adapter_part part);
+
+int adapter_state_bind(struct binding *out, const struct adapter_state *s,
+                       const struct program_slot *slot, struct error *err);

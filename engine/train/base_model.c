@@ -1,0 +1,108 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "engine/train/base_model.h"
+
+#include "engine/base/error.h"
+#include "engine/exec/program.h"
+#include "engine/formats/gguf.h"
+#include "engine/tokenizer/tokenizer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+int base_model_open(struct base_model **out, const struct backend *backend,
+                    struct device *dev, int fd, struct error *err)
+{
+    struct base_model *m = calloc(1, sizeof *m);
+    const void *mapping;
+    size_t bytes;
+    int rc;
+
+    if (!m)
+        return error_set(err, -ENOMEM, "model: out of memory");
+    m->backend = backend;
+    m->dev = dev;
+    m->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (m->fd < 0) {
+        rc = error_set(err, -errno, "model: its descriptor is unusable: %s",
+                       strerror(errno));
+        goto error;
+    }
+    if ((rc = gguf_load_fd(&m->file, fd, err)) < 0)
+        goto error;
+    if ((rc = model_config_read(&m->config, m->file, err)) < 0)
+        goto error;
+    if ((rc = tokenizer_create(&m->tokenizer, m->file, err)) < 0)
+        goto error;
+    if (tokenizer_n_vocab(m->tokenizer) > m->config.n_vocab) {
+        rc = error_set(err, -EINVAL,
+                       "model: its tokenizer knows %u tokens, but it has "
+                       "embeddings of %u",
+                       tokenizer_n_vocab(m->tokenizer), m->config.n_vocab);
+        goto error;
+    }
+    mapping = gguf_mapping(m->file, &bytes);
+    rc = backend->buffer_import(&m->weights, dev, mapping, bytes);
+    if (rc < 0) {
+        rc = error_set(err, rc, "model: the device cannot hold its weights: %s",
+                       strerror(-rc));
+        goto error;
+    }
+    *out = m;
+    return 0;
+
+error:
+    base_model_close(m);
+    return rc;
+}
+
+void base_model_close(struct base_model *m)
+{
+    if (!m)
+        return;
+    m->backend->buffer_destroy(m->weights);
+    tokenizer_destroy(m->tokenizer);
+    gguf_destroy(m->file);
+    if (m->fd >= 0)
+        close(m->fd);
+    free(m);
+}
+
+int base_model_hash(struct base_model *m, struct error *err)
+{
+    int rc;
+
+    if (m->sha256[0])
+        return 0;
+    if ((rc = hash_fd(m->hash, m->fd)) < 0)
+        return error_set(err, rc, "model: its file cannot be read: %s",
+                         strerror(-rc));
+    hash_to_hex(m->sha256, m->hash);
+    return 0;
+}
+
+int base_model_bind(struct binding *out, const struct base_model *m,
+                    const struct program_slot *slot, struct error *err)
+{
+    const struct gguf_tensor *t;
+    size_t bytes;
+    const char *mapping = gguf_mapping(m->file, &bytes);
+    int rc = gguf_get_tensor(&t, m->file, slot->name, err);
+
+    if (rc < 0)
+        return rc;
+    if (t->dtype != slot->dtype || t->bytes != slot->bytes)
+        return error_set(err, -EINVAL,
+                         "tensor %s: the program wants %zu bytes of another "
+                         "type",
+                         slot->name, slot->bytes);
+    *out = (struct binding){
+        .buffer = m->weights,
+        .offset = (size_t) ((const char *) t->data - mapping),
+    };
+    return 0;
+}

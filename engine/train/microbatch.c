@@ -1,0 +1,130 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "engine/train/microbatch.h"
+
+#include "engine/base/error.h"
+#include "engine/exec/program.h"
+#include "engine/train/base_model.h"
+#include "engine/train/recipe.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+// More places make a program no faster.
+enum { PLACES_MAX = 8192 };
+
+struct probe {
+    const struct base_model *base;
+    struct device *dev;
+    struct program_params params;
+};
+
+// UPDATE has the most to hold: its gradients meet the sums.
+static int arena_of(size_t *out, struct probe *p, uint32_t rows,
+                    struct error *err)
+{
+    struct program *program;
+    int rc;
+
+    p->params.batch = rows;
+    rc = program_compile(&program, &p->base->config, &p->params,
+                         p->base->backend, p->dev, err);
+    if (rc < 0)
+        return rc;
+    *out = program_arena_bytes(program);
+    program_destroy(program);
+    return 0;
+}
+
+static int most_rows(struct microbatch *out, struct probe *p, uint32_t rows_max,
+                     size_t budget, struct error *err)
+{
+    uint32_t low = 1;
+    uint32_t high = 2;
+    size_t bytes;
+    int rc = arena_of(&bytes, p, 1, err);
+
+    if (rc < 0)
+        return rc;
+    if (bytes > budget)
+        return error_set(err, -ENOMEM,
+                         "training: a row of %u tokens needs %zu MiB, but "
+                         "memory_mib is %zu: raise it, or lower length",
+                         p->params.length, (bytes >> 20) + 1, budget >> 20);
+    out->rows = 1;
+    out->arena_bytes = bytes;
+    // Doubling, then halving: low fits, high does not or is past the end.
+    while (high <= rows_max) {
+        if ((rc = arena_of(&bytes, p, high, err)) < 0)
+            return rc;
+        if (bytes > budget)
+            break;
+        low = high;
+        high *= 2;
+        out->arena_bytes = bytes;
+    }
+    if (high > rows_max + 1)
+        high = rows_max + 1;
+    while (high - low > 1) {
+        const uint32_t middle = low + (high - low) / 2;
+        if ((rc = arena_of(&bytes, p, middle, err)) < 0)
+            return rc;
+        if (bytes > budget) {
+            high = middle;
+        } else {
+            low = middle;
+            out->arena_bytes = bytes;
+        }
+    }
+    out->rows = low;
+    return 0;
+}
+
+static size_t count_floats(const struct model_config *config,
+                           const struct lora_spec *lora)
+{
+    const uint32_t n = model_params(NULL, 0, config, lora);
+    struct param *params = calloc((size_t) n + 1, sizeof *params);
+    size_t sum = 0;
+
+    if (!params)
+        return 0;
+    model_params(params, n, config, lora);
+    for (uint32_t i = 0; i < n; i++)
+        sum += (size_t) params[i].ne[0] * (size_t) params[i].ne[1];
+    free(params);
+    return sum;
+}
+
+int microbatch_plan(struct microbatch *out, const struct base_model *base,
+                    const struct recipe *r, struct error *err)
+{
+    const struct device_params one = {.threads = 1};
+    const uint32_t context = base->config.context;
+    struct microbatch result = {
+        .length = r->length < context ? r->length : context,
+    };
+    struct probe p = {
+        .base = base,
+        .params = {.kind = PROGRAM_UPDATE, .length = result.length},
+    };
+    uint32_t rows_max = PLACES_MAX / result.length;
+    int rc = recipe_check(r, &base->config, err);
+
+    if (rc < 0)
+        return rc;
+    if (rows_max < 1)
+        rows_max = 1;
+    if (rows_max > r->batch)
+        rows_max = r->batch;
+    recipe_lora(&p.params.lora, r);
+    result.n_floats = count_floats(&base->config, &p.params.lora);
+    if ((rc = base->backend->open(&p.dev, &one, err)) < 0)
+        return rc;
+    rc = most_rows(&result, &p, rows_max, (size_t) r->memory_mib << 20, err);
+    base->backend->close(p.dev);
+    if (rc == 0)
+        *out = result;
+    return rc;
+}

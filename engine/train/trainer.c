@@ -1,0 +1,712 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+/*
+ * Invariants, whenever a caller can look:
+ * 1. The device's VALUE, MEAN and VARIANCE are those after `step` steps; a step
+ *    that was cut off has been undone.
+ * 2. GRADIENT is zero, or is_dirty.
+ * 3. Steps, rates, order of data and evaluations follow from `step` alone.
+ */
+
+#include "engine/train/trainer.h"
+
+#include "engine/base/clock.h"
+#include "engine/base/error.h"
+#include "engine/base/hash.h"
+#include "engine/base/rng.h"
+#include "engine/train/adapter.h"
+#include "engine/train/adapter_state.h"
+#include "engine/train/base_model.h"
+#include "engine/train/evaluator.h"
+#include "engine/train/microbatch.h"
+#include "engine/train/packing.h"
+#include "engine/train/program_cache.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+// What undoing a step, and a checkpoint, need: VALUE, MEAN, VARIANCE.
+enum { SAVED_PARTS = 3 };
+
+struct trainer {
+    struct base_model *base;
+    struct recipe recipe;
+    struct lora_spec lora;
+    struct checkpoint_key key;
+    struct dataset *trained;
+    struct dataset *held_out;
+    struct adapter_state *state;
+    struct program_cache *cache;
+    struct packing packing;
+    struct packing_rows rows;
+    uint32_t *order; // windows of `order_epoch`
+    uint64_t order_epoch;
+    uint32_t length; // places in the longest row
+    uint32_t micro_rows;
+    uint64_t steps_epoch, steps_total, eval_every;
+
+    size_t n_floats;
+    float *saved; // (SAVED_PARTS, n_floats): the state before this step
+    float *best;  // (n_floats)
+    bool is_dirty;
+
+    uint64_t step;
+    uint64_t best_step;
+    double best_loss; // NAN without held-out records
+    double step_loss;
+    uint32_t evals_since_best;
+    enum trainer_end end;
+    struct checkpoint_eval *evals;
+    uint32_t n_evals;
+
+    double tokens_per_s; // of this process
+    bool has_news_of_eval;
+};
+
+void trainer_destroy(struct trainer *t)
+{
+    if (!t)
+        return;
+    program_cache_destroy(t->cache);
+    adapter_state_destroy(t->state);
+    packing_rows_finish(&t->rows);
+    packing_finish(&t->packing);
+    dataset_destroy(t->trained);
+    dataset_destroy(t->held_out);
+    free(t->order);
+    free(t->saved);
+    free(t->best);
+    free(t->evals);
+    free(t);
+}
+
+/*
+ * Making one.
+ */
+
+static int bind_state(struct binding *out, const struct program_slot *slot,
+                      void *user, struct error *err)
+{
+    const struct trainer *t = user;
+    return adapter_state_bind(out, t->state, slot, err);
+}
+
+static int load_data(struct trainer *t, const struct trainer_params *params,
+                     struct error *err)
+{
+    struct dataset_params d = {
+        .records = params->records,
+        .n_records = params->n_records,
+        .subset = DATASET_TRAINED,
+        .length = t->length,
+    };
+    int rc = dataset_create(&t->trained, t->base->tokenizer, &d, err);
+
+    if (rc < 0)
+        return rc;
+    d.subset = DATASET_HELD_OUT;
+    rc = dataset_create(&t->held_out, t->base->tokenizer, &d, err);
+    if (rc < 0)
+        return rc;
+    if (t->trained->n_windows == 0)
+        return error_set(err, -ENODATA,
+                         "training: there are no records to learn from (%zu "
+                         "given, %u of them held out for evaluation); add more",
+                         params->n_records, t->held_out->n_records);
+    return 0;
+}
+
+static void set_schedule(struct trainer *t)
+{
+    const struct recipe *r = &t->recipe;
+
+    t->steps_epoch = (t->trained->n_windows + r->batch - 1) / r->batch;
+    t->steps_total = t->steps_epoch * r->epochs;
+    t->eval_every = r->eval_every;
+    if (t->eval_every == 0)
+        t->eval_every = t->steps_epoch / 3;
+    // An epoch of one or two steps, or a history that would not end.
+    if (t->eval_every == 0)
+        t->eval_every = 1;
+    while (t->steps_total / t->eval_every >= CHECKPOINT_EVALS_MAX)
+        t->eval_every *= 2;
+}
+
+// A is normal with variance 1 / inputs, B is zero: the adapter starts as
+// nothing (Hu et al., arXiv 2106.09685).
+static int start_values(float *values, const struct model_config *config,
+                        const struct lora_spec *lora, uint64_t seed)
+{
+    const uint32_t n = model_params(NULL, 0, config, lora);
+    struct param *params = calloc(n, sizeof *params);
+
+    if (!params)
+        return -ENOMEM;
+    model_params(params, n, config, lora);
+    for (uint32_t i = 0; i < n; i++) {
+        const int64_t count = params[i].ne[0] * params[i].ne[1];
+        const bool is_a = i % 2 == 0;
+        const double scale = 1 / sqrt((double) params[i].ne[1]);
+        struct rng rng;
+        rng_init(&rng, seed, i);
+        for (int64_t j = 0; j < count; j++)
+            *values++ = is_a ? (float) (scale * rng_normal(&rng)) : 0;
+    }
+    free(params);
+    return 0;
+}
+
+static int check_start(const struct trainer *t, const struct adapter *start,
+                       struct error *err)
+{
+    const struct lora_spec *a = &start->lora;
+    const struct lora_spec *b = &t->lora;
+
+    if (a->rank != b->rank || a->targets != b->targets ||
+        a->last_blocks % t->base->config.n_blocks !=
+            b->last_blocks % t->base->config.n_blocks ||
+        adapter_floats(start) != t->n_floats)
+        return error_set(err, -EINVAL,
+                         "training: the start adapter has rank %u on other "
+                         "linears or blocks than the recipe of rank %u; use "
+                         "the recipe that it was made with",
+                         a->rank, b->rank);
+    if (a->alpha != b->alpha)
+        return error_set(err, -EINVAL,
+                         "training: the start adapter has alpha %g, but the "
+                         "recipe %g",
+                         (double) a->alpha, (double) b->alpha);
+    return 0;
+}
+
+static int make_state(struct trainer *t, const struct adapter *start,
+                      struct error *err)
+{
+    const struct adapter_state_params params = {
+        .backend = t->base->backend,
+        .dev = t->base->dev,
+        .config = &t->base->config,
+        .lora = t->lora,
+        .has_optimizer = true,
+    };
+    int rc = adapter_state_create(&t->state, &params, err);
+
+    if (rc < 0)
+        return rc;
+    t->n_floats = adapter_state_floats(t->state);
+    t->best = calloc(t->n_floats, sizeof *t->best);
+    t->saved = calloc(t->n_floats * SAVED_PARTS, sizeof *t->saved);
+    if (!t->best || !t->saved)
+        return error_set(err, -ENOMEM, "training: out of memory");
+    if (start) {
+        if ((rc = check_start(t, start, err)) < 0)
+            return rc;
+        memcpy(t->best, start->data, t->n_floats * sizeof *t->best);
+        hash_bytes(t->key.start, t->best, t->n_floats * sizeof *t->best);
+    } else {
+        rc = start_values(t->best, &t->base->config, &t->lora, t->recipe.seed);
+        if (rc < 0)
+            return error_set(err, rc, "training: out of memory");
+    }
+    rc = adapter_state_write(t->state, ADAPTER_PART_VALUE, t->best);
+    return rc < 0 ? error_set(err, rc, "training: %s", strerror(-rc)) : 0;
+}
+
+static int make_key(struct trainer *t, struct error *err)
+{
+    uint8_t both[2 * HASH_BYTES];
+    int rc = base_model_hash(t->base, err);
+
+    if (rc < 0)
+        return rc;
+    memcpy(t->key.base, t->base->hash, HASH_BYTES);
+    if ((rc = recipe_hash(t->key.recipe, &t->recipe)) < 0)
+        return rc;
+    dataset_hash(both, t->trained);
+    dataset_hash(both + HASH_BYTES, t->held_out);
+    hash_bytes(t->key.data, both, sizeof both);
+    return 0;
+}
+
+int trainer_create(struct trainer **out, struct base_model *base,
+                   const struct trainer_params *params, struct error *err)
+{
+    struct trainer *t = calloc(1, sizeof *t);
+    struct microbatch micro;
+    int rc;
+
+    if (!t)
+        return error_set(err, -ENOMEM, "training: out of memory");
+    t->base = base;
+    t->recipe = *params->recipe;
+    t->best_loss = NAN;
+    t->step_loss = NAN;
+    t->order_epoch = UINT64_MAX;
+    recipe_lora(&t->lora, &t->recipe);
+    if ((rc = microbatch_plan(&micro, base, &t->recipe, err)) < 0)
+        goto error;
+    t->length = micro.length;
+    t->micro_rows = micro.rows;
+    if ((rc = load_data(t, params, err)) < 0 ||
+        (rc = make_state(t, params->start, err)) < 0 ||
+        (rc = make_key(t, err)) < 0 ||
+        (rc = program_cache_create(&t->cache, base, bind_state, t)) < 0)
+        goto error;
+    set_schedule(t);
+    t->order = calloc(t->trained->n_windows, sizeof *t->order);
+    rc = packing_rows_init(&t->rows, (size_t) micro.rows * micro.length);
+    if (!t->order || rc < 0) {
+        rc = error_set(err, -ENOMEM, "training: out of memory");
+        goto error;
+    }
+    *out = t;
+    return 0;
+
+error:
+    trainer_destroy(t);
+    return rc;
+}
+
+/*
+ * One step.
+ */
+
+static int choose_windows(struct trainer *t)
+{
+    const uint32_t n = (uint32_t) t->trained->n_windows;
+    const uint64_t epoch = t->step / t->steps_epoch;
+    const uint32_t first =
+        (uint32_t) (t->step % t->steps_epoch) * t->recipe.batch;
+    const uint32_t left = n - first;
+
+    if (t->order_epoch != epoch) {
+        packing_shuffle(t->order, n, t->recipe.seed, epoch);
+        t->order_epoch = epoch;
+    }
+    return packing_assign(&t->packing, t->trained, t->order + first,
+                          left < t->recipe.batch ? left : t->recipe.batch,
+                          t->length);
+}
+
+static void set_hyper(float hyper[ADAMW_HYPERS], const struct trainer *t)
+{
+    const struct recipe *r = &t->recipe;
+    const double n = (double) t->step + 1;
+
+    hyper[ADAMW_LR] = recipe_rate(r, t->step, t->steps_total);
+    hyper[ADAMW_BETA1] = r->beta1;
+    hyper[ADAMW_BETA2] = r->beta2;
+    hyper[ADAMW_EPS] = r->eps;
+    hyper[ADAMW_DECAY] = r->decay;
+    hyper[ADAMW_CORRECT1] = (float) (1 - pow(r->beta1, n));
+    hyper[ADAMW_CORRECT2] = (float) (1 - pow(r->beta2, n));
+    hyper[ADAMW_CLIP] = r->clip;
+}
+
+// Rows [first, first + n) through one program; adds its loss to *loss.
+static int run_micro(struct trainer *t, enum program_kind kind, uint32_t first,
+                     uint32_t n, double *loss, struct error *err)
+{
+    const struct program_params params = {
+        .kind = kind,
+        .batch = n,
+        .length = t->packing.length,
+        .lora = t->lora,
+    };
+    const size_t places = (size_t) n * t->packing.length;
+    float hyper[ADAMW_HYPERS];
+    float part;
+    struct executor *x;
+    int rc = program_cache_get(&x, t->cache, &params, err);
+
+    if (rc < 0)
+        return rc;
+    packing_fill(&t->rows, &t->packing, t->trained, first, n,
+                 1.0F / (float) t->packing.n_targets);
+    set_hyper(hyper, t);
+    if ((rc = evaluator_inputs(x, &t->rows, places)) < 0)
+        goto error;
+    if (kind != PROGRAM_ACCUMULATE &&
+        (rc = executor_write(x, "hyper", hyper, sizeof hyper)) < 0)
+        goto error;
+    if ((rc = executor_run(x)) < 0 ||
+        (rc = executor_read(x, "loss", &part, sizeof part)) < 0)
+        goto error;
+    *loss += part;
+    return 0;
+
+error:
+    return error_set(err, rc, "training: step %llu: %s",
+                     (unsigned long long) t->step + 1, strerror(-rc));
+}
+
+static int save_state(struct trainer *t)
+{
+    int rc = 0;
+
+    for (int i = 0; i < SAVED_PARTS && rc == 0; i++)
+        rc = adapter_state_read(t->state, (enum adapter_part) i,
+                                t->saved + (size_t) i * t->n_floats);
+    return rc;
+}
+
+static int undo_step(struct trainer *t)
+{
+    int rc = 0;
+
+    for (int i = 0; i < SAVED_PARTS && rc == 0; i++)
+        rc = adapter_state_write(t->state, (enum adapter_part) i,
+                                 t->saved + (size_t) i * t->n_floats);
+    return rc;
+}
+
+static int run_rows(struct trainer *t, double *loss, struct error *err)
+{
+    const uint32_t n = t->packing.n_rows;
+    const uint32_t most = t->micro_rows * t->length / t->packing.length;
+    const uint32_t n_micro = (n + most - 1) / most;
+    uint32_t row = 0;
+    int rc = 0;
+
+    if (n_micro > 1) {
+        if (t->is_dirty &&
+            (rc = adapter_state_zero(t->state, ADAPTER_PART_GRADIENT)) < 0)
+            return error_set(err, rc, "training: %s", strerror(-rc));
+        t->is_dirty = true;
+    }
+    // Even shares: fewer shapes, and no short last program.
+    for (uint32_t i = 0; i < n_micro; i++) {
+        const uint32_t share = (n - row) / (n_micro - i);
+        enum program_kind kind = PROGRAM_ACCUMULATE;
+        if (i + 1 == n_micro)
+            kind = n_micro > 1 ? PROGRAM_UPDATE : PROGRAM_TRAIN;
+        rc = run_micro(t, kind, row, share, loss, err);
+        if (rc < 0)
+            return rc;
+        row += share;
+    }
+    if (n_micro > 1)
+        t->is_dirty = false;
+    return 0;
+}
+
+static int run_step(struct trainer *t, struct error *err)
+{
+    const uint64_t begin = clock_monotonic_ns();
+    double loss = 0;
+    int rc = choose_windows(t);
+
+    if (rc == 0)
+        rc = save_state(t);
+    if (rc < 0)
+        return error_set(err, rc, "training: %s", strerror(-rc));
+    rc = run_rows(t, &loss, err);
+    if (rc == 0 && !isfinite(loss)) {
+        t->end = TRAINER_DIVERGED;
+        return undo_step(t);
+    }
+    if (rc < 0) {
+        int undone = undo_step(t);
+        return undone < 0
+                   ? error_set(err, undone, "training: %s", strerror(-undone))
+                   : rc;
+    }
+    t->step++;
+    t->step_loss = loss;
+
+    const double seconds = (double) (clock_monotonic_ns() - begin) * 1e-9;
+    const double speed = (double) t->packing.n_tokens / fmax(seconds, 1e-9);
+    t->tokens_per_s =
+        t->tokens_per_s > 0 ? 0.8 * t->tokens_per_s + 0.2 * speed : speed;
+    return 0;
+}
+
+/*
+ * Evaluation.
+ */
+
+static bool is_eval_due(const struct trainer *t)
+{
+    if (t->held_out->n_windows == 0)
+        return false;
+    if (t->n_evals > 0 && t->evals[t->n_evals - 1].step == t->step)
+        return false;
+    return t->step % t->eval_every == 0 || t->step == t->steps_total;
+}
+
+static int measure(double *out, struct trainer *t, struct error *err)
+{
+    const struct evaluator_params params = {
+        .cache = t->cache,
+        .lora = t->lora,
+        .length = t->length,
+        .rows = t->micro_rows,
+    };
+    uint32_t last = 0;
+    double nats = 0;
+
+    for (size_t i = 0; i < t->held_out->n_windows; i++)
+        if (t->held_out->windows[i].record > last)
+            last = t->held_out->windows[i].record;
+    struct evaluator_sum *sums = calloc((size_t) last + 1, sizeof *sums);
+    if (!sums)
+        return error_set(err, -ENOMEM, "training: out of memory");
+    int rc = evaluator_run(sums, t->held_out, &params, err);
+    for (uint32_t i = 0; i <= last; i++)
+        nats += sums[i].nats;
+    free(sums);
+    if (rc == 0)
+        *out = nats / (double) t->held_out->n_targets;
+    return rc;
+}
+
+static int remember_eval(struct trainer *t, double loss)
+{
+    void *p = realloc(t->evals, (t->n_evals + 1) * sizeof *t->evals);
+
+    if (!p)
+        return -ENOMEM;
+    t->evals = p;
+    t->evals[t->n_evals++] = (struct checkpoint_eval){t->step, loss};
+    return 0;
+}
+
+static int evaluate(struct trainer *t, struct error *err)
+{
+    double loss;
+    int rc = measure(&loss, t, err);
+
+    if (rc < 0)
+        return rc;
+    if (!isfinite(loss)) {
+        t->end = TRAINER_DIVERGED;
+        return 0;
+    }
+    if ((rc = remember_eval(t, loss)) < 0)
+        return error_set(err, rc, "training: out of memory");
+    t->has_news_of_eval = true;
+    if (isnan(t->best_loss) || loss < t->best_loss - t->recipe.min_delta) {
+        t->best_loss = loss;
+        t->best_step = t->step;
+        t->evals_since_best = 0;
+        rc = adapter_state_read(t->state, ADAPTER_PART_VALUE, t->best);
+        return rc < 0 ? error_set(err, rc, "training: %s", strerror(-rc)) : 0;
+    }
+    if (++t->evals_since_best >= t->recipe.patience)
+        t->end = TRAINER_CONVERGED;
+    return 0;
+}
+
+/*
+ * Runs.
+ */
+
+void trainer_progress(struct trainer_progress *out, const struct trainer *t)
+{
+    *out = (struct trainer_progress){
+        .step = t->step,
+        .steps_total = t->steps_total,
+        .epoch = (double) t->step / (double) t->steps_epoch,
+        .rate = t->step > 0
+                    ? recipe_rate(&t->recipe, t->step - 1, t->steps_total)
+                    : 0,
+        .loss = t->step_loss,
+        .tokens_per_s = t->tokens_per_s,
+        .has_held_out = t->has_news_of_eval,
+        .held_out_loss = t->n_evals ? t->evals[t->n_evals - 1].loss : NAN,
+        .best_loss = t->best_loss,
+        .start_loss = t->n_evals ? t->evals[0].loss : NAN,
+        .best_step = t->best_step,
+        .end = t->end,
+    };
+}
+
+int trainer_run(struct trainer *t, uint64_t steps_max, trainer_news_fn *on_news,
+                void *user, struct error *err)
+{
+    const uint64_t first = t->step;
+    bool has_news = false;
+
+    for (;;) {
+        t->has_news_of_eval = false;
+        if (t->end == TRAINER_GOING && is_eval_due(t)) {
+            int rc = evaluate(t, err);
+            if (rc < 0)
+                return rc;
+            has_news = true;
+        }
+        if (t->end == TRAINER_GOING && t->step >= t->steps_total)
+            t->end = TRAINER_COMPLETE;
+        if (on_news && (has_news || t->end != TRAINER_GOING)) {
+            struct trainer_progress p;
+            trainer_progress(&p, t);
+            on_news(user, &p);
+        }
+        if (t->end != TRAINER_GOING)
+            return 0;
+        if (steps_max > 0 && t->step - first >= steps_max)
+            return 1;
+        int rc = run_step(t, err);
+        if (rc < 0)
+            return rc;
+        has_news = true;
+    }
+}
+
+/*
+ * To bytes and back.
+ */
+
+int trainer_save(void **out, size_t *bytes, const struct trainer *t,
+                 struct error *err)
+{
+    struct checkpoint c = {
+        .key = t->key,
+        .step = t->step,
+        .best_step = t->best_step,
+        .best_loss = t->best_loss,
+        .step_loss = t->step_loss,
+        .evals_since_best = t->evals_since_best,
+        .end = t->end,
+        .micro_rows = t->micro_rows,
+        .n_evals = t->n_evals,
+        .evals = t->evals,
+        .n_floats = t->n_floats,
+        .values = calloc(t->n_floats * 4, sizeof *c.values),
+    };
+    int rc = c.values ? 0 : -ENOMEM;
+
+    for (int i = 0; i < SAVED_PARTS && rc == 0; i++)
+        rc = adapter_state_read(t->state, (enum adapter_part) i,
+                                c.values + (size_t) i * t->n_floats);
+    if (rc == 0) {
+        memcpy(c.values + SAVED_PARTS * t->n_floats, t->best,
+               t->n_floats * sizeof *t->best);
+        rc = checkpoint_encode(out, bytes, &c);
+    }
+    free(c.values);
+    return rc < 0 ? error_set(err, rc, "checkpoint: %s", strerror(-rc)) : 0;
+}
+
+static int check_counters(const struct trainer *t, const struct checkpoint *c,
+                          struct error *err)
+{
+    bool is_good = c->n_floats == t->n_floats && c->step <= t->steps_total &&
+                   c->best_step <= c->step && c->end < TRAINER_ENDS;
+
+    for (uint32_t i = 0; i < c->n_evals; i++)
+        is_good &= c->evals[i].step <= c->step;
+    if (!is_good)
+        return error_set(err, -EBADMSG,
+                         "checkpoint cannot be used: its counters make no "
+                         "sense; training has to start over");
+    if (c->micro_rows != t->micro_rows)
+        return error_set(err, -ESTALE,
+                         "checkpoint was made with %u rows in a micro-batch, "
+                         "which is %u here: training has to start over",
+                         c->micro_rows, t->micro_rows);
+    return 0;
+}
+
+int trainer_restore(struct trainer *t, const void *data, size_t bytes,
+                    struct error *err)
+{
+    struct checkpoint c;
+    int rc = checkpoint_decode(&c, data, bytes, err);
+
+    if (rc < 0)
+        return rc;
+    if ((rc = checkpoint_match(&c, &t->key, err)) < 0 ||
+        (rc = check_counters(t, &c, err)) < 0)
+        goto out;
+    for (int i = 0; i < SAVED_PARTS && rc == 0; i++)
+        rc = adapter_state_write(t->state, (enum adapter_part) i,
+                                 c.values + (size_t) i * t->n_floats);
+    if (rc < 0) {
+        rc = error_set(err, rc, "checkpoint: %s", strerror(-rc));
+        goto out;
+    }
+    memcpy(t->best, c.values + SAVED_PARTS * t->n_floats,
+           t->n_floats * sizeof *t->best);
+    t->step = c.step;
+    t->best_step = c.best_step;
+    t->best_loss = c.best_loss;
+    t->step_loss = c.step_loss;
+    t->evals_since_best = c.evals_since_best;
+    t->end = (enum trainer_end) c.end;
+    t->is_dirty = true;
+    free(t->evals);
+    t->evals = c.evals;
+    t->n_evals = c.n_evals;
+    c.evals = NULL;
+
+out:
+    checkpoint_finish(&c);
+    return rc;
+}
+
+int trainer_best(struct adapter **out, const struct trainer *t,
+                 struct error *err)
+{
+    struct adapter *a;
+    int rc =
+        adapter_create(&a, &t->base->config, &t->lora, t->base->sha256, err);
+
+    if (rc < 0)
+        return rc;
+    if (isnan(t->best_loss))
+        rc = adapter_state_read(t->state, ADAPTER_PART_VALUE, a->data);
+    else
+        memcpy(a->data, t->best, t->n_floats * sizeof *t->best);
+    if (rc < 0) {
+        adapter_destroy(a);
+        return error_set(err, rc, "training: %s", strerror(-rc));
+    }
+    *out = a;
+    return 0;
+}
+
+/*
+ * What it takes.
+ */
+
+static size_t state_bytes(size_t n_floats)
+{
+    return n_floats * sizeof(float) * (ADAPTER_PARTS + SAVED_PARTS + 1);
+}
+
+void trainer_describe(struct trainer_info *out, const struct trainer *t)
+{
+    *out = (struct trainer_info){
+        .n_trained = t->trained->n_records,
+        .n_held_out = t->held_out->n_records,
+        .targets_trained = t->trained->n_targets,
+        .targets_held_out = t->held_out->n_targets,
+        .steps_total = t->steps_total,
+        .steps_epoch = t->steps_epoch,
+        .micro_rows = t->micro_rows,
+        .length = t->length,
+        .arena_bytes = program_cache_arena_bytes(t->cache),
+        .state_bytes = state_bytes(t->n_floats),
+    };
+}
+
+int trainer_plan(struct trainer_info *out, const struct base_model *base,
+                 const struct recipe *r, struct error *err)
+{
+    struct microbatch micro;
+    int rc = microbatch_plan(&micro, base, r, err);
+
+    if (rc < 0)
+        return rc;
+    *out = (struct trainer_info){
+        .micro_rows = micro.rows,
+        .length = micro.length,
+        .arena_bytes = micro.arena_bytes,
+        .state_bytes = state_bytes(micro.n_floats),
+    };
+    return 0;
+}
