@@ -184,5 +184,24 @@ const char *cpu_tier_name(unsigned flags);
 // All tiers that this build has and `flags` permit: "c, avx2".
 void cpu_tier_list(char *out, size_t size, unsigned flags);
 
+// How a product is cut: a pure function of its shape, so that every number of
+// threads and every tier does the same sums in the same blocks.
+enum cpu_matmul_path {
+    CPU_MATMUL_TILES, // pack both sides, then tiles of y
+    CPU_MATMUL_GEMV,  // few rows: dot products straight from the rows of b
+    CPU_MATMUL_DOTS,  // few columns: dot products of rows of a
+    CPU_MATMUL_OUTER, // op(a) op(b) with few rows or columns, both stored (K,.)
+};
+
+struct cpu_matmul_plan {
+    enum cpu_matmul_path path;
+    int64_t ms, ns, ks;        // what is packed at a time
+    size_t a_floats, b_floats; // of scratch, a first
+};
+
+struct cpu_matmul_plan cpu_matmul_plan(int64_t m, int64_t n, int64_t k,
+                                       bool trans_a, bool trans_b,
+                                       enum dtype b_type);
+
 // Room that any version of the kernel for `in` needs with that many threads.
 size_t cpu_scratch_bytes(const struct instr *in, uint32_t threads);

@@ -1,0 +1,54 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "engine/cpu/cpu_kernels.h"
+
+enum {
+    FEW_ROWS = 8,
+    FEW_COLS = 16,
+    DEPTH_MIN = 33,            // shorter sums are not worth a path of their own
+    DEPTH_MAX = 2048,          // of what is packed at a time; a multiple of 32
+    PACK_FLOATS = 1024 * 1024, // of each side: 4 MB
+    ROWS_UNIT = 72,            // whole strips of every tier
+};
+
+static int64_t min(int64_t x, int64_t y)
+{
+    return x < y ? x : y;
+}
+
+static int64_t round_up(int64_t x, int64_t unit)
+{
+    return (x + unit - 1) / unit * unit;
+}
+
+// The largest multiple of `unit` whose `k` columns fit, or all of `x`.
+static int64_t fit(int64_t x, int64_t k, int64_t unit)
+{
+    int64_t most = PACK_FLOATS / k / unit * unit;
+    return most < unit ? min(x, unit) : min(x, most);
+}
+
+struct cpu_matmul_plan cpu_matmul_plan(int64_t m, int64_t n, int64_t k,
+                                       bool trans_a, bool trans_b,
+                                       enum dtype b_type)
+{
+    struct cpu_matmul_plan p = {.path = CPU_MATMUL_TILES};
+
+    if (trans_a && !trans_b && b_type == DTYPE_f32 && k >= DEPTH_MIN &&
+        min(m, n) <= FEW_COLS) {
+        p.path = CPU_MATMUL_OUTER;
+    } else if (!trans_a && k >= DEPTH_MIN && n <= FEW_COLS && m > FEW_ROWS) {
+        p.path = CPU_MATMUL_DOTS;
+        p.b_floats = (size_t) (round_up(n, 4) * k);
+    } else if (!trans_a && trans_b && k >= DEPTH_MIN && m <= FEW_ROWS) {
+        p.path = CPU_MATMUL_GEMV;
+    } else {
+        p.ks = min(k, DEPTH_MAX);
+        p.ms = fit(m, p.ks, ROWS_UNIT);
+        p.ns = fit(n, p.ks, CPU_MATMUL_TILE);
+        p.a_floats = (size_t) (round_up(p.ms, ROWS_UNIT) * p.ks);
+        p.b_floats = (size_t) (round_up(p.ns, CPU_MATMUL_TILE) * p.ks);
+    }
+    return p;
+}

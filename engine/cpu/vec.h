@@ -1,0 +1,228 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#pragma once
+
+/*
+ * Vectors of one instruction set
+ *
+ * Included by the *_vec.c files, which are compiled once for each instruction
+ * set. Everything is static: a function with a name of its own could be the
+ * copy that the linker keeps for everybody, and would crash elsewhere.
+ *
+ * `vec` is the machine's register; `v8` is eight floats, where a layout is
+ * wanted that is the same everywhere.
+ */
+
+#include "engine/base/half.h"
+#include "engine/tensor/dtype.h"
+#include "engine/tensor/quant.h"
+
+#include <stdint.h>
+#include <string.h>
+
+// Name, register width, and the accumulator tile of the product: ROWS by
+// TILE_VECS registers, which fill the register file.
+#if defined(CPU_ISA_AVX512)
+#define VEC_NAME(family) family##_avx512
+enum { VEC_BYTES = 64, TILE_ROWS = 6, TILE_VECS = 4 };
+#elif defined(CPU_ISA_AVX2)
+#define VEC_NAME(family) family##_avx2
+enum { VEC_BYTES = 32, TILE_ROWS = 6, TILE_VECS = 2 };
+#elif defined(CPU_ISA_NEON)
+#define VEC_NAME(family) family##_neon
+enum { VEC_BYTES = 16, TILE_ROWS = 6, TILE_VECS = 4 };
+#endif
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+enum {
+    LANES = VEC_BYTES / 4,
+    TILE_COLS = TILE_VECS * LANES,
+};
+
+typedef float vec __attribute__((vector_size(VEC_BYTES)));
+typedef int32_t ivec __attribute__((vector_size(VEC_BYTES)));
+typedef float v8 __attribute__((vector_size(32)));
+// The same in memory, at any float's address.
+typedef float vec_mem __attribute__((vector_size(VEC_BYTES), aligned(4)));
+typedef float v8_mem __attribute__((vector_size(32), aligned(4)));
+
+#define ALWAYS_INLINE static inline __attribute__((always_inline, unused))
+
+ALWAYS_INLINE vec vec_load(const float *p)
+{
+    return *(const vec_mem *) p;
+}
+
+ALWAYS_INLINE void vec_store(float *p, vec v)
+{
+    *(vec_mem *) p = v;
+}
+
+ALWAYS_INLINE vec vec_set(float x)
+{
+    return x - (vec){0};
+}
+
+// The sum of all lanes, in an order that depends on the width only.
+ALWAYS_INLINE float vec_sum(vec v)
+{
+    float x[LANES];
+    vec_store(x, v);
+    for (int step = LANES / 2; step > 0; step /= 2)
+#pragma GCC unroll 8
+        for (int i = 0; i < step; i++)
+            x[i] += x[i + step];
+    return x[0];
+}
+
+ALWAYS_INLINE v8 v8_load(const float *p)
+{
+    return *(const v8_mem *) p;
+}
+
+ALWAYS_INLINE void v8_store(float *p, v8 v)
+{
+    *(v8_mem *) p = v;
+}
+
+// Eight signed bytes as floats. gcc 12 takes a conversion of vectors of
+// different widths apart, lane by lane.
+ALWAYS_INLINE v8 v8_from_i8(const int8_t *p)
+{
+#if defined(__AVX2__)
+    return (v8) _mm256_cvtepi32_ps(
+        _mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *) p)));
+#else
+    float x[8];
+    for (int i = 0; i < 8; i++)
+        x[i] = p[i];
+    return v8_load(x);
+#endif
+}
+
+// Eight values of a block of q4_0: `high` says which nibbles.
+ALWAYS_INLINE v8 v8_from_i4(const uint8_t *p, int high)
+{
+    uint64_t bytes;
+    memcpy(&bytes, p, sizeof(bytes));
+    bytes = (bytes >> (high ? 4 : 0)) & 0x0f0f0f0f0f0f0f0fu;
+    int8_t q[8];
+    memcpy(q, &bytes, sizeof(q));
+    return v8_from_i8(q) - 8.0f;
+}
+
+ALWAYS_INLINE float scale_of(uint16_t h)
+{
+#if defined(__AVX2__)
+    return _cvtsh_ss(h);
+#else
+    return half_to_f32(h);
+#endif
+}
+
+// The block of 32 values that begins at value `at` of a row; `at` is a
+// multiple of 32.
+ALWAYS_INLINE void decode_32(v8 out[4], enum dtype type, const char *row,
+                             int64_t at)
+{
+    const uint16_t *h = (const uint16_t *) (const void *) row + at;
+
+    if (type == DTYPE_q8_0) {
+        const struct quant_q8_0 *b = (const void *) row;
+        b += at / 32;
+        for (int i = 0; i < 4; i++)
+            out[i] = v8_from_i8(b->q + 8 * i) * scale_of(b->d);
+    } else if (type == DTYPE_q4_0) {
+        const struct quant_q4_0 *b = (const void *) row;
+        b += at / 32;
+        for (int i = 0; i < 4; i++)
+            out[i] = v8_from_i4(b->q + 8 * (i % 2), i >= 2) * scale_of(b->d);
+    } else if (type == DTYPE_f16) {
+#if defined(__AVX2__)
+        for (int i = 0; i < 4; i++)
+            out[i] = (v8) _mm256_cvtph_ps(
+                _mm_loadu_si128((const void *) (h + 8 * i)));
+#else
+        float x[32];
+        for (int i = 0; i < 32; i++)
+            x[i] = half_to_f32(h[i]);
+        memcpy(out, x, sizeof(x));
+#endif
+    } else if (type == DTYPE_bf16) {
+        float x[32];
+        for (int i = 0; i < 32; i++)
+            x[i] = bf16_to_f32(h[i]);
+        memcpy(out, x, sizeof(x));
+    } else {
+        for (int i = 0; i < 4; i++)
+            out[i] = v8_load((const float *) (const void *) row + at + 8 * i);
+    }
+}
+
+// The last values of a row, fewer than 32: only types without blocks have any.
+ALWAYS_INLINE void decode_rest(float *out, enum dtype type, const char *row,
+                               int64_t at, int64_t n)
+{
+    const uint16_t *h = (const uint16_t *) (const void *) row + at;
+
+    if (type == DTYPE_f32)
+        memcpy(out, (const float *) (const void *) row + at,
+               (size_t) n * sizeof(float));
+    else if (type == DTYPE_f16)
+        for (int64_t i = 0; i < n; i++)
+            out[i] = half_to_f32(h[i]);
+    else
+        for (int64_t i = 0; i < n; i++)
+            out[i] = bf16_to_f32(h[i]);
+}
+
+// `n` values of a row from value `at` on; `at` is a multiple of 32.
+ALWAYS_INLINE void decode(float *out, enum dtype type, const char *row,
+                          int64_t at, int64_t n)
+{
+    int64_t i = 0;
+
+    for (; i + 32 <= n; i += 32) {
+        v8 x[4];
+        decode_32(x, type, row, at + i);
+        for (int j = 0; j < 4; j++)
+            v8_store(out + i + 8 * j, x[j]);
+    }
+    if (i < n)
+        decode_rest(out + i, type, row, at + i, n - i);
+}
+
+// Rows and columns of eight by eight floats change places.
+ALWAYS_INLINE void v8_transpose(v8 r[8])
+{
+    v8 a[8], b[8];
+
+#pragma GCC unroll 4
+    for (int i = 0; i < 8; i += 2) {
+        a[i] =
+            __builtin_shufflevector(r[i], r[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+        a[i + 1] =
+            __builtin_shufflevector(r[i], r[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 8; i += 4)
+#pragma GCC unroll 2
+        for (int j = 0; j < 2; j++) {
+            b[i + 2 * j] = __builtin_shufflevector(a[i + j], a[i + 2 + j], 0, 1,
+                                                   8, 9, 4, 5, 12, 13);
+            b[i + 2 * j + 1] =
+                __builtin_shufflevector(a[i + j], a[i + 2 + j], 2, 3, 10, 11, 6,
+                                        7, 14, 15);
+        }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        r[i] =
+            __builtin_shufflevector(b[i], b[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+        r[i + 4] =
+            __builtin_shufflevector(b[i], b[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+    }
+}
