@@ -87,7 +87,8 @@ void frame_buffer_init(struct frame_buffer *b,
 void frame_buffer_finish(struct frame_buffer *b);
 
 // Room to read into: *p and *bytes (at least 1; up to 64 KiB). Invalidates
-// frames yielded before. -ENOMEM.
+// frames yielded before. -ENOMEM; -ENOBUFS when more than a frame's limit lies
+// there unasked for.
 int frame_buffer_space(struct frame_buffer *b, uint8_t **p, size_t *bytes);
 // So many bytes were read into it.
 void frame_buffer_commit(struct frame_buffer *b, size_t bytes);

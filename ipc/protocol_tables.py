@@ -102,7 +102,7 @@ def struct_sections():
     out = []
     for macro, a in rows('structs.def'):
         if macro == 'STRUCT':
-            out.extend(['', f'### {a[0]}', '', f'{a[1].capitalize()}.', ''])
+            out.extend(['', f'### {a[0]}', '', a[2][0].upper() + a[2][1:] + '.', ''])
             out.extend(field_table([]))
         elif macro == 'FIELD':
             out.append(field_table([a[1:]])[-1])
