@@ -1,0 +1,18 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#pragma once
+
+/*
+ * Limits of a worker
+ *
+ * What makes it cheap to have around, set in code so that it holds without
+ * systemd too: scheduling class, I/O class, first to die when memory runs out,
+ * no core dump, nothing to gain by execve().
+ */
+
+#include "ipc/worker_proto.h"
+
+// Threads that exist already keep their scheduling class. Nothing here is
+// fatal: a container may forbid any of it.
+void worker_limits_apply(enum worker_kind kind);

@@ -1,0 +1,383 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "daemon/worker/worker_tool.h"
+
+#include "daemon/worker/worker_crash.h"
+#include "daemon/worker/worker_reply.h"
+#include "daemon/worker/worker_samples.h"
+#include "engine/base/memfile.h"
+#include "engine/base/str.h"
+#include "engine/base/utf8.h"
+#include "engine/engine.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct tool {
+    struct worker_control *control;
+    struct engine *engine;
+    struct worker_failure failure;
+};
+
+static int fail(struct tool *t, int rc, const char *name,
+                enum worker_severity severity)
+{
+    return worker_failure_set(&t->failure, rc, name, severity);
+}
+
+static int open_model(struct engine_model **out, struct tool *t, int fd)
+{
+    int rc = engine_model_open(out, t->engine, fd, &t->failure.err);
+
+    return rc == 0 ? 0 : fail(t, rc, "BAD_MODEL", WORKER_SEVERITY_PERMANENT);
+}
+
+static int open_adapter(struct adapter **out, struct tool *t,
+                        const struct engine_model *m, int fd, int config_fd)
+{
+    struct error *err = &t->failure.err;
+    int rc = config_fd < 0
+                 ? engine_adapter_load(out, m, fd, err)
+                 : engine_adapter_load_peft(out, m, config_fd, fd, err);
+
+    return rc == 0 ? 0 : fail(t, rc, "BAD_ADAPTER", WORKER_SEVERITY_PERMANENT);
+}
+
+/*
+ * Models
+ */
+
+static void put_name(char *out, size_t size, const char *name)
+{
+    if (utf8_is_valid(name, strlen(name)))
+        (void) snprintf(out, size, "%s", name);
+}
+
+static void put_types(char *out, size_t size,
+                      const struct engine_model_info *info)
+{
+    size_t at = 0;
+
+    for (uint32_t i = 0; i < info->n_types && at < size; i++) {
+        int n =
+            snprintf(out + at, size - at, "%s%s:%u", i ? " " : "",
+                     info->types[i].name, (unsigned) info->types[i].n_tensors);
+        at += n > 0 ? (size_t) n : 0;
+    }
+}
+
+static void fill_model_info(struct worker_model_info *out,
+                            const struct engine_model_info *info)
+{
+    put_name(out->arch, sizeof(out->arch), info->config.arch);
+    put_name(out->name, sizeof(out->name), info->name);
+    put_types(out->types, sizeof(out->types), info);
+    out->params = info->n_params;
+    out->n_blocks = info->config.n_blocks;
+    out->width = info->config.width;
+    out->n_vocab = info->config.n_vocab;
+    out->context = info->config.context;
+    out->has_chat = info->has_chat;
+    out->bytes = info->file_bytes;
+    memcpy(out->sha256, info->hash, sizeof(out->sha256));
+}
+
+static int handle_inspect(struct tool *t, const struct worker_inspect_model *q)
+{
+    struct engine_model *model = NULL;
+    struct engine_model_info info;
+    struct worker_msg m;
+    int rc;
+
+    if ((rc = open_model(&model, t, q->model_fd)) < 0)
+        return rc;
+    rc = engine_model_describe(&info, model, &t->failure.err);
+    engine_model_close(model);
+    if (rc < 0)
+        return fail(t, rc, "BAD_MODEL", WORKER_SEVERITY_PERMANENT);
+    worker_msg_init(&m, WORKER_MSG_model_info);
+    m.model_info.req = q->req;
+    fill_model_info(&m.model_info, &info);
+    (void) worker_control_send(t->control, &m);
+    return 0;
+}
+
+/*
+ * Adapters
+ */
+
+// "q,k,v"
+static void put_targets(char *out, size_t size, uint32_t bits)
+{
+    static const char *const names[] = {"q",    "k",  "v",   "o",
+                                        "gate", "up", "down"};
+    size_t at = 0;
+
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (!(bits & (1u << i)))
+            continue;
+        int n = snprintf(out + at, size - at, "%s%s", at ? "," : "", names[i]);
+        at += n > 0 ? (size_t) n : 0;
+    }
+}
+
+static uint64_t count_params(const struct engine_model_info *info,
+                             const struct lora_spec *spec)
+{
+    struct param params[1024];
+    uint64_t sum = 0;
+
+    uint32_t n = model_params(params, 1024, &info->config, spec);
+    for (uint32_t i = 0; i < n && i < 1024; i++)
+        sum += (uint64_t) params[i].ne[0] * (uint64_t) params[i].ne[1];
+    return sum;
+}
+
+static int handle_check(struct tool *t, const struct worker_check_adapter *q)
+{
+    struct engine_model *model = NULL;
+    struct engine_model_info info;
+    struct adapter *a = NULL;
+    struct lora_spec spec;
+    struct worker_msg m;
+    int rc;
+
+    if ((rc = open_model(&model, t, q->model_fd)) < 0)
+        goto out;
+    if ((rc = open_adapter(&a, t, model, q->adapter_fd, q->config_fd)) < 0)
+        goto out;
+    if ((rc = engine_model_describe(&info, model, &t->failure.err)) < 0) {
+        (void) fail(t, rc, "BAD_MODEL", WORKER_SEVERITY_PERMANENT);
+        goto out;
+    }
+    engine_adapter_spec(&spec, a);
+    worker_msg_init(&m, WORKER_MSG_adapter_info);
+    m.adapter_info.req = q->req;
+    (void) snprintf(m.adapter_info.format, sizeof(m.adapter_info.format), "%s",
+                    q->config_fd < 0 ? "gguf" : "peft");
+    m.adapter_info.rank = spec.rank;
+    m.adapter_info.alpha = (double) spec.alpha;
+    put_targets(m.adapter_info.targets, sizeof(m.adapter_info.targets),
+                spec.targets);
+    m.adapter_info.n_blocks =
+        spec.last_blocks ? spec.last_blocks : info.config.n_blocks;
+    m.adapter_info.params = count_params(&info, &spec);
+    (void) worker_control_send(t->control, &m);
+
+out:
+    engine_adapter_destroy(a);
+    engine_model_close(model);
+    return rc;
+}
+
+static int write_peft(struct worker_converted *out, const struct adapter *a,
+                      const struct engine_model *model, struct error *err)
+{
+    uint8_t ignored[WORKER_HASH_BYTES];
+    int rc;
+
+    if ((rc = memfile_create(&out->config_fd, "pock-adapter-config")) < 0)
+        return error_set(err, rc, "no room for the adapter");
+    if ((rc = engine_adapter_save_peft(a, model, out->config_fd, out->file_fd,
+                                       err)) < 0)
+        return rc;
+    return worker_file_seal(out->config_fd, &out->config_bytes, ignored, err);
+}
+
+static int write_converted(struct worker_converted *out, bool is_peft,
+                           const struct adapter *a,
+                           const struct engine_model *model, struct error *err)
+{
+    int rc;
+
+    if ((rc = memfile_create(&out->file_fd, "pock-adapter")) < 0)
+        return error_set(err, rc, "no room for the adapter");
+    rc = is_peft ? write_peft(out, a, model, err)
+                 : engine_adapter_save(a, model, out->file_fd, err);
+    if (rc < 0)
+        return rc;
+    return worker_file_seal(out->file_fd, &out->bytes, out->sha256, err);
+}
+
+static int handle_convert(struct tool *t,
+                          const struct worker_convert_adapter *q)
+{
+    struct engine_model *model = NULL;
+    struct adapter *a = NULL;
+    struct worker_msg m;
+    int rc;
+
+    worker_msg_init(&m, WORKER_MSG_converted);
+    bool is_peft = strcmp(q->to, "peft") == 0;
+    if (!is_peft && strcmp(q->to, "gguf") != 0) {
+        rc = error_set(&t->failure.err, -EINVAL,
+                       "adapters can be converted to gguf and peft, not %s",
+                       q->to);
+        return fail(t, rc, "BAD_REQUEST", WORKER_SEVERITY_PERMANENT);
+    }
+    if ((rc = open_model(&model, t, q->model_fd)) < 0)
+        goto out;
+    if ((rc = open_adapter(&a, t, model, q->adapter_fd, q->config_fd)) < 0)
+        goto out;
+    m.converted.req = q->req;
+    (void) snprintf(m.converted.format, sizeof(m.converted.format), "%s",
+                    q->to);
+    if ((rc = write_converted(&m.converted, is_peft, a, model,
+                              &t->failure.err)) < 0) {
+        (void) fail(t, rc, "INTERNAL", WORKER_SEVERITY_TRANSIENT);
+        goto out;
+    }
+    (void) worker_control_send(t->control, &m);
+
+out:
+    worker_msg_finish(&m);
+    engine_adapter_destroy(a);
+    engine_model_close(model);
+    return rc;
+}
+
+/*
+ * Tokens
+ */
+
+static void put_u32(struct str *out, uint32_t v)
+{
+    const unsigned char le[4] = {
+        (unsigned char) v,
+        (unsigned char) (v >> 8),
+        (unsigned char) (v >> 16),
+        (unsigned char) (v >> 24),
+    };
+
+    str_append(out, le, sizeof(le));
+}
+
+static int put_tokens(struct str *out, struct worker_tokens *sums,
+                      const struct engine_model *model,
+                      const struct record_text *text, struct error *err)
+{
+    int32_t *ids;
+    size_t n;
+
+    int rc = engine_tokenize(&ids, &n, model, text->data, text->bytes, err);
+    if (rc < 0)
+        return rc;
+    put_u32(out, (uint32_t) n);
+    for (size_t i = 0; i < n; i++)
+        put_u32(out, (uint32_t) ids[i]);
+    sums->tokens += n;
+    free(ids);
+    return str_finish(out);
+}
+
+// Each text of a record by itself, without the marks of a template.
+static int put_record(struct str *out, struct worker_tokens *sums,
+                      const struct engine_model *model, const struct record *r,
+                      struct error *err)
+{
+    int rc = 0;
+
+    switch (r->kind) {
+    case RECORD_TEXT:
+        return put_tokens(out, sums, model, &r->text, err);
+    case RECORD_PAIR:
+        rc = put_tokens(out, sums, model, &r->prompt, err);
+        return rc < 0 ? rc : put_tokens(out, sums, model, &r->completion, err);
+    case RECORD_CHAT:
+        for (uint32_t i = 0; i < r->n_messages && rc == 0; i++)
+            rc = put_tokens(out, sums, model, &r->messages[i].content, err);
+        return rc;
+    case RECORD_KINDS:
+        break;
+    }
+    return -EINVAL;
+}
+
+static int tokenize(struct tool *t, const struct worker_tokenize *q,
+                    const struct engine_model *model, const struct samples *in)
+{
+    struct str out = {.limit = (size_t) 256 << 20};
+    struct worker_msg m;
+    int rc = 0;
+
+    worker_msg_init(&m, WORKER_MSG_tokens);
+    m.tokens.req = q->req;
+    m.tokens.records = (uint32_t) in->count;
+    for (size_t i = 0; i < in->count && rc == 0; i++)
+        rc = put_record(&out, &m.tokens, model, &in->records[i],
+                        &t->failure.err);
+    if (rc == 0)
+        rc = memfile_from_bytes(&m.tokens.file_fd, "pock-tokens", out.data,
+                                out.bytes);
+    m.tokens.bytes = out.bytes;
+    if (rc == 0)
+        rc = worker_control_send(t->control, &m);
+    str_free(&out);
+    worker_msg_finish(&m);
+    return rc == 0 ? 0 : fail(t, rc, "INTERNAL", WORKER_SEVERITY_TRANSIENT);
+}
+
+static int handle_tokenize(struct tool *t, const struct worker_tokenize *q)
+{
+    struct engine_model *model = NULL;
+    struct samples in;
+    int rc;
+
+    if ((rc = open_model(&model, t, q->model_fd)) < 0)
+        return rc;
+    rc = samples_open(&in, q->records_fd, "the records", &t->failure.err);
+    if (rc < 0) {
+        (void) fail(t, rc, "BAD_RECORDS", WORKER_SEVERITY_PERMANENT);
+        goto out;
+    }
+    rc = tokenize(t, q, model, &in);
+    samples_close(&in);
+
+out:
+    engine_model_close(model);
+    return rc;
+}
+
+static int handle(struct tool *t, const struct worker_msg *m)
+{
+    if (m->type == WORKER_MSG_inspect_model)
+        return handle_inspect(t, &m->inspect_model);
+    if (m->type == WORKER_MSG_check_adapter)
+        return handle_check(t, &m->check_adapter);
+    if (m->type == WORKER_MSG_convert_adapter)
+        return handle_convert(t, &m->convert_adapter);
+    if (m->type == WORKER_MSG_tokenize)
+        return handle_tokenize(t, &m->tokenize);
+    int rc = error_set(&t->failure.err, -EINVAL, "%s is not for a tool worker",
+                       worker_msg_name(m->type));
+    return fail(t, rc, "BAD_REQUEST", WORKER_SEVERITY_PERMANENT);
+}
+
+int worker_tool_run(struct worker_control *c, uint32_t idle_exit_s)
+{
+    struct tool t = {.control = c};
+    struct engine_params params = {
+        .threads = 1,
+        .stop = worker_control_stop_flag(c),
+    };
+    struct worker_msg m;
+    int rc;
+
+    if ((rc = engine_create(&t.engine, &params, &t.failure.err)) < 0) {
+        (void) fail(&t, rc, "INTERNAL", WORKER_SEVERITY_TRANSIENT);
+        worker_reply_failure(c, 0, &t.failure);
+        return 1;
+    }
+    while (worker_control_next(c, &m, idle_exit_s * 1000) == 0) {
+        memset(&t.failure, 0, sizeof(t.failure));
+        worker_crash_arm(worker_control_fd(c), m.load.req);
+        if (handle(&t, &m) < 0)
+            worker_reply_failure(c, m.load.req, &t.failure);
+        worker_msg_finish(&m);
+    }
+    engine_destroy(t.engine);
+    return 0;
+}

@@ -1,0 +1,549 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+/*
+ * The order of a run: open everything, train with checkpoints on the way,
+ * evaluate, give the adapter back. The comparison of base, active and new
+ * adapter comes at the end only, so that a run in many slices pays for it once.
+ */
+
+#include "daemon/worker/worker_train.h"
+
+#include "daemon/worker/worker_crash.h"
+#include "daemon/worker/worker_reply.h"
+#include "daemon/worker/worker_samples.h"
+#include "engine/base/clock.h"
+#include "engine/base/memfile.h"
+#include "engine/engine.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    PROGRESS_MS = 200,
+    CHECKPOINT_MS = 60000,
+    USED_TRAINED = 1,
+    USED_HELD_OUT = 2,
+};
+
+struct training {
+    struct worker_control *control;
+    struct worker_train_start start;
+    uint32_t threads;
+
+    struct engine *engine;
+    struct engine_model *model;
+    struct recipe recipe;
+    struct samples records, probe;
+    struct adapter *parent;
+    struct engine_train *train;
+    struct engine_train_info info;
+
+    uint64_t begin_ns;       // of this process' part of the run
+    uint64_t step_begin;     // where it took over
+    uint64_t progress_ns;    // last message
+    uint64_t checkpoint_ns;  // last message
+    int64_t checkpoint_step; // -1: none sent yet
+    struct worker_failure failure;
+};
+
+/*
+ * Opening
+ */
+
+static int fail(struct training *t, int rc, const char *name,
+                enum worker_severity severity)
+{
+    return worker_failure_set(&t->failure, rc, name, severity);
+}
+
+static int open_model(struct training *t)
+{
+    struct error *err = &t->failure.err;
+    struct engine_params params = {
+        .threads = t->threads,
+        .stop = worker_control_stop_flag(t->control),
+    };
+    int rc;
+
+    if ((rc = engine_create(&t->engine, &params, err)) < 0)
+        return fail(t, rc, "INTERNAL", WORKER_SEVERITY_TRANSIENT);
+    if ((rc = engine_model_open(&t->model, t->engine, t->start.model_fd, err)) <
+        0)
+        return fail(t, rc, "BAD_MODEL", WORKER_SEVERITY_PERMANENT);
+    return 0;
+}
+
+static int open_recipe(struct training *t)
+{
+    struct error *err = &t->failure.err;
+    struct engine_model_info info;
+    int rc;
+
+    if ((rc = engine_model_describe(&info, t->model, err)) < 0)
+        return fail(t, rc, "BAD_MODEL", WORKER_SEVERITY_PERMANENT);
+    recipe_init(&t->recipe);
+    if ((rc = recipe_parse(&t->recipe, t->start.recipe, err)) < 0 ||
+        (rc = recipe_check(&t->recipe, &info.config, err)) < 0)
+        return fail(t, rc, "BAD_RECIPE", WORKER_SEVERITY_PERMANENT);
+    return 0;
+}
+
+static int open_records(struct training *t)
+{
+    struct error *err = &t->failure.err;
+    int rc;
+
+    if ((rc = samples_open(&t->records, t->start.records_fd, "the records",
+                           err)) < 0)
+        return fail(t, rc, "BAD_RECORDS", WORKER_SEVERITY_PERMANENT);
+    if (t->start.probe_fd >= 0 &&
+        (rc = samples_open(&t->probe, t->start.probe_fd, "the probe", err)) < 0)
+        return fail(t, rc, "BAD_RECORDS", WORKER_SEVERITY_PERMANENT);
+    for (size_t i = 0; i < t->records.count; i++) {
+        if ((rc = record_check(&t->records.records[i], err)) == 0)
+            continue;
+        t->failure.record_first = (uint32_t) i;
+        t->failure.record_count = 1;
+        return fail(t, rc, "BAD_RECORDS", WORKER_SEVERITY_POISON);
+    }
+    if (t->records.count == 0) {
+        rc = error_set(err, -ENODATA, "there are no records to train on");
+        return fail(t, rc, "NO_RECORDS", WORKER_SEVERITY_PERMANENT);
+    }
+    return 0;
+}
+
+static int open_parent(struct training *t)
+{
+    if (t->start.parent_fd < 0)
+        return 0;
+    int rc = engine_adapter_load(&t->parent, t->model, t->start.parent_fd,
+                                 &t->failure.err);
+    return rc == 0 ? 0 : fail(t, rc, "BAD_ADAPTER", WORKER_SEVERITY_PERMANENT);
+}
+
+static void say_restarted(struct training *t, const char *why)
+{
+    struct worker_msg m;
+
+    worker_msg_init(&m, WORKER_MSG_restarted);
+    m.restarted.req = t->start.req;
+    (void) snprintf(m.restarted.msg, sizeof(m.restarted.msg),
+                    "the checkpoint was not used: %.400s: training starts over",
+                    why);
+    (void) worker_control_send(t->control, &m);
+}
+
+static int create_train(struct training *t)
+{
+    struct error *err = &t->failure.err;
+    struct engine_train_params params = {
+        .recipe = &t->recipe,
+        .records = t->records.records,
+        .n_records = t->records.count,
+        .start = t->parent,
+    };
+    const void *map = NULL;
+    size_t bytes = 0;
+    int rc = 0;
+
+    if (t->start.checkpoint_fd >= 0) {
+        rc = memfile_map(&map, &bytes, t->start.checkpoint_fd,
+                         WORKER_FILE_BYTES_MAX, "the checkpoint", err);
+        if (rc == -ENOMEM)
+            return fail(t, rc, "NO_MEMORY", WORKER_SEVERITY_TRANSIENT);
+        if (rc < 0 || bytes == 0)
+            say_restarted(t, rc < 0 ? err->text : "it is empty");
+        params.checkpoint = rc < 0 ? NULL : map;
+        params.checkpoint_bytes = rc < 0 ? 0 : bytes;
+    }
+    rc = engine_train_create(&t->train, t->model, &params, err);
+    if (params.checkpoint && (rc == -EBADMSG || rc == -ESTALE)) {
+        say_restarted(t, err->text);
+        params.checkpoint = NULL;
+        params.checkpoint_bytes = 0;
+        rc = engine_train_create(&t->train, t->model, &params, err);
+    }
+    memfile_unmap(map, bytes);
+    if (rc == -ENODATA)
+        return fail(t, rc, "NO_RECORDS", WORKER_SEVERITY_PERMANENT);
+    if (rc < 0)
+        return fail(t, rc, "INTERNAL", WORKER_SEVERITY_PERMANENT);
+    engine_train_describe(&t->info, t->train);
+    return 0;
+}
+
+/*
+ * What is said on the way
+ */
+
+static void say_phase(struct training *t, const char *phase)
+{
+    struct worker_msg m;
+
+    worker_msg_init(&m, WORKER_MSG_progress);
+    m.progress.req = t->start.req;
+    (void) snprintf(m.progress.phase, sizeof(m.progress.phase), "%s", phase);
+    if (t->train) {
+        struct engine_progress p;
+        engine_train_progress(&p, t->train);
+        m.progress.step = (uint32_t) p.step;
+        m.progress.steps = (uint32_t) p.steps_total;
+        m.progress.epoch = (uint32_t) p.epoch;
+        m.progress.heldout = p.held_out_loss;
+    }
+    (void) worker_control_send(t->control, &m);
+}
+
+static uint32_t eta_s(const struct training *t, const struct engine_progress *p,
+                      uint64_t now_ns)
+{
+    uint64_t done = p->step - t->step_begin;
+
+    if (done == 0 || p->step >= p->steps_total)
+        return 0;
+    double left = (double) (p->steps_total - p->step);
+    return (uint32_t) ((double) (now_ns - t->begin_ns) / 1e9 * left /
+                       (double) done);
+}
+
+static void say_progress(struct training *t, const struct engine_progress *p,
+                         uint64_t now_ns)
+{
+    struct worker_msg m;
+
+    worker_msg_init(&m, WORKER_MSG_progress);
+    m.progress.req = t->start.req;
+    (void) snprintf(m.progress.phase, sizeof(m.progress.phase), "train");
+    m.progress.step = (uint32_t) p->step;
+    m.progress.steps = (uint32_t) p->steps_total;
+    m.progress.epoch = (uint32_t) p->epoch;
+    m.progress.loss = isfinite(p->loss) ? p->loss : (double) NAN;
+    m.progress.heldout = p->held_out_loss;
+    m.progress.tokens_per_s = p->tokens_per_s;
+    m.progress.tokens = (uint64_t) (p->epoch * (double) t->info.tokens_trained);
+    m.progress.eta_s = eta_s(t, p, now_ns);
+    (void) worker_control_send(t->control, &m);
+    t->progress_ns = now_ns;
+}
+
+// The state of the run, unless it was sent already.
+static int send_checkpoint(struct training *t)
+{
+    struct engine_progress p;
+    struct worker_msg m;
+    void *data = NULL;
+    size_t bytes;
+    int rc;
+
+    engine_train_progress(&p, t->train);
+    if ((int64_t) p.step == t->checkpoint_step)
+        return 0;
+    worker_msg_init(&m, WORKER_MSG_checkpoint);
+    if ((rc = engine_train_checkpoint(&data, &bytes, t->train,
+                                      &t->failure.err)) < 0)
+        goto out;
+    if ((rc = memfile_create(&m.checkpoint.file_fd, "pock-checkpoint")) < 0 ||
+        (rc = memfile_write(m.checkpoint.file_fd, data, bytes)) < 0) {
+        (void) error_set(&t->failure.err, rc, "no room for a checkpoint");
+        goto out;
+    }
+    if ((rc = worker_file_seal(m.checkpoint.file_fd, &m.checkpoint.bytes,
+                               m.checkpoint.sha256, &t->failure.err)) < 0)
+        goto out;
+    m.checkpoint.req = t->start.req;
+    m.checkpoint.step = (uint32_t) p.step;
+    if ((rc = worker_control_send(t->control, &m)) < 0)
+        goto out;
+    t->checkpoint_step = (int64_t) p.step;
+    t->checkpoint_ns = clock_monotonic_ns();
+
+out:
+    worker_msg_finish(&m);
+    free(data);
+    return rc;
+}
+
+static bool is_due(uint64_t now_ns, uint64_t last_ns, uint32_t ms,
+                   uint32_t fallback_ms)
+{
+    return now_ns - last_ns >= (uint64_t) (ms ? ms : fallback_ms) * 1000000;
+}
+
+static void on_progress(void *user, const struct engine_progress *p)
+{
+    struct training *t = user;
+    uint64_t now_ns = clock_monotonic_ns();
+
+    if (is_due(now_ns, t->progress_ns, t->start.progress_ms, PROGRESS_MS) ||
+        p->has_held_out || p->step == p->steps_total)
+        say_progress(t, p, now_ns);
+    if (!is_due(now_ns, t->checkpoint_ns, t->start.checkpoint_ms,
+                CHECKPOINT_MS))
+        return;
+    // A failure here costs time only: the next one is tried as usual.
+    if (t->checkpoint_step < 0 ||
+        worker_control_acked(t->control) >= t->checkpoint_step)
+        (void) send_checkpoint(t);
+    t->checkpoint_ns = now_ns;
+}
+
+/*
+ * The end
+ */
+
+// Loss of base, active and candidate on the same records.
+struct comparison {
+    struct engine_eval base, active, candidate;
+};
+
+static int compare(struct comparison *out, struct training *t,
+                   const struct adapter *candidate, const struct samples *s,
+                   enum engine_subset subset)
+{
+    struct error *err = &t->failure.err;
+    int rc;
+
+    memset(out, 0, sizeof(*out));
+    if (s->count == 0)
+        return 0;
+    if ((rc = engine_evaluate(&out->base, NULL, t->model, NULL, s->records,
+                              s->count, subset, err)) < 0)
+        return rc;
+    out->active = out->base;
+    if (t->parent &&
+        (rc = engine_evaluate(&out->active, NULL, t->model, t->parent,
+                              s->records, s->count, subset, err)) < 0)
+        return rc;
+    return engine_evaluate(&out->candidate, NULL, t->model, candidate,
+                           s->records, s->count, subset, err);
+}
+
+static double mean_or_nan(const struct engine_loss *l)
+{
+    double mean = engine_loss_mean(l);
+
+    return l->n_tokens && isfinite(mean) ? mean : (double) NAN;
+}
+
+static void add_metric(struct worker_result *r, const char *kind,
+                       const struct engine_loss *base,
+                       const struct engine_loss *active,
+                       const struct engine_loss *candidate)
+{
+    struct worker_metric *m = &r->metrics[r->n_metrics++];
+
+    (void) snprintf(m->kind, sizeof(m->kind), "%s", kind);
+    m->records = candidate->n_records;
+    m->tokens = candidate->n_tokens;
+    m->base = mean_or_nan(base);
+    m->active = mean_or_nan(active);
+    m->candidate = mean_or_nan(candidate);
+}
+
+static int fill_metrics(struct worker_result *r, struct training *t,
+                        const struct adapter *candidate)
+{
+    struct comparison held_out, probe;
+    int rc;
+
+    if ((rc = compare(&held_out, t, candidate, &t->records,
+                      ENGINE_SUBSET_HELD_OUT)) < 0)
+        return rc;
+    if ((rc = compare(&probe, t, candidate, &t->probe, ENGINE_SUBSET_ALL)) < 0)
+        return rc;
+    for (int k = 0; k < RECORD_KINDS; k++)
+        if (held_out.candidate.kinds[k].n_records > 0)
+            add_metric(r, record_kind_name((enum record_kind) k),
+                       &held_out.base.kinds[k], &held_out.active.kinds[k],
+                       &held_out.candidate.kinds[k]);
+    add_metric(r, "total", &held_out.base.total, &held_out.active.total,
+               &held_out.candidate.total);
+    add_metric(r, "probe", &probe.base.total, &probe.active.total,
+               &probe.candidate.total);
+    return 0;
+}
+
+static int fill_used(struct worker_result *r, const struct training *t,
+                     struct error *err)
+{
+    uint64_t bytes;
+    int rc;
+
+    uint8_t *used = malloc(t->records.count);
+    if (!used)
+        return error_set(err, -ENOMEM, "no memory for the result");
+    for (size_t i = 0; i < t->records.count; i++)
+        used[i] = record_is_held_out(&t->records.records[i]) ? USED_HELD_OUT
+                                                             : USED_TRAINED;
+    if ((rc = memfile_create(&r->used_fd, "pock-used")) < 0 ||
+        (rc = memfile_write(r->used_fd, used, t->records.count)) < 0) {
+        (void) error_set(err, rc, "no room for the result");
+        goto out;
+    }
+    r->used_records = (uint32_t) t->records.count;
+    rc = worker_file_seal(r->used_fd, &bytes, r->used_sha256, err);
+
+out:
+    free(used);
+    return rc;
+}
+
+static int fill_adapter(struct worker_result *r, const struct training *t,
+                        const struct adapter *a, struct error *err)
+{
+    int rc;
+
+    if ((rc = memfile_create(&r->file_fd, "pock-adapter")) < 0)
+        return error_set(err, rc, "no room for the adapter");
+    if ((rc = engine_adapter_save(a, t->model, r->file_fd, err)) < 0)
+        return rc;
+    return worker_file_seal(r->file_fd, &r->bytes, r->sha256, err);
+}
+
+static int finish(struct training *t)
+{
+    struct error *err = &t->failure.err;
+    struct adapter *best = NULL;
+    struct engine_progress p;
+    struct worker_msg m;
+    int rc;
+
+    worker_msg_init(&m, WORKER_MSG_result);
+    struct worker_result *r = &m.result;
+    engine_train_progress(&p, t->train);
+    if (p.end == ENGINE_TRAIN_DIVERGED && p.best_step == 0) {
+        rc = error_set(err, -EDOM,
+                       "the loss is not a number after %u steps: "
+                       "use a lower learning rate (lr)",
+                       (unsigned) p.step);
+        return fail(t, rc, "DIVERGED", WORKER_SEVERITY_PERMANENT);
+    }
+    // Nothing after this point is lost if the comparison is cut off.
+    (void) send_checkpoint(t);
+    say_phase(t, "finish");
+    if ((rc = engine_train_best(&best, t->train, err)) < 0)
+        goto out;
+    if ((rc = fill_metrics(r, t, best)) < 0)
+        goto out;
+    if ((rc = fill_adapter(r, t, best, err)) < 0)
+        goto out;
+    if ((rc = fill_used(r, t, err)) < 0)
+        goto out;
+    r->req = t->start.req;
+    r->step_best = (uint32_t) p.best_step;
+    r->steps = (uint32_t) p.step;
+    r->is_early = p.end != ENGINE_TRAIN_COMPLETE;
+    r->tokens = (uint64_t) (p.epoch * (double) t->info.tokens_trained);
+    r->seconds = (double) (clock_monotonic_ns() - t->begin_ns) / 1e9;
+    rc = worker_control_send(t->control, &m);
+
+out:
+    engine_adapter_destroy(best);
+    worker_msg_finish(&m);
+    return rc < 0 && rc != -EINTR
+               ? fail(t, rc, "INTERNAL", WORKER_SEVERITY_TRANSIENT)
+               : rc;
+}
+
+static void say_stopped(struct training *t, uint32_t latency_us)
+{
+    struct engine_progress p = {0};
+    struct worker_msg m;
+
+    if (t->train) {
+        engine_train_progress(&p, t->train);
+        if (p.step > t->step_begin)
+            (void) send_checkpoint(t);
+    }
+    worker_msg_init(&m, WORKER_MSG_stopped);
+    m.stopped.req = t->start.req;
+    m.stopped.step = (uint32_t) p.step;
+    m.stopped.latency_us = latency_us;
+    (void) worker_control_send(t->control, &m);
+}
+
+/*
+ * The run
+ */
+
+static int run(struct training *t)
+{
+    struct engine_progress p;
+    int rc;
+
+    say_phase(t, "load");
+    if ((rc = open_model(t)) < 0)
+        return rc;
+    if ((rc = open_recipe(t)) < 0)
+        return rc;
+    if ((rc = open_records(t)) < 0)
+        return rc;
+    if ((rc = open_parent(t)) < 0)
+        return rc;
+    if ((rc = create_train(t)) < 0)
+        return rc;
+
+    engine_train_progress(&p, t->train);
+    t->step_begin = p.step;
+    t->begin_ns = t->checkpoint_ns = clock_monotonic_ns();
+    say_phase(t, "train");
+    do {
+        rc = engine_train_run(t->train, 0, on_progress, t, &t->failure.err);
+    } while (rc == 1);
+    if (rc < 0 && rc != -EINTR) {
+        engine_train_progress(&p, t->train);
+        t->failure.step = (uint32_t) p.step;
+        return fail(t, rc, "INTERNAL", WORKER_SEVERITY_TRANSIENT);
+    }
+    return rc < 0 ? rc : finish(t);
+}
+
+static void close_all(struct training *t)
+{
+    engine_train_destroy(t->train);
+    engine_adapter_destroy(t->parent);
+    samples_close(&t->records);
+    samples_close(&t->probe);
+    engine_model_close(t->model);
+    engine_destroy(t->engine);
+}
+
+int worker_train_run(struct worker_control *c, uint32_t threads)
+{
+    struct training t = {.control = c,
+                         .threads = threads,
+                         .checkpoint_step = -1};
+    struct worker_msg m;
+    int status = 0;
+
+    if (worker_control_next(c, &m, 0) < 0)
+        return 0;
+    if (m.type != WORKER_MSG_train_start) {
+        int rc = error_set(&t.failure.err, -EINVAL,
+                           "%s is not for a training worker",
+                           worker_msg_name(m.type));
+        (void) fail(&t, rc, "BAD_REQUEST", WORKER_SEVERITY_PERMANENT);
+        worker_reply_failure(c, m.load.req, &t.failure);
+        worker_msg_finish(&m);
+        return 1;
+    }
+    t.start = m.train_start;
+    worker_crash_arm(worker_control_fd(c), t.start.req);
+    int rc = run(&t);
+    if (rc < 0 && worker_control_is_stopping(c)) {
+        say_stopped(&t, worker_control_stop_us(c));
+    } else if (rc < 0) {
+        if (rc == -EINTR)
+            (void) fail(&t, rc, "CANCELLED", WORKER_SEVERITY_TRANSIENT);
+        worker_reply_failure(c, t.start.req, &t.failure);
+        status = 1;
+    }
+    close_all(&t);
+    worker_msg_finish(&m);
+    return status;
+}
