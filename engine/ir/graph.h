@@ -28,6 +28,9 @@ typedef uint32_t node_id;
 #define VALUE_NONE UINT32_MAX
 #define NODE_NONE  UINT32_MAX
 
+// Values in one tensor, at most.
+#define GRAPH_COUNT_MAX ((int64_t) 1 << 40)
+
 enum value_kind {
     VALUE_TEMP,   // defined by a node
     VALUE_INPUT,  // written by the host before each run

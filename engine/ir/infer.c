@@ -356,6 +356,19 @@ static int (*const rules[OP_COUNT])(struct infer *) = {
 #undef OP
 };
 
+// No byte count overflows below this.
+static int check_size(const struct infer *c, int out)
+{
+    const struct shape *s = &c->out[out].shape;
+    int64_t count = 1;
+
+    for (int i = 0; i < s->rank; i++)
+        if (__builtin_mul_overflow(count, s->ne[i], &count) ||
+            count > GRAPH_COUNT_MAX)
+            return refuse_attr(c, "the output is too large");
+    return 0;
+}
+
 int infer_node(struct infer_type out[OP_OUTPUTS_MAX], enum op op,
                const struct op_attr *attr, const struct value *const *in,
                int n_in, struct error *err)
@@ -372,5 +385,8 @@ int infer_node(struct infer_type out[OP_OUTPUTS_MAX], enum op op,
 
     struct infer c = {op, attr, in, n_in, out, err};
     memset(out, 0, sizeof(*out) * OP_OUTPUTS_MAX);
-    return rules[op](&c);
+    int rc = rules[op](&c);
+    for (int i = 0; i < info->n_out && rc == 0; i++)
+        rc = check_size(&c, i);
+    return rc;
 }

@@ -3,6 +3,8 @@
 
 #include "engine/ir/irprint.h"
 
+#include <stdlib.h>
+
 #include "engine/base/str.h"
 #include "engine/ir/infer.h"
 
@@ -24,6 +26,18 @@ static void print_type(struct str *s, const struct value *v)
     str_puts(s, infer_describe(text, sizeof(text), v->dtype, &v->shape));
 }
 
+// The shortest decimal that reads back as the same float.
+static void print_float(struct str *s, float x)
+{
+    char text[32];
+    for (int digits = 6; digits <= 9; digits++) {
+        (void) snprintf(text, sizeof(text), "%.*g", digits, (double) x);
+        if (strtof(text, NULL) == x)
+            break;
+    }
+    str_puts(s, text);
+}
+
 static void print_attr(struct str *s, const struct op_attr *a)
 {
     const char *before = " {";
@@ -33,8 +47,11 @@ static void print_attr(struct str *s, const struct op_attr *a)
         const double x = op_attr_get(a, f);
         if (x == 0)
             continue;
-        str_printf(s, f->kind == ATTR_F32 ? "%s%s=%.9g" : "%s%s=%.0f", before,
-                   f->name, x);
+        str_printf(s, "%s%s=", before, f->name);
+        if (f->kind == ATTR_F32)
+            print_float(s, (float) x);
+        else
+            str_printf(s, "%.0f", x);
         before = ", ";
     }
     if (*before == ',')
