@@ -1,0 +1,314 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#define LOG_MODULE "dbthread"
+
+#include "daemon/dbthread.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/base/clock.h"
+#include "engine/base/fault.h"
+#include "engine/base/log.h"
+#include "storage/store.h"
+
+/*
+ * Invariants
+ * 1. `queued`, `finished` and `is_ending` are touched with the lock held;
+ *    everything else of a task belongs to the side that has it.
+ * 2. A group is finished only after its commit or rollback.
+ * 3. Tasks come back in the order in which they were handed over.
+ */
+
+enum {
+    GROUP_TASKS_MAX = 64,
+    GROUP_NS_MAX = 100 * 1000 * 1000,
+};
+
+struct task {
+    struct task *next;
+    enum dbthread_kind kind;
+    dbthread_run_fn run;
+    dbthread_done_fn done;
+    void *arg;
+    int rc;
+    struct error err;
+};
+
+struct list {
+    struct task *first;
+    struct task **last;
+};
+
+struct dbthread {
+    struct store *store;
+    size_t queue_max;
+    size_t pending; // loop thread's
+    uv_thread_t thread;
+    uv_async_t *async; // outlives us while it closes
+    uv_mutex_t lock;
+    uv_cond_t wake;
+    struct list queued;
+    struct list finished;
+    bool is_ending;
+    bool is_joined; // loop thread's
+};
+
+static void list_init(struct list *l)
+{
+    l->first = NULL;
+    l->last = &l->first;
+}
+
+static void list_push(struct list *l, struct task *t)
+{
+    t->next = NULL;
+    *l->last = t;
+    l->last = &t->next;
+}
+
+static struct task *list_pop(struct list *l)
+{
+    struct task *t = l->first;
+
+    if (!t)
+        return NULL;
+    l->first = t->next;
+    if (!l->first)
+        l->last = &l->first;
+    return t;
+}
+
+static void list_append(struct list *to, struct list *from)
+{
+    if (!from->first)
+        return;
+    *to->last = from->first;
+    to->last = from->last;
+    list_init(from);
+}
+
+// The next task; NULL when there is none and `may_wait` is false, or at the
+// end.
+static struct task *take(struct dbthread *t, bool may_wait)
+{
+    uv_mutex_lock(&t->lock);
+    while (may_wait && !t->queued.first && !t->is_ending)
+        uv_cond_wait(&t->wake, &t->lock);
+    struct task *task = list_pop(&t->queued);
+    uv_mutex_unlock(&t->lock);
+    return task;
+}
+
+static void give_back(struct dbthread *t, struct list *group)
+{
+    uv_mutex_lock(&t->lock);
+    list_append(&t->finished, group);
+    uv_mutex_unlock(&t->lock);
+    (void) uv_async_send(t->async);
+}
+
+static void run_task(struct dbthread *t, struct task *task)
+{
+    if (task->rc == 0 && task->run)
+        task->rc = task->run(t->store, task->arg, &task->err);
+}
+
+static void run_in_group(struct dbthread *t, struct task *task)
+{
+    task->rc = store_savepoint(t->store, &task->err);
+    if (task->rc < 0)
+        return;
+    run_task(t, task);
+    if (task->rc < 0) {
+        (void) store_savepoint_rollback(t->store);
+        return;
+    }
+    task->rc = store_savepoint_release(t->store, &task->err);
+}
+
+// Nothing of the group is on disk: none of its writes happened.
+static void fail_group(struct list *group, int rc, const struct error *err)
+{
+    for (struct task *p = group->first; p; p = p->next)
+        if (p->kind == DBTHREAD_WRITE && p->rc == 0) {
+            p->rc = rc;
+            p->err = *err;
+        }
+}
+
+// Gather writes (and the reads between them) that begin with `task`.
+// Returns a task that must run alone, or NULL.
+static struct task *run_group(struct dbthread *t, struct task *task,
+                              struct list *group)
+{
+    uint64_t start = clock_monotonic_ns();
+    struct task *alone = NULL;
+    struct error err = {0};
+    int rc = store_begin(t->store, &err);
+
+    for (int n = 0; task; n++) {
+        list_push(group, task);
+        if (task->kind == DBTHREAD_WRITE && rc == 0)
+            run_in_group(t, task);
+        else if (task->kind == DBTHREAD_READ)
+            run_task(t, task);
+        if (n + 1 >= GROUP_TASKS_MAX ||
+            clock_monotonic_ns() - start > GROUP_NS_MAX)
+            break;
+        task = take(t, false);
+        if (task && task->kind == DBTHREAD_ALONE) {
+            alone = task;
+            break;
+        }
+    }
+    if (rc == 0 && (rc = store_commit(t->store, &err)) < 0)
+        (void) store_rollback(t->store);
+    if (rc < 0) {
+        log_error("event=commit_failed error=%d text=%s", rc, err.text);
+        fail_group(group, rc, &err);
+    }
+    return alone;
+}
+
+static void run_thread(void *arg)
+{
+    struct dbthread *t = arg;
+    struct task *task;
+
+    while ((task = take(t, true))) {
+        struct list group;
+
+        list_init(&group);
+        if (task->kind == DBTHREAD_WRITE) {
+            task = run_group(t, task, &group);
+            give_back(t, &group);
+        }
+        if (task) {
+            list_push(&group, task);
+            run_task(t, task);
+            give_back(t, &group);
+        }
+    }
+}
+
+static void deliver(struct dbthread *t)
+{
+    struct list finished;
+    struct task *task;
+
+    list_init(&finished);
+    uv_mutex_lock(&t->lock);
+    list_append(&finished, &t->finished);
+    uv_mutex_unlock(&t->lock);
+    while ((task = list_pop(&finished))) {
+        t->pending--;
+        if (task->done)
+            task->done(task->arg, task->rc, &task->err);
+        free(task);
+    }
+}
+
+static void on_async(uv_async_t *async)
+{
+    if (async->data)
+        deliver(async->data);
+}
+
+static void on_async_closed(uv_handle_t *h)
+{
+    free(h);
+}
+
+int dbthread_create(struct dbthread **out, uv_loop_t *loop, struct store *store,
+                    size_t queue_max, struct error *err)
+{
+    struct dbthread *t = calloc(1, sizeof(*t));
+    int rc = -ENOMEM;
+
+    if (!t || !(t->async = calloc(1, sizeof(*t->async))))
+        goto error;
+    t->store = store;
+    t->queue_max = queue_max;
+    list_init(&t->queued);
+    list_init(&t->finished);
+    if ((rc = uv_async_init(loop, t->async, on_async)) < 0)
+        goto error;
+    t->async->data = t;
+    (void) uv_mutex_init(&t->lock);
+    (void) uv_cond_init(&t->wake);
+    if ((rc = uv_thread_create(&t->thread, run_thread, t)) < 0) {
+        uv_close((uv_handle_t *) t->async, on_async_closed);
+        uv_cond_destroy(&t->wake);
+        uv_mutex_destroy(&t->lock);
+        t->async = NULL;
+        goto error;
+    }
+    *out = t;
+    return 0;
+
+error:
+    if (t)
+        free(t->async);
+    free(t);
+    return error_set(err, rc, "cannot start the database thread: %s",
+                     uv_strerror(rc));
+}
+
+static int submit(struct dbthread *t, enum dbthread_kind kind,
+                  dbthread_run_fn run, dbthread_done_fn done, void *arg)
+{
+    struct task *task = fault_calloc(1, sizeof(*task));
+
+    if (!task)
+        return -ENOMEM;
+    if (t->is_joined) {
+        free(task);
+        return -ESHUTDOWN;
+    }
+    *task = (struct task){.kind = kind, .run = run, .done = done, .arg = arg};
+    t->pending++;
+    uv_mutex_lock(&t->lock);
+    list_push(&t->queued, task);
+    uv_cond_signal(&t->wake);
+    uv_mutex_unlock(&t->lock);
+    return 0;
+}
+
+int dbthread_submit(struct dbthread *t, enum dbthread_kind kind,
+                    dbthread_run_fn run, dbthread_done_fn done, void *arg)
+{
+    return t->pending >= t->queue_max ? -EAGAIN
+                                      : submit(t, kind, run, done, arg);
+}
+
+int dbthread_submit_own(struct dbthread *t, enum dbthread_kind kind,
+                        dbthread_run_fn run, dbthread_done_fn done, void *arg)
+{
+    return submit(t, kind, run, done, arg);
+}
+
+size_t dbthread_pending(const struct dbthread *t)
+{
+    return t->pending;
+}
+
+void dbthread_destroy(struct dbthread *t)
+{
+    if (!t)
+        return;
+    uv_mutex_lock(&t->lock);
+    t->is_ending = true;
+    uv_cond_signal(&t->wake);
+    uv_mutex_unlock(&t->lock);
+    (void) uv_thread_join(&t->thread);
+    t->is_joined = true;
+    deliver(t);
+    t->async->data = NULL;
+    uv_close((uv_handle_t *) t->async, on_async_closed);
+    uv_cond_destroy(&t->wake);
+    uv_mutex_destroy(&t->lock);
+    free(t);
+}

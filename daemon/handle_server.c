@@ -1,0 +1,98 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include <unistd.h>
+
+#include "daemon/handlers.h"
+#include "daemon/pockd.h"
+#include "daemon/session.h"
+
+enum {
+    PROTO_MAJOR = 1,
+    PROTO_MINOR = 0,
+    BATCH_RECORDS = 1024,
+};
+
+static void put_proto(struct encoder *e)
+{
+    encoder_put_array(e, "proto");
+    encoder_int(e, PROTO_MAJOR);
+    encoder_int(e, PROTO_MINOR);
+    encoder_close(e);
+}
+
+static void put_limits(struct encoder *e)
+{
+    encoder_put_map(e, "limits");
+    encoder_put_int(e, "frame_bytes", FRAME_BYTES_MAX);
+    encoder_put_int(e, "depth", FRAME_DEPTH);
+    encoder_put_int(e, "objects", FRAME_OBJECTS_MAX);
+    encoder_put_int(e, "string_bytes", FRAME_STRING_BYTES_MAX);
+    encoder_put_int(e, "record_bytes", FRAME_RECORD_BYTES_MAX);
+    encoder_put_int(e, "batch_records", BATCH_RECORDS);
+    encoder_put_int(e, "in_flight", SESSION_IN_FLIGHT_MAX);
+    encoder_put_int(e, "streams", SESSION_STREAMS_MAX);
+    encoder_close(e);
+}
+
+void handle_hello(struct pockd *p, struct request *r)
+{
+    const msgpack_object *proto = codec_find(request_params(r), "proto");
+    int64_t major = 0;
+
+    (void) codec_as_int(codec_at(proto, 0), &major);
+    if (major != PROTO_MAJOR) {
+        struct encoder *e = request_begin_error(
+            r, RPC_ERROR_VERSION,
+            "this daemon speaks version 1 of the protocol: install a client "
+            "of the same version",
+            0);
+        put_proto(e);
+        request_end(r);
+        return;
+    }
+    struct encoder *e = request_begin(r);
+    put_proto(e);
+    encoder_put_cstr(e, "server", "pockd/" POCK_VERSION);
+    encoder_put_int(e, "session", (int64_t) request_session(r));
+    encoder_put_int(e, "uid", (int64_t) request_uid(r));
+    encoder_put_cstr(e, "app", "host");
+    encoder_put_array(e, "grants");
+    if (request_is_owner(r))
+        encoder_cstr(e, "owner");
+    encoder_close(e);
+    put_limits(e);
+    encoder_put_array(e, "caps");
+    encoder_close(e);
+    encoder_put_array(e, "methods");
+    for (int i = 0; i < METHOD_COUNT; i++)
+        if (request_is_owner(r) || method_infos[i].scope == METHOD_SCOPE_APP)
+            encoder_cstr(e, method_infos[i].name);
+    encoder_close(e);
+    request_end(r);
+}
+
+void handle_ping(struct pockd *p, struct request *r)
+{
+    (void) request_begin(r);
+    request_end(r);
+}
+
+void handle_server_info(struct pockd *p, struct request *r)
+{
+    bool is_system = !p->config->is_user && !p->config->dir[0];
+    struct encoder *e = request_begin(r);
+
+    encoder_put_cstr(e, "version", POCK_VERSION);
+    put_proto(e);
+    encoder_put_int(e, "pid", getpid());
+    encoder_put_cstr(e, "mode", is_system ? "system" : "user");
+    encoder_put_int(e, "started", p->started_unix_ms);
+    if (request_is_owner(r)) {
+        encoder_put_cstr(e, "state_dir", p->paths.state);
+        encoder_put_cstr(e, "socket", p->paths.socket);
+    }
+    encoder_put_int(e, "schema", 1);
+    encoder_put_bool(e, "degraded", false);
+    request_end(r);
+}

@@ -1,0 +1,391 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#define LOG_MODULE "signals"
+
+#include "daemon/signals.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <linux/netlink.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "daemon/signals_logind.h"
+#include "daemon/signals_sysfs.h"
+#include "engine/base/clock.h"
+#include "engine/base/log.h"
+
+enum {
+    WATCH_DEPTH = 5,
+    DRAIN_SAMPLES = 16,
+    DRAIN_STEP_MS = 60 * 1000,
+    DRAIN_SPAN_MS = 10 * 60 * 1000,
+    THROTTLE_HOLD_MS = 30 * 1000,
+    ROOT_BYTES = 512,
+    PATH_BYTES = 1280,
+};
+
+static const uint64_t pace_ms[] = {
+    [SIGNALS_PACE_EVENTS] = 0,
+    [SIGNALS_PACE_SLOW] = 15 * 60 * 1000,
+    [SIGNALS_PACE_WAITING] = 30 * 1000,
+    [SIGNALS_PACE_RUNNING] = 1000,
+};
+
+// What may change below a fake root.
+static const char *const watched[] = {
+    "sys/class/power_supply", "sys/class/drm",     "sys/class/backlight",
+    "sys/class/thermal",      "sys/firmware/acpi", "proc/pressure",
+};
+
+struct signals {
+    struct signals_params params;
+    char root[ROOT_BYTES];
+    struct snapshot snapshot;
+    struct signals_logind *logind;
+    uv_timer_t timer;
+    uv_poll_t poll;
+    int watch_fd; // inotify or uevents; -1: none
+    bool is_inotify;
+    int handles;
+    enum signals_pace pace;
+    bool was_in_use;
+    int64_t unused_since_ms;
+    int64_t throttled_since_ms; // 0: not throttled
+    struct {
+        int64_t at_ms;
+        double pct;
+    } drain[DRAIN_SAMPLES];
+    int drain_count;
+};
+
+static int64_t now_ms(void)
+{
+    return (int64_t) (clock_monotonic_ns() / 1000000);
+}
+
+// How much the battery lost in the last ten minutes on the charger.
+static void update_drain(struct signals *s, int64_t now)
+{
+    struct snapshot *n = &s->snapshot;
+
+    n->drain_pct = NAN;
+    if (n->has_external_power != TRI_YES || isnan(n->battery_pct)) {
+        s->drain_count = 0;
+        return;
+    }
+    int last = s->drain_count - 1;
+    if (last < 0 || now - s->drain[last].at_ms >= DRAIN_STEP_MS) {
+        if (s->drain_count == DRAIN_SAMPLES) {
+            memmove(s->drain, s->drain + 1,
+                    (DRAIN_SAMPLES - 1) * sizeof(s->drain[0]));
+            s->drain_count--;
+        }
+        s->drain[s->drain_count].at_ms = now;
+        s->drain[s->drain_count++].pct = n->battery_pct;
+    }
+    // The newest sample that is old enough.
+    for (int i = s->drain_count - 1; i >= 0; i--) {
+        int64_t age = now - s->drain[i].at_ms;
+        if (age < DRAIN_SPAN_MS)
+            continue;
+        n->drain_pct = (s->drain[i].pct - n->battery_pct) *
+                       (double) DRAIN_SPAN_MS / (double) age;
+        return;
+    }
+}
+
+// Idle or locked sessions, or dark screens: either says that nobody is there.
+static void update_use(struct signals *s, int64_t now)
+{
+    struct snapshot *n = &s->snapshot;
+    int64_t idle_since_ms = 0;
+
+    n->is_session_idle = TRI_UNKNOWN;
+    n->inhibitors[0] = '\0';
+    n->is_going_to_sleep = false;
+    if (s->logind)
+        signals_logind_read(s->logind, n, &idle_since_ms);
+    n->is_use_known =
+        n->is_screen_off != TRI_UNKNOWN || n->is_session_idle != TRI_UNKNOWN;
+    bool is_unused =
+        n->is_screen_off == TRI_YES || n->is_session_idle == TRI_YES;
+    n->is_in_use = n->is_use_known && !is_unused;
+    n->use_source = !n->is_use_known                  ? "none"
+                    : n->is_session_idle == TRI_YES   ? "dbus"
+                    : n->is_screen_off != TRI_UNKNOWN ? "sysfs"
+                                                      : "dbus";
+    if (s->was_in_use && !n->is_in_use)
+        s->unused_since_ms = now;
+    if (n->is_session_idle == TRI_YES && idle_since_ms > 0 &&
+        idle_since_ms < s->unused_since_ms)
+        s->unused_since_ms = idle_since_ms;
+    s->was_in_use = n->is_in_use;
+    n->unused_since_ms = s->unused_since_ms;
+}
+
+// A processor that is throttled for half a minute is throttled for good.
+static void update_throttling(struct signals *s, int64_t now)
+{
+    struct snapshot *n = &s->snapshot;
+    bool is_throttled = n->thermal_level == 1 &&
+                        (strcasestr(n->thermal_zone, "cpufreq") ||
+                         strcasestr(n->thermal_zone, "devfreq") ||
+                         strcasecmp(n->thermal_zone, "Processor") == 0);
+
+    if (!is_throttled) {
+        s->throttled_since_ms = 0;
+        return;
+    }
+    if (s->throttled_since_ms == 0)
+        s->throttled_since_ms = now;
+    if (now - s->throttled_since_ms >= THROTTLE_HOLD_MS)
+        n->thermal_level = 2;
+}
+
+void signals_refresh(struct signals *s)
+{
+    int64_t now = now_ms();
+
+    signals_sysfs_read_power(&s->snapshot, s->root);
+    signals_sysfs_read_thermal(&s->snapshot, s->root);
+    signals_sysfs_read_load(&s->snapshot, s->root);
+    signals_sysfs_read_disk(&s->snapshot, s->params.state_dir);
+    update_drain(s, now);
+    update_use(s, now);
+    update_throttling(s, now);
+}
+
+static void refresh_and_tell(struct signals *s)
+{
+    signals_refresh(s);
+    s->params.on_change(s->params.user);
+}
+
+static void on_timer(uv_timer_t *t)
+{
+    refresh_and_tell(t->data);
+}
+
+static void on_logind(void *user)
+{
+    refresh_and_tell(user);
+}
+
+static void watch_tree(struct signals *s, const char *path, int depth)
+{
+    const uint32_t mask = IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM |
+                          IN_CREATE | IN_DELETE | IN_ONLYDIR;
+    char sub[PATH_BYTES];
+
+    if (inotify_add_watch(s->watch_fd, path, mask) < 0 || depth == 0)
+        return;
+    DIR *d = opendir(path);
+    if (!d)
+        return;
+    for (struct dirent *e; (e = readdir(d));) {
+        if (e->d_name[0] == '.' || e->d_type == DT_REG)
+            continue;
+        int n = snprintf(sub, sizeof(sub), "%s/%s", path, e->d_name);
+        if (n > 0 && (size_t) n < sizeof(sub))
+            watch_tree(s, sub, depth - 1);
+    }
+    (void) closedir(d);
+}
+
+// Adding a watch again is harmless, so a change of the tree just adds all.
+static void watch_root(struct signals *s)
+{
+    char path[PATH_BYTES];
+
+    (void) inotify_add_watch(s->watch_fd, s->root, IN_CREATE | IN_ONLYDIR);
+    for (size_t i = 0; i < sizeof(watched) / sizeof(watched[0]); i++) {
+        // Parents too, for what is not there yet.
+        snprintf(path, sizeof(path), "%s/%s", s->root, watched[i]);
+        for (char *p = path + strlen(s->root) + 1; (p = strchr(p, '/')); p++) {
+            *p = '\0';
+            (void) inotify_add_watch(s->watch_fd, path,
+                                     IN_CREATE | IN_CLOSE_WRITE | IN_ONLYDIR);
+            *p = '/';
+        }
+        watch_tree(s, path, WATCH_DEPTH);
+    }
+}
+
+static bool read_inotify(struct signals *s)
+{
+    _Alignas(struct inotify_event) char buf[8192];
+    bool is_new_dir = false;
+    ssize_t n;
+
+    while ((n = read(s->watch_fd, buf, sizeof(buf))) > 0)
+        for (char *p = buf; p < buf + n;) {
+            const struct inotify_event *e = (const struct inotify_event *) p;
+            is_new_dir |= (e->mask & IN_ISDIR) != 0;
+            p += sizeof(*e) + e->len;
+        }
+    if (is_new_dir)
+        watch_root(s);
+    return true;
+}
+
+// "change@/devices/...\0ACTION=change\0SUBSYSTEM=power_supply\0..."
+static bool is_wanted_uevent(const char *msg, size_t bytes)
+{
+    static const char *const subsystems[] = {"SUBSYSTEM=power_supply",
+                                             "SUBSYSTEM=drm",
+                                             "SUBSYSTEM=backlight",
+                                             "SUBSYSTEM=thermal"};
+
+    for (size_t at = 0; at < bytes; at += strnlen(msg + at, bytes - at) + 1)
+        for (size_t i = 0; i < sizeof(subsystems) / sizeof(subsystems[0]); i++)
+            if (strncmp(msg + at, subsystems[i], bytes - at) == 0)
+                return true;
+    return false;
+}
+
+static bool read_uevents(struct signals *s)
+{
+    char buf[8192];
+    bool is_wanted = false;
+    struct sockaddr_nl from;
+    socklen_t len = sizeof(from);
+    ssize_t n;
+
+    while ((n = recvfrom(s->watch_fd, buf, sizeof(buf) - 1, MSG_DONTWAIT,
+                         (struct sockaddr *) &from, &len)) > 0) {
+        buf[n] = '\0';
+        // Only the kernel may tell us.
+        if (from.nl_pid == 0)
+            is_wanted |= is_wanted_uevent(buf, (size_t) n);
+        len = sizeof(from);
+    }
+    return is_wanted;
+}
+
+static void on_watch(uv_poll_t *poll, int status, int events)
+{
+    struct signals *s = poll->data;
+    bool is_news = s->is_inotify ? read_inotify(s) : read_uevents(s);
+
+    if (is_news)
+        refresh_and_tell(s);
+}
+
+static int open_uevents(void)
+{
+    struct sockaddr_nl addr = {.nl_family = AF_NETLINK, .nl_groups = 1};
+    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK,
+                    NETLINK_KOBJECT_UEVENT);
+
+    if (fd >= 0 && bind(fd, (struct sockaddr *) &addr, sizeof(addr)) < 0) {
+        (void) close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+static void start_watch(struct signals *s)
+{
+    s->is_inotify = s->root[0] != '\0';
+    s->watch_fd = s->is_inotify ? inotify_init1(IN_NONBLOCK | IN_CLOEXEC)
+                                : open_uevents();
+    if (s->watch_fd < 0 ||
+        uv_poll_init(s->params.loop, &s->poll, s->watch_fd) < 0) {
+        if (s->watch_fd >= 0)
+            (void) close(s->watch_fd);
+        s->watch_fd = -1;
+        log_warn("event=no_announcements text=power changes are only seen by "
+                 "polling");
+        return;
+    }
+    s->poll.data = s;
+    s->handles++;
+    if (s->is_inotify)
+        watch_root(s);
+    (void) uv_poll_start(&s->poll, UV_READABLE, on_watch);
+}
+
+int signals_create(struct signals **out, const struct signals_params *params,
+                   struct error *err)
+{
+    struct signals *s = calloc(1, sizeof(*s));
+
+    if (!s || strlen(params->root) >= sizeof(s->root)) {
+        free(s);
+        return error_set(err, -ENOMEM, "cannot watch the machine");
+    }
+    s->params = *params;
+    strcpy(s->root, params->root);
+    s->watch_fd = -1;
+    snapshot_init(&s->snapshot);
+    (void) uv_timer_init(params->loop, &s->timer);
+    s->timer.data = s;
+    s->handles = 1;
+    start_watch(s);
+    if (params->use_logind) {
+        int rc = signals_logind_create(&s->logind, params->loop, on_logind, s);
+        if (rc < 0)
+            log_info("event=no_logind error=%s", strerror(-rc));
+    }
+    s->was_in_use = true;
+    signals_refresh(s);
+    *out = s;
+    return 0;
+}
+
+static void on_closed(uv_handle_t *h)
+{
+    struct signals *s = h->data;
+
+    if (--s->handles > 0)
+        return;
+    if (s->watch_fd >= 0)
+        (void) close(s->watch_fd);
+    free(s);
+}
+
+void signals_destroy(struct signals *s)
+{
+    if (!s)
+        return;
+    signals_logind_destroy(s->logind);
+    if (s->watch_fd >= 0)
+        uv_close((uv_handle_t *) &s->poll, on_closed);
+    uv_close((uv_handle_t *) &s->timer, on_closed);
+}
+
+const struct snapshot *signals_snapshot(const struct signals *s)
+{
+    return &s->snapshot;
+}
+
+void signals_set_pace(struct signals *s, enum signals_pace pace)
+{
+    if (pace == s->pace)
+        return;
+    s->pace = pace;
+    if (pace_ms[pace] == 0)
+        (void) uv_timer_stop(&s->timer);
+    else
+        (void) uv_timer_start(&s->timer, on_timer, pace_ms[pace],
+                              pace_ms[pace]);
+}
+
+void signals_hold_awake(struct signals *s, bool is_held)
+{
+    if (s->logind)
+        signals_logind_hold_awake(s->logind, is_held);
+}
+
+void signals_release_sleep(struct signals *s)
+{
+    if (s->logind)
+        signals_logind_release_sleep(s->logind);
+}
