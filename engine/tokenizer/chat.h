@@ -43,6 +43,7 @@ const char *chat_role_name(enum chat_role role);
 // sentence when the model has no token for a role that is needed.
 int chat_render_text(struct token_list *out, struct tokenizer *t,
                      const char *text, size_t bytes, struct error *err);
+// The roles of the two are not looked at.
 int chat_render_pair(struct token_list *out, struct tokenizer *t,
                      const struct chat_message *prompt,
                      const struct chat_message *completion, struct error *err);

@@ -74,6 +74,8 @@ uint32_t tokenizer_n_vocab(const struct tokenizer *t);
 int32_t tokenizer_bos(const struct tokenizer *t);
 int32_t tokenizer_eos(const struct tokenizer *t);
 int32_t tokenizer_eot(const struct tokenizer *t);
+// What stands after a whole text: <|endoftext|>, or else eos.
+int32_t tokenizer_document_end(const struct tokenizer *t);
 bool tokenizer_adds_bos(const struct tokenizer *t);
 // A control or user-defined token by its text, or TOKEN_NONE.
 int32_t tokenizer_find_special(const struct tokenizer *t, const char *text);
