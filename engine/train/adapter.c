@@ -1,0 +1,70 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "engine/train/adapter.h"
+
+#include "engine/base/error.h"
+#include "engine/base/fault.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int adapter_create(struct adapter **out, const struct model_config *m,
+                   const struct lora_spec *lora, const char *base_sha256,
+                   struct error *err)
+{
+    int rc = lora->rank == 0
+                 ? error_set(err, -EINVAL, "an adapter needs a rank of 1 to %d",
+                             LORA_RANK_MAX)
+                 : lora_check(lora, m, err);
+    if (rc < 0)
+        return rc;
+
+    struct adapter *a = fault_calloc(1, sizeof(*a));
+    if (!a)
+        goto no_memory;
+    a->lora = *lora;
+    memcpy(a->arch, m->arch, sizeof(a->arch));
+    (void) snprintf(a->base_sha256, sizeof(a->base_sha256), "%s",
+                    base_sha256 ? base_sha256 : "");
+    a->n_params = model_params(NULL, 0, m, lora);
+    a->params = fault_calloc(a->n_params, sizeof(*a->params));
+    a->starts = fault_calloc(a->n_params + 1, sizeof(*a->starts));
+    if (!a->params || !a->starts)
+        goto no_memory;
+    (void) model_params(a->params, a->n_params, m, lora);
+    for (uint32_t i = 0; i < a->n_params; i++)
+        a->starts[i + 1] = a->starts[i] + (size_t) a->params[i].ne[0] *
+                                              (size_t) a->params[i].ne[1];
+    a->data = fault_calloc(a->starts[a->n_params], sizeof(*a->data));
+    if (!a->data)
+        goto no_memory;
+    *out = a;
+    return 0;
+
+no_memory:
+    adapter_destroy(a);
+    return error_set(err, -ENOMEM, "not enough memory for the adapter");
+}
+
+void adapter_destroy(struct adapter *a)
+{
+    if (!a)
+        return;
+    free(a->params);
+    free(a->starts);
+    free(a->data);
+    free(a);
+}
+
+float *adapter_param(const struct adapter *a, uint32_t i)
+{
+    return a->data + a->starts[i];
+}
+
+size_t adapter_floats(const struct adapter *a)
+{
+    return a->starts[a->n_params];
+}
