@@ -20,8 +20,13 @@
 
 #include <cmocka.h>
 
+#include "engine/autodiff/autodiff.h"
+#include "engine/autodiff/optim.h"
+#include "engine/base/arena.h"
 #include "engine/base/error.h"
 #include "engine/base/rng.h"
+#include "engine/cpu/cpu_kernels.h"
+#include "engine/exec/lower.h"
 
 enum { PARAMS_MAX = 64, COUNT_MAX = 4096 };
 
@@ -39,7 +44,7 @@ struct fixture {
 static int open_fixture(struct fixture *f, uint8_t dtype,
                         const struct lora_spec *lora)
 {
-    const struct device_params dp = {.threads = 2};
+    const struct device_params dp = {.threads = 2, .tier = "c"};
     memset(f, 0, sizeof(*f));
     f->m = tiny_config(dtype, 2);
     f->lora = *lora;
@@ -209,12 +214,326 @@ static void gradients_of_the_last_block(void **state)
     check_gradients(DTYPE_f32, &last);
 }
 
+/*
+ * Learning programs. The device runs the plain kernels, so that adamw_c() here
+ * must give the same bytes.
+ */
+
+static void fill_hyper(float h[ADAMW_HYPERS], int step)
+{
+    h[ADAMW_LR] = 0.01f;
+    h[ADAMW_BETA1] = 0.9f;
+    h[ADAMW_BETA2] = 0.999f;
+    h[ADAMW_EPS] = 1e-8f;
+    h[ADAMW_DECAY] = 0.1f;
+    h[ADAMW_CORRECT1] = (float) (1 - pow(0.9, step));
+    h[ADAMW_CORRECT2] = (float) (1 - pow(0.999, step));
+    h[ADAMW_CLIP] = 0.5f;
+}
+
+struct copy {
+    float p[COUNT_MAX];
+    float m[COUNT_MAX];
+    float v[COUNT_MAX];
+    float g[COUNT_MAX];
+};
+
+// The rule of the paper, in doubles, as a check on the kernel itself.
+static void check_adamw(const struct copy *before, const struct copy *after,
+                        const float *h, size_t n)
+{
+    double norm = 0;
+    for (size_t i = 0; i < n; i++)
+        norm += (double) before->g[i] * (double) before->g[i];
+    const double clip = (double) h[ADAMW_CLIP];
+    const double k = sqrt(norm) > clip ? clip / sqrt(norm) : 1;
+    for (size_t i = 0; i < n; i++) {
+        const double g = k * (double) before->g[i];
+        const double m = 0.9 * (double) before->m[i] + 0.1 * g;
+        const double v = 0.999 * (double) before->v[i] + 0.001 * g * g;
+        const double p = (double) before->p[i];
+        const double step = m / (double) h[ADAMW_CORRECT1] /
+                            (sqrt(v / (double) h[ADAMW_CORRECT2]) + 1e-8);
+        const double want = p - 0.01 * (step + 0.1 * p);
+        // Where g is near 0 the float v has few bits: bounded by the step.
+        assert_true(fabs((double) after->p[i] - want) < 2e-4);
+    }
+}
+
+// Every param, by hand, from the gradients that were summed in `copies`.
+static void update_by_hand(struct fixture *f, struct copy *copies, int step)
+{
+    static _Alignas(64) unsigned char scratch[1 << 16];
+    float h[ADAMW_HYPERS];
+    fill_hyper(h, step);
+    for (uint32_t i = 0; i < f->n_params; i++) {
+        struct copy *c = &copies[i];
+        const struct copy before = *c;
+        const size_t n = (size_t) (f->params[i].ne[0] * f->params[i].ne[1]);
+        adamw_c(c->p, c->m, c->v, c->g, h, (int64_t) n, scratch, NULL);
+        check_adamw(&before, c, h, n);
+    }
+}
+
+static void read_params(struct fixture *f, struct copy *copies)
+{
+    for (uint32_t i = 0; i < f->n_params; i++)
+        bank_read(&f->bank, f->params[i].name, copies[i].p);
+}
+
+// Adds the gradients of the current batch to g.
+static void add_gradients(struct fixture *f, struct loaded *grad,
+                          struct copy *copies)
+{
+    static float g[COUNT_MAX];
+    char name[96];
+
+    tiny_batch_write(grad->e, &f->batch);
+    assert_int_equal(executor_run(grad->e), 0);
+    for (uint32_t i = 0; i < f->n_params; i++) {
+        const size_t n = (size_t) (f->params[i].ne[0] * f->params[i].ne[1]);
+        (void) snprintf(name, sizeof(name), "grad.%s", f->params[i].name);
+        assert_int_equal(executor_read(grad->e, name, g, n * sizeof(*g)), 0);
+        for (size_t k = 0; k < n; k++)
+            copies[i].g[k] += g[k];
+    }
+}
+
+static void check_same(struct fixture *f, const struct copy *copies)
+{
+    static float x[COUNT_MAX];
+    char name[96];
+
+    for (uint32_t i = 0; i < f->n_params; i++) {
+        const float *const want[] = {copies[i].p, copies[i].m, copies[i].v};
+        static const char *const suffixes[] = {"", ".m", ".v"};
+        for (int k = 0; k < 3; k++) {
+            (void) snprintf(name, sizeof(name), "%s%s", f->params[i].name,
+                            suffixes[k]);
+            const size_t n = bank_count(&f->bank, name);
+            bank_read(&f->bank, name, x);
+            assert_memory_equal(x, want[k], n * sizeof(*x));
+        }
+    }
+}
+
+static void write_hyper(struct loaded *l, int step)
+{
+    float h[ADAMW_HYPERS];
+    fill_hyper(h, step);
+    assert_int_equal(executor_write(l->e, "hyper", h, sizeof(h)), 0);
+}
+
+static void new_batch(struct fixture *f, uint64_t seed)
+{
+    tiny_batch_make(&f->batch, 2, 13, f->m.n_vocab, seed);
+}
+
+static void clear_gradients(struct fixture *f, struct copy *copies)
+{
+    for (uint32_t i = 0; i < f->n_params; i++)
+        memset(copies[i].g, 0, sizeof(copies[i].g));
+}
+
+static struct copy *open_learning(struct fixture *f)
+{
+    open_fixture(f, DTYPE_f32, &all);
+    struct copy *copies = calloc(PARAMS_MAX, sizeof(*copies));
+    assert_non_null(copies);
+    return copies;
+}
+
+static void training_equals_adamw_by_hand(void **state)
+{
+    struct fixture f;
+    struct copy *copies = open_learning(&f);
+    struct loaded grad = load(&f, PROGRAM_GRADIENT);
+    struct loaded train = load(&f, PROGRAM_TRAIN);
+
+    read_params(&f, copies);
+    for (int step = 1; step <= 3; step++) {
+        new_batch(&f, (uint64_t) step);
+        clear_gradients(&f, copies);
+        add_gradients(&f, &grad, copies);
+        update_by_hand(&f, copies, step);
+        tiny_batch_write(train.e, &f.batch);
+        write_hyper(&train, step);
+        assert_int_equal(executor_run(train.e), 0);
+        check_same(&f, copies);
+    }
+    free(copies);
+    unload(&train);
+    unload(&grad);
+    close_fixture(&f);
+}
+
+static void accumulation_equals_adamw_on_the_sum(void **state)
+{
+    struct fixture f;
+    struct copy *copies = open_learning(&f);
+    struct loaded grad = load(&f, PROGRAM_GRADIENT);
+    struct loaded accumulate = load(&f, PROGRAM_ACCUMULATE);
+    struct loaded update = load(&f, PROGRAM_UPDATE);
+
+    read_params(&f, copies);
+    for (int step = 1; step <= 2; step++) {
+        clear_gradients(&f, copies);
+        for (int micro = 0; micro < 3; micro++) {
+            struct loaded *l = micro == 2 ? &update : &accumulate;
+            new_batch(&f, (uint64_t) (10 * step + micro));
+            add_gradients(&f, &grad, copies);
+            tiny_batch_write(l->e, &f.batch);
+            if (micro == 2)
+                write_hyper(l, step);
+            assert_int_equal(executor_run(l->e), 0);
+        }
+        update_by_hand(&f, copies, step);
+        check_same(&f, copies);
+    }
+    free(copies);
+    unload(&update);
+    unload(&accumulate);
+    unload(&grad);
+    close_fixture(&f);
+}
+
+/*
+ * The same graph without passes, without reordering, without in-place.
+ */
+
+static struct program *compile_naive(struct fixture *f, bool has_passes,
+                                     enum program_kind kind)
+{
+    const struct model_graph_params params = {
+        .batch = f->n_batch,
+        .length = f->batch.n / f->n_batch,
+        .lora = f->lora,
+    };
+    struct liveness_params lp = {.no_inplace = true};
+    struct program *p = calloc(1, sizeof(*p));
+    value_id wrt[PARAMS_MAX];
+    value_id grads[PARAMS_MAX];
+    struct arena *work;
+    struct graph *g;
+    struct schedule *s;
+    struct liveness *l;
+    struct memplan *plan;
+    size_t *scratch;
+
+    assert_non_null(p);
+    assert_int_equal(arena_create(&work, 64u << 20), 0);
+    assert_int_equal(arena_create(&p->arena, 64u << 20), 0);
+    assert_int_equal(model_build(&g, &f->m, &params, work, NULL), 0);
+    for (uint32_t i = 0; i < f->n_params; i++)
+        wrt[i] = graph_find(g, f->params[i].name);
+    assert_int_equal(autodiff(grads, g, graph_find(g, "loss"), wrt, f->n_params,
+                              NULL),
+                     0);
+    assert_int_equal(optim_apply(g,
+                                 kind == PROGRAM_GRADIENT ? OPTIM_OUTPUT
+                                                          : OPTIM_UPDATE,
+                                 wrt, grads, f->n_params, NULL),
+                     0);
+    if (has_passes)
+        assert_int_equal(passes_run(g, p->passes, NULL), 0);
+    assert_int_equal(schedule_create_kind(&s, g, SCHEDULE_GIVEN, work), 0);
+    assert_int_equal(lower_schedule(p, &scratch, s, &cpu_backend, f->dev, NULL),
+                     0);
+    lp.scratch = scratch;
+    assert_int_equal(liveness_find(&l, s, &lp, work), 0);
+    assert_int_equal(memplan_assign(&plan, l, work), 0);
+    assert_int_equal(lower_places(p, plan), 0);
+    arena_destroy(work);
+    return p;
+}
+
+static void gradients_of(struct fixture *f, struct program *p, float *out)
+{
+    const struct executor_params ep = bank_executor_params(&f->bank);
+    struct executor *e;
+    char name[96];
+
+    assert_int_equal(executor_create(&e, p, &ep, NULL), 0);
+    tiny_batch_write(e, &f->batch);
+    assert_int_equal(executor_run(e), 0);
+    for (uint32_t i = 0; i < f->n_params; i++, out += COUNT_MAX) {
+        const size_t n = (size_t) (f->params[i].ne[0] * f->params[i].ne[1]);
+        (void) snprintf(name, sizeof(name), "grad.%s", f->params[i].name);
+        assert_int_equal(executor_read(e, name, out, n * sizeof(*out)), 0);
+    }
+    executor_destroy(e);
+    program_destroy(p);
+}
+
+// Reordering and in-place storage change no byte; the passes only rounding.
+static void planning_changes_no_byte(void **state)
+{
+    const size_t n = (size_t) PARAMS_MAX * COUNT_MAX;
+    struct fixture f;
+    float *g[3];
+
+    open_fixture(&f, DTYPE_q8_0, &all);
+    for (int i = 0; i < 3; i++) {
+        g[i] = calloc(n, sizeof(float));
+        assert_non_null(g[i]);
+    }
+    struct loaded full = load(&f, PROGRAM_GRADIENT);
+    executor_destroy(full.e);
+    gradients_of(&f, full.p, g[0]);
+    gradients_of(&f, compile_naive(&f, true, PROGRAM_GRADIENT), g[1]);
+    gradients_of(&f, compile_naive(&f, false, PROGRAM_GRADIENT), g[2]);
+    assert_memory_equal(g[0], g[1], n * sizeof(float));
+    for (size_t i = 0; i < n; i++)
+        assert_true(fabsf(g[0][i] - g[2][i]) < 1e-5f + 1e-4f * fabsf(g[0][i]));
+    for (int i = 0; i < 3; i++)
+        free(g[i]);
+    close_fixture(&f);
+}
+
+// Updating late, from separate storage, must give the same weights as updating
+// as soon as each gradient is known: dX must have seen the old weight.
+static void updating_early_changes_no_byte(void **state)
+{
+    float *p[2];
+    for (int which = 0; which < 2; which++) {
+        struct fixture f;
+        struct loaded l = {0};
+
+        open_fixture(&f, DTYPE_f32, &all);
+        const struct executor_params ep = bank_executor_params(&f.bank);
+        if (which == 0) {
+            l = load(&f, PROGRAM_TRAIN);
+        } else {
+            l.p = compile_naive(&f, true, PROGRAM_TRAIN);
+            assert_int_equal(executor_create(&l.e, l.p, &ep, NULL), 0);
+            tiny_batch_write(l.e, &f.batch);
+        }
+        write_hyper(&l, 1);
+        assert_int_equal(executor_run(l.e), 0);
+        p[which] = calloc((size_t) PARAMS_MAX * COUNT_MAX, sizeof(float));
+        assert_non_null(p[which]);
+        for (uint32_t i = 0; i < f.n_params; i++)
+            bank_read(&f.bank, f.params[i].name,
+                      p[which] + (size_t) i * COUNT_MAX);
+        unload(&l);
+        close_fixture(&f);
+    }
+    assert_memory_equal(p[0], p[1],
+                        (size_t) PARAMS_MAX * COUNT_MAX * sizeof(float));
+    free(p[0]);
+    free(p[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_of_all_linears),
         cmocka_unit_test(gradients_over_a_quantised_base),
         cmocka_unit_test(gradients_of_the_last_block),
+        cmocka_unit_test(training_equals_adamw_by_hand),
+        cmocka_unit_test(accumulation_equals_adamw_on_the_sum),
+        cmocka_unit_test(planning_changes_no_byte),
+        cmocka_unit_test(updating_early_changes_no_byte),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
