@@ -47,19 +47,6 @@ value_id builder_state(struct builder *b, const char *name,
     return named(b, VALUE_STATE, name, DTYPE_f32, s);
 }
 
-void builder_output(struct builder *b, value_id v, const char *name)
-{
-    if (b->rc < 0)
-        return;
-    const char *copy = arena_strdup(b->g->arena, name);
-    if (!copy) {
-        b->rc = -ENOMEM;
-        return;
-    }
-    b->g->values[v].is_output = true;
-    b->g->values[v].name = copy;
-}
-
 value_id builder_apply(struct builder *b, value_id *outs, enum op op,
                        const struct op_attr *attr, const value_id *in, int n_in)
 {
@@ -97,4 +84,21 @@ value_id builder_binary(struct builder *b, enum op op,
 {
     const value_id in[] = {x, y};
     return builder_apply(b, NULL, op, attr, in, 2);
+}
+
+void builder_output(struct builder *b, value_id v, const char *name)
+{
+    const struct op_attr copy = {.alpha = 1};
+
+    if (b->rc == 0 && b->g->values[v].name)
+        v = builder_unary(b, OP_scale, &copy, v);
+    if (b->rc < 0)
+        return;
+    const char *text = arena_strdup(b->g->arena, name);
+    if (!text) {
+        b->rc = -ENOMEM;
+        return;
+    }
+    b->g->values[v].is_output = true;
+    b->g->values[v].name = text;
 }

@@ -28,7 +28,7 @@ value_id builder_weight(struct builder *b, const char *name, uint8_t dtype,
 // f32; found again by name when it exists already.
 value_id builder_state(struct builder *b, const char *name,
                        const struct shape *s);
-// The host will read `v` under this name.
+// The host will read `v` under this name; a copy, if it has one already.
 void builder_output(struct builder *b, value_id v, const char *name);
 
 // A node; returns its output 0. `outs` gets all outputs, or is NULL.
