@@ -9,29 +9,42 @@
 #include <string.h>
 
 #include "engine/base/arena.h"
+#include "engine/base/rng.h"
 
 /*
  * First fit: intervals are placed one after the other, each at the lowest
  * offset that is free as long as it lives. The result hangs on the order, so
- * several are tried: by size, by area, by lifetime, by first step. The best is
- * then improved: what touches the peak goes to the front, again and again.
+ * several are tried: by size, by area, by lifetime, by first step, by
+ * how much is live beside it. If none
+ * reaches the sum of live bytes, which no plan can beat, the last is improved:
+ * what touches the peak goes to the front, again and again. After that the best
+ * is shuffled a little, many times, by numbers that are the same in every run.
  */
 
-enum { IMPROVE_ROUNDS = 48 };
+enum {
+    RANKS = 5,
+    IMPROVE_ROUNDS = 32,
+    SHUFFLE_ROUNDS = 800,
+    SHUFFLE_WORK = 20 << 20, // comparisons of intervals, about
+};
 
 struct fit {
     const struct liveness *l;
+    size_t *breadth;  // the most that is live at once beside an interval
     uint32_t *order;  // intervals in the order of placing
     uint32_t *next;   // the order to try after that
     uint32_t *placed; // by offset
     size_t *offsets;
     size_t peak;
+    size_t limit; // a plan above it is not finished
     size_t *best_offsets;
+    uint32_t *best_order;
     size_t best_peak;
 };
 
 struct rank {
-    uint64_t key; // larger is placed earlier
+    uint64_t key; // larger is placed earlier, then larger bytes
+    size_t bytes;
     uint32_t interval;
 };
 
@@ -41,12 +54,14 @@ static int compare_ranks(const void *a, const void *b)
     const struct rank *y = b;
     if (x->key != y->key)
         return x->key < y->key ? 1 : -1;
+    if (x->bytes != y->bytes)
+        return x->bytes < y->bytes ? 1 : -1;
     return x->interval < y->interval ? -1 : x->interval > y->interval;
 }
 
-static uint64_t rank_key(const struct liveness *l, uint32_t i, int which)
+static uint64_t rank_key(const struct fit *f, uint32_t i, int which)
 {
-    const struct interval *v = &l->intervals[i];
+    const struct interval *v = &f->l->intervals[i];
     const uint64_t steps = v->last - v->first + 1u;
 
     switch (which) {
@@ -56,9 +71,33 @@ static uint64_t rank_key(const struct liveness *l, uint32_t i, int which)
         return v->bytes * steps;
     case 2:
         return steps << 40 | v->bytes >> 6;
-    default:
+    case 3:
         return UINT32_MAX - v->first;
+    default:
+        return f->breadth[i];
     }
+}
+
+// Sums live bytes by step, then takes the largest over each lifetime.
+static int find_breadth(struct fit *f, struct arena *a)
+{
+    const struct liveness *l = f->l;
+    uint32_t steps = 0;
+
+    for (uint32_t i = 0; i < l->n; i++)
+        if (l->intervals[i].last + 1 > steps)
+            steps = l->intervals[i].last + 1;
+    size_t *live = arena_calloc(a, steps + 1u, sizeof(*live));
+    if (!live)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < l->n; i++)
+        for (uint32_t s = l->intervals[i].first; s <= l->intervals[i].last; s++)
+            live[s] += l->intervals[i].bytes;
+    for (uint32_t i = 0; i < l->n; i++)
+        for (uint32_t s = l->intervals[i].first; s <= l->intervals[i].last; s++)
+            if (live[s] > f->breadth[i])
+                f->breadth[i] = live[s];
+    return 0;
 }
 
 static bool meet(const struct interval *a, const struct interval *b)
@@ -98,14 +137,16 @@ static void try_order(struct fit *f)
     const uint32_t n = f->l->n;
 
     f->peak = 0;
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 0; i < n && f->peak <= f->limit; i++) {
         const size_t end = place(f, f->order[i], i);
         if (end > f->peak)
             f->peak = end;
     }
-    if (f->peak >= f->best_peak)
+    // Equally good orders are taken too: they lead elsewhere.
+    if (f->peak > f->best_peak)
         return;
     f->best_peak = f->peak;
+    memcpy(f->best_order, f->order, n * sizeof(*f->order));
     memcpy(f->best_offsets, f->offsets, n * sizeof(*f->offsets));
 }
 
@@ -117,7 +158,8 @@ static int try_ranks(struct fit *f, int which, struct arena *a)
     if (!ranks)
         return -ENOMEM;
     for (uint32_t i = 0; i < n; i++)
-        ranks[i] = (struct rank){rank_key(f->l, i, which), i};
+        ranks[i] =
+            (struct rank){rank_key(f, i, which), f->l->intervals[i].bytes, i};
     qsort(ranks, n, sizeof(*ranks), compare_ranks);
     for (uint32_t i = 0; i < n; i++)
         f->order[i] = ranks[i].interval;
@@ -143,17 +185,71 @@ static void improve(struct fit *f)
     try_order(f);
 }
 
+// Where the best order has the interval that ends at its peak.
+static uint32_t find_top(const struct fit *f)
+{
+    const uint32_t n = f->l->n;
+    uint32_t i = 0;
+
+    while (i + 1 < n && f->best_offsets[f->best_order[i]] +
+                                f->l->intervals[f->best_order[i]].bytes !=
+                            f->best_peak)
+        i++;
+    return i;
+}
+
+// Moves an interval of the best order forwards, every other time the one that
+// ends at its peak, and swaps two others.
+static void shuffle(struct fit *f, struct rng *r)
+{
+    const uint32_t n = f->l->n;
+    const uint32_t from = rng_below(r, 2) ? find_top(f) : rng_below(r, n);
+    const uint32_t to = rng_below(r, from + 1);
+    const uint32_t a = rng_below(r, n);
+    const uint32_t b = rng_below(r, n);
+
+    memcpy(f->order, f->best_order, n * sizeof(*f->order));
+    const uint32_t moved = f->order[from];
+    memmove(&f->order[to + 1], &f->order[to], (from - to) * sizeof(*f->order));
+    f->order[to] = moved;
+    const uint32_t first = f->order[a];
+    f->order[a] = f->order[b];
+    f->order[b] = first;
+    try_order(f);
+}
+
+static void search(struct fit *f)
+{
+    const uint64_t n = f->l->n;
+    struct rng r;
+
+    for (int i = 0; i < IMPROVE_ROUNDS && f->best_peak > f->l->peak; i++)
+        improve(f);
+    f->limit = f->best_peak;
+    rng_init(&r, 0, n);
+    for (uint64_t i = 0; i < SHUFFLE_ROUNDS && i * n * n < SHUFFLE_WORK &&
+                         f->best_peak > f->l->peak;
+         i++) {
+        shuffle(f, &r);
+        f->limit = f->best_peak;
+    }
+}
+
 static int alloc(struct fit *f, const struct liveness *l, struct arena *a)
 {
     const size_t n = l->n + 1u;
     f->l = l;
     f->best_peak = SIZE_MAX;
+    f->limit = SIZE_MAX;
+    f->breadth = arena_calloc(a, n, sizeof(*f->breadth));
     f->order = arena_calloc(a, n, sizeof(*f->order));
     f->placed = arena_calloc(a, n, sizeof(*f->placed));
     f->offsets = arena_calloc(a, n, sizeof(*f->offsets));
+    f->best_order = arena_calloc(a, n, sizeof(*f->best_order));
     f->next = arena_calloc(a, n, sizeof(*f->next));
     f->best_offsets = arena_calloc(a, n, sizeof(*f->best_offsets));
-    if (!f->order || !f->placed || !f->offsets || !f->next || !f->best_offsets)
+    if (!f->breadth || !f->order || !f->placed || !f->offsets || !f->next ||
+        !f->best_order || !f->best_offsets)
         return -ENOMEM;
     return 0;
 }
@@ -167,13 +263,12 @@ int memplan_assign(struct memplan **out, const struct liveness *l,
     struct memplan *p = arena_calloc(a, 1, sizeof(*p));
     if (!p)
         return -ENOMEM;
-    if ((rc = alloc(&f, l, a)) < 0)
+    if ((rc = alloc(&f, l, a)) < 0 || (rc = find_breadth(&f, a)) < 0)
         return rc;
-    for (int which = 0; which < 4 && f.best_peak > l->peak; which++)
+    for (int which = 0; which < RANKS && f.best_peak > l->peak; which++)
         if ((rc = try_ranks(&f, which, a)) < 0)
             return rc;
-    for (int i = 0; i < IMPROVE_ROUNDS && f.best_peak > l->peak; i++)
-        improve(&f);
+    search(&f);
 
     p->liveness = l;
     p->offsets = f.best_offsets;
