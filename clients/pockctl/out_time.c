@@ -200,13 +200,15 @@ void out_time_format(char out[OUT_TIME_BYTES], int64_t ms, bool utc)
         snprintf(out, OUT_TIME_BYTES, "-");
         return;
     }
-    const char *fmt = "%Y-%m-%d %H:%M:%S";
-    if (ms % DAY_MS == 0)
-        fmt = "%Y-%m-%d";
-    else if (utc)
-        fmt = "%Y-%m-%d %H:%M:%SZ";
     // A year past 9999 needs more room than this is meant to show.
-    if (strftime(out, OUT_TIME_BYTES, fmt, &tm) == 0)
+    size_t n = 0;
+    if (ms % DAY_MS == 0)
+        n = strftime(out, OUT_TIME_BYTES, "%Y-%m-%d", &tm);
+    else if (utc)
+        n = strftime(out, OUT_TIME_BYTES, "%Y-%m-%d %H:%M:%SZ", &tm);
+    else
+        n = strftime(out, OUT_TIME_BYTES, "%Y-%m-%d %H:%M:%S", &tm);
+    if (n == 0)
         snprintf(out, OUT_TIME_BYTES, "-");
 }
 

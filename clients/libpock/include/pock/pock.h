@@ -263,9 +263,10 @@ POCK_API void pock_close(struct pock_request *r);
 /* A part of a streamed answer: {id, seq, kind, ...}. Borrowed for the call. */
 typedef void (*pock_item_fn)(void *user, const struct pock_value *item);
 /*
- * The end of a request, called exactly once for each that was sent: `result`
- * (a map) with `err` NULL, or NULL with the error. Both are borrowed for the
- * call; pock_take_reply() keeps the result.
+ * The end of a request, called exactly once for each that was sent: with its
+ * result (a map) and `err` NULL, or with the error and, as `result`, what the
+ * error tells a program (a map, as {gates} for CONDITIONS) or NULL. Both are
+ * borrowed for the call; pock_take_reply() keeps the result.
  */
 typedef void (*pock_reply_fn)(void *user, const struct pock_value *result,
                               const struct pock_error *err);

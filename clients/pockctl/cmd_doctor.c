@@ -1,0 +1,458 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "clients/pockctl/ctl.h"
+#include "clients/pockctl/out_json.h"
+#include "engine/base/clock.h"
+
+#include <inttypes.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+enum level {
+    LEVEL_OK,
+    LEVEL_NOTE, // worth knowing, nothing to do
+    LEVEL_WARN,
+    LEVEL_FAIL,
+};
+
+static const char *const level_names[] = {
+    [LEVEL_OK] = "ok",
+    [LEVEL_NOTE] = "note",
+    [LEVEL_WARN] = "warn",
+    [LEVEL_FAIL] = "fail",
+};
+
+struct finding {
+    enum level level;
+    char seen[320];
+    char fix[256]; // "" when there is nothing to do
+};
+
+// What the checks look at; NULL where the daemon could not be asked.
+struct patient {
+    struct ctl *ctl;
+    struct pock_error no_daemon;
+    const struct pock_value *info;
+    const struct pock_value *status;
+    const struct pock_value *why;
+    const struct pock_value *models;
+};
+
+#define SEEN(f, ...) snprintf((f)->seen, sizeof((f)->seen), __VA_ARGS__)
+#define FIX(f, ...)  snprintf((f)->fix, sizeof((f)->fix), __VA_ARGS__)
+
+static void unknown(struct finding *f)
+{
+    f->level = LEVEL_NOTE;
+    SEEN(f, "unknown: the daemon did not say");
+}
+
+static void check_socket(const struct patient *p, struct finding *f)
+{
+    if (!p->info) {
+        f->level = LEVEL_FAIL;
+        SEEN(f, "%s", p->no_daemon.text);
+        FIX(f, "start it: `systemctl start pockd`, or `pockd --user`");
+        return;
+    }
+    SEEN(f, "pid %" PRId64 ", %s mode, on %s",
+         pock_get_int(p->info, "pid", 0), pock_get_str(p->info, "mode", "?"),
+         pock_path(p->ctl->pock));
+}
+
+static void check_version(const struct patient *p, struct finding *f)
+{
+    const char *version = pock_get_str(p->info, "version", "");
+
+    SEEN(f, "pockctl %s, libpock %s, pockd %s", POCK_VERSION, pock_version(),
+         *version ? version : "unknown");
+    if (*version && (strcmp(version, POCK_VERSION) != 0 ||
+                     strcmp(pock_version(), POCK_VERSION) != 0)) {
+        f->level = LEVEL_WARN;
+        FIX(f, "restart pockd after an update: `systemctl restart pockd`");
+    }
+}
+
+static void check_problems(const struct patient *p, struct finding *f)
+{
+    const struct pock_value *problems = pock_get(p->status, "problems");
+
+    if (!p->status) {
+        unknown(f);
+    } else if (pock_count(problems) == 0) {
+        SEEN(f, "%s: %s", pock_get_str(p->status, "state", "?"),
+             pock_get_str(p->status, "line", ""));
+    } else {
+        f->level = LEVEL_FAIL;
+        SEEN(f, "%s", pock_as_str(pock_at(problems, 0), "?"));
+        if (pock_count(problems) > 1)
+            FIX(f, "and %zu more: see `pockctl status`",
+                pock_count(problems) - 1);
+    }
+}
+
+static void check_store(const struct patient *p, struct finding *f)
+{
+    char size[OUT_TIME_BYTES];
+
+    if (!p->info || !p->status) {
+        unknown(f);
+        return;
+    }
+    out_bytes_format(size, pock_get_int(p->status, "store_bytes", 0));
+    SEEN(f, "%s, schema %" PRId64 ", %" PRId64 " records, %s",
+         pock_get_str(p->info, "state_dir", "?"),
+         pock_get_int(p->info, "schema", 0),
+         pock_get_int(p->status, "records", 0), size);
+}
+
+// Where the daemon's own program lies, its worker lies beside it or in libexec.
+static bool find_worker(const struct patient *p, char *path, size_t bytes)
+{
+    static const char *const places[] = {"", "../libexec/",
+                                         "../libexec/pockd/"};
+    const char *named = getenv("POCK_WORKER");
+    char link[64];
+    char dir[512];
+
+    if (named && *named) {
+        snprintf(path, bytes, "%s", named);
+        return access(path, X_OK) == 0;
+    }
+    snprintf(link, sizeof(link), "/proc/%" PRId64 "/exe",
+             pock_get_int(p->info, "pid", 0));
+    ssize_t n = readlink(link, dir, sizeof(dir) - 1);
+    if (n <= 0)
+        n = readlink("/proc/self/exe", dir, sizeof(dir) - 1);
+    if (n <= 0)
+        return false;
+    dir[n] = '\0';
+    char *slash = strrchr(dir, '/');
+    if (slash)
+        *slash = '\0';
+    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+        char beside[640];
+        int length = snprintf(beside, sizeof(beside), "%s/%spock-worker", dir,
+                              places[i]);
+        if (length < (int) sizeof(beside) && access(beside, X_OK) == 0) {
+            snprintf(path, bytes, "%s", beside);
+            return true;
+        }
+    }
+    return false;
+}
+
+static void check_worker(const struct patient *p, struct finding *f)
+{
+    char path[640] = "";
+
+    if (find_worker(p, path, sizeof(path))) {
+        SEEN(f, "%.300s", path);
+        return;
+    }
+    f->level = LEVEL_WARN;
+    SEEN(f, "pock-worker was not found%s%.200s", *path ? " at " : "", path);
+    FIX(f, "install it beside pockd; without it nothing trains or answers");
+}
+
+// The Seccomp and NoNewPrivs lines of a process's status.
+static int status_number(int64_t pid, const char *key)
+{
+    char path[64];
+    char line[256];
+    int value = -1;
+
+    snprintf(path, sizeof(path), "/proc/%" PRId64 "/status", pid);
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return -1;
+    while (value < 0 && fgets(line, sizeof(line), f))
+        if (strncmp(line, key, strlen(key)) == 0 && line[strlen(key)] == ':')
+            value = (int) strtol(line + strlen(key) + 1, NULL, 10);
+    fclose(f);
+    return value;
+}
+
+static void check_sandbox(const struct patient *p, struct finding *f)
+{
+    int64_t pid = pock_get_int(p->info, "pid", 0);
+    int seccomp = pid > 0 ? status_number(pid, "Seccomp") : -1;
+    int no_new = pid > 0 ? status_number(pid, "NoNewPrivs") : -1;
+
+    if (seccomp < 0) {
+        unknown(f);
+        return;
+    }
+    SEEN(f, "system call filter %s, no new privileges %s",
+         seccomp == 2 ? "on" : "off", no_new == 1 ? "on" : "off");
+    if (seccomp == 2 && no_new == 1)
+        return;
+    f->level = LEVEL_WARN;
+    FIX(f, "run it as the system service pockd.service, whose unit has the "
+           "sandbox");
+}
+
+static void check_key(const struct patient *p, struct finding *f)
+{
+    (void) p;
+    f->level = LEVEL_WARN;
+    SEEN(f, "records and adapters are not sealed in this version: who can read "
+            "the state directory can read them");
+    FIX(f, "keep the home or the disk encrypted (LUKS, fscrypt)");
+}
+
+static void check_cpu(const struct patient *p, struct finding *f)
+{
+    const char *tier = "plain C";
+    cpu_set_t set;
+    int cores = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set)
+                                                             : 0;
+
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw"))
+        tier = "AVX-512";
+    else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        tier = "AVX2";
+#elif defined(__aarch64__)
+    tier = "NEON";
+#endif
+    SEEN(f, "%s, %d threads may run; the daemon's workers use %" PRId64
+         " on %s", tier, cores, pock_get_int(p->status, "threads", 0),
+         pock_get_str(p->status, "device", "an unknown device"));
+#if defined(__x86_64__)
+    if (strcmp(tier, "plain C") == 0) {
+        f->level = LEVEL_WARN;
+        FIX(f, "this processor lacks AVX2: training works and is slow");
+    }
+#endif
+}
+
+static int64_t available_memory(void)
+{
+    char line[256];
+    int64_t kib = -1;
+    FILE *f = fopen("/proc/meminfo", "re");
+
+    while (f && kib < 0 && fgets(line, sizeof(line), f))
+        if (strncmp(line, "MemAvailable:", 13) == 0)
+            kib = strtoll(line + 13, NULL, 10);
+    if (f)
+        fclose(f);
+    return kib < 0 ? -1 : kib * 1024;
+}
+
+static void check_memory(const struct patient *p, struct finding *f)
+{
+    char text[OUT_TIME_BYTES];
+    int64_t bytes = available_memory();
+
+    (void) p;
+    if (bytes < 0) {
+        unknown(f);
+        return;
+    }
+    out_bytes_format(text, bytes);
+    SEEN(f, "%s available", text);
+    if (bytes < INT64_C(300) << 20) {
+        f->level = LEVEL_WARN;
+        FIX(f, "training waits until there is more: close something");
+    }
+}
+
+static void check_disk(const struct patient *p, struct finding *f)
+{
+    char text[OUT_TIME_BYTES];
+    int64_t bytes = pock_get_int(p->status, "free_bytes", -1);
+
+    if (bytes < 0) {
+        unknown(f);
+        return;
+    }
+    out_bytes_format(text, bytes);
+    SEEN(f, "%s free where the store lies", text);
+    if (bytes < INT64_C(64) << 20) {
+        f->level = LEVEL_FAIL;
+        FIX(f, "make room: records cannot be taken in soon");
+    } else if (bytes < INT64_C(1) << 30) {
+        f->level = LEVEL_WARN;
+        FIX(f, "training waits for 1 GiB of room");
+    }
+}
+
+static void check_model(const struct patient *p, struct finding *f)
+{
+    size_t count = pock_count(p->models);
+
+    if (!p->models) {
+        unknown(f);
+        return;
+    }
+    if (count == 0) {
+        f->level = LEVEL_WARN;
+        SEEN(f, "none: nothing can be trained or asked");
+        FIX(f, "add one: `pockctl model add FILE.gguf`");
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        const struct pock_value *m = pock_at(p->models, i);
+        const char *state = pock_get_str(m, "state", "?");
+        if (strcmp(state, "ready") == 0)
+            continue;
+        f->level = LEVEL_FAIL;
+        SEEN(f, "%s is %s: %s", pock_get_str(m, "name", "?"), state,
+             pock_get_str(m, "path", "?"));
+        FIX(f, "put the file back, or `pockctl model rm` and add it again");
+        return;
+    }
+    SEEN(f, "%zu, all as they were added", count);
+}
+
+static void check_gates(const struct patient *p, struct finding *f)
+{
+    const struct pock_value *gates = pock_get(p->why, "gates");
+    struct str known = {.limit = 240};
+    struct str missing = {.limit = 240};
+
+    if (!p->why) {
+        unknown(f);
+        return;
+    }
+    for (size_t i = 0; i < pock_count(gates); i++) {
+        const struct pock_value *g = pock_at(gates, i);
+        bool none = strcmp(pock_get_str(g, "source", "none"), "none") == 0;
+        struct str *s = none ? &missing : &known;
+        str_printf(s, "%s%s", s->bytes ? " " : "",
+                   pock_get_str(g, "gate", "?"));
+    }
+    SEEN(f, "known here: %s", known.data ? known.data : "none");
+    if (missing.bytes > 0) {
+        f->level = LEVEL_NOTE;
+        FIX(f, "not known on this machine: %s", missing.data);
+    }
+    str_free(&known);
+    str_free(&missing);
+}
+
+static void check_clock(const struct patient *p, struct finding *f)
+{
+    char text[OUT_TIME_BYTES];
+    int64_t now = clock_unix_ms();
+
+    SEEN(f, "%s", ctl_time(p->ctl, text, now));
+    // 2025-01-01: before this program was written.
+    if (now < INT64_C(1735689600000)) {
+        f->level = LEVEL_FAIL;
+        FIX(f, "set the clock: records without a date would get a wrong one");
+    }
+}
+
+static const struct {
+    const char *title;
+    void (*run)(const struct patient *p, struct finding *f);
+} checks[] = {
+#define CHECK(function, title) {title, check_##function},
+#include "clients/pockctl/doctor.def"
+#undef CHECK
+};
+
+enum { CHECK_COUNT = sizeof(checks) / sizeof(checks[0]) };
+
+static int print_json(struct ctl *c, const struct finding *findings, bool ok)
+{
+    struct str s = {0};
+
+    str_printf(&s, "{\"schema\":%d,\"ok\":%s,\"checks\":[", OUT_JSON_SCHEMA,
+               ok ? "true" : "false");
+    for (size_t i = 0; i < CHECK_COUNT; i++) {
+        const struct finding *f = &findings[i];
+        str_printf(&s, "%s{\"check\":\"%s\",\"level\":\"%s\",\"seen\":",
+                   i ? "," : "", checks[i].title, level_names[f->level]);
+        str_json(&s, f->seen, strlen(f->seen));
+        str_puts(&s, ",\"fix\":");
+        str_json(&s, f->fix, strlen(f->fix));
+        str_putc(&s, '}');
+    }
+    str_puts(&s, "]}\n");
+    int rc = str_finish(&s);
+    if (rc == 0)
+        (void) fwrite(s.data, 1, s.bytes, stdout);
+    str_free(&s);
+    return rc < 0 ? ctl_no_memory(c) : CTL_OK;
+}
+
+static int print_findings(struct ctl *c, const struct finding *findings)
+{
+    static const struct out_column columns[] = {
+        {"LEVEL", false, false}, {"CHECK", false, false},
+        {"SEEN", false, false}};
+    static const enum term_style styles[] = {
+        [LEVEL_OK] = TERM_GOOD,
+        [LEVEL_NOTE] = TERM_PLAIN,
+        [LEVEL_WARN] = TERM_WARN,
+        [LEVEL_FAIL] = TERM_BAD,
+    };
+    struct out_table *t;
+
+    if (out_table_create(&t, columns, 3) < 0)
+        return ctl_no_memory(c);
+    for (size_t i = 0; i < CHECK_COUNT; i++) {
+        const struct finding *f = &findings[i];
+        out_table_text(t, level_names[f->level]);
+        out_table_style(t, styles[f->level]);
+        out_table_text(t, checks[i].title);
+        out_table_text(t, f->seen);
+        if (!f->fix[0])
+            continue;
+        out_table_text(t, "");
+        out_table_text(t, "");
+        out_table_cell(t, "-> %s", f->fix);
+    }
+    return ctl_table(c, t);
+}
+
+static void ask(struct patient *p, struct pock_reply **replies)
+{
+    struct pock_error err;
+
+    if (ctl_try_connect(p->ctl, &p->no_daemon) < 0)
+        return;
+    struct pock *pock = p->ctl->pock;
+    if (pock_server_info(pock, &replies[0], &p->no_daemon) == 0)
+        p->info = pock_result(replies[0]);
+    if (pock_status(pock, &replies[1], &err) == 0)
+        p->status = pock_result(replies[1]);
+    if (pock_why(pock, &replies[2], &err) == 0)
+        p->why = pock_result(replies[2]);
+    if (pock_model_list(pock, &replies[3], &err) == 0)
+        p->models = pock_get(pock_result(replies[3]), "models");
+}
+
+int cmd_doctor(struct ctl *c)
+{
+    struct finding findings[CHECK_COUNT] = {0};
+    struct patient p = {.ctl = c};
+    struct pock_reply *replies[4] = {0};
+    bool ok = true;
+    int status = CTL_OK;
+
+    ask(&p, replies);
+    for (size_t i = 0; i < CHECK_COUNT; i++) {
+        checks[i].run(&p, &findings[i]);
+        ok = ok && findings[i].level != LEVEL_FAIL;
+        if (c->quiet && findings[i].level == LEVEL_FAIL)
+            printf("%s\n", checks[i].title);
+    }
+    if (c->json)
+        status = print_json(c, findings, ok);
+    else if (!c->quiet)
+        status = print_findings(c, findings);
+    for (size_t i = 0; i < 4; i++)
+        pock_reply_destroy(replies[i]);
+    if (status != CTL_OK)
+        return status;
+    return ok ? CTL_OK : CTL_UNHEALTHY;
+}

@@ -1,0 +1,182 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "clients/pockctl/ctl.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+// 15.7 M, 1.1 G: what people call the size of a model.
+static void format_count(char out[OUT_TIME_BYTES], int64_t n)
+{
+    if (n >= 1000000000)
+        snprintf(out, OUT_TIME_BYTES, "%.1f G", (double) n / 1e9);
+    else if (n >= 1000000)
+        snprintf(out, OUT_TIME_BYTES, "%.1f M", (double) n / 1e6);
+    else if (n > 0)
+        snprintf(out, OUT_TIME_BYTES, "%" PRId64, n);
+    else
+        snprintf(out, OUT_TIME_BYTES, "-");
+}
+
+static void on_progress(void *user, const struct pock_value *item)
+{
+    const struct ctl *c = user;
+    int64_t done = pock_get_int(item, "done", 0);
+    int64_t total = pock_get_int(item, "total", 0);
+
+    if (c->quiet || !c->err.has_cursor || total <= 0)
+        return;
+    fprintf(stderr, "\r%s %3.0f %%\033[K%s", pock_get_str(item, "what", ""),
+            100.0 * (double) done / (double) total,
+            done >= total ? "\r\033[K" : "");
+    (void) fflush(stderr);
+}
+
+static int tell_added(struct ctl *c, const struct pock_value *v)
+{
+    const struct pock_value *model = pock_get(v, "model");
+    char size[OUT_TIME_BYTES];
+
+    if (c->json)
+        return ctl_json(c, v);
+    printf("%s\n", pock_get_str(model, "name", "?"));
+    format_count(size, pock_get_int(model, "params", 0));
+    ctl_remark(c, "%s: %s, %s weights, %s%s",
+               pock_get_bool(v, "new", true) ? "added" : "known already",
+               pock_get_str(model, "arch", "?"), size,
+               pock_get_str(model, "quant", "?"),
+               pock_get_bool(model, "default", false) ? ", the default" : "");
+    return CTL_OK;
+}
+
+int cmd_model_add(struct ctl *c)
+{
+    const char *path = c->line.args[0];
+    struct ctl_call how = {.on_item = on_progress, .user = c, .has_fd = true};
+    struct pock_request *r;
+    struct pock_reply *reply;
+    int status;
+
+    how.fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (how.fd < 0)
+        return ctl_fail(c, errno == ENOENT ? CTL_NOT_FOUND : CTL_FAILED,
+                        "cannot add %s: %s: give the path of a GGUF file", path,
+                        strerror(errno));
+    char *full = realpath(path, NULL);
+    if (!full) {
+        close(how.fd);
+        return ctl_fail_errno(c, -errno, path);
+    }
+    if ((status = ctl_request(c, &r, "model.add")) == CTL_OK) {
+        pock_set_str(r, "path", full);
+        pock_set_str(r, "name", c->line.values[FLAG_NAME]);
+        status = ctl_send(c, r, &how, &reply);
+    }
+    free(full);
+    close(how.fd);
+    if (status != CTL_OK)
+        return status;
+    status = tell_added(c, pock_result(reply));
+    pock_reply_destroy(reply);
+    return status;
+}
+
+static int print_models(struct ctl *c, const struct pock_value *models)
+{
+    static const struct out_column columns[] = {
+        {"NAME", false, true},   {"ARCH", false, false},
+        {"WEIGHTS", true, false}, {"TYPE", false, false},
+        {"CONTEXT", true, false}, {"SIZE", true, false},
+        {"STATE", false, false}, {"DEFAULT", false, false},
+    };
+    struct out_table *t;
+    char text[OUT_TIME_BYTES];
+
+    if (out_table_create(&t, columns, 8) < 0)
+        return ctl_no_memory(c);
+    for (size_t i = 0; i < pock_count(models); i++) {
+        const struct pock_value *m = pock_at(models, i);
+        const char *state = pock_get_str(m, "state", "?");
+        out_table_text(t, pock_get_str(m, "name", "?"));
+        out_table_text(t, pock_get_str(m, "arch", "-"));
+        format_count(text, pock_get_int(m, "params", 0));
+        out_table_text(t, text);
+        out_table_text(t, pock_get_str(m, "quant", "-"));
+        out_table_cell(t, "%" PRId64, pock_get_int(m, "context", 0));
+        out_bytes_format(text, pock_get_int(m, "bytes", 0));
+        out_table_text(t, text);
+        out_table_text(t, state);
+        out_table_style(t, strcmp(state, "ready") ? TERM_BAD : TERM_PLAIN);
+        out_table_text(t, pock_get_bool(m, "default", false) ? "yes" : "");
+    }
+    return ctl_table(c, t);
+}
+
+int cmd_model_list(struct ctl *c)
+{
+    struct pock_reply *reply;
+    int status;
+
+    if ((status = ctl_ask(c, "model.list", NULL, NULL, &reply)) != CTL_OK)
+        return status;
+    const struct pock_value *models = pock_get(pock_result(reply), "models");
+    if (c->json) {
+        status = ctl_json(c, pock_result(reply));
+    } else if (c->quiet) {
+        for (size_t i = 0; i < pock_count(models); i++)
+            printf("%s\n", pock_get_str(pock_at(models, i), "name", "?"));
+    } else if (pock_count(models) == 0) {
+        ctl_remark(c, "no base model yet: add one with `pockctl model add "
+                      "FILE.gguf`");
+    } else {
+        status = print_models(c, models);
+    }
+    pock_reply_destroy(reply);
+    return status;
+}
+
+int cmd_model_show(struct ctl *c)
+{
+    struct pock_reply *reply;
+    int status;
+
+    if ((status = ctl_ask(c, "model.show", "model", c->line.args[0],
+                          &reply)) != CTL_OK)
+        return status;
+    const struct pock_value *v = pock_result(reply);
+    if (c->json)
+        status = ctl_json(c, v);
+    else if (c->quiet)
+        printf("%s\n", pock_get_str(pock_get(v, "model"), "name", "?"));
+    else
+        status = ctl_show(c, pock_get(v, "model"));
+    pock_reply_destroy(reply);
+    return status;
+}
+
+int cmd_model_rm(struct ctl *c)
+{
+    struct pock_reply *reply;
+    char question[160];
+    int status;
+
+    snprintf(question, sizeof(question), "Forget the base model %.64s?",
+             c->line.args[0]);
+    // A wrong name is told before a question about it is asked.
+    if ((status = ctl_ask(c, "model.show", "model", c->line.args[0],
+                          NULL)) != CTL_OK ||
+        (status = ctl_confirm(c, question)) != CTL_OK ||
+        (status = ctl_ask(c, "model.remove", "model", c->line.args[0],
+                          &reply)) != CTL_OK)
+        return status;
+    if (c->json)
+        status = ctl_json(c, pock_result(reply));
+    pock_reply_destroy(reply);
+    ctl_remark(c, "forgotten; the file stays where it is");
+    return status;
+}

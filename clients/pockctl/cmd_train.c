@@ -1,0 +1,408 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "clients/pockctl/ctl.h"
+#include "clients/pockctl/gate_text.h"
+#include "clients/pockctl/job_text.h"
+#include "engine/base/clock.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * Watching
+ */
+
+struct watch {
+    struct ctl *ctl;
+    struct job_bar bar;
+    struct str last; // the job's state when the stream ended
+    bool failed;
+    char result[JOB_TEXT_BYTES];
+};
+
+static void on_job(void *user, const struct pock_value *item)
+{
+    struct watch *w = user;
+    const struct pock_value *job = pock_get(item, "job");
+
+    if (!job)
+        return;
+    w->failed = strcmp(pock_get_str(job, "state", ""), "failed") == 0 ||
+                strcmp(pock_get_str(job, "state", ""), "cancelled") == 0;
+    if (w->ctl->json) {
+        (void) ctl_json(w->ctl, item);
+        (void) fflush(stdout);
+    } else if (!w->ctl->quiet) {
+        job_bar_update(&w->bar, job, clock_monotonic_ns());
+    }
+    if (job_is_final(job))
+        job_result_text(w->result, job);
+}
+
+static int watch_job(struct ctl *c, int64_t id)
+{
+    struct watch w = {.ctl = c};
+    struct ctl_call how = {.on_item = on_job, .user = &w};
+    struct pock_request *r;
+    struct pock_reply *reply;
+    int status;
+
+    job_bar_init(&w.bar, c);
+    if ((status = ctl_request(c, &r, "train.status")) != CTL_OK)
+        return status;
+    pock_set_int(r, "job", id);
+    status = ctl_send(c, r, &how, &reply);
+    job_bar_finish(&w.bar);
+    if (status != CTL_OK)
+        return status;
+    const struct pock_value *job =
+        pock_at(pock_get(pock_result(reply), "jobs"), 0);
+    if (job && !w.result[0]) {
+        job_result_text(w.result, job);
+        w.failed = strcmp(pock_get_str(job, "state", ""), "done") != 0;
+    }
+    pock_reply_destroy(reply);
+    if (!c->json && !c->quiet)
+        printf("job %" PRId64 " %s\n", id, w.result);
+    return w.failed ? CTL_FAILED : CTL_OK;
+}
+
+/*
+ * Starting
+ */
+
+// "rank=16,lr=0.002": integers and floats as such, lists with "+" between.
+static int set_recipe(struct ctl *c, struct pock_request *r, const char *text)
+{
+    char *copy = strdup(text);
+    char *rest = copy;
+    char *item;
+    int status = CTL_OK;
+
+    if (!copy)
+        return ctl_no_memory(c);
+    pock_open_map(r, "recipe");
+    while (status == CTL_OK && (item = strsep(&rest, ","))) {
+        char *equals = strchr(item, '=');
+        char *end;
+        if (!equals || equals == item || !equals[1]) {
+            status = ctl_fail(c, CTL_USAGE,
+                              "--recipe: \"%s\" is not of the form KEY=VALUE",
+                              item);
+            break;
+        }
+        *equals++ = '\0';
+        long long whole = strtoll(equals, &end, 10);
+        if (!*end) {
+            pock_set_int(r, item, whole);
+            continue;
+        }
+        double v = strtod(equals, &end);
+        if (!*end && isfinite(v)) {
+            pock_set_float(r, item, v);
+        } else if (strcmp(item, "targets") == 0) {
+            pock_open_list(r, item);
+            while ((item = strsep(&equals, "+")))
+                pock_set_str(r, NULL, item);
+            pock_close(r);
+        } else {
+            pock_set_str(r, item, equals);
+        }
+    }
+    pock_close(r);
+    free(copy);
+    return status;
+}
+
+static int fill_start(struct ctl *c, struct pock_request *r, bool now)
+{
+    const char *recipe = c->line.values[FLAG_RECIPE];
+    int64_t after;
+    int64_t before;
+    int status;
+
+    if ((status = ctl_bounds(c, &after, &before)) != CTL_OK)
+        return status;
+    pock_set_str(r, "adapter", c->line.values[FLAG_NAME]);
+    pock_set_str(r, "model", c->line.values[FLAG_MODEL]);
+    if (c->line.values[FLAG_STREAM]) {
+        pock_open_list(r, "streams");
+        pock_set_str(r, NULL, c->line.values[FLAG_STREAM]);
+        pock_close(r);
+    }
+    if (before > 0)
+        pock_set_int(r, "before", before);
+    if (now)
+        pock_set_bool(r, "now", true);
+    return recipe ? set_recipe(c, r, recipe) : CTL_OK;
+}
+
+// CONDITIONS brings the gates that are closed along.
+static bool on_refused(struct ctl *c, const struct pock_error *err,
+                       const struct pock_value *data)
+{
+    const struct pock_value *gates = pock_get(data, "gates");
+
+    if (err->code != POCK_CONDITIONS || c->json || c->quiet ||
+        pock_count(gates) == 0)
+        return false;
+    (void) ctl_fail_pock(c, err);
+    c->out.file = stderr;
+    (void) gate_table(c, gates);
+    c->out.file = stdout;
+    return true;
+}
+
+static int start(struct ctl *c, bool now)
+{
+    struct ctl_call how = {.on_error = on_refused};
+    struct pock_request *r;
+    struct pock_reply *reply;
+    char line[JOB_TEXT_BYTES];
+    int status;
+
+    if ((status = ctl_request(c, &r, "train.start")) != CTL_OK)
+        return status;
+    if ((status = fill_start(c, r, now)) != CTL_OK) {
+        pock_request_destroy(r);
+        return status;
+    }
+    if ((status = ctl_send(c, r, &how, &reply)) != CTL_OK)
+        return status;
+    const struct pock_value *v = pock_result(reply);
+    const struct pock_value *job = pock_get(v, "job");
+    int64_t id = pock_get_int(job, "id", 0);
+    if (c->json) {
+        status = ctl_json(c, v);
+    } else if (c->quiet) {
+        printf("%" PRId64 "\n", id);
+    } else {
+        job_text(line, job);
+        printf("job %" PRId64 " %s\n", id, line);
+        if (pock_count(pock_get(v, "gates")) > 0)
+            status = gate_table(c, pock_get(v, "gates"));
+    }
+    pock_reply_destroy(reply);
+    (void) fflush(stdout);
+    return status == CTL_OK && c->line.given[FLAG_WATCH] ? watch_job(c, id)
+                                                         : status;
+}
+
+int cmd_train_now(struct ctl *c)
+{
+    return start(c, true);
+}
+
+int cmd_train_start(struct ctl *c)
+{
+    return start(c, false);
+}
+
+/*
+ * Looking
+ */
+
+static int print_jobs(struct ctl *c, const struct pock_value *jobs)
+{
+    static const struct out_column columns[] = {
+        {"JOB", true, false},    {"STATE", false, false},
+        {"ADAPTER", false, true}, {"MODEL", false, true},
+        {"STEP", true, false},   {"OF", true, false},
+        {"LOSS", true, false},   {"HELD OUT", true, false},
+        {"LEFT", true, false},   {"REASON", false, false},
+        {"MESSAGE", false, true},
+    };
+    struct out_table *t;
+    char text[OUT_TIME_BYTES];
+
+    if (out_table_create(&t, columns, 11) < 0)
+        return ctl_no_memory(c);
+    for (size_t i = 0; i < pock_count(jobs); i++) {
+        const struct pock_value *j = pock_at(jobs, i);
+        double loss = pock_get_float(j, "loss", NAN);
+        double best = pock_get_float(j, "heldout_best", NAN);
+        const char *reason = pock_get_str(j, "stop_reason", "NONE");
+        out_duration_format(text, pock_get_int(j, "eta_s", -1) * 1000);
+        out_table_cell(t, "%" PRId64, pock_get_int(j, "id", 0));
+        out_table_text(t, pock_get_str(j, "state", "?"));
+        out_table_text(t, pock_get_str(j, "adapter", "?"));
+        out_table_text(t, pock_get_str(j, "model", "?"));
+        out_table_cell(t, "%" PRId64, pock_get_int(j, "step", 0));
+        out_table_cell(t, "%" PRId64, pock_get_int(j, "steps", 0));
+        out_table_cell(t, isfinite(loss) ? "%.3f" : "-", loss);
+        out_table_cell(t, isfinite(best) ? "%.3f" : "-", best);
+        out_table_text(t, text);
+        out_table_text(t, strcmp(reason, "NONE") ? reason : "-");
+        out_table_text(t, pock_get_str(j, "message", ""));
+    }
+    return ctl_table(c, t);
+}
+
+static int show_jobs(struct ctl *c, const struct pock_value *v,
+                     const char *none)
+{
+    const struct pock_value *jobs = pock_get(v, "jobs");
+    bool is_one = pock_get(v, "job");
+
+    if (c->json)
+        return ctl_json(c, v);
+    if (c->quiet) {
+        if (is_one)
+            printf("%" PRId64 "\n", pock_get_int(pock_get(v, "job"), "id", 0));
+        for (size_t i = 0; i < pock_count(jobs); i++)
+            printf("%" PRId64 "\n", pock_get_int(pock_at(jobs, i), "id", 0));
+        return CTL_OK;
+    }
+    if (pock_count(jobs) == 0) {
+        ctl_remark(c, "%s", none);
+        return CTL_OK;
+    }
+    return print_jobs(c, jobs);
+}
+
+int cmd_train_status(struct ctl *c)
+{
+    struct pock_reply *reply;
+    int status;
+
+    if ((status = ctl_ask(c, "train.status", NULL, NULL, &reply)) != CTL_OK)
+        return status;
+    const struct pock_value *v = pock_result(reply);
+    int64_t id = pock_get_int(pock_at(pock_get(v, "jobs"), 0), "id", 0);
+    bool watch = c->line.given[FLAG_WATCH] && id > 0;
+    if (!watch)
+        status = show_jobs(c, v, "no job runs or waits");
+    pock_reply_destroy(reply);
+    return watch ? watch_job(c, id) : status;
+}
+
+// train.pause, train.resume
+static int change(struct ctl *c, const char *method, const char *done)
+{
+    struct pock_reply *reply;
+    int status;
+
+    if ((status = ctl_ask(c, method, NULL, NULL, &reply)) != CTL_OK)
+        return status;
+    const struct pock_value *v = pock_result(reply);
+    if (c->json || c->quiet || pock_count(pock_get(v, "jobs")) > 0)
+        status = show_jobs(c, v, "");
+    ctl_remark(c, "%s", done);
+    pock_reply_destroy(reply);
+    return status;
+}
+
+int cmd_train_pause(struct ctl *c)
+{
+    return change(c, "train.pause",
+                  "training is paused until `pockctl train resume`");
+}
+
+int cmd_train_resume(struct ctl *c)
+{
+    return change(c, "train.resume", "training may run again: see `pockctl "
+                                     "why` for when");
+}
+
+int cmd_train_cancel(struct ctl *c)
+{
+    struct pock_request *r;
+    struct pock_reply *reply;
+    struct error err;
+    int64_t id = 0;
+    int status;
+
+    if (c->line.arg_count > 0 &&
+        cmdline_int(&id, "the job", c->line.args[0], 1, INT64_MAX, &err) < 0)
+        return ctl_fail(c, CTL_USAGE, "%s", err.text);
+    if ((status = ctl_request(c, &r, "train.cancel")) != CTL_OK)
+        return status;
+    if (id > 0)
+        pock_set_int(r, "job", id);
+    if ((status = ctl_send(c, r, NULL, &reply)) != CTL_OK)
+        return status;
+    const struct pock_value *v = pock_result(reply);
+    if (c->json || c->quiet)
+        status = show_jobs(c, v, "");
+    else
+        printf("job %" PRId64 " cancelled\n",
+               pock_get_int(pock_get(v, "job"), "id", 0));
+    pock_reply_destroy(reply);
+    return status;
+}
+
+/*
+ * History
+ */
+
+static void add_history(struct ctl *c, struct out_table *t,
+                        const struct pock_value *j)
+{
+    double start = pock_get_float(j, "heldout_start", NAN);
+    double best = pock_get_float(j, "heldout_best", NAN);
+    const char *reason = pock_get_str(j, "stop_reason", "NONE");
+    const char *state = pock_get_str(j, "state", "?");
+    int64_t version = pock_get_int(j, "version", 0);
+    char text[OUT_TIME_BYTES];
+
+    out_table_cell(t, "%" PRId64, pock_get_int(j, "id", 0));
+    out_table_text(t, state);
+    out_table_style(t, strcmp(state, "failed") ? TERM_PLAIN : TERM_BAD);
+    if (version > 0)
+        out_table_cell(t, "%s:%" PRId64, pock_get_str(j, "adapter", "?"),
+                       version);
+    else
+        out_table_text(t, pock_get_str(j, "adapter", "?"));
+    out_table_text(t, ctl_time(c, text, pock_get_int(j, "created", 0)));
+    out_duration_format(text, pock_get_int(j, "run_ms", 0));
+    out_table_text(t, text);
+    out_table_cell(t, "%" PRId64, pock_get_int(j, "step", 0));
+    out_table_cell(t, isfinite(start) ? "%.3f" : "-", start);
+    out_table_cell(t, isfinite(best) ? "%.3f" : "-", best);
+    out_table_text(t, strcmp(reason, "NONE") ? reason : "-");
+    out_table_text(t, pock_get_str(j, "message", ""));
+}
+
+static int print_history(struct ctl *c, const struct pock_value *jobs)
+{
+    static const struct out_column columns[] = {
+        {"JOB", true, false},       {"STATE", false, false},
+        {"ADAPTER", false, true},   {"CREATED", false, false},
+        {"RAN", true, false},       {"STEPS", true, false},
+        {"BEFORE", true, false},    {"HELD OUT", true, false},
+        {"REASON", false, false},   {"MESSAGE", false, true},
+    };
+    struct out_table *t;
+
+    if (out_table_create(&t, columns, 10) < 0)
+        return ctl_no_memory(c);
+    for (size_t i = 0; i < pock_count(jobs); i++)
+        add_history(c, t, pock_at(jobs, i));
+    return ctl_table(c, t);
+}
+
+int cmd_train_history(struct ctl *c)
+{
+    struct pock_request *r;
+    struct pock_reply *reply;
+    int64_t limit = 0;
+    int status;
+
+    if ((status = ctl_int_flag(c, FLAG_LIMIT, 1, 200, &limit)) != CTL_OK ||
+        (status = ctl_request(c, &r, "train.history")) != CTL_OK)
+        return status;
+    if (limit > 0)
+        pock_set_int(r, "limit", limit);
+    if ((status = ctl_send(c, r, NULL, &reply)) != CTL_OK)
+        return status;
+    const struct pock_value *v = pock_result(reply);
+    if (c->json || c->quiet || pock_count(pock_get(v, "jobs")) == 0)
+        status = show_jobs(c, v, "no job yet");
+    else
+        status = print_history(c, pock_get(v, "jobs"));
+    pock_reply_destroy(reply);
+    return status;
+}
