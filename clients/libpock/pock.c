@@ -50,7 +50,7 @@ static int connect_path(const char *path)
 static int no_daemon(struct pock_error *err, const char *path, int rc)
 {
     if (rc == -EACCES || rc == -EPERM)
-        return pock_error_set(err, POCK_DENIED, rc,
+        return pock_error_set(err, POCK_ERROR_DENIED, rc,
                               "cannot connect to %s: permission denied: use "
                               "the account that the daemon runs for",
                               path);
@@ -59,7 +59,7 @@ static int no_daemon(struct pock_error *err, const char *path, int rc)
         why = "there is no such socket";
     else if (rc == -ECONNREFUSED)
         why = "nobody listens on it";
-    return pock_error_set(err, POCK_NOT_READY, rc,
+    return pock_error_set(err, POCK_ERROR_NOT_READY, rc,
                           "cannot connect to %s: %s: start the daemon with "
                           "`systemctl start pockd` or `pockd --user`",
                           path, why);
@@ -148,7 +148,7 @@ int pock_connect_with(struct pock **out, const struct pock_options *options,
     if (!p) {
         if (options->use_fd)
             close(options->fd);
-        return pock_error_set(err, POCK_INTERNAL, -ENOMEM,
+        return pock_error_set(err, POCK_ERROR_INTERNAL, -ENOMEM,
                               "cannot connect: there is no memory left");
     }
     p->fd = options->use_fd ? options->fd : -1;
@@ -164,7 +164,7 @@ int pock_connect_with(struct pock **out, const struct pock_options *options,
 
 error:
     if (rc == -ENOMEM)
-        pock_error_set(err, POCK_INTERNAL, rc,
+        pock_error_set(err, POCK_ERROR_INTERNAL, rc,
                        "cannot connect: there is no memory left");
     pock_destroy(p);
     return rc;
@@ -181,7 +181,7 @@ void pock_destroy(struct pock *p)
 {
     if (!p)
         return;
-    pock_fail(p, POCK_CANCELLED, -ENOTCONN,
+    pock_fail(p, POCK_ERROR_CANCELLED, -ENOTCONN,
               "the connection was closed on this side");
     frame_buffer_finish(&p->in);
     for (size_t i = 0; i < p->fd_count; i++)

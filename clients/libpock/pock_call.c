@@ -45,7 +45,7 @@ static int wait_for(struct waiter *w, struct pock_error *err)
     if (!w->is_done)
         // Memory ran out while reading: the answer, when it comes, would find
         // nobody, so the connection ends here and on_reply runs.
-        (void) pock_fail(w->pock, POCK_INTERNAL, -ENOTCONN,
+        (void) pock_fail(w->pock, POCK_ERROR_INTERNAL, -ENOTCONN,
                          "there is no memory left for the daemon's answer");
     if (!w->is_error)
         return 0;
@@ -53,15 +53,16 @@ static int wait_for(struct waiter *w, struct pock_error *err)
         *err = w->err;
     if (!w->err.is_local)
         return -EREMOTEIO;
-    return w->err.code == POCK_TIMEOUT ? -ETIMEDOUT : -ENOTCONN;
+    return w->err.code == POCK_ERROR_TIMEOUT ? -ETIMEDOUT : -ENOTCONN;
 }
 
 int pock_call_with(struct pock_request *r,
                    const struct pock_send_options *options,
                    struct pock_reply **out, struct pock_error *err)
 {
-    struct waiter w = {
-        .pock = r->pock, .on_item = options->on_item, .user = options->user};
+    struct waiter w = {.pock = r->pock,
+                       .on_item = options->on_item,
+                       .user = options->user};
     struct pock_send_options how = *options;
     int rc;
 

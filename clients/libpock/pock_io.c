@@ -159,7 +159,7 @@ int pock_fail(struct pock *p, int code, int rc, const char *fmt, ...)
 static int hang_up(struct pock *p, int saved)
 {
     // Whatever the reason, the connection is of no more use.
-    return pock_fail(p, POCK_NOT_READY, -ENOTCONN,
+    return pock_fail(p, POCK_ERROR_NOT_READY, -ENOTCONN,
                      "the daemon closed the connection: %s: see `pockctl "
                      "logs`, then connect again",
                      p->last_words[0] ? p->last_words
@@ -276,7 +276,7 @@ static void on_error(struct pock *p, struct pock_pending *q,
                      const struct pock_value *e)
 {
     struct pock_error err = {
-        .code = (int) pock_get_int(e, "code", POCK_INTERNAL),
+        .code = (int) pock_get_int(e, "code", POCK_ERROR_INTERNAL),
         .retry_ms = pock_get_int(e, "retry_ms", 0),
     };
 
@@ -345,10 +345,11 @@ static int on_frame(struct pock *p, const uint8_t *frame, size_t bytes)
         rc = pock_reply_decode(&r, frame, bytes, &err);
     codec_finish(&doc);
     if (rc == -ENOMEM)
-        return pock_fail(p, POCK_INTERNAL, rc, "there is no memory left for "
+        return pock_fail(p, POCK_ERROR_INTERNAL, rc,
+                         "there is no memory left for "
                          "the daemon's answer");
     if (rc < 0)
-        return pock_fail(p, POCK_PARSE, -EPROTO,
+        return pock_fail(p, POCK_ERROR_PARSE, -EPROTO,
                          "the daemon sent what is no message: %s", err.text);
     if (p->trace)
         p->trace(p->trace_user, true, r->message, bytes);
@@ -373,14 +374,13 @@ static int handle_frames(struct pock *p)
     int count = 0;
     int rc = 0;
 
-    while (p->rc == 0 &&
-           (rc = frame_buffer_next(&p->in, &frame, &bytes)) > 0) {
+    while (p->rc == 0 && (rc = frame_buffer_next(&p->in, &frame, &bytes)) > 0) {
         if ((rc = on_frame(p, frame, bytes)) < 0)
             return rc;
         count++;
     }
     if (rc < 0)
-        return pock_fail(p, POCK_PARSE, -EPROTO,
+        return pock_fail(p, POCK_ERROR_PARSE, -EPROTO,
                          "the daemon sent what is no message: %s",
                          frame_status_text(rc));
     return count;
@@ -421,7 +421,7 @@ static void expire(struct pock *p)
 
     while (p->rc == 0 && (q = next_deadline(p)) && q->deadline_ns <= now) {
         (void) pock_cancel(p, q->id);
-        pock_error_set(&err, POCK_TIMEOUT, 0,
+        pock_error_set(&err, POCK_ERROR_TIMEOUT, 0,
                        "the daemon did not answer in time: ask again, with a "
                        "longer timeout");
         finish(p, q, NULL, &err);

@@ -18,10 +18,11 @@ int pock_model_add(struct pock *p, const char *path, const char *name,
     how.fd = open(path, O_RDONLY | O_CLOEXEC);
     if (how.fd < 0) {
         rc = -errno;
-        return pock_error_set(
-            err, rc == -EACCES ? POCK_DENIED : POCK_NOT_FOUND, rc,
-            "cannot add the model %s: %s: check the path", path,
-            strerror(-rc));
+        return pock_error_set(err,
+                              rc == -EACCES ? POCK_ERROR_DENIED
+                                            : POCK_ERROR_NOT_FOUND,
+                              rc, "cannot add the model %s: %s: check the path",
+                              path, strerror(-rc));
     }
     if ((rc = pock_request_create(&r, p, "model.add")) < 0) {
         pock_error_from_rc(err, rc, "model.add");

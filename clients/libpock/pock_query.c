@@ -73,8 +73,7 @@ int pock_generate(struct pock *p, const struct pock_gen_params *params,
     return pock_call_with(r, &how, out, err);
 }
 
-static void set_texts(struct pock_request *r,
-                      const struct pock_score_params *s)
+static void set_texts(struct pock_request *r, const struct pock_score_params *s)
 {
     pock_open_list(r, s->texts ? "texts" : "pairs");
     for (size_t i = 0; i < s->count; i++) {

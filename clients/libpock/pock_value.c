@@ -138,8 +138,9 @@ static int convert_list(struct pock_value *out, struct arena *a,
     for (uint32_t i = 0; i < count; i++)
         if ((rc = convert(&values[i], a, &list[i])) < 0)
             return rc;
-    *out = (struct pock_value){
-        .kind = POCK_KIND_LIST, .first = values, .count = count};
+    *out = (struct pock_value){.kind = POCK_KIND_LIST,
+                               .first = values,
+                               .count = count};
     return 0;
 }
 
@@ -161,16 +162,18 @@ static int convert_map(struct pock_value *out, struct arena *a,
         if (!values[i].key)
             return -ENOMEM;
     }
-    *out = (struct pock_value){
-        .kind = POCK_KIND_MAP, .first = values, .count = map->size};
+    *out = (struct pock_value){.kind = POCK_KIND_MAP,
+                               .first = values,
+                               .count = map->size};
     return 0;
 }
 
 static int convert_string(struct pock_value *out, struct arena *a,
                           enum pock_kind kind, const char *data, uint32_t bytes)
 {
-    *out = (struct pock_value){
-        .kind = kind, .data = copy_bytes(a, data, bytes), .count = bytes};
+    *out = (struct pock_value){.kind = kind,
+                               .data = copy_bytes(a, data, bytes),
+                               .count = bytes};
     return out->data ? 0 : -ENOMEM;
 }
 
@@ -186,13 +189,13 @@ static int convert(struct pock_value *out, struct arena *a,
         return 0;
     case MSGPACK_OBJECT_POSITIVE_INTEGER:
     case MSGPACK_OBJECT_NEGATIVE_INTEGER:
-        *out = (struct pock_value){.kind = POCK_KIND_INT,
-                                   .integer = o->via.i64};
+        *out =
+            (struct pock_value){.kind = POCK_KIND_INT, .integer = o->via.i64};
         return 0;
     case MSGPACK_OBJECT_FLOAT32:
     case MSGPACK_OBJECT_FLOAT64:
-        *out = (struct pock_value){.kind = POCK_KIND_FLOAT,
-                                   .number = o->via.f64};
+        *out =
+            (struct pock_value){.kind = POCK_KIND_FLOAT, .number = o->via.f64};
         return 0;
     case MSGPACK_OBJECT_STR:
         return convert_string(out, a, POCK_KIND_STR, o->via.str.ptr,

@@ -45,11 +45,11 @@ static void add_version(struct ctl *c, struct out_table *t, const char *adapter,
 static int print_versions(struct ctl *c, const struct pock_value *adapters)
 {
     static const struct out_column columns[] = {
-        {"ADAPTER", false, true}, {"STATE", false, false},
-        {"FROM", false, true},    {"GATE", false, false},
-        {"BEFORE", true, false},  {"HELD OUT", true, false},
-        {"BEFORE", true, false},  {"PROBE", true, false},
-        {"RECORDS", true, false}, {"SIZE", true, false},
+        {"ADAPTER", false, true},  {"STATE", false, false},
+        {"FROM", false, true},     {"GATE", false, false},
+        {"BEFORE", true, false},   {"HELD OUT", true, false},
+        {"BEFORE", true, false},   {"PROBE", true, false},
+        {"RECORDS", true, false},  {"SIZE", true, false},
         {"CREATED", false, false},
     };
     struct out_table *t;
@@ -124,8 +124,9 @@ static int print_adapter(struct ctl *c, const struct pock_value *v,
            pock_get_str(adapter, "model", "?"));
     for (size_t i = 0; i < pock_count(streams); i++) {
         const struct pock_value *s = pock_at(streams, i);
-        printf("%s%s (%" PRId64 " records)\n", i == 0 ? "learned  " : "         ",
-               pock_get_str(s, "name", "?"), pock_get_int(s, "records", 0));
+        printf("%s%s (%" PRId64 " records)\n",
+               i == 0 ? "learned  " : "         ", pock_get_str(s, "name", "?"),
+               pock_get_int(s, "records", 0));
     }
     putchar('\n');
     if (one)
@@ -191,8 +192,10 @@ int cmd_adapter_activate(struct ctl *c)
     if ((status = ctl_adapter_ref(c, c->line.args[0], &ref)) != CTL_OK)
         return status;
     if (ref.version == 0)
-        return ctl_fail(c, CTL_USAGE, "\"%s\" names no version: give one as "
-                        "2 or default:2", c->line.args[0]);
+        return ctl_fail(c, CTL_USAGE,
+                        "\"%s\" names no version: give one as "
+                        "2 or default:2",
+                        c->line.args[0]);
     if ((status = ctl_request(c, &r, "adapter.activate")) != CTL_OK)
         return status;
     pock_set_str(r, "adapter", ref.name);

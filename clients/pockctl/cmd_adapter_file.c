@@ -88,7 +88,8 @@ static int export_peft(struct ctl *c, const struct ctl_adapter *ref,
     int status;
 
     if (strcmp(path, "-") == 0 || strlen(path) > 4000)
-        return ctl_fail(c, CTL_USAGE, "a PEFT adapter is a directory: give "
+        return ctl_fail(c, CTL_USAGE,
+                        "a PEFT adapter is a directory: give "
                         "--output DIRECTORY");
     if (mkdir(path, 0700) < 0 && errno != EEXIST)
         return ctl_fail_errno(c, -errno, path);
@@ -137,8 +138,10 @@ int cmd_adapter_export(struct ctl *c)
         return ctl_fail(c, CTL_USAGE,
                         "--format is \"%s\", but must be gguf or peft", format);
     bool is_peft = format && strcmp(format, "peft") == 0;
-    if ((status = ctl_adapter_ref(
-             c, c->line.arg_count > 0 ? c->line.args[0] : "active", &ref)) ||
+    if ((status =
+             ctl_adapter_ref(c,
+                             c->line.arg_count > 0 ? c->line.args[0] : "active",
+                             &ref)) ||
         (status = resolve_version(c, &ref)))
         return status;
     snprintf(name, sizeof(name), "%s-%" PRId64 "%s", ref.name, ref.version,
@@ -175,8 +178,10 @@ static int read_config(struct ctl *c, const char *path, char **out)
     fclose(f);
     if (failed || n > CONFIG_BYTES_MAX) {
         free(text);
-        return ctl_fail(c, CTL_FAILED, "cannot read %s: it must be a JSON file "
-                        "of at most 64 KiB", path);
+        return ctl_fail(c, CTL_FAILED,
+                        "cannot read %s: it must be a JSON file "
+                        "of at most 64 KiB",
+                        path);
     }
     text[n] = '\0';
     *out = text;

@@ -313,7 +313,8 @@ int cmd_data_export(struct ctl *c)
     int status;
 
     if (c->json && (!path || strcmp(path, "-") == 0))
-        return ctl_fail(c, CTL_USAGE, "--json needs --output PATH here: the "
+        return ctl_fail(c, CTL_USAGE,
+                        "--json needs --output PATH here: the "
                         "records themselves would go to standard output");
     if ((status = ctl_connect(c)) != CTL_OK ||
         (status = ctl_output_open(c, path ? path : "-", &o)) != CTL_OK)

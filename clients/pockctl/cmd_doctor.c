@@ -28,7 +28,7 @@ static const char *const level_names[] = {
 
 struct finding {
     enum level level;
-    char seen[320];
+    char seen[512];
     char fix[256]; // "" when there is nothing to do
 };
 
@@ -59,9 +59,8 @@ static void check_socket(const struct patient *p, struct finding *f)
         FIX(f, "start it: `systemctl start pockd`, or `pockd --user`");
         return;
     }
-    SEEN(f, "pid %" PRId64 ", %s mode, on %s",
-         pock_get_int(p->info, "pid", 0), pock_get_str(p->info, "mode", "?"),
-         pock_path(p->ctl->pock));
+    SEEN(f, "pid %" PRId64 ", %s mode, on %s", pock_get_int(p->info, "pid", 0),
+         pock_get_str(p->info, "mode", "?"), pock_path(p->ctl->pock));
 }
 
 static void check_version(const struct patient *p, struct finding *f)
@@ -209,8 +208,8 @@ static void check_cpu(const struct patient *p, struct finding *f)
 {
     const char *tier = "plain C";
     cpu_set_t set;
-    int cores = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set)
-                                                             : 0;
+    int cores =
+        sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 0;
 
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw"))
@@ -220,8 +219,9 @@ static void check_cpu(const struct patient *p, struct finding *f)
 #elif defined(__aarch64__)
     tier = "NEON";
 #endif
-    SEEN(f, "%s, %d threads may run; the daemon's workers use %" PRId64
-         " on %s", tier, cores, pock_get_int(p->status, "threads", 0),
+    SEEN(f,
+         "%s, %d threads may run; the daemon's workers use %" PRId64 " on %s",
+         tier, cores, pock_get_int(p->status, "threads", 0),
          pock_get_str(p->status, "device", "an unknown device"));
 #if defined(__x86_64__)
     if (strcmp(tier, "plain C") == 0) {
@@ -386,9 +386,9 @@ static int print_json(struct ctl *c, const struct finding *findings, bool ok)
 
 static int print_findings(struct ctl *c, const struct finding *findings)
 {
-    static const struct out_column columns[] = {
-        {"LEVEL", false, false}, {"CHECK", false, false},
-        {"SEEN", false, false}};
+    static const struct out_column columns[] = {{"LEVEL", false, false},
+                                                {"CHECK", false, false},
+                                                {"SEEN", false, false}};
     static const enum term_style styles[] = {
         [LEVEL_OK] = TERM_GOOD,
         [LEVEL_NOTE] = TERM_PLAIN,

@@ -122,22 +122,28 @@ static void find_place(struct ctl *c, struct place *p)
                  home);
 }
 
+// Returns when it failed. exec() takes char * and changes nothing.
+static void replace_self(const char **argv)
+{
+    (void) fflush(stdout);
+    execvp(argv[0], (char **) (uintptr_t) argv);
+}
+
 static int run_tail(struct ctl *c, const char *path, const char *lines)
 {
-    char *argv[] = {"tail", "-n", (char *) lines, (char *) path, NULL, NULL};
+    const char *argv[] = {"tail", "-n", lines, path, NULL, NULL};
 
     if (c->line.given[FLAG_FOLLOW]) {
         argv[3] = "-F";
-        argv[4] = (char *) path;
+        argv[4] = path;
     }
-    (void) fflush(stdout);
-    execvp(argv[0], argv);
+    replace_self(argv);
     return ctl_fail(c, CTL_FAILED, "cannot run tail: %s", strerror(errno));
 }
 
 static int run_journalctl(struct ctl *c, bool is_system, const char *lines)
 {
-    char *argv[12];
+    const char *argv[12];
     int n = 0;
 
     argv[n++] = "journalctl";
@@ -146,7 +152,7 @@ static int run_journalctl(struct ctl *c, bool is_system, const char *lines)
     argv[n++] = "--unit=pockd.service";
     argv[n++] = "--no-pager";
     argv[n++] = "-n";
-    argv[n++] = (char *) lines;
+    argv[n++] = lines;
     if (c->line.given[FLAG_FOLLOW])
         argv[n++] = "--follow";
     if (c->utc)
@@ -154,8 +160,7 @@ static int run_journalctl(struct ctl *c, bool is_system, const char *lines)
     if (c->json)
         argv[n++] = "--output=json";
     argv[n] = NULL;
-    (void) fflush(stdout);
-    execvp(argv[0], argv);
+    replace_self(argv);
     return ctl_fail(c, CTL_FAILED,
                     "cannot run journalctl: %s: a daemon that was started by "
                     "hand writes its log to its standard error",

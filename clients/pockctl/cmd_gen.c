@@ -122,10 +122,10 @@ static void tell_numbers(struct ctl *c, const struct pock_value *v)
     if (adapter)
         snprintf(who, sizeof(who), "%s:%" PRId64, adapter,
                  pock_get_int(v, "version", 0));
-    ctl_remark(c, "%s%s, %" PRId64 " tokens, %.0f tokens/s, seed %" PRId64
-               "%s%s", term_on(&c->err, TERM_DIM), who,
-               pock_get_int(v, "tokens", 0), pock_get_float(v, "tokens_s", 0),
-               pock_get_int(v, "seed", 0),
+    ctl_remark(c,
+               "%s%s, %" PRId64 " tokens, %.0f tokens/s, seed %" PRId64 "%s%s",
+               term_on(&c->err, TERM_DIM), who, pock_get_int(v, "tokens", 0),
+               pock_get_float(v, "tokens_s", 0), pock_get_int(v, "seed", 0),
                strcmp(pock_get_str(v, "finish", ""), "length") == 0
                    ? ", cut at --max-tokens"
                    : "",

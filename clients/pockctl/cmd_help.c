@@ -6,8 +6,9 @@
 
 #include <string.h>
 
-static const struct out_column columns[] = {
-    {NULL, false, false}, {NULL, false, false}, {NULL, false, false}};
+static const struct out_column columns[] = {{NULL, false, false},
+                                            {NULL, false, false},
+                                            {NULL, false, false}};
 
 static void add_flag(struct out_table *t, const struct flag_info *f)
 {
@@ -79,8 +80,10 @@ static int list_commands(struct ctl *c, const char *group)
     if (out_table_rows(t) > 0)
         return ctl_table(c, t);
     out_table_destroy(t);
-    return ctl_fail(c, CTL_USAGE, "there is no command \"%s\": see `pockctl "
-                    "help`", group);
+    return ctl_fail(c, CTL_USAGE,
+                    "there is no command \"%s\": see `pockctl "
+                    "help`",
+                    group);
 }
 
 static int help_all(struct ctl *c)

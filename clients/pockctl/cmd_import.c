@@ -125,9 +125,9 @@ static void report_file(struct import *im, const struct put_counts *n)
         str_puts(&im->json, "{\"file\":");
         str_json(&im->json, im->path, strlen(im->path));
         str_printf(&im->json,
-                   ",\"stream\":\"%s\",\"records\":%" PRIu64
-                   ",\"new\":%" PRIu64 ",\"known\":%" PRIu64
-                   ",\"skipped\":%" PRIu64 ",\"bad\":%" PRIu64 "}",
+                   ",\"stream\":\"%s\",\"records\":%" PRIu64 ",\"new\":%" PRIu64
+                   ",\"known\":%" PRIu64 ",\"skipped\":%" PRIu64
+                   ",\"bad\":%" PRIu64 "}",
                    im->stream, n->records, n->added, known, im->skipped,
                    im->bad);
         return;
@@ -230,14 +230,16 @@ static int import_files(struct import *im)
 int cmd_data_import(struct ctl *c)
 {
     static const struct out_column columns[] = {
-        {"FILE", false, true},   {"STREAM", false, false},
+        {"FILE", false, true},    {"STREAM", false, false},
         {"RECORDS", true, false}, {"NEW", true, false},
-        {"KNOWN", true, false},  {"SKIPPED", true, false},
+        {"KNOWN", true, false},   {"SKIPPED", true, false},
         {"BAD", true, false},
     };
     struct import im = {.ctl = c};
-    struct put_params params = {
-        .ctl = c, .on_refused = on_bad, .user = &im, .print_ids = c->quiet};
+    struct put_params params = {.ctl = c,
+                                .on_refused = on_bad,
+                                .user = &im,
+                                .print_ids = c->quiet};
     int status;
 
     if ((status = ctl_bounds(c, &im.after_ms, &im.before_ms)) != CTL_OK)

@@ -60,7 +60,7 @@ int cmd_inhibit(struct ctl *c)
     // The owner wants the command; that nothing trains anyway is no reason to
     // refuse it.
     if (ctl_try_connect(c, &err) < 0) {
-        if (err.code != POCK_NOT_READY)
+        if (err.code != POCK_ERROR_NOT_READY)
             return ctl_fail_pock(c, &err);
         ctl_remark(c, "pockctl: pockd is not running, so nothing trains now; "
                       "running the command all the same");

@@ -89,10 +89,10 @@ int cmd_model_add(struct ctl *c)
 static int print_models(struct ctl *c, const struct pock_value *models)
 {
     static const struct out_column columns[] = {
-        {"NAME", false, true},   {"ARCH", false, false},
+        {"NAME", false, true},    {"ARCH", false, false},
         {"WEIGHTS", true, false}, {"TYPE", false, false},
         {"CONTEXT", true, false}, {"SIZE", true, false},
-        {"STATE", false, false}, {"DEFAULT", false, false},
+        {"STATE", false, false},  {"DEFAULT", false, false},
     };
     struct out_table *t;
     char text[OUT_TIME_BYTES];
@@ -145,8 +145,8 @@ int cmd_model_show(struct ctl *c)
     struct pock_reply *reply;
     int status;
 
-    if ((status = ctl_ask(c, "model.show", "model", c->line.args[0],
-                          &reply)) != CTL_OK)
+    if ((status = ctl_ask(c, "model.show", "model", c->line.args[0], &reply)) !=
+        CTL_OK)
         return status;
     const struct pock_value *v = pock_result(reply);
     if (c->json)
@@ -168,8 +168,8 @@ int cmd_model_rm(struct ctl *c)
     snprintf(question, sizeof(question), "Forget the base model %.64s?",
              c->line.args[0]);
     // A wrong name is told before a question about it is asked.
-    if ((status = ctl_ask(c, "model.show", "model", c->line.args[0],
-                          NULL)) != CTL_OK ||
+    if ((status = ctl_ask(c, "model.show", "model", c->line.args[0], NULL)) !=
+            CTL_OK ||
         (status = ctl_confirm(c, question)) != CTL_OK ||
         (status = ctl_ask(c, "model.remove", "model", c->line.args[0],
                           &reply)) != CTL_OK)

@@ -144,8 +144,10 @@ static int put_change(struct ctl *c, struct pock_request *r,
     if (strcmp(type, "int") == 0) {
         if (cmdline_int(&whole, ch->key, ch->value, INT64_MIN, INT64_MAX,
                         &err) < 0)
-            return ctl_fail(c, CTL_USAGE, "%s is \"%s\", but must be a whole "
-                            "number", ch->key, ch->value);
+            return ctl_fail(c, CTL_USAGE,
+                            "%s is \"%s\", but must be a whole "
+                            "number",
+                            ch->key, ch->value);
         pock_set_int(r, ch->key, whole);
     } else if (strcmp(type, "float") == 0) {
         if (cmdline_float(&number, ch->key, ch->value, -INFINITY, INFINITY,
@@ -199,8 +201,10 @@ int cmd_policy_set(struct ctl *c)
     int status;
 
     if (c->line.arg_count > SETTINGS_MAX)
-        return ctl_fail(c, CTL_USAGE, "at most %d settings can be changed at "
-                        "once", SETTINGS_MAX);
+        return ctl_fail(c, CTL_USAGE,
+                        "at most %d settings can be changed at "
+                        "once",
+                        SETTINGS_MAX);
     for (int i = 0; i < c->line.arg_count; i++) {
         char *equals = strchr(c->line.args[i], '=');
         if (!equals || equals == c->line.args[i])
@@ -211,8 +215,8 @@ int cmd_policy_set(struct ctl *c)
         *equals = '\0';
         changes[i] = (struct change){c->line.args[i], equals + 1};
     }
-    if ((status = set_policy(c, changes, (size_t) c->line.arg_count,
-                             &reply)) != CTL_OK)
+    if ((status = set_policy(c, changes, (size_t) c->line.arg_count, &reply)) !=
+        CTL_OK)
         return status;
     status = show_policy(c, pock_result(reply));
     pock_reply_destroy(reply);
@@ -291,8 +295,10 @@ static int find_changes(struct ctl *c, char *text,
         if (!*line || *line == '#')
             continue;
         if (!equals)
-            return ctl_fail(c, CTL_USAGE, "\"%s\" is not of the form KEY = "
-                            "VALUE: nothing was changed", line);
+            return ctl_fail(c, CTL_USAGE,
+                            "\"%s\" is not of the form KEY = "
+                            "VALUE: nothing was changed",
+                            line);
         *equals = '\0';
         struct change ch = {trim(line), trim(equals + 1)};
         struct str old = {0};

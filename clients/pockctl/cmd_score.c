@@ -124,8 +124,9 @@ static int on_record(void *user, const struct import_record *r)
     size_t bytes = r->text_bytes + r->completion_bytes + 64;
 
     if (r->kind == IMPORT_CHAT) {
-        on_bad(s, r->line, "a chat cannot be scored: give prompt and "
-                           "completion");
+        on_bad(s, r->line,
+               "a chat cannot be scored: give prompt and "
+               "completion");
         return 0;
     }
     if (s->count == BATCH_TEXTS || s->bytes + bytes > BATCH_BYTES ||
@@ -278,9 +279,9 @@ int cmd_score(struct ctl *c)
     int status;
 
     if (held_out == (c->line.arg_count > 0))
-        return ctl_fail(c, CTL_USAGE, held_out
-                                          ? "give a file or --held-out, not both"
-                                          : "give a file, - or --held-out");
+        return ctl_fail(c, CTL_USAGE,
+                        held_out ? "give a file or --held-out, not both"
+                                 : "give a file, - or --held-out");
     if ((status = ctl_adapter_flag(c, &s.ref, &s.adapter, &s.version)) ||
         (status = ctl_connect(c)))
         return status;

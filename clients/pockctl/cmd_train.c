@@ -89,9 +89,9 @@ static int set_recipe(struct ctl *c, struct pock_request *r, const char *text)
         char *equals = strchr(item, '=');
         char *end;
         if (!equals || equals == item || !equals[1]) {
-            status = ctl_fail(c, CTL_USAGE,
-                              "--recipe: \"%s\" is not of the form KEY=VALUE",
-                              item);
+            status =
+                ctl_fail(c, CTL_USAGE,
+                         "--recipe: \"%s\" is not of the form KEY=VALUE", item);
             break;
         }
         *equals++ = '\0';
@@ -146,7 +146,7 @@ static bool on_refused(struct ctl *c, const struct pock_error *err,
 {
     const struct pock_value *gates = pock_get(data, "gates");
 
-    if (err->code != POCK_CONDITIONS || c->json || c->quiet ||
+    if (err->code != POCK_ERROR_CONDITIONS || c->json || c->quiet ||
         pock_count(gates) == 0)
         return false;
     (void) ctl_fail_pock(c, err);
@@ -208,11 +208,11 @@ int cmd_train_start(struct ctl *c)
 static int print_jobs(struct ctl *c, const struct pock_value *jobs)
 {
     static const struct out_column columns[] = {
-        {"JOB", true, false},    {"STATE", false, false},
+        {"JOB", true, false},     {"STATE", false, false},
         {"ADAPTER", false, true}, {"MODEL", false, true},
-        {"STEP", true, false},   {"OF", true, false},
-        {"LOSS", true, false},   {"HELD OUT", true, false},
-        {"LEFT", true, false},   {"REASON", false, false},
+        {"STEP", true, false},    {"OF", true, false},
+        {"LOSS", true, false},    {"HELD OUT", true, false},
+        {"LEFT", true, false},    {"REASON", false, false},
         {"MESSAGE", false, true},
     };
     struct out_table *t;
@@ -303,8 +303,9 @@ int cmd_train_pause(struct ctl *c)
 
 int cmd_train_resume(struct ctl *c)
 {
-    return change(c, "train.resume", "training may run again: see `pockctl "
-                                     "why` for when");
+    return change(c, "train.resume",
+                  "training may run again: see `pockctl "
+                  "why` for when");
 }
 
 int cmd_train_cancel(struct ctl *c)
@@ -369,11 +370,11 @@ static void add_history(struct ctl *c, struct out_table *t,
 static int print_history(struct ctl *c, const struct pock_value *jobs)
 {
     static const struct out_column columns[] = {
-        {"JOB", true, false},       {"STATE", false, false},
-        {"ADAPTER", false, true},   {"CREATED", false, false},
-        {"RAN", true, false},       {"STEPS", true, false},
-        {"BEFORE", true, false},    {"HELD OUT", true, false},
-        {"REASON", false, false},   {"MESSAGE", false, true},
+        {"JOB", true, false},     {"STATE", false, false},
+        {"ADAPTER", false, true}, {"CREATED", false, false},
+        {"RAN", true, false},     {"STEPS", true, false},
+        {"BEFORE", true, false},  {"HELD OUT", true, false},
+        {"REASON", false, false}, {"MESSAGE", false, true},
     };
     struct out_table *t;
 

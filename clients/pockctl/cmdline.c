@@ -9,7 +9,7 @@
 #include <string.h>
 
 const struct flag_info flag_table[FLAG_COUNT] = {
-#define FLAG(id, name, letter, argument, scope, help)                          \
+#define FLAG(id, name, letter, argument, scope, help) \
     [FLAG_##id] = {name, letter, argument, scope, help},
 #include "clients/pockctl/flags.def"
 #undef FLAG

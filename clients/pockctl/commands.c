@@ -8,7 +8,7 @@
 #define VERBATIM ARGS_VERBATIM
 
 const struct command command_table[] = {
-#define COMMAND(function, words, arguments, min, max, flags, help)             \
+#define COMMAND(function, words, arguments, min, max, flags, help) \
     {words, arguments, min, max, flags, help, cmd_##function},
 #include "clients/pockctl/commands.def"
 #undef COMMAND

@@ -197,8 +197,7 @@ static int time_flag(struct ctl *c, enum flag flag, bool at_end, int64_t *out)
     const char *text = c->line.values[flag];
 
     *out = 0;
-    if (text &&
-        out_time_parse(out, text, clock_unix_ms(), at_end, &err) < 0)
+    if (text && out_time_parse(out, text, clock_unix_ms(), at_end, &err) < 0)
         return ctl_fail(c, CTL_USAGE, "--%s: %s", flag_table[flag].name,
                         err.text);
     if (text && *out < 0)

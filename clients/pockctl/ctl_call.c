@@ -102,13 +102,11 @@ static int step(struct ctl *c, const struct guard *g)
 {
     struct timespec wait;
     int ms = pock_timeout(c->pock);
-    struct pollfd f = {.fd = pock_fd(c->pock),
-                       .events = pock_events(c->pock)};
+    struct pollfd f = {.fd = pock_fd(c->pock), .events = pock_events(c->pock)};
 
     wait.tv_sec = ms / 1000;
     wait.tv_nsec = (long) (ms % 1000) * 1000000;
-    if (ppoll(&f, 1, ms < 0 ? NULL : &wait, &g->old_mask) < 0 &&
-        errno != EINTR)
+    if (ppoll(&f, 1, ms < 0 ? NULL : &wait, &g->old_mask) < 0 && errno != EINTR)
         return -errno;
     return pock_dispatch(c->pock, 0);
 }
@@ -155,7 +153,8 @@ static int send_failed(struct ctl *c, int rc)
         return ctl_fail(c, CTL_FAILED,
                         "the request is larger than 1 MiB: send less at once");
     if (rc == -EINVAL)
-        return ctl_fail(c, CTL_USAGE, "a text is not UTF-8: convert it first, "
+        return ctl_fail(c, CTL_USAGE,
+                        "a text is not UTF-8: convert it first, "
                         "with iconv for example");
     return ctl_fail(c, CTL_FAILED, "cannot send the request: %s",
                     strerror(-rc));

@@ -150,7 +150,8 @@ static int read_contents(struct import_record *r, struct arena *a,
 {
     const struct json *messages = json_get(object, "messages");
     bool has_text = json_get(object, "text");
-    bool has_pair = json_get(object, "prompt") || json_get(object, "completion");
+    bool has_pair =
+        json_get(object, "prompt") || json_get(object, "completion");
     int rc;
 
     if (has_text + has_pair + (messages != NULL) > 1)
@@ -163,9 +164,10 @@ static int read_contents(struct import_record *r, struct arena *a,
         return get_string(&r->text, &r->text_bytes, object, "text", err);
     }
     if (!has_pair)
-        return error_set(err, -EINVAL,
-                         "it has no \"text\", no \"prompt\" and \"completion\", "
-                         "and no \"messages\"");
+        return error_set(
+            err, -EINVAL,
+            "it has no \"text\", no \"prompt\" and \"completion\", "
+            "and no \"messages\"");
     r->kind = IMPORT_PAIR;
     if ((rc = get_string(&r->text, &r->text_bytes, object, "prompt", err)) < 0)
         return rc;

@@ -174,8 +174,8 @@ static int read_all(struct section *s, struct import_lines *l)
 int import_read_md(struct import_lines *lines,
                    const struct import_params *params)
 {
-    struct section s = {
-        .params = params, .text = {.limit = 16 * IMPORT_TEXT_MAX}};
+    struct section s = {.params = params,
+                        .text = {.limit = 16 * IMPORT_TEXT_MAX}};
     int rc = read_all(&s, lines);
 
     str_free(&s.text);

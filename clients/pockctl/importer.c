@@ -17,11 +17,11 @@
 #include <string.h>
 #include <strings.h>
 
-static const char *const format_names[] = {
-    [IMPORT_JSONL] = "jsonl", [IMPORT_TXT] = "txt", [IMPORT_MD] = "md"};
+static const char *const format_names[] =
+    {[IMPORT_JSONL] = "jsonl", [IMPORT_TXT] = "txt", [IMPORT_MD] = "md"};
 
-static const char *const kind_names[] = {
-    [IMPORT_TEXT] = "text", [IMPORT_PAIR] = "pair", [IMPORT_CHAT] = "chat"};
+static const char *const kind_names[] =
+    {[IMPORT_TEXT] = "text", [IMPORT_PAIR] = "pair", [IMPORT_CHAT] = "chat"};
 
 const char *import_kind_name(enum import_kind kind)
 {
@@ -240,8 +240,10 @@ static bool check_string(const struct import_params *params,
                    "%s has %s, but a text may have at most 256 KiB: split it",
                    what, size);
     } else if (!utf8_is_valid(data, bytes)) {
-        import_bad(params, r->line, "%s is not UTF-8: convert the file, with "
-                   "iconv for example", what);
+        import_bad(params, r->line,
+                   "%s is not UTF-8: convert the file, with "
+                   "iconv for example",
+                   what);
     } else if (memchr(data, '\0', bytes)) {
         import_bad(params, r->line, "%s holds a NUL byte", what);
     } else {

@@ -30,7 +30,7 @@
 
 enum {
     IMPORT_UID_BYTES = 16,
-    IMPORT_TEXT_MAX = 256 << 10, // bytes of one string
+    IMPORT_TEXT_MAX = 256 << 10,   // bytes of one string
     IMPORT_RECORD_MAX = 768 << 10, // bytes of one record, below the frame limit
     IMPORT_MESSAGES_MAX = 1024,
     IMPORT_STREAM_MAX = 64,

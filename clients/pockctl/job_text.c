@@ -179,8 +179,8 @@ static void tell_state(struct job_bar *b, const struct pock_value *job)
 
     if (is_running || strcmp(reason, "NONE") == 0)
         reason = "";
-    if (job_is_final(job) || (strcmp(word, b->state) == 0 &&
-                              strcmp(reason, b->reason) == 0))
+    if (job_is_final(job) ||
+        (strcmp(word, b->state) == 0 && strcmp(reason, b->reason) == 0))
         return;
     snprintf(b->state, sizeof(b->state), "%s", word);
     snprintf(b->reason, sizeof(b->reason), "%s", reason);

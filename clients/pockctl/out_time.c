@@ -56,8 +56,9 @@ static bool scan_date(struct scan *s, struct tm *tm)
     bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
     if (day < 1 || day > days[month - 1] + (month == 2 && leap))
         return false;
-    *tm = (struct tm){
-        .tm_year = year - 1900, .tm_mon = month - 1, .tm_mday = day};
+    *tm = (struct tm){.tm_year = year - 1900,
+                      .tm_mon = month - 1,
+                      .tm_mday = day};
     return true;
 }
 
@@ -133,8 +134,8 @@ static int64_t unit_ms(const char *unit)
         const char *name;
         int64_t ms;
     } units[] = {
-        {"s", 1000},     {"min", 60000},      {"h", 3600000},
-        {"d", DAY_MS},   {"w", 7 * DAY_MS},
+        {"s", 1000},   {"min", 60000},    {"h", 3600000},
+        {"d", DAY_MS}, {"w", 7 * DAY_MS},
     };
 
     for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
@@ -195,8 +196,8 @@ void out_time_format(char out[OUT_TIME_BYTES], int64_t ms, bool utc)
     time_t t = (time_t) (ms / 1000);
     struct tm tm;
 
-    if (ms < 0 || !(utc || ms % DAY_MS == 0 ? gmtime_r(&t, &tm)
-                                            : localtime_r(&t, &tm))) {
+    if (ms < 0 ||
+        !(utc || ms % DAY_MS == 0 ? gmtime_r(&t, &tm) : localtime_r(&t, &tm))) {
         snprintf(out, OUT_TIME_BYTES, "-");
         return;
     }
@@ -228,8 +229,8 @@ void out_duration_format(char out[OUT_TIME_BYTES], int64_t ms)
     else if (s < 3600)
         snprintf(out, OUT_TIME_BYTES, "%" PRId64 " min", s / 60);
     else if (s < 2 * 86400)
-        snprintf(out, OUT_TIME_BYTES, "%" PRId64 " h %" PRId64 " min",
-                 s / 3600, s / 60 % 60);
+        snprintf(out, OUT_TIME_BYTES, "%" PRId64 " h %" PRId64 " min", s / 3600,
+                 s / 60 % 60);
     else
         snprintf(out, OUT_TIME_BYTES, "%" PRId64 " d", s / 86400);
 }

@@ -111,7 +111,7 @@ static void on_reply(void *user, const struct pock_value *result,
     } else {
         // One failure is told once, however many batches wait.
         if (q->status == CTL_OK)
-            q->status = err->code == POCK_CANCELLED && err->is_local
+            q->status = err->code == POCK_ERROR_CANCELLED && err->is_local
                             ? CTL_INTERRUPTED
                             : ctl_fail_pock(q->params.ctl, err);
         batch_clear(b);
@@ -121,8 +121,9 @@ static void on_reply(void *user, const struct pock_value *result,
 static int batch_send(struct batch *b)
 {
     struct ctl *c = b->queue->params.ctl;
-    struct pock_send_options how = {
-        .on_reply = on_reply, .user = b, .timeout_ms = c->timeout_ms};
+    struct pock_send_options how = {.on_reply = on_reply,
+                                    .user = b,
+                                    .timeout_ms = c->timeout_ms};
     struct pock_request *r;
     int rc = pock_put_request(&r, c->pock, b->records, b->count,
                               POCK_PUT_CREATE_STREAM);
@@ -199,8 +200,7 @@ static const char *copy(struct arena *a, const char *data, size_t bytes)
 static bool copy_messages(struct arena *a, struct pock_record *out,
                           const struct import_record *r)
 {
-    struct pock_message *m =
-        arena_calloc(a, r->message_count + 1, sizeof(*m));
+    struct pock_message *m = arena_calloc(a, r->message_count + 1, sizeof(*m));
 
     if (!m)
         return false;
@@ -221,8 +221,8 @@ static bool copy_record(struct arena *a, struct pock_record *out,
 {
     const char *text = copy(a, r->text, r->text_bytes);
 
-    *out = (struct pock_record){
-        .stream = arena_strdup(a, r->stream), .time_ms = r->time_ms};
+    *out = (struct pock_record){.stream = arena_strdup(a, r->stream),
+                                .time_ms = r->time_ms};
     memcpy(out->uid, r->uid, sizeof(out->uid));
     if (!out->stream || (r->text && !text))
         return false;

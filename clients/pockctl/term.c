@@ -26,9 +26,9 @@ void term_init(struct term *t, FILE *file, enum term_color color)
 
     *t = (struct term){.file = file, .is_tty = isatty(fileno(file)) == 1};
     t->has_cursor = t->is_tty && !dumb;
-    t->has_color = color == TERM_COLOR_ALWAYS ||
-                   (color == TERM_COLOR_AUTO && t->has_cursor &&
-                    !is_set("NO_COLOR"));
+    t->has_color =
+        color == TERM_COLOR_ALWAYS ||
+        (color == TERM_COLOR_AUTO && t->has_cursor && !is_set("NO_COLOR"));
     if (t->is_tty && ioctl(fileno(file), TIOCGWINSZ, &size) == 0)
         t->columns = size.ws_col;
 }
@@ -36,9 +36,9 @@ void term_init(struct term *t, FILE *file, enum term_color color)
 const char *term_on(const struct term *t, enum term_style style)
 {
     static const char *const codes[] = {
-        [TERM_PLAIN] = "",         [TERM_BOLD] = "\033[1m",
-        [TERM_DIM] = "\033[2m",    [TERM_GOOD] = "\033[32m",
-        [TERM_WARN] = "\033[33m",  [TERM_BAD] = "\033[31m",
+        [TERM_PLAIN] = "",        [TERM_BOLD] = "\033[1m",
+        [TERM_DIM] = "\033[2m",   [TERM_GOOD] = "\033[32m",
+        [TERM_WARN] = "\033[33m", [TERM_BAD] = "\033[31m",
     };
 
     return t->has_color ? codes[style] : "";

@@ -83,33 +83,33 @@ POCK_API const char *pock_version(void);
  * memory is INTERNAL.
  */
 enum pock_code {
-    POCK_OK = 0,
-    POCK_NOT_READY = 1,
-    POCK_VERSION = 2,
-    POCK_DENIED = 3,
-    POCK_NOT_CONSENTED = 4,
-    POCK_NOT_FOUND = 5,
-    POCK_EXISTS = 6,
-    POCK_CONFLICT = 7,
-    POCK_QUOTA = 8,
-    POCK_TOO_LARGE = 9,
-    POCK_BUSY = 10,
-    POCK_NO_MODEL = 11,
-    POCK_NO_ADAPTER = 12,
-    POCK_CONDITIONS = 13,
-    POCK_DISK_FULL = 14,
-    POCK_DB = 15,
-    POCK_DEVICE = 16,
-    POCK_TIMEOUT = 17,
-    POCK_SHUTTING_DOWN = 18,
-    POCK_ERASED = 19,
-    POCK_UNSUPPORTED = 20,
-    POCK_PARSE = -32700,
-    POCK_INVALID_REQUEST = -32600,
-    POCK_NO_METHOD = -32601,
-    POCK_BAD_PARAMS = -32602,
-    POCK_INTERNAL = -32603,
-    POCK_CANCELLED = -32800
+    POCK_ERROR_NONE = 0,
+    POCK_ERROR_NOT_READY = 1,
+    POCK_ERROR_VERSION = 2,
+    POCK_ERROR_DENIED = 3,
+    POCK_ERROR_NOT_CONSENTED = 4,
+    POCK_ERROR_NOT_FOUND = 5,
+    POCK_ERROR_EXISTS = 6,
+    POCK_ERROR_CONFLICT = 7,
+    POCK_ERROR_QUOTA = 8,
+    POCK_ERROR_TOO_LARGE = 9,
+    POCK_ERROR_BUSY = 10,
+    POCK_ERROR_NO_MODEL = 11,
+    POCK_ERROR_NO_ADAPTER = 12,
+    POCK_ERROR_CONDITIONS = 13,
+    POCK_ERROR_DISK_FULL = 14,
+    POCK_ERROR_DB = 15,
+    POCK_ERROR_DEVICE = 16,
+    POCK_ERROR_TIMEOUT = 17,
+    POCK_ERROR_SHUTTING_DOWN = 18,
+    POCK_ERROR_ERASED = 19,
+    POCK_ERROR_UNSUPPORTED = 20,
+    POCK_ERROR_PARSE = -32700,
+    POCK_ERROR_INVALID_REQUEST = -32600,
+    POCK_ERROR_NO_METHOD = -32601,
+    POCK_ERROR_BAD_PARAMS = -32602,
+    POCK_ERROR_INTERNAL = -32603,
+    POCK_ERROR_CANCELLED = -32800
 };
 
 struct pock_error {
@@ -365,7 +365,7 @@ enum pock_put_flags {
 };
 
 struct pock_put_result {
-    int64_t id; /* of the first record */
+    int64_t id;   /* of the first record */
     size_t added; /* how many the daemon did not have */
 };
 
@@ -382,14 +382,13 @@ POCK_API int pock_put(struct pock *p, const struct pock_record *record,
                       struct pock_error *err);
 POCK_API int pock_put_many(struct pock *p, const struct pock_record *records,
                            size_t count, unsigned flags,
-                           struct pock_put_result *out,
-                           struct pock_error *err);
+                           struct pock_put_result *out, struct pock_error *err);
 
 /* Which records; all zero: all of them. */
 struct pock_filter {
     const char *stream;
-    int64_t after_ms;  /* written at this time or later */
-    int64_t before_ms; /* written before this time */
+    int64_t after_ms;   /* written at this time or later */
+    int64_t before_ms;  /* written before this time */
     const int64_t *ids; /* at most 1024 */
     size_t id_count;
 };
@@ -508,7 +507,7 @@ POCK_API int pock_generate(struct pock *p, const struct pock_gen_params *params,
                            struct pock_reply **out, struct pock_error *err);
 
 struct pock_score_params {
-    const char *const *texts; /* every token counts, or */
+    const char *const *texts;   /* every token counts, or */
     const char *const *prompts; /* with completions: those count, or */
     const char *const *completions;
     size_t count;
@@ -535,9 +534,9 @@ struct pock_setting {
 POCK_API int pock_policy_get(struct pock *p, const char *const *keys,
                              size_t count, struct pock_reply **out,
                              struct pock_error *err);
-POCK_API int pock_policy_set(struct pock *p, const struct pock_setting *settings,
-                             size_t count, struct pock_reply **out,
-                             struct pock_error *err);
+POCK_API int pock_policy_set(struct pock *p,
+                             const struct pock_setting *settings, size_t count,
+                             struct pock_reply **out, struct pock_error *err);
 
 /* Stored events with a larger id. To watch: "events.watch" with on_item. */
 POCK_API int pock_event_list(struct pock *p, int64_t after, int limit,
