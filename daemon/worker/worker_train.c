@@ -133,8 +133,7 @@ static void say_restarted(struct training *t, const char *why)
     worker_msg_init(&m, WORKER_MSG_restarted);
     m.restarted.req = t->start.req;
     (void) snprintf(m.restarted.msg, sizeof(m.restarted.msg),
-                    "the checkpoint was not used: %.400s: training starts over",
-                    why);
+                    "training starts over: %.400s", why);
     (void) worker_control_send(t->control, &m);
 }
 
