@@ -246,7 +246,7 @@ int engine_adapter_load_peft(struct adapter **out, const struct engine_model *m,
                              int config_fd, int tensors_fd, struct error *err)
 {
     char *config = NULL;
-    size_t bytes;
+    size_t bytes = 0;
     int rc = base_model_hash(m->base, err);
 
     if (rc < 0 || (rc = read_config(&config, &bytes, config_fd, err)) < 0)
