@@ -1,0 +1,409 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "engine/train/trainer.h"
+
+#include "engine/base/error.h"
+#include "engine/base/rng.h"
+#include "engine/train/adapter.h"
+#include "engine/train/base_model.h"
+#include "tests/support/tinyfile.h"
+
+#include <errno.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+/*
+ * A CPU that stops after so many instructions, as if the owner came back.
+ */
+static uint64_t instrs_left = UINT64_MAX;
+
+static int run_some(struct device *dev, const struct instr *instrs,
+                    uint32_t count, const struct bindings *b)
+{
+    const uint32_t n = instrs_left < count ? (uint32_t) instrs_left : count;
+    int rc = n > 0 ? cpu_backend.run(dev, instrs, n, b) : 0;
+
+    if (rc >= 0)
+        instrs_left -= instrs_left == UINT64_MAX ? 0 : n;
+    return rc;
+}
+
+static struct backend backend;
+
+/*
+ * A model, records and a recipe.
+ */
+enum { N_RECORDS = 40 };
+
+struct rig {
+    struct device *dev;
+    struct base_model *base;
+    struct recipe recipe;
+    struct record records[N_RECORDS];
+    char texts[N_RECORDS][96];
+};
+
+static void ok(int rc, const struct error *err)
+{
+    if (rc < 0)
+        fail_msg("%s", err->text);
+}
+
+static void make_records(struct rig *r)
+{
+    static const char *const words[] = {"bees ",  "honey ", "rain ", "the ",
+                                        "wheel ", "bell ",  "tea ",  "dog "};
+    struct rng rng;
+
+    rng_init(&rng, 11, 0);
+    for (int i = 0; i < N_RECORDS; i++) {
+        const uint32_t n = 2 + rng_below(&rng, 12);
+        for (uint32_t j = 0; j < n; j++)
+            strcat(r->texts[i], words[rng_below(&rng, 8)]);
+        r->records[i] = (struct record){
+            .id = i + 1,
+            .kind = i % 3 == 2 ? RECORD_PAIR : RECORD_TEXT,
+            .text = {r->texts[i], strlen(r->texts[i])},
+            .prompt = {"say", 3},
+            .completion = {r->texts[i], strlen(r->texts[i])},
+        };
+    }
+}
+
+static void rig_init(struct rig *r, uint32_t threads)
+{
+    const struct device_params device = {.threads = threads};
+    struct error err;
+    const int fd = tinyfile_create(1);
+
+    memset(r, 0, sizeof *r);
+    backend = cpu_backend;
+    backend.run = run_some;
+    instrs_left = UINT64_MAX;
+    ok(backend.open(&r->dev, &device, &err), &err);
+    ok(base_model_open(&r->base, &backend, r->dev, fd, &err), &err);
+    close(fd);
+    recipe_init(&r->recipe);
+    ok(recipe_parse(&r->recipe,
+                    "rank=4 alpha=8 lr=0.01 warmup=3 epochs=3 length=64 "
+                    "eval_every=4 patience=100",
+                    &err),
+       &err);
+    make_records(r);
+}
+
+static void rig_finish(struct rig *r)
+{
+    base_model_close(r->base);
+    backend.close(r->dev);
+}
+
+static struct trainer *rig_trainer(struct rig *r)
+{
+    const struct trainer_params params = {
+        .recipe = &r->recipe,
+        .records = r->records,
+        .n_records = N_RECORDS,
+    };
+    struct trainer *t;
+    struct error err;
+
+    ok(trainer_create(&t, r->base, &params, &err), &err);
+    return t;
+}
+
+struct bytes {
+    void *data;
+    size_t n;
+};
+
+static struct bytes save(const struct trainer *t)
+{
+    struct bytes b;
+    struct error err;
+
+    ok(trainer_save(&b.data, &b.n, t, &err), &err);
+    return b;
+}
+
+// The checkpoint at the end of a run that nothing disturbs.
+static struct bytes run_through(struct rig *r)
+{
+    struct trainer *t = rig_trainer(r);
+    struct error err = {0};
+
+    assert_int_equal(trainer_run(t, 0, NULL, NULL, &err), 0);
+    struct bytes b = save(t);
+    trainer_destroy(t);
+    return b;
+}
+
+/*
+ * Tests.
+ */
+
+static void held_out_loss_falls(void **state)
+{
+    struct rig r;
+    struct error err;
+    struct trainer_progress p;
+    struct trainer_info info;
+
+    rig_init(&r, 1);
+    struct trainer *t = rig_trainer(&r);
+    trainer_describe(&info, t);
+    assert_int_equal(info.n_trained + info.n_held_out, N_RECORDS);
+    assert_true(info.n_held_out > 0);
+    assert_int_equal(info.steps_total, 3 * info.steps_epoch);
+    assert_int_equal(trainer_run(t, 0, NULL, NULL, &err), 0);
+    trainer_progress(&p, t);
+    assert_int_equal(p.step, p.steps_total);
+    assert_int_equal(p.end, TRAINER_COMPLETE);
+    assert_true(p.best_loss < 0.9 * p.start_loss);
+    trainer_destroy(t);
+    rig_finish(&r);
+}
+
+static void bytes_are_the_same_for_any_number_of_threads(void **state)
+{
+    struct bytes one;
+    struct rig r;
+
+    rig_init(&r, 1);
+    one = run_through(&r);
+    rig_finish(&r);
+    for (uint32_t threads = 2; threads <= 5; threads += 3) {
+        rig_init(&r, threads);
+        struct bytes more = run_through(&r);
+        assert_int_equal(more.n, one.n);
+        assert_memory_equal(more.data, one.data, one.n);
+        free(more.data);
+        rig_finish(&r);
+    }
+    free(one.data);
+}
+
+// Runs to the end, stopped after random numbers of instructions, and begun
+// anew from a checkpoint each time.
+static struct bytes run_in_pieces(struct rig *r, uint64_t seed,
+                                  uint64_t longest)
+{
+    struct bytes last = {0};
+    struct rng rng;
+    int rc = -EINTR;
+
+    rng_init(&rng, seed, 0);
+    while (rc == -EINTR) {
+        struct trainer *t = rig_trainer(r);
+        struct error err = {0};
+        if (last.data)
+            ok(trainer_restore(t, last.data, last.n, &err), &err);
+        // Sometimes the same process goes on.
+        for (int i = rng_below(&rng, 3) == 0; i >= 0 && rc == -EINTR; i--) {
+            instrs_left = 1 + rng_below(&rng, (uint32_t) longest);
+            rc = trainer_run(t, 0, NULL, NULL, &err);
+            assert_true(rc == 0 || rc == -EINTR);
+        }
+        free(last.data);
+        last = save(t);
+        trainer_destroy(t);
+    }
+    instrs_left = UINT64_MAX;
+    return last;
+}
+
+static void stops_anywhere_and_ends_with_the_same_bytes(void **state)
+{
+    struct rig r;
+
+    rig_init(&r, 1);
+    struct bytes straight = run_through(&r);
+    for (uint64_t seed = 1; seed <= 4; seed++) {
+        struct bytes pieces = run_in_pieces(&r, seed, 1500);
+        assert_int_equal(pieces.n, straight.n);
+        assert_memory_equal(pieces.data, straight.data, straight.n);
+        free(pieces.data);
+    }
+    free(straight.data);
+    rig_finish(&r);
+}
+
+// Rows of a step that do not fit together go through several programs.
+static void micro_batches_can_be_stopped_too(void **state)
+{
+    struct rig r;
+    struct error err;
+    struct trainer_info info;
+
+    rig_init(&r, 1);
+    ok(recipe_parse(&r.recipe, "epochs=2 length=80 batch=20 memory_mib=16",
+                    &err),
+       &err);
+    // A tiny model's rows all fit: pretend that few do, by many targets.
+    ok(recipe_parse(&r.recipe, "rank=256", &err), &err);
+    ok(trainer_plan(&info, r.base, &r.recipe, &err), &err);
+    struct bytes straight = run_through(&r);
+    struct bytes pieces = run_in_pieces(&r, 3, 1500);
+    assert_int_equal(pieces.n, straight.n);
+    assert_memory_equal(pieces.data, straight.data, straight.n);
+    print_message("# rows in a micro-batch: %u\n", info.micro_rows);
+    free(pieces.data);
+    free(straight.data);
+    rig_finish(&r);
+}
+
+static void checkpoints_of_other_runs_are_refused(void **state)
+{
+    struct rig r;
+    struct error err = {0};
+
+    rig_init(&r, 1);
+    struct trainer *t = rig_trainer(&r);
+    assert_int_equal(trainer_run(t, 3, NULL, NULL, &err), 1);
+    struct bytes b = save(t);
+    trainer_destroy(t);
+
+    r.recipe.lr *= 2;
+    t = rig_trainer(&r);
+    assert_int_equal(trainer_restore(t, b.data, b.n, &err), -ESTALE);
+    assert_non_null(strstr(err.text, "recipe"));
+    trainer_destroy(t);
+    r.recipe.lr /= 2;
+
+    r.texts[0][0] ^= 1;
+    t = rig_trainer(&r);
+    assert_int_equal(trainer_restore(t, b.data, b.n, &err), -ESTALE);
+    assert_non_null(strstr(err.text, "records"));
+    // A refused checkpoint leaves the trainer as it was.
+    struct trainer_progress p;
+    trainer_progress(&p, t);
+    assert_int_equal(p.step, 0);
+    ((char *) b.data)[b.n / 2] ^= 1;
+    assert_int_equal(trainer_restore(t, b.data, b.n, &err), -EBADMSG);
+    trainer_destroy(t);
+    free(b.data);
+    rig_finish(&r);
+}
+
+struct watch {
+    double best;
+    uint64_t best_step;
+    uint32_t evals;
+};
+
+static void on_news(void *user, const struct trainer_progress *p)
+{
+    struct watch *w = user;
+
+    if (!p->has_held_out)
+        return;
+    w->evals++;
+    if (p->held_out_loss < w->best) {
+        w->best = p->held_out_loss;
+        w->best_step = p->step;
+    }
+}
+
+static void the_best_is_kept_and_patience_ends_the_run(void **state)
+{
+    struct rig r;
+    struct error err;
+    struct trainer_progress p;
+    struct watch w = {.best = INFINITY};
+
+    rig_init(&r, 1);
+    // A rate that first learns and then hovers.
+    ok(recipe_parse(&r.recipe,
+                    "lr=0.1 schedule=constant epochs=60 eval_every=2 "
+                    "patience=4 min_delta=0",
+                    &err),
+       &err);
+    struct trainer *t = rig_trainer(&r);
+    assert_int_equal(trainer_run(t, 0, on_news, &w, &err), 0);
+    trainer_progress(&p, t);
+    assert_int_equal(p.end, TRAINER_CONVERGED);
+    assert_true(p.step < p.steps_total);
+    assert_int_equal(p.step, p.best_step + 4 * 2);
+    assert_int_equal(p.best_step, w.best_step);
+    assert_true(p.best_loss == w.best);
+    assert_true(p.held_out_loss > p.best_loss);
+
+    // The adapter that comes out is the one of the best step.
+    struct adapter *best;
+    ok(trainer_best(&best, t, &err), &err);
+    struct trainer_params params = {
+        .recipe = &r.recipe,
+        .records = r.records,
+        .n_records = N_RECORDS,
+        .start = best,
+    };
+    struct trainer *again;
+    ok(trainer_create(&again, r.base, &params, &err), &err);
+    assert_int_equal(trainer_run(again, 1, NULL, NULL, &err), 1);
+    trainer_progress(&p, again);
+    assert_true(p.start_loss == w.best);
+    trainer_destroy(again);
+    adapter_destroy(best);
+    trainer_destroy(t);
+    rig_finish(&r);
+}
+
+static void nothing_to_learn_from_is_said(void **state)
+{
+    struct rig r;
+    struct error err = {0};
+    struct trainer *t;
+
+    rig_init(&r, 1);
+    const struct trainer_params params = {.recipe = &r.recipe};
+    assert_int_equal(trainer_create(&t, r.base, &params, &err), -ENODATA);
+    assert_non_null(strstr(err.text, "no records to learn from"));
+    rig_finish(&r);
+}
+
+static void a_start_adapter_of_another_shape_is_refused(void **state)
+{
+    struct rig r;
+    struct error err = {0};
+    const struct lora_spec other = {.rank = 2, .alpha = 4, .targets = LORA_Q};
+    struct adapter *a;
+    struct trainer *t;
+
+    rig_init(&r, 1);
+    ok(adapter_create(&a, &r.base->config, &other, NULL, &err), &err);
+    const struct trainer_params params = {
+        .recipe = &r.recipe,
+        .records = r.records,
+        .n_records = N_RECORDS,
+        .start = a,
+    };
+    assert_int_equal(trainer_create(&t, r.base, &params, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "rank 2"));
+    adapter_destroy(a);
+    rig_finish(&r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(held_out_loss_falls),
+        cmocka_unit_test(bytes_are_the_same_for_any_number_of_threads),
+        cmocka_unit_test(stops_anywhere_and_ends_with_the_same_bytes),
+        cmocka_unit_test(micro_batches_can_be_stopped_too),
+        cmocka_unit_test(checkpoints_of_other_runs_are_refused),
+        cmocka_unit_test(the_best_is_kept_and_patience_ends_the_run),
+        cmocka_unit_test(nothing_to_learn_from_is_said),
+        cmocka_unit_test(a_start_adapter_of_another_shape_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
