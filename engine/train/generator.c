@@ -17,8 +17,9 @@
 // A prompt is read in chunks of these lengths; the last one is filled up with
 // tokens that nobody sees, at the positions behind it, which are written again
 // before they are read.
-static const uint32_t chunks[] = {8, 32, 128};
+static const uint32_t chunks[] = {1, 8, 32, 128};
 enum {
+    N_CHUNKS = sizeof chunks / sizeof *chunks,
     CHUNK_MAX = 128,
     // Caches of a small model are made once, for its whole context.
     CACHE_MIN = 1024,
@@ -69,16 +70,25 @@ static int read_tokens(struct generator *g, const int32_t *tokens, uint32_t n,
     return 0;
 }
 
+// The shortest that holds all that is left, if the caches have room for it.
+static uint32_t choose_chunk(uint32_t left, uint32_t room)
+{
+    uint32_t i = 0;
+
+    while (i + 1 < N_CHUNKS && chunks[i] < left)
+        i++;
+    while (chunks[i] > room)
+        i--;
+    return chunks[i];
+}
+
 static int read_prompt(struct generator *g)
 {
     const uint32_t n = (uint32_t) g->params->n_prompt;
 
     for (uint32_t at = 0; at < n;) {
         const uint32_t left = n - at;
-        uint32_t length = CHUNK_MAX;
-        for (size_t i = sizeof chunks / sizeof *chunks; i-- > 0;)
-            if (chunks[i] >= left)
-                length = chunks[i];
+        const uint32_t length = choose_chunk(left, g->cache_length - at);
         const uint32_t take = left < length ? left : length;
         int rc = read_tokens(g, g->params->prompt + at, take, at, length);
         if (rc < 0)
@@ -145,8 +155,8 @@ int generator_run(struct generator_result *out, struct runner *r,
     if (max > config->context - params->n_prompt)
         max = config->context - (uint32_t) params->n_prompt;
     uint32_t room = (uint32_t) params->n_prompt + max + CHUNK_MAX;
-    if (room < CACHE_MIN && config->context + CHUNK_MAX < CACHE_MIN)
-        room = config->context + CHUNK_MAX;
+    if (room < CACHE_MIN)
+        room = CACHE_MIN;
     if ((rc = runner_use_caches(&g.cache_length, r, room, err)) < 0 ||
         (rc = textstream_create(&g.text, params->stops, params->n_stops,
                                 params->on_text, params->user, err)) < 0)

@@ -158,7 +158,9 @@ int runner_use_caches(uint32_t *length, struct runner *r, uint32_t n_tokens,
 {
     const struct model_config *c = &r->base->config;
     const struct backend *backend = r->base->backend;
-    const uint32_t want = (n_tokens + CACHE_STEP - 1) / CACHE_STEP * CACHE_STEP;
+    const uint32_t steps = (n_tokens + CACHE_STEP - 1) / CACHE_STEP;
+    const uint32_t want =
+        steps < c->context / CACHE_STEP ? steps * CACHE_STEP : c->context;
     const size_t row = (size_t) c->n_kv_heads * c->head_dim * sizeof(float);
     const size_t bytes = (want * row + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     struct buffer *caches;

@@ -28,7 +28,8 @@ void runner_destroy(struct runner *r);
 // NULL: the base model alone. The adapter is copied.
 int runner_use_adapter(struct runner *r, const struct adapter *a,
                        struct error *err);
-// Room for at least so many tokens; *length is what programs have to say.
+// Room for so many tokens, or for the context if that is shorter; *length is
+// what programs have to say.
 int runner_use_caches(uint32_t *length, struct runner *r, uint32_t n_tokens,
                       struct error *err);
 

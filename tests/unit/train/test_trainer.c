@@ -43,7 +43,7 @@ static struct backend backend;
 /*
  * A model, records and a recipe.
  */
-enum { N_RECORDS = 40 };
+enum { N_RECORDS = 30 };
 
 struct rig {
     struct device *dev;
@@ -95,7 +95,7 @@ static void rig_init(struct rig *r, uint32_t threads)
     close(fd);
     recipe_init(&r->recipe);
     ok(recipe_parse(&r->recipe,
-                    "rank=4 alpha=8 lr=0.01 warmup=3 epochs=3 length=64 "
+                    "rank=4 alpha=8 lr=0.01 warmup=3 epochs=2 length=64 "
                     "eval_every=4 patience=100",
                     &err),
        &err);
@@ -164,12 +164,12 @@ static void held_out_loss_falls(void **state)
     trainer_describe(&info, t);
     assert_int_equal(info.n_trained + info.n_held_out, N_RECORDS);
     assert_true(info.n_held_out > 0);
-    assert_int_equal(info.steps_total, 3 * info.steps_epoch);
+    assert_int_equal(info.steps_total, 2 * info.steps_epoch);
     assert_int_equal(trainer_run(t, 0, NULL, NULL, &err), 0);
     trainer_progress(&p, t);
     assert_int_equal(p.step, p.steps_total);
     assert_int_equal(p.end, TRAINER_COMPLETE);
-    assert_true(p.best_loss < 0.9 * p.start_loss);
+    assert_true(p.best_loss < 0.95 * p.start_loss);
     trainer_destroy(t);
     rig_finish(&r);
 }
@@ -182,7 +182,7 @@ static void bytes_are_the_same_for_any_number_of_threads(void **state)
     rig_init(&r, 1);
     one = run_through(&r);
     rig_finish(&r);
-    for (uint32_t threads = 2; threads <= 5; threads += 3) {
+    for (uint32_t threads = 2; threads <= 3; threads++) {
         rig_init(&r, threads);
         struct bytes more = run_through(&r);
         assert_int_equal(more.n, one.n);
@@ -228,8 +228,8 @@ static void stops_anywhere_and_ends_with_the_same_bytes(void **state)
 
     rig_init(&r, 1);
     struct bytes straight = run_through(&r);
-    for (uint64_t seed = 1; seed <= 4; seed++) {
-        struct bytes pieces = run_in_pieces(&r, seed, 1500);
+    for (uint64_t seed = 1; seed <= 2; seed++) {
+        struct bytes pieces = run_in_pieces(&r, seed, 2500);
         assert_int_equal(pieces.n, straight.n);
         assert_memory_equal(pieces.data, straight.data, straight.n);
         free(pieces.data);
@@ -246,14 +246,14 @@ static void micro_batches_can_be_stopped_too(void **state)
     struct trainer_info info;
 
     rig_init(&r, 1);
-    ok(recipe_parse(&r.recipe, "epochs=2 length=80 batch=20 memory_mib=16",
+    ok(recipe_parse(&r.recipe, "epochs=1 length=80 batch=20 memory_mib=16",
                     &err),
        &err);
     // A tiny model's rows all fit: pretend that few do, by many targets.
     ok(recipe_parse(&r.recipe, "rank=256", &err), &err);
     ok(trainer_plan(&info, r.base, &r.recipe, &err), &err);
     struct bytes straight = run_through(&r);
-    struct bytes pieces = run_in_pieces(&r, 3, 1500);
+    struct bytes pieces = run_in_pieces(&r, 3, 2500);
     assert_int_equal(pieces.n, straight.n);
     assert_memory_equal(pieces.data, straight.data, straight.n);
     print_message("# rows in a micro-batch: %u\n", info.micro_rows);
@@ -325,7 +325,7 @@ static void the_best_is_kept_and_patience_ends_the_run(void **state)
     // A rate that first learns and then hovers.
     ok(recipe_parse(&r.recipe,
                     "lr=0.1 schedule=constant epochs=60 eval_every=2 "
-                    "patience=4 min_delta=0",
+                    "patience=3 min_delta=0",
                     &err),
        &err);
     struct trainer *t = rig_trainer(&r);
@@ -333,7 +333,7 @@ static void the_best_is_kept_and_patience_ends_the_run(void **state)
     trainer_progress(&p, t);
     assert_int_equal(p.end, TRAINER_CONVERGED);
     assert_true(p.step < p.steps_total);
-    assert_int_equal(p.step, p.best_step + 4 * 2);
+    assert_int_equal(p.step, p.best_step + 3 * 2);
     assert_int_equal(p.best_step, w.best_step);
     assert_true(p.best_loss == w.best);
     assert_true(p.held_out_loss > p.best_loss);
