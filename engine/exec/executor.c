@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "engine/base/clock.h"
 #include "engine/base/error.h"
 #include "engine/base/fault.h"
 #include "engine/exec/lower.h"
@@ -156,4 +157,20 @@ int executor_run(struct executor *e)
 void executor_reset(struct executor *e)
 {
     e->next = 0;
+}
+
+int executor_profile(struct executor *e, uint64_t *ns)
+{
+    const struct program *p = e->program;
+    const struct bindings b = {e->arena, e->weights, e->states};
+
+    e->next = 0;
+    for (uint32_t i = 0; i < p->n_instrs; i++) {
+        const uint64_t start = clock_monotonic_ns();
+        const int n = e->backend->run(e->dev, &p->instrs[i], 1, &b);
+        if (n < 1)
+            return n < 0 ? n : -EINTR;
+        ns[i] += clock_monotonic_ns() - start;
+    }
+    return 0;
 }

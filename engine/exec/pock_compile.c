@@ -6,10 +6,11 @@
  *
  *   pock-compile MODEL.gguf [--kind train] [--batch 1] [--length 256]
  *                [--cache N] [--rows 1] [--rank 8] [--alpha 16]
- *                [--targets 127] [--last 0] [--summary]
+ *                [--targets 127] [--last 0] [--summary] [--profile RUNS]
  *
  * Prints the passes, the instructions and the map of the arena. With
  * POCK_DUMP=PASS (or all) the graph after that pass goes to standard error.
+ * --profile runs the program on empty inputs and prints where its time goes.
  */
 
 #include <errno.h>
@@ -32,6 +33,8 @@ static const char *const kinds[] = {
 struct options {
     const char *model;
     bool is_summary;
+    uint32_t profile_runs;
+    uint32_t threads;
     struct program_params params;
 };
 
@@ -60,11 +63,12 @@ static int parse_u32(uint32_t *out, const char *text)
 static int parse_options(struct options *o, int argc, char **argv)
 {
     static const struct option longs[] = {
-        {"kind", 1, NULL, 'k'},   {"batch", 1, NULL, 'b'},
-        {"length", 1, NULL, 'l'}, {"cache", 1, NULL, 'c'},
-        {"rows", 1, NULL, 'n'},   {"rank", 1, NULL, 'r'},
-        {"alpha", 1, NULL, 'a'},  {"targets", 1, NULL, 't'},
-        {"last", 1, NULL, 'L'},   {"summary", 0, NULL, 's'},
+        {"kind", 1, NULL, 'k'},    {"batch", 1, NULL, 'b'},
+        {"length", 1, NULL, 'l'},  {"cache", 1, NULL, 'c'},
+        {"rows", 1, NULL, 'n'},    {"rank", 1, NULL, 'r'},
+        {"alpha", 1, NULL, 'a'},   {"targets", 1, NULL, 't'},
+        {"last", 1, NULL, 'L'},    {"summary", 0, NULL, 's'},
+        {"profile", 1, NULL, 'p'}, {"threads", 1, NULL, 'T'},
         {NULL, 0, NULL, 0},
     };
     struct program_params *p = &o->params;
@@ -113,9 +117,191 @@ static int print(const struct options *o, const struct program *p,
     return 0;
 }
 
+/*
+ * Where the time goes
+ */
+
+struct run {
+    const struct gguf *file;
+    const char *mapping;
+    struct buffer *weights;
+    struct buffer *states;
+};
+
+static int bind_weight(struct binding *out, const struct program_slot *slot,
+                       void *user, struct error *err)
+{
+    const struct run *r = user;
+    const struct gguf_tensor *t;
+    int rc = gguf_get_tensor(&t, r->file, slot->name, err);
+    if (rc < 0)
+        return rc;
+    out->offset = (size_t) ((const char *) t->data - r->mapping);
+    out->buffer = r->weights;
+    return 0;
+}
+
+// All states share zeros: what they hold does not change the time.
+static int bind_state(struct binding *out, const struct program_slot *slot,
+                      void *user, struct error *err)
+{
+    const struct run *r = user;
+    *out = (struct binding){.buffer = r->states};
+    return 0;
+}
+
+static size_t largest_state(const struct program *p)
+{
+    size_t bytes = 64;
+    for (uint32_t i = 0; i < program_state_count(p); i++)
+        if (program_state(p, i)->bytes > bytes)
+            bytes = program_state(p, i)->bytes;
+    return bytes;
+}
+
+static void describe(char *out, size_t bytes, const struct instr *in)
+{
+    const int64_t *a = in->in[0].ne;
+    const int64_t *b = in->in[in->n_in > 1].ne;
+    (void) snprintf(out, bytes, "%s%s%s %lldx%lld %lldx%lld %s",
+                    op_infos[in->op].name, in->attr.trans_a ? " ta" : "",
+                    in->attr.trans_b ? " tb" : "", (long long) a[2],
+                    (long long) a[3], (long long) b[2], (long long) b[3],
+                    dtype_infos[in->in[in->n_in > 1].dtype].name);
+}
+
+struct line {
+    char text[96];
+    uint64_t ns;
+    uint32_t count;
+};
+
+static int compare_lines(const void *a, const void *b)
+{
+    const struct line *x = a;
+    const struct line *y = b;
+    return x->ns < y->ns ? 1 : x->ns > y->ns ? -1 : 0;
+}
+
+// Instructions of one operator and one size are one line; the longest first.
+static int print_profile(const struct program *p, const uint64_t *ns,
+                         uint32_t runs)
+{
+    const uint32_t n = program_instr_count(p);
+    uint64_t total = 0;
+    uint32_t n_lines = 0;
+
+    struct line *lines = calloc(n + 1u, sizeof(*lines));
+    if (!lines)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < n; i++) {
+        char text[96];
+        uint32_t k = 0;
+        describe(text, sizeof(text), program_instr(p, i));
+        while (k < n_lines && strcmp(lines[k].text, text) != 0)
+            k++;
+        if (k == n_lines)
+            memcpy(lines[n_lines++].text, text, sizeof(text));
+        lines[k].ns += ns[i];
+        lines[k].count++;
+        total += ns[i];
+    }
+    qsort(lines, n_lines, sizeof(*lines), compare_lines);
+    (void) printf("%.3f ms a run\n", (double) total / runs * 1e-6);
+    for (uint32_t i = 0; i < n_lines && i < 24; i++)
+        (void) printf("%9.3f ms %5.1f %% %5u x %s\n",
+                      (double) lines[i].ns / runs * 1e-6,
+                      100 * (double) lines[i].ns / (double) total,
+                      lines[i].count, lines[i].text);
+    free(lines);
+    return 0;
+}
+
+static int run_all(struct executor *e, const struct program *p, uint32_t runs)
+{
+    int rc = 0;
+
+    uint64_t *ns = calloc(program_instr_count(p) + 1u, sizeof(*ns));
+    if (!ns)
+        return -ENOMEM;
+    for (uint32_t i = 0; i <= runs && rc == 0; i++) {
+        if (i == 1) // the first run warms up
+            memset(ns, 0, program_instr_count(p) * sizeof(*ns));
+        rc = executor_profile(e, ns);
+    }
+    if (rc == 0)
+        rc = print_profile(p, ns, runs);
+    free(ns);
+    return rc;
+}
+
+// Every token counts in the loss; each row is one segment.
+static int fill_inputs(struct executor *e, const struct program_params *p)
+{
+    const size_t n = (size_t) p->batch * p->length;
+    int rc = -ENOMEM;
+
+    float *weights = calloc(n, sizeof(*weights));
+    int32_t *pos = calloc(n, sizeof(*pos));
+    int32_t *start = calloc(n, sizeof(*start));
+    if (!weights || !pos || !start)
+        goto out;
+    for (size_t i = 0; i < n; i++) {
+        weights[i] = 1.0f / (float) n;
+        pos[i] = (int32_t) (i % p->length);
+        start[i] = (int32_t) (i - i % p->length);
+    }
+    // Kinds differ in what they read; a program without this input says no.
+    (void) executor_write(e, "weights", weights, n * sizeof(*weights));
+    (void) executor_write(e, "pos", pos, n * sizeof(*pos));
+    (void) executor_write(e, "start", start, n * sizeof(*start));
+    rc = 0;
+
+out:
+    free(start);
+    free(pos);
+    free(weights);
+    return rc;
+}
+
+static int profile(const struct options *o, const struct program *p,
+                   const struct gguf *file, struct device *dev,
+                   struct error *err)
+{
+    struct run r = {.file = file};
+    const struct executor_params params = {
+        .backend = &cpu_backend,
+        .dev = dev,
+        .bind_weight = bind_weight,
+        .bind_state = bind_state,
+        .user = &r,
+    };
+    struct executor *e = NULL;
+    size_t bytes;
+    int rc;
+
+    r.mapping = gguf_mapping(file, &bytes);
+    if ((rc = cpu_backend.buffer_import(&r.weights, dev, r.mapping, bytes)) < 0)
+        goto out;
+    if ((rc = cpu_backend.buffer_create(&r.states, dev, largest_state(p))) < 0)
+        goto out;
+    if ((rc = executor_create(&e, p, &params, err)) < 0)
+        goto out;
+    if ((rc = fill_inputs(e, &o->params)) < 0)
+        goto out;
+    (void) printf("%s: ", cpu_backend.describe(dev));
+    rc = run_all(e, p, o->profile_runs);
+
+out:
+    executor_destroy(e);
+    cpu_backend.buffer_destroy(r.states);
+    cpu_backend.buffer_destroy(r.weights);
+    return rc;
+}
+
 static int compile(const struct options *o, struct error *err)
 {
-    const struct device_params dp = {.threads = 1};
+    const struct device_params dp = {.threads = o->threads};
     struct model_config m;
     struct gguf *file = NULL;
     struct device *dev = NULL;
@@ -132,6 +318,8 @@ static int compile(const struct options *o, struct error *err)
     if ((rc = program_compile(&p, &m, &o->params, &cpu_backend, dev, err)) < 0)
         goto out;
     rc = print(o, p, clock_monotonic_ns() - start);
+    if (rc == 0 && o->profile_runs > 0)
+        rc = profile(o, p, file, dev, err);
 
 out:
     program_destroy(p);
@@ -151,7 +339,8 @@ int main(int argc, char **argv)
                        "|update|gradient|eval|cached]\n"
                        "       [--batch N] [--length N] [--cache N] [--rows N] "
                        "[--rank N] [--alpha N]\n"
-                       "       [--targets BITS] [--last BLOCKS] [--summary]\n");
+                       "       [--targets BITS] [--last BLOCKS] [--summary]\n"
+                       "       [--profile RUNS] [--threads N]\n");
         return 2;
     }
     if (compile(&o, &err) < 0) {

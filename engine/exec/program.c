@@ -184,6 +184,11 @@ uint32_t program_instr_count(const struct program *p)
     return p->n_instrs;
 }
 
+const struct instr *program_instr(const struct program *p, uint32_t i)
+{
+    return i < p->n_instrs ? &p->instrs[i] : NULL;
+}
+
 uint32_t program_weight_count(const struct program *p)
 {
     return p->n_weights;

@@ -53,6 +53,7 @@ void program_destroy(struct program *p);
 
 size_t program_arena_bytes(const struct program *p);
 uint32_t program_instr_count(const struct program *p);
+const struct instr *program_instr(const struct program *p, uint32_t i);
 
 // What must be bound, by index.
 struct program_slot {
@@ -107,3 +108,6 @@ int executor_read(struct executor *e, const char *output, void *data,
 // over), or a negative errno of the device.
 int executor_run(struct executor *e);
 void executor_reset(struct executor *e);
+// As executor_run() from the start, one instruction at a time; adds the
+// nanoseconds of instruction i to ns[i].
+int executor_profile(struct executor *e, uint64_t *ns);
