@@ -84,6 +84,7 @@ static int parse_options(struct options *o, int argc, char **argv)
             ['c'] = &p->cache_length, ['n'] = &p->n_rows,
             ['r'] = &p->lora.rank,    ['a'] = &alpha,
             ['t'] = &p->lora.targets, ['L'] = &p->lora.last_blocks,
+            ['p'] = &o->profile_runs, ['T'] = &o->threads,
         };
         if (c == 's')
             o->is_summary = true;

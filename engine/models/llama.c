@@ -56,7 +56,7 @@ static int read_positive(float *out, const struct gguf *f, const char *key,
 static int read_heads(struct model_config *m, const struct gguf *f,
                       struct error *err)
 {
-    uint32_t value_dim;
+    uint32_t value_dim = 0;
     int rc;
 
     if ((rc = read_count(&m->n_heads, f, "llama.attention.head_count", 4096,
