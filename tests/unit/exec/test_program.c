@@ -1,0 +1,318 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "engine/exec/program.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "engine/base/error.h"
+#include "engine/exec/lower.h"
+#include "tests/support/tiny.h"
+
+static struct device *dev;
+
+static int open_device(void **state)
+{
+    const struct device_params params = {.threads = 1, .tier = "c"};
+    return cpu_backend.open(&dev, &params, NULL);
+}
+
+static int close_device(void **state)
+{
+    cpu_backend.close(dev);
+    return 0;
+}
+
+static struct program *compile(const struct model_config *m,
+                               enum program_kind kind, struct lora_spec lora)
+{
+    const struct program_params params = {
+        .kind = kind,
+        .batch = kind == PROGRAM_CACHED ? 0 : 2,
+        .length = 12,
+        .cache_length = 24,
+        .n_rows = 3,
+        .lora = lora,
+    };
+    struct error err = {0};
+    struct program *p;
+
+    if (program_compile(&p, m, &params, &cpu_backend, dev, &err) < 0)
+        fail_msg("%s", err.text);
+    return p;
+}
+
+static uint32_t count_op(const struct program *p, enum op op)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < p->n_instrs; i++)
+        n += p->instrs[i].op == op;
+    return n;
+}
+
+// Gradients of weights are the products that turn their first operand.
+static uint32_t count_weight_gradients(const struct program *p)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < p->n_instrs; i++)
+        n += p->instrs[i].op == OP_matmul && p->instrs[i].attr.trans_a;
+    return n;
+}
+
+// Products dX = dY W with this weight.
+static uint32_t count_input_gradients(const struct program *p, const char *name)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < p->n_instrs; i++) {
+        const struct instr *in = &p->instrs[i];
+        n += in->op == OP_matmul && !in->attr.trans_b &&
+             in->in[1].region == REGION_WEIGHT &&
+             strcmp(p->weights[in->in[1].slot].name, name) == 0;
+    }
+    return n;
+}
+
+static const struct lora_spec everything = {2, 4, LORA_ALL, 0};
+
+static void one_gradient_and_one_update_for_each_param(void **state)
+{
+    const struct model_config m = tiny_config(DTYPE_f32, 4);
+    const struct lora_spec specs[] = {
+        everything,
+        {2, 4, LORA_ALL, 1},
+        {3, 4, LORA_Q | LORA_V, 0},
+        {3, 4, LORA_DOWN, 2},
+        {1, 4, LORA_K | LORA_GATE | LORA_O, 3},
+    };
+    for (size_t i = 0; i < sizeof(specs) / sizeof(specs[0]); i++) {
+        const uint32_t n = model_params(NULL, 0, &m, &specs[i]);
+        struct program *p = compile(&m, PROGRAM_TRAIN, specs[i]);
+        assert_int_equal(count_op(p, OP_adamw), n);
+        assert_int_equal(count_weight_gradients(p), n);
+        program_destroy(p);
+        p = compile(&m, PROGRAM_ACCUMULATE, specs[i]);
+        assert_int_equal(count_op(p, OP_accumulate), n);
+        assert_int_equal(count_op(p, OP_adamw), 0);
+        program_destroy(p);
+        p = compile(&m, PROGRAM_UPDATE, specs[i]);
+        assert_int_equal(count_op(p, OP_adamw), n);
+        assert_int_equal(count_op(p, OP_zero), n);
+        assert_int_equal(count_op(p, OP_accumulate), n);
+        program_destroy(p);
+    }
+}
+
+static void nothing_runs_backward_below_the_lowest_block_that_learns(void **s)
+{
+    const struct model_config m = tiny_config(DTYPE_f32, 4);
+    for (uint32_t last = 1; last <= 4; last++) {
+        const struct lora_spec lora = {2, 4, LORA_ALL, last};
+        struct program *p = compile(&m, PROGRAM_TRAIN, lora);
+        const uint32_t lowest = 4 - last;
+        assert_int_equal(count_op(p, OP_attention_back), last);
+        assert_int_equal(count_op(p, OP_swiglu_back), last);
+        // One norm of each kind in each block and the last one, but for the
+        // input of the lowest block, which no one needs the gradient of.
+        assert_int_equal(count_op(p, OP_rmsnorm_dx), 2 * last);
+        assert_int_equal(count_op(p, OP_rmsnorm_dw), 0);
+        for (uint32_t block = 0; block < 4; block++) {
+            for (int l = 0; l < MODEL_LINEARS; l++) {
+                char name[MODEL_NAME_BYTES];
+                const bool reads_input = l <= MODEL_LINEAR_v;
+                const bool want =
+                    block > lowest || (block == lowest && !reads_input);
+                model_linear_name(name, block, (enum model_linear) l);
+                assert_int_equal(count_input_gradients(p, name), want);
+            }
+        }
+        program_destroy(p);
+    }
+}
+
+// Adapters on the queries alone: no gradient of keys and values is made.
+static void outputs_that_no_one_reads_are_not_computed(void **state)
+{
+    const struct model_config m = tiny_config(DTYPE_f32, 1);
+    const struct lora_spec lora = {2, 4, LORA_Q, 0};
+    struct program *p = compile(&m, PROGRAM_TRAIN, lora);
+
+    for (uint32_t i = 0; i < p->n_instrs; i++) {
+        const struct instr *in = &p->instrs[i];
+        if (in->op != OP_attention_back)
+            continue;
+        assert_int_equal(in->out[0].region, REGION_ARENA);
+        assert_int_equal(in->out[1].region, REGION_NONE);
+        assert_int_equal(in->out[2].region, REGION_NONE);
+    }
+    program_destroy(p);
+    p = compile(&m, PROGRAM_EVAL, everything);
+    for (uint32_t i = 0; i < p->n_instrs; i++) {
+        const struct instr *in = &p->instrs[i];
+        if (in->op == OP_rmsnorm || in->op == OP_attention)
+            assert_int_equal(in->out[1].region, REGION_NONE);
+        if (in->op == OP_xent)
+            assert_int_equal(in->out[2].region, REGION_NONE);
+    }
+    program_destroy(p);
+}
+
+static void the_arena_shrinks_with_the_scheme(void **state)
+{
+    const struct model_config m = tiny_config(DTYPE_q8_0, 4);
+    size_t before = SIZE_MAX;
+
+    for (uint32_t last = 4; last >= 1; last--) {
+        const struct lora_spec lora = {2, 4, LORA_ALL, last};
+        struct program *p = compile(&m, PROGRAM_TRAIN, lora);
+        assert_true(program_arena_bytes(p) < before);
+        before = program_arena_bytes(p);
+        program_destroy(p);
+    }
+    struct program *p = compile(&m, PROGRAM_EVAL, everything);
+    assert_true(program_arena_bytes(p) < before);
+    program_destroy(p);
+}
+
+static void arenas_are_as_small_as_what_is_live(void **state)
+{
+    const struct model_config m = tiny_config(DTYPE_q8_0, 6);
+    for (int kind = PROGRAM_TRAIN; kind <= PROGRAM_CACHED; kind++) {
+        struct program *p = compile(&m, (enum program_kind) kind, everything);
+        assert_true((double) p->arena_bytes <= 1.05 * (double) p->live_bytes);
+        program_destroy(p);
+    }
+}
+
+// An adapter's update runs before the gradients of the block below it start.
+static void updates_run_as_soon_as_they_can(void **state)
+{
+    const struct model_config m = tiny_config(DTYPE_f32, 3);
+    struct program *p = compile(&m, PROGRAM_TRAIN, everything);
+    uint32_t block = 3;
+
+    for (uint32_t i = 0; i < p->n_instrs; i++) {
+        const struct instr *in = &p->instrs[i];
+        unsigned of;
+        if (in->op == OP_attention_back)
+            block--;
+        if (in->op != OP_adamw)
+            continue;
+        assert_int_equal(sscanf(p->states[in->in[0].slot].name, "blk.%u.", &of),
+                         1);
+        assert_true(of == block || of + 1 == block);
+    }
+    program_destroy(p);
+}
+
+static void names_what_it_wants_bound(void **state)
+{
+    const struct model_config m = tiny_config(DTYPE_q8_0, 2);
+    struct program *p = compile(&m, PROGRAM_TRAIN, everything);
+    const uint32_t n = model_params(NULL, 0, &m, &everything);
+
+    // 2 blocks of 7 linears and 2 norms, the last norm, the tied table.
+    assert_int_equal(program_weight_count(p), 2 * 9 + 2);
+    assert_int_equal(program_state_count(p), 3 * n);
+    assert_null(program_weight(p, 2 * 9 + 2));
+    assert_null(program_state(p, 3 * n));
+    const struct program_slot *s = program_weight(p, 0);
+    assert_string_equal(s->name, "token_embd.weight");
+    assert_int_equal(s->dtype, DTYPE_q8_0);
+    assert_int_equal(s->bytes, 37 * 34);
+    assert_non_null(program_io(p, "hyper"));
+    assert_non_null(program_io(p, "loss"));
+    assert_null(program_io(p, "logits"));
+    program_destroy(p);
+
+    p = compile(&m, PROGRAM_CACHED, everything);
+    assert_int_equal(program_state_count(p), n + 4);
+    const struct operand *o = program_io(p, "logits");
+    assert_int_equal(o->ne[2], 3);
+    assert_int_equal(o->ne[3], 37);
+    program_destroy(p);
+}
+
+static void prints_itself(void **state)
+{
+    const struct model_config m = tiny_config(DTYPE_f32, 1);
+    struct program *p = compile(&m, PROGRAM_TRAIN, everything);
+    char *text;
+
+    assert_int_equal(program_print(&text, p), 0);
+    assert_non_null(strstr(text, "arena map"));
+    assert_non_null(strstr(text, "attention_back"));
+    assert_non_null(strstr(text, "@blk.0.attn_q.weight f32[24,20]"));
+    free(text);
+    program_destroy(p);
+}
+
+static void check_refusal(const struct program_params *params, int rc,
+                          const char *sentence)
+{
+    const struct model_config m = tiny_config(DTYPE_f32, 2);
+    struct program *p = NULL;
+    struct error err = {0};
+
+    assert_int_equal(program_compile(&p, &m, params, &cpu_backend, dev, &err),
+                     rc);
+    assert_null(p);
+    assert_string_equal(err.text, sentence);
+}
+
+static void refuses_what_cannot_be(void **state)
+{
+    struct program_params p = {PROGRAM_TRAIN, 1, 8, 0, 0, everything};
+
+    p.length = 65;
+    check_refusal(&p, -EINVAL,
+                  "length is 65 tokens, but the model takes 1 to 64");
+    p.length = 8;
+    p.batch = 0;
+    check_refusal(&p, -EINVAL,
+                  "batch of 0 sequences of 8 tokens: there must be 1 to "
+                  "1048576 tokens");
+    p.batch = 1;
+    p.lora.rank = 300;
+    check_refusal(&p, -EINVAL, "LoRA rank is 300, but must be 1 to 256");
+    p.lora.rank = 0;
+    check_refusal(&p, -EINVAL,
+                  "a program that learns needs a LoRA rank of 1 to 256");
+    p.lora = everything;
+    p.lora.last_blocks = 3;
+    check_refusal(&p, -EINVAL,
+                  "LoRA on the last 3 blocks, but the model has 2");
+    p.kind = PROGRAM_CACHED;
+    p.lora.last_blocks = 0;
+    check_refusal(&p, -EINVAL,
+                  "cache of 0 tokens: must be at least 8, and at most the "
+                  "model's context of 64");
+    p.cache_length = 8;
+    p.n_rows = 9;
+    check_refusal(&p, -EINVAL, "9 rows of logits: must be 1 to the length 8");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_gradient_and_one_update_for_each_param),
+        cmocka_unit_test(
+            nothing_runs_backward_below_the_lowest_block_that_learns),
+        cmocka_unit_test(outputs_that_no_one_reads_are_not_computed),
+        cmocka_unit_test(the_arena_shrinks_with_the_scheme),
+        cmocka_unit_test(arenas_are_as_small_as_what_is_live),
+        cmocka_unit_test(updates_run_as_soon_as_they_can),
+        cmocka_unit_test(names_what_it_wants_bound),
+        cmocka_unit_test(prints_itself),
+        cmocka_unit_test(refuses_what_cannot_be),
+    };
+    return cmocka_run_group_tests(tests, open_device, close_device);
+}
