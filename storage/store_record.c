@@ -1,0 +1,206 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "storage/store_record.h"
+
+#include "storage/store_filter.h"
+#include "storage/store_sql.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define COLUMNS                                                   \
+    "SELECT r.id, r.uid, r.stream_id, s.name, r.kind, r.time_ms," \
+    " r.added_ms, r.bytes,"
+
+static void read_row(struct store_record *r, sqlite3_stmt *q)
+{
+    *r = (struct store_record){.id = sqlite3_column_int64(q, 0)};
+    const void *uid = sqlite3_column_blob(q, 1);
+    if (uid && sqlite3_column_bytes(q, 1) == STORE_UID_BYTES)
+        memcpy(r->uid, uid, STORE_UID_BYTES);
+    r->stream_id = sqlite3_column_int64(q, 2);
+    store_sql_text(r->stream, sizeof(r->stream), q, 3);
+    r->kind = (uint32_t) sqlite3_column_int(q, 4);
+    r->time_ms = sqlite3_column_int64(q, 5);
+    r->added_ms = sqlite3_column_int64(q, 6);
+    r->bytes = sqlite3_column_int64(q, 7);
+    r->body = sqlite3_column_blob(q, 8);
+    r->body_bytes = (size_t) sqlite3_column_bytes(q, 8);
+}
+
+static int insert(struct store *s, const struct store_record *r,
+                  struct error *err)
+{
+    sqlite3_stmt *q;
+    int rc = store_sql(
+        s, &q,
+        "INSERT INTO records (uid, stream_id, kind, time_ms, added_ms, bytes,"
+        " body) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (uid) DO NOTHING",
+        err);
+
+    if (rc < 0)
+        return rc;
+    (void) sqlite3_bind_blob(q, 1, r->uid, STORE_UID_BYTES, SQLITE_STATIC);
+    (void) sqlite3_bind_int64(q, 2, r->stream_id);
+    (void) sqlite3_bind_int64(q, 3, r->kind);
+    (void) sqlite3_bind_int64(q, 4, r->time_ms);
+    (void) sqlite3_bind_int64(q, 5, r->added_ms);
+    (void) sqlite3_bind_int64(q, 6, r->bytes);
+    (void) sqlite3_bind_blob64(q, 7, r->body, r->body_bytes, SQLITE_STATIC);
+    rc = store_sql_run(s, q, "store the record", err);
+    if (rc == -EBUSY) // its foreign key: nobody else holds the database
+        return error_set(err, -ENOENT, "there is no stream %lld",
+                         (long long) r->stream_id);
+    return rc;
+}
+
+// The record of this uid is there: is it this one?
+static int compare(struct store *s, const struct store_record *r, int64_t *id,
+                   struct error *err)
+{
+    sqlite3_stmt *q;
+    bool is_same = false;
+    int rc = store_sql(s, &q,
+                       "SELECT id, stream_id, kind, time_ms, body FROM records"
+                       " WHERE uid = ?",
+                       err);
+
+    if (rc < 0)
+        return rc;
+    (void) sqlite3_bind_blob(q, 1, r->uid, STORE_UID_BYTES, SQLITE_STATIC);
+    rc = store_sql_step(s, q, "store the record", err);
+    if (rc == 1) {
+        *id = sqlite3_column_int64(q, 0);
+        const void *body = sqlite3_column_blob(q, 4);
+        const size_t bytes = (size_t) sqlite3_column_bytes(q, 4);
+        is_same = sqlite3_column_int64(q, 1) == r->stream_id &&
+                  sqlite3_column_int64(q, 2) == r->kind &&
+                  sqlite3_column_int64(q, 3) == r->time_ms && body &&
+                  bytes == r->body_bytes && memcmp(body, r->body, bytes) == 0;
+    }
+    store_sql_done(q);
+    if (rc <= 0)
+        return rc < 0 ? rc
+                      : error_set(err, -EINVAL,
+                                  "cannot store the record: it has no uid");
+    return is_same ? 0
+                   : error_set(err, -ENOTUNIQ,
+                               "record %lld was stored under the same uid with "
+                               "other content: make a new uid for each record",
+                               (long long) *id);
+}
+
+int store_record_put(struct store *s, const struct store_record *r, int64_t *id,
+                     bool *is_new, struct error *err)
+{
+    int64_t found = 0;
+    int rc = insert(s, r, err);
+
+    if (rc < 0)
+        return rc;
+    const bool inserted = sqlite3_changes(s->db) > 0;
+    if (inserted)
+        found = sqlite3_last_insert_rowid(s->db);
+    else if ((rc = compare(s, r, &found, err)) < 0)
+        return rc;
+    *id = found;
+    *is_new = inserted;
+    return 0;
+}
+
+int store_record_get(struct store *s, int64_t id, store_record_fn fn,
+                     void *user, struct error *err)
+{
+    struct store_record r;
+    sqlite3_stmt *q;
+    int rc = store_sql(s, &q,
+                       COLUMNS " r.body FROM records r JOIN streams s ON s.id ="
+                               " r.stream_id WHERE r.id = ?",
+                       err);
+
+    if (rc < 0)
+        return rc;
+    (void) sqlite3_bind_int64(q, 1, id);
+    rc = store_sql_step(s, q, "read the record", err);
+    if (rc == 0)
+        rc = error_set(err, -ENOENT, "there is no record %lld", (long long) id);
+    if (rc == 1) {
+        read_row(&r, q);
+        rc = fn(&r, user);
+    }
+    store_sql_done(q);
+    return rc;
+}
+
+int store_record_each(struct store *s, const struct store_filter *f,
+                      int64_t cursor, int64_t limit, bool with_body,
+                      store_record_fn fn, void *user, struct error *err)
+{
+    struct store_record r;
+    sqlite3_stmt *q;
+    int stop = 0;
+    int rc = store_sql(s, &q,
+                       COLUMNS " CASE WHEN ?8 THEN r.body END FROM records r"
+                               " JOIN streams s ON s.id = r.stream_id"
+                               " WHERE" STORE_FILTER_SQL
+                               "AND r.id > ?6 ORDER BY r.id LIMIT ?7",
+                       err);
+
+    if (rc < 0)
+        return rc;
+    if ((rc = store_filter_bind(q, f, err)) < 0)
+        goto out;
+    (void) sqlite3_bind_int64(q, 6, cursor);
+    (void) sqlite3_bind_int64(q, 7, limit > 0 ? limit : -1);
+    (void) sqlite3_bind_int(q, 8, with_body);
+    while (stop == 0 && (rc = store_sql_step(s, q, "list records", err)) == 1) {
+        read_row(&r, q);
+        stop = fn(&r, user);
+    }
+out:
+    store_sql_done(q);
+    return stop ? stop : rc;
+}
+
+static bool is_unfiltered(const struct store_filter *f)
+{
+    return !f || (!f->app && !f->streams && !f->ids && !f->has_after &&
+                  !f->has_before);
+}
+
+#define COUNT_COLUMNS                                                     \
+    "SELECT s.id, s.app, s.name, count(r.id), coalesce(sum(r.bytes), 0)," \
+    " coalesce(min(r.time_ms), 0), coalesce(max(r.time_ms), 0) FROM streams s "
+#define COUNT_GROUPS " GROUP BY s.id ORDER BY s.app, s.name"
+
+int store_record_count(struct store *s, const struct store_filter *f,
+                       store_stream_fn fn, void *user, struct error *err)
+{
+    struct store_stream st;
+    sqlite3_stmt *q;
+    int stop = 0;
+    int rc =
+        is_unfiltered(f)
+            ? store_sql(s, &q,
+                        COUNT_COLUMNS "LEFT JOIN records r ON r.stream_id"
+                                      " = s.id" COUNT_GROUPS,
+                        err)
+            : store_sql(s, &q,
+                        COUNT_COLUMNS "JOIN records r ON r.stream_id = s.id"
+                                      " WHERE" STORE_FILTER_SQL COUNT_GROUPS,
+                        err);
+
+    if (rc < 0)
+        return rc;
+    if (!is_unfiltered(f) && (rc = store_filter_bind(q, f, err)) < 0)
+        goto out;
+    while (stop == 0 &&
+           (rc = store_sql_step(s, q, "count records", err)) == 1) {
+        store_stream_read(&st, q);
+        stop = fn(&st, user);
+    }
+out:
+    store_sql_done(q);
+    return stop ? stop : rc;
+}
