@@ -112,6 +112,23 @@ int graph_add_node(node_id *out, struct graph *g, enum op op,
     return 0;
 }
 
+int graph_insert_node(struct graph *g, node_id at, const struct node *n)
+{
+    int rc;
+    if (g->n_nodes == g->nodes_size &&
+        (rc = grow((void **) &g->nodes, &g->nodes_size, sizeof(*g->nodes),
+                   g->arena)) < 0)
+        return rc;
+    memmove(&g->nodes[at + 1], &g->nodes[at],
+            (g->n_nodes - at) * sizeof(*g->nodes));
+    g->nodes[at] = *n;
+    g->n_nodes++;
+    for (value_id v = 0; v < g->n_values; v++)
+        if (g->values[v].producer != NODE_NONE && g->values[v].producer >= at)
+            g->values[v].producer++;
+    return 0;
+}
+
 value_id graph_find(const struct graph *g, const char *name)
 {
     for (value_id i = 0; i < g->n_values; i++)

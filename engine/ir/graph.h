@@ -83,6 +83,10 @@ int graph_add_node(node_id *out, struct graph *g, enum op op,
                    const struct op_attr *attr, const value_id *in, int n_in,
                    struct error *err);
 
+// Puts a copy of `n` before node `at`; later nodes, and the producers of their
+// values, move up by one. The outputs of the copy are the caller's business.
+int graph_insert_node(struct graph *g, node_id at, const struct node *n);
+
 value_id graph_find(const struct graph *g, const char *name); // VALUE_NONE
 // The value that names the storage of `v`: the first version of updated state,
 // or `v` itself.

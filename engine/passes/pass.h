@@ -7,7 +7,7 @@
  * Passes
  *
  * A pass rewrites the graph and returns how many changes it made, or a
- * negative errno. It may kill nodes and add none before the nodes they read.
+ * negative errno. Nodes stay in a valid order of execution.
  * In debug builds the graph is verified after each. POCK_DUMP=NAME prints the
  * graph on standard error after that pass; POCK_DUMP=all after each.
  */
