@@ -105,7 +105,7 @@ int checkpoint_decode(struct checkpoint *out, const void *data, size_t bytes,
     memcpy(&h, p, sizeof h);
     if (memcmp(h.magic, magic, sizeof magic) != 0)
         return damaged(err, "it does not begin like a checkpoint");
-    if (h.version != VERSION)
+    if (h.version != VERSION || h.zero != 0)
         return damaged(err, "it was written by another version of the program");
     hash_bytes(digest, p, bytes - HASH_BYTES);
     if (memcmp(digest, p + bytes - HASH_BYTES, HASH_BYTES) != 0)
