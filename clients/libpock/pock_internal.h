@@ -17,7 +17,7 @@ enum {
     POCK_IN_FLIGHT_MAX = 64, // what pockd takes, if it does not say otherwise
     // The daemon keeps a deadline itself; past it we wait this long for its
     // word before we give up alone.
-    POCK_TIMEOUT_GRACE_MS = 1000,
+    POCK_TIMEOUT_GRACE_MS = 300,
 };
 
 // A message on its way out, the oldest first.

@@ -154,7 +154,7 @@ static int on_record(void *user, const struct import_record *r)
 static int score_whole(struct scorer *s, FILE *f)
 {
     struct str text = {0};
-    int status = ctl_read_all(s->ctl, f, s->path, IMPORT_TEXT_MAX, &text);
+    int status = ctl_read_all(s->ctl, f, s->path, IMPORT_RECORD_MAX, &text);
 
     if (status == CTL_OK) {
         s->texts[0] = text.data;

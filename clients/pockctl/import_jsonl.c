@@ -109,7 +109,7 @@ static bool is_role(const char *role)
 static int read_messages(struct import_record *r, struct arena *a,
                          const struct json *list, struct error *err)
 {
-    bool has_answer = false;
+    bool is_answer = false;
     size_t n = 0;
     int rc;
 
@@ -133,12 +133,12 @@ static int read_messages(struct import_record *r, struct arena *a,
                              n + 1);
         if ((rc = get_string(&m[n].content, &m[n].bytes, v, "content", err)))
             return error_prefix(err, rc, "message %zu", n + 1);
-        has_answer |= strcmp(m[n].role, "assistant") == 0;
+        is_answer = strcmp(m[n].role, "assistant") == 0;
     }
-    if (!has_answer)
+    if (!is_answer)
         return error_set(err, -EINVAL,
-                         "no message is the assistant's, so there is nothing "
-                         "to learn");
+                         "the last message is not the assistant's, so there is "
+                         "no answer to learn");
     r->kind = IMPORT_CHAT;
     r->messages = m;
     r->message_count = n;

@@ -149,10 +149,11 @@ static int read_all(struct section *s, struct import_lines *l)
 
     while ((rc = import_lines_next(l)) != 0) {
         if (rc == -E2BIG) {
-            import_bad(s->params, l->number,
-                       "the line has %zu KiB, but a text may have at most 256 "
-                       "KiB: split it",
-                       l->bytes >> 10);
+            import_bad(
+                s->params, l->number,
+                "the line has %zu KiB, but a record may have at most 256 "
+                "KiB: split it",
+                l->bytes >> 10);
             continue;
         }
         if (rc < 0)
@@ -175,7 +176,7 @@ int import_read_md(struct import_lines *lines,
                    const struct import_params *params)
 {
     struct section s = {.params = params,
-                        .text = {.limit = 16 * IMPORT_TEXT_MAX}};
+                        .text = {.limit = 16 * IMPORT_RECORD_MAX}};
     int rc = read_all(&s, lines);
 
     str_free(&s.text);

@@ -36,10 +36,11 @@ static int read_all(struct import_lines *lines,
 
     while ((rc = import_lines_next(lines)) != 0) {
         if (rc == -E2BIG) {
-            import_bad(params, lines->number,
-                       "the line has %zu KiB, but a text may have at most 256 "
-                       "KiB: split it",
-                       lines->bytes >> 10);
+            import_bad(
+                params, lines->number,
+                "the line has %zu KiB, but a record may have at most 256 "
+                "KiB: split it",
+                lines->bytes >> 10);
             str_clear(paragraph);
             continue;
         }
@@ -63,7 +64,7 @@ int import_read_txt(struct import_lines *lines,
                     const struct import_params *params)
 {
     // Past this limit the paragraph keeps its start, which is too long already.
-    struct str paragraph = {.limit = 16 * IMPORT_TEXT_MAX};
+    struct str paragraph = {.limit = 16 * IMPORT_RECORD_MAX};
     int rc = read_all(lines, params, &paragraph);
 
     str_free(&paragraph);

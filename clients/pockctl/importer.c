@@ -70,7 +70,7 @@ void import_stream_of_path(char out[IMPORT_STREAM_MAX + 1], const char *path)
 
     for (size_t i = 0; i < bytes && n < IMPORT_STREAM_MAX; i++) {
         unsigned char c = (unsigned char) name[i];
-        if (c < 0x80 && (isalnum(c) || c == '_' || c == '.'))
+        if (c < 0x80 && (isalnum(c) || (n > 0 && (c == '_' || c == '.'))))
             out[n++] = (char) tolower(c);
         else if (n > 0 && out[n - 1] != '-')
             out[n++] = '-';
@@ -86,7 +86,8 @@ bool import_stream_is_valid(const char *name)
 {
     size_t n = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789._-");
 
-    return n > 0 && n <= IMPORT_STREAM_MAX && name[n] == '\0';
+    return n > 0 && n <= IMPORT_STREAM_MAX && name[n] == '\0' &&
+           isalnum((unsigned char) name[0]);
 }
 
 bool import_time_of_path(int64_t *out_ms, const char *path)
@@ -231,55 +232,78 @@ static bool check_string(const struct import_params *params,
                          const struct import_record *r, const char *what,
                          const char *data, size_t bytes)
 {
-    if (bytes == 0) {
-        import_bad(params, r->line, "%s is empty", what);
-    } else if (bytes > IMPORT_TEXT_MAX) {
-        char size[OUT_TIME_BYTES];
-        out_bytes_format(size, (int64_t) bytes);
+    if (!utf8_is_valid(data, bytes)) {
         import_bad(params, r->line,
-                   "%s has %s, but a text may have at most 256 KiB: split it",
-                   what, size);
-    } else if (!utf8_is_valid(data, bytes)) {
-        import_bad(params, r->line,
-                   "%s is not UTF-8: convert the file, with "
-                   "iconv for example",
+                   "%s is not UTF-8: convert the file, with iconv for example",
                    what);
-    } else if (memchr(data, '\0', bytes)) {
-        import_bad(params, r->line, "%s holds a NUL byte", what);
-    } else {
-        return true;
+        return false;
     }
+    if (bytes > 0 && memchr(data, '\0', bytes)) {
+        import_bad(params, r->line, "%s holds a NUL byte", what);
+        return false;
+    }
+    return true;
+}
+
+static bool check_not_empty(const struct import_params *params,
+                            const struct import_record *r, const char *what,
+                            size_t bytes)
+{
+    if (bytes > 0)
+        return true;
+    import_bad(params, r->line, "%s is empty", what);
+    return false;
+}
+
+// Against overflow: a sum of sizes of things that are in memory fits.
+static size_t all_bytes(const struct import_record *r)
+{
+    size_t bytes = r->text_bytes + r->completion_bytes;
+
+    for (size_t i = 0; i < r->message_count; i++)
+        bytes += r->messages[i].bytes;
+    return bytes;
+}
+
+static bool check_size(const struct import_params *params,
+                       const struct import_record *r)
+{
+    char size[OUT_TIME_BYTES];
+
+    if (all_bytes(r) <= IMPORT_RECORD_MAX)
+        return true;
+    out_bytes_format(size, (int64_t) all_bytes(r));
+    import_bad(params, r->line,
+               "the record has %s, but may have at most %d KiB: split it", size,
+               IMPORT_RECORD_MAX >> 10);
     return false;
 }
 
 static bool check_messages(const struct import_params *params,
                            const struct import_record *r)
 {
-    size_t bytes = 0;
-
     for (size_t i = 0; i < r->message_count; i++) {
         const struct import_message *m = &r->messages[i];
-        if (!check_string(params, r, "a message", m->content, m->bytes))
+        if (!check_not_empty(params, r, "a message", m->bytes) ||
+            !check_string(params, r, "a message", m->content, m->bytes))
             return false;
-        bytes += m->bytes;
     }
-    if (bytes <= IMPORT_RECORD_MAX)
-        return true;
-    import_bad(params, r->line,
-               "the messages have %zu KiB, but a record may have at most %d "
-               "KiB: split it",
-               bytes >> 10, IMPORT_RECORD_MAX >> 10);
-    return false;
+    return true;
 }
 
 static bool check_record(const struct import_params *params,
                          const struct import_record *r)
 {
+    if (!check_size(params, r))
+        return false;
     switch (r->kind) {
     case IMPORT_TEXT:
-        return check_string(params, r, "the text", r->text, r->text_bytes);
+        return check_not_empty(params, r, "the text", r->text_bytes) &&
+               check_string(params, r, "the text", r->text, r->text_bytes);
     case IMPORT_PAIR:
-        return check_string(params, r, "the prompt", r->text, r->text_bytes) &&
+        return check_not_empty(params, r, "the completion",
+                               r->completion_bytes) &&
+               check_string(params, r, "the prompt", r->text, r->text_bytes) &&
                check_string(params, r, "the completion", r->completion,
                             r->completion_bytes);
     case IMPORT_CHAT:

@@ -30,9 +30,9 @@
 
 enum {
     IMPORT_UID_BYTES = 16,
-    IMPORT_TEXT_MAX = 256 << 10,   // bytes of one string
-    IMPORT_RECORD_MAX = 768 << 10, // bytes of one record, below the frame limit
-    IMPORT_MESSAGES_MAX = 1024,
+    // What pockd takes: see PROTOCOL.md.
+    IMPORT_RECORD_MAX = 256 << 10, // bytes of all texts of a record
+    IMPORT_MESSAGES_MAX = 256,
     IMPORT_STREAM_MAX = 64,
 };
 
@@ -91,7 +91,8 @@ int import_format_parse(enum import_format *out, const char *name);
 int import_format_of_path(enum import_format *out, const char *path);
 // "notes/My Diary.md" gives "my-diary"; never empty.
 void import_stream_of_path(char out[IMPORT_STREAM_MAX + 1], const char *path);
-// True for lower-case letters, digits, ".", "_" and "-", 1 to 64 of them.
+// 1 to 64 lower-case letters, digits, ".", "_" and "-", the first one a letter
+// or digit.
 bool import_stream_is_valid(const char *name);
 // The date that starts a file's name, or false.
 bool import_time_of_path(int64_t *out_ms, const char *path);
