@@ -5,6 +5,7 @@
 
 #include "engine/base/error.h"
 #include "engine/base/memfile.h"
+#include "tests/support/tinyfile.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
@@ -19,16 +20,15 @@
 
 enum { WAIT_MS = 120000 }; // a hang, whatever the machine
 
-const char *fixture_worker, *fixture_model;
+static const char *program;
 
 void fixture_args(int argc, char **argv)
 {
-    if (argc != 3) {
-        (void) fprintf(stderr, "usage: %s POCK-WORKER MODEL\n", argv[0]);
+    if (argc != 2) {
+        (void) fprintf(stderr, "usage: %s POCK-WORKER\n", argv[0]);
         exit(2);
     }
-    fixture_worker = argv[1];
-    fixture_model = argv[2];
+    program = argv[1];
 }
 
 static void on_ready(struct worker_link *w, const struct worker_hello *hello,
@@ -78,7 +78,7 @@ void fixture_start(struct worker_fixture *f, enum worker_kind kind)
     f->timer.data = f;
     struct worker_link_params params = {.loop = &f->loop,
                                         .kind = kind,
-                                        .program = fixture_worker,
+                                        .program = program,
                                         .threads = 2};
     if (worker_link_create(&f->link, &params, &callbacks, f, &err) < 0)
         fail_msg("%s", err.text);
@@ -113,30 +113,33 @@ static struct worker_msg *take_first(struct worker_fixture *f)
     return m;
 }
 
-void fixture_wait(struct worker_fixture *f, struct worker_msg *out,
-                  enum worker_msg_type type)
+void fixture_wait_any(struct worker_fixture *f, struct worker_msg *out)
 {
     f->is_late = false;
     (void) uv_timer_start(&f->timer, on_late, WAIT_MS, 0);
-    for (;;) {
-        while (f->n_queue > 0) {
-            struct worker_msg *m = take_first(f);
-            bool is_it = m->type == type;
-            *out = *m;
-            free(m);
-            if (is_it) {
-                (void) uv_timer_stop(&f->timer);
-                return;
-            }
-            if (out->type == WORKER_MSG_error)
-                fail_msg("worker: %s: %s", out->error.name, out->error.msg);
-            worker_msg_finish(out);
-        }
+    while (f->n_queue == 0) {
         if (f->is_over)
-            fail_msg("waiting for %s: %s", worker_msg_name(type), f->exit.text);
+            fail_msg("while waiting: %s", f->exit.text);
         if (f->is_late)
-            fail_msg("no %s came", worker_msg_name(type));
+            fail_msg("nothing came");
         (void) uv_run(&f->loop, UV_RUN_ONCE);
+    }
+    (void) uv_timer_stop(&f->timer);
+    struct worker_msg *m = take_first(f);
+    *out = *m;
+    free(m);
+}
+
+void fixture_wait(struct worker_fixture *f, struct worker_msg *out,
+                  enum worker_msg_type type)
+{
+    for (;;) {
+        fixture_wait_any(f, out);
+        if (out->type == type)
+            return;
+        if (out->type == WORKER_MSG_error)
+            fail_msg("%s: %s", out->error.name, out->error.msg);
+        worker_msg_finish(out);
     }
 }
 
@@ -154,11 +157,7 @@ void fixture_wait_exit(struct worker_fixture *f)
 
 int fixture_open_model(void)
 {
-    int fd = open(fixture_model, O_RDONLY | O_CLOEXEC);
-
-    if (fd < 0)
-        fail_msg("%s cannot be opened", fixture_model);
-    return fd;
+    return tinyfile_create(1);
 }
 
 static int seal(struct worker_records_writer *w)

@@ -27,9 +27,7 @@ struct worker_fixture {
     struct worker_exit exit;
 };
 
-// Program and model of the test, from its command line.
-extern const char *fixture_worker, *fixture_model;
-// Removes them from argc; fails the process when they are not there.
+// The path of pock-worker, from the command line of the test.
 void fixture_args(int argc, char **argv);
 
 void fixture_start(struct worker_fixture *f, enum worker_kind kind);
@@ -40,8 +38,11 @@ void fixture_send(struct worker_fixture *f, const struct worker_msg *m);
 // error message that is not waited for fails the test. Finish *out.
 void fixture_wait(struct worker_fixture *f, struct worker_msg *out,
                   enum worker_msg_type type);
+// The next message, whatever it is.
+void fixture_wait_any(struct worker_fixture *f, struct worker_msg *out);
 void fixture_wait_exit(struct worker_fixture *f);
 
+// A tiny model, always the same.
 int fixture_open_model(void);
 // Sealed records file of `n` texts about bees, numbered from `first`.
 int fixture_records(uint32_t first, uint32_t n);

@@ -1,0 +1,222 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+/*
+ * The real tool worker on a tiny model: what it says about files.
+ */
+
+#include "engine/base/memfile.h"
+#include "tests/integration/worker_fixture.h"
+#include "tests/support/tinyfile.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static int adapter_fd; // a trained one, as GGUF
+
+static int train_adapter(void **state)
+{
+    struct worker_fixture f;
+    struct worker_msg m;
+
+    fixture_start(&f, WORKER_KIND_TRAIN);
+    worker_msg_init(&m, WORKER_MSG_train_start);
+    m.train_start.req = 1;
+    (void) snprintf(m.train_start.recipe, sizeof(m.train_start.recipe),
+                    "rank=4 alpha=12 targets=q,v,down epochs=1 length=96");
+    m.train_start.model_fd = fixture_open_model();
+    m.train_start.records_fd = fixture_records(1, 24);
+    fixture_send(&f, &m);
+    worker_msg_finish(&m);
+    fixture_wait(&f, &m, WORKER_MSG_result);
+    adapter_fd = worker_fd_take(&m.result.file_fd);
+    worker_msg_finish(&m);
+    fixture_finish(&f);
+    return 0;
+}
+
+static int close_adapter(void **state)
+{
+    return close(adapter_fd);
+}
+
+static void describes_a_model(void **state)
+{
+    struct worker_fixture f;
+    struct worker_msg m;
+
+    fixture_start(&f, WORKER_KIND_TOOL);
+    worker_msg_init(&m, WORKER_MSG_inspect_model);
+    m.inspect_model.req = 1;
+    m.inspect_model.model_fd = fixture_open_model();
+    fixture_send(&f, &m);
+    worker_msg_finish(&m);
+    fixture_wait(&f, &m, WORKER_MSG_model_info);
+    assert_string_equal(m.model_info.arch, "llama");
+    assert_int_equal(m.model_info.n_vocab, TINYFILE_VOCAB);
+    assert_int_equal(m.model_info.context, TINYFILE_CONTEXT);
+    assert_int_equal(m.model_info.n_blocks, 2);
+    assert_true(m.model_info.has_chat);
+    assert_true(m.model_info.params > 1000 && m.model_info.bytes > 4000);
+    assert_true(m.model_info.types[0] != 0);
+    fixture_finish(&f);
+}
+
+static void one_bad_file_does_not_end_it(void **state)
+{
+    struct worker_fixture f;
+    struct worker_msg m;
+
+    fixture_start(&f, WORKER_KIND_TOOL);
+    worker_msg_init(&m, WORKER_MSG_inspect_model);
+    m.inspect_model.req = 1;
+    assert_int_equal(memfile_from_bytes(&m.inspect_model.model_fd, "junk",
+                                        "GGUF is not enough", 18),
+                     0);
+    fixture_send(&f, &m);
+    worker_msg_finish(&m);
+    fixture_wait(&f, &m, WORKER_MSG_error);
+    (void) fprintf(stderr, "# %s\n", m.error.msg);
+    assert_string_equal(m.error.name, "BAD_MODEL");
+    assert_int_equal(m.error.severity, WORKER_SEVERITY_PERMANENT);
+
+    worker_msg_init(&m, WORKER_MSG_inspect_model);
+    m.inspect_model.req = 2;
+    m.inspect_model.model_fd = fixture_open_model();
+    fixture_send(&f, &m);
+    worker_msg_finish(&m);
+    fixture_wait(&f, &m, WORKER_MSG_model_info);
+    fixture_finish(&f);
+}
+
+static void check_adapter(struct worker_fixture *f, int file_fd, int config_fd,
+                          struct worker_msg *answer)
+{
+    struct worker_msg m;
+
+    worker_msg_init(&m, WORKER_MSG_check_adapter);
+    m.check_adapter.req = 7;
+    m.check_adapter.model_fd = fixture_open_model();
+    m.check_adapter.adapter_fd = dup(file_fd);
+    m.check_adapter.config_fd = config_fd < 0 ? -1 : dup(config_fd);
+    fixture_send(f, &m);
+    worker_msg_finish(&m);
+    fixture_wait(f, answer, WORKER_MSG_adapter_info);
+    assert_int_equal(answer->adapter_info.rank, 4);
+    assert_true(answer->adapter_info.alpha == 12);
+    assert_string_equal(answer->adapter_info.targets, "q,v,down");
+    assert_int_equal(answer->adapter_info.n_blocks, 2);
+    assert_true(answer->adapter_info.params > 0);
+}
+
+static void convert(struct worker_fixture *f, const char *to, int file_fd,
+                    int config_fd, struct worker_msg *answer)
+{
+    struct worker_msg m;
+
+    worker_msg_init(&m, WORKER_MSG_convert_adapter);
+    m.convert_adapter.req = 8;
+    (void) snprintf(m.convert_adapter.to, sizeof(m.convert_adapter.to), "%s",
+                    to);
+    m.convert_adapter.model_fd = fixture_open_model();
+    m.convert_adapter.adapter_fd = dup(file_fd);
+    m.convert_adapter.config_fd = config_fd < 0 ? -1 : dup(config_fd);
+    fixture_send(f, &m);
+    worker_msg_finish(&m);
+    fixture_wait(f, answer, WORKER_MSG_converted);
+}
+
+static void an_adapter_survives_the_way_to_peft_and_back(void **state)
+{
+    struct worker_fixture f;
+    struct worker_msg peft, gguf, info;
+    size_t a, b;
+
+    fixture_start(&f, WORKER_KIND_TOOL);
+    check_adapter(&f, adapter_fd, -1, &info);
+    assert_string_equal(info.adapter_info.format, "gguf");
+    convert(&f, "peft", adapter_fd, -1, &peft);
+    assert_true(peft.converted.config_fd >= 0);
+    check_adapter(&f, peft.converted.file_fd, peft.converted.config_fd, &info);
+    assert_string_equal(info.adapter_info.format, "peft");
+    convert(&f, "gguf", peft.converted.file_fd, peft.converted.config_fd,
+            &gguf);
+    assert_int_equal(gguf.converted.config_fd, -1);
+
+    void *before = fixture_read(adapter_fd, &a);
+    void *after = fixture_read(gguf.converted.file_fd, &b);
+    assert_int_equal(a, b);
+    assert_memory_equal(before, after, a);
+    free(before);
+    free(after);
+    worker_msg_finish(&peft);
+    worker_msg_finish(&gguf);
+    fixture_finish(&f);
+}
+
+static void an_adapter_of_another_shape_is_refused(void **state)
+{
+    struct worker_fixture f;
+    struct worker_msg m;
+    size_t bytes;
+
+    char *data = fixture_read(adapter_fd, &bytes);
+    fixture_start(&f, WORKER_KIND_TOOL);
+    worker_msg_init(&m, WORKER_MSG_check_adapter);
+    m.check_adapter.req = 1;
+    m.check_adapter.model_fd = fixture_open_model();
+    assert_int_equal(memfile_from_bytes(&m.check_adapter.adapter_fd, "cut",
+                                        data, bytes / 2),
+                     0);
+    fixture_send(&f, &m);
+    worker_msg_finish(&m);
+    fixture_wait(&f, &m, WORKER_MSG_error);
+    (void) fprintf(stderr, "# %s\n", m.error.msg);
+    assert_string_equal(m.error.name, "BAD_ADAPTER");
+    fixture_finish(&f);
+    free(data);
+}
+
+static void counts_tokens(void **state)
+{
+    struct worker_fixture f;
+    struct worker_msg m;
+    size_t bytes;
+
+    fixture_start(&f, WORKER_KIND_TOOL);
+    worker_msg_init(&m, WORKER_MSG_tokenize);
+    m.tokenize.req = 1;
+    m.tokenize.model_fd = fixture_open_model();
+    m.tokenize.records_fd = fixture_record(WORKER_RECORD_TEXT, "Bees", NULL);
+    fixture_send(&f, &m);
+    worker_msg_finish(&m);
+    fixture_wait(&f, &m, WORKER_MSG_tokens);
+    assert_int_equal(m.tokens.records, 1);
+    assert_in_range(m.tokens.tokens, 3, 4);
+    uint8_t *ids = fixture_read(m.tokens.file_fd, &bytes);
+    assert_int_equal(bytes, 4 * (1 + m.tokens.tokens));
+    assert_int_equal(ids[0], m.tokens.tokens);
+    free(ids);
+    worker_msg_finish(&m);
+    fixture_finish(&f);
+}
+
+int main(int argc, char **argv)
+{
+    fixture_args(argc, argv);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(describes_a_model),
+        cmocka_unit_test(one_bad_file_does_not_end_it),
+        cmocka_unit_test(an_adapter_survives_the_way_to_peft_and_back),
+        cmocka_unit_test(an_adapter_of_another_shape_is_refused),
+        cmocka_unit_test(counts_tokens),
+    };
+    return cmocka_run_group_tests_name("worker/tool", tests, train_adapter,
+                                       close_adapter);
+}
