@@ -51,8 +51,10 @@ static inline void make_dir(void)
 {
     const char *tmp = getenv("TMPDIR");
 
-    (void) snprintf(dir, sizeof(dir), "%s/pockd-test-XXXXXX",
-                    tmp ? tmp : "/tmp");
+    // Syncing is what takes the time of these tests: memory does it at once.
+    if (!tmp)
+        tmp = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
+    (void) snprintf(dir, sizeof(dir), "%s/pockd-test-XXXXXX", tmp);
     assert_non_null(mkdtemp(dir));
 }
 
