@@ -164,7 +164,7 @@ static void agrees_with_the_decoder_on_random_bytes(void **state)
     uint64_t x = 88172645463325252u;
     uint32_t accepted = 0;
 
-    for (int round = 0; round < 200000; round++) {
+    for (int round = 0; round < 60000; round++) {
         uint8_t f[24];
         for (size_t i = 0; i < sizeof(f); i++) {
             x ^= x << 13;
@@ -187,7 +187,7 @@ static void agrees_with_the_decoder_on_random_bytes(void **state)
         assert_int_equal(at, n);
         msgpack_unpacked_destroy(&u);
     }
-    assert_true(accepted > 10000);
+    assert_true(accepted > 3000);
 }
 
 static void feed(struct frame_buffer *b, const uint8_t *p, size_t n)
