@@ -244,8 +244,9 @@ static int bad_merge(uint64_t i, const char *why, struct error *err)
                      (unsigned long long) i, why);
 }
 
-// One merge, "left right". Merges that involve a guarded token are left out:
-// without them no text can become it.
+// One merge, "left right". Merges that involve a special token are left out:
+// without them no text can become a control token, and user-defined ones,
+// whose names are not written in byte characters, decode to what was encoded.
 static int add_merge(struct tokenizer *t, const struct names *n, const char *p,
                      size_t bytes, uint64_t i, struct error *err)
 {
@@ -266,8 +267,8 @@ static int add_merge(struct tokenizer *t, const struct names *n, const char *p,
     int32_t id = *names_slot(n, joined, bytes - 1);
     if (left == TOKEN_NONE || right == TOKEN_NONE || id == TOKEN_NONE)
         return bad_merge(i, "names a token that the vocabulary lacks", err);
-    if (!is_guarded(&t->tokens[left]) && !is_guarded(&t->tokens[right]) &&
-        !is_guarded(&t->tokens[id]))
+    if (!is_special(&t->tokens[left]) && !is_special(&t->tokens[right]) &&
+        !is_special(&t->tokens[id]))
         bpe_add_merge(t->bpe, left, right, id);
     return 0;
 }
