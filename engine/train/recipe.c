@@ -109,7 +109,7 @@ static int parse_number(void *out, const struct recipe_option *o,
     double d;
 
     if (o->type == RECIPE_U32) {
-        uint64_t v;
+        uint64_t v = 0;
         int rc = parse_u64(&v, o, value, err);
         if (rc < 0)
             return rc;
