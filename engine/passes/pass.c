@@ -57,7 +57,8 @@ static int run(struct graph *g, int i, struct pass_stats *stats,
             .ns = clock_monotonic_ns() - start,
         };
     dump(g, passes[i].name);
-    return check(g, passes[i].name, err);
+    const int fault = check(g, passes[i].name, err);
+    return fault < 0 ? fault : rc;
 }
 
 int passes_run(struct graph *g, struct pass_stats stats[PASS_COUNT],
@@ -67,7 +68,7 @@ int passes_run(struct graph *g, struct pass_stats stats[PASS_COUNT],
     dump(g, "build");
     for (int i = 0; i < PASS_COUNT && rc >= 0; i++)
         rc = run(g, i, stats ? &stats[i] : NULL, err);
-    return rc;
+    return rc < 0 ? rc : 0;
 }
 
 int pass_run_named(struct graph *g, const char *name, struct error *err)

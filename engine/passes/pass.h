@@ -37,7 +37,7 @@ struct pass_stats {
 // All of them, in order; `stats` may be NULL.
 int passes_run(struct graph *g, struct pass_stats stats[PASS_COUNT],
                struct error *err);
-// One, by name; -ENOENT when there is none.
+// One, by name: how many changes it made; -ENOENT when there is none.
 int pass_run_named(struct graph *g, const char *name, struct error *err);
 
 /*
