@@ -162,92 +162,93 @@ static void reads_what_the_file_says(void **state)
     assert_int_equal(m.linear_dtypes[1][MODEL_LINEAR_up], DTYPE_q8_0);
 }
 
+static const struct refusal {
+    struct change c;
+    int rc;
+    const char *want; // the sentence's start
+} refusals[] = {
+    {{"general.architecture", SET_STR, 0, "mamba"},
+     -ENOTSUP,
+     "architecture \"mamba\" is not supported; supported: llama"},
+    {{"llama.block_count", SET_U32, 0, NULL},
+     -EINVAL,
+     "llama.block_count is 0, but must be 1 to 256"},
+    {{"llama.block_count", SET_U32, 4e9, NULL},
+     -EINVAL,
+     "llama.block_count is 4000000000, but must be 1 to 256"},
+    {{"llama.block_count", SET_U32, 3, NULL}, -ENOENT, ""},
+    {{"llama.embedding_length", SET_U32, 4e9, NULL},
+     -EINVAL,
+     "llama.embedding_length is 4000000000, but must be 1 to 131072"},
+    {{"llama.embedding_length", SET_U32, 30, NULL},
+     -EINVAL,
+     "llama.embedding_length 30 is not a multiple of "
+     "llama.attention.head_count 4"},
+    {{"llama.attention.head_count_kv", SET_U32, 3, NULL},
+     -EINVAL,
+     "llama.attention.head_count is 4, which is not a multiple of "
+     "head_count_kv 3"},
+    {{"llama.attention.head_count", SET_U32, 0, NULL},
+     -EINVAL,
+     "llama.attention.head_count is 0"},
+    {{"llama.attention.value_length", SET_U32, 16, NULL},
+     -EINVAL,
+     "llama.attention.value_length is 16, but must equal the key length 8"},
+    {{"llama.attention.key_length", SET_U32, 16, NULL},
+     -EINVAL,
+     "tensor blk.0.attn_q.weight is 32 x 32 with 2 dimensions, but the "
+     "metadata ask for 32 x 64"},
+    {{"llama.rope.dimension_count", SET_U32, 7, NULL},
+     -EINVAL,
+     "llama.rope.dimension_count is 7, but must be even"},
+    {{"llama.rope.dimension_count", SET_U32, 10, NULL},
+     -EINVAL,
+     "llama.rope.dimension_count is 10, but must be even"},
+    {{"llama.rope.freq_base", SET_F32, -1, NULL},
+     -EINVAL,
+     "llama.rope.freq_base is -1, but must be positive"},
+    {{"llama.rope.scaling.type", SET_STR, 0, "yarn"},
+     -ENOTSUP,
+     "llama.rope.scaling.type \"yarn\" is not supported"},
+    {{"llama.attention.layer_norm_rms_epsilon", SET_F32, 0, NULL},
+     -EINVAL,
+     "llama.attention.layer_norm_rms_epsilon is 0, but must be positive"},
+    {{"llama.context_length", SET_STR, 0, "long"}, -EINVAL, ""},
+    {{"llama.expert_count", SET_U32, 8, NULL},
+     -ENOTSUP,
+     "llama.expert_count is 8: mixtures of experts are not supported"},
+    {{"token_embd.weight", DROP, 0, NULL}, -ENOENT, ""},
+    {{"token_embd.weight", SET_DIM, 64, NULL},
+     -EINVAL,
+     "tensor token_embd.weight is 64 x 50"},
+    {{"blk.1.ffn_up.weight", DROP, 0, NULL}, -ENOENT, ""},
+    {{"blk.1.ffn_up.weight", SET_DTYPE, DTYPE_i32, NULL},
+     -ENOTSUP,
+     "tensor blk.1.ffn_up.weight is i32, but must be floating point or "
+     "quantised"},
+    {{"blk.0.ffn_norm.weight", SET_DTYPE, DTYPE_f16, NULL},
+     -ENOTSUP,
+     "tensor blk.0.ffn_norm.weight is f16, but must be f32"},
+    {{"added.blk.0.attn_q.bias", SET_DIM, 0, NULL},
+     -ENOTSUP,
+     "tensor blk.0.attn_q.bias: biases are not supported"},
+    {{"added.rope_freqs.weight", SET_DIM, 0, NULL},
+     -ENOTSUP,
+     "tensor rope_freqs.weight: scaled rotary frequencies are not "
+     "supported"},
+};
+
 static void refuses_what_lies_or_lacks(void **state)
 {
-    static const struct {
-        struct change c;
-        int rc;
-        const char *want; // the sentence's start
-    } rows[] = {
-        {{"general.architecture", SET_STR, 0, "mamba"},
-         -ENOTSUP,
-         "architecture \"mamba\" is not supported; supported: llama"},
-        {{"llama.block_count", SET_U32, 0, NULL},
-         -EINVAL,
-         "llama.block_count is 0, but must be 1 to 256"},
-        {{"llama.block_count", SET_U32, 4e9, NULL},
-         -EINVAL,
-         "llama.block_count is 4000000000, but must be 1 to 256"},
-        {{"llama.block_count", SET_U32, 3, NULL}, -ENOENT, ""},
-        {{"llama.embedding_length", SET_U32, 4e9, NULL},
-         -EINVAL,
-         "llama.embedding_length is 4000000000, but must be 1 to 131072"},
-        {{"llama.embedding_length", SET_U32, 30, NULL},
-         -EINVAL,
-         "llama.embedding_length 30 is not a multiple of "
-         "llama.attention.head_count 4"},
-        {{"llama.attention.head_count_kv", SET_U32, 3, NULL},
-         -EINVAL,
-         "llama.attention.head_count is 4, which is not a multiple of "
-         "head_count_kv 3"},
-        {{"llama.attention.head_count", SET_U32, 0, NULL},
-         -EINVAL,
-         "llama.attention.head_count is 0"},
-        {{"llama.attention.value_length", SET_U32, 16, NULL},
-         -EINVAL,
-         "llama.attention.value_length is 16, but must equal the key length 8"},
-        {{"llama.attention.key_length", SET_U32, 16, NULL},
-         -EINVAL,
-         "tensor blk.0.attn_q.weight is 32 x 32 with 2 dimensions, but the "
-         "metadata ask for 32 x 64"},
-        {{"llama.rope.dimension_count", SET_U32, 7, NULL},
-         -EINVAL,
-         "llama.rope.dimension_count is 7, but must be even"},
-        {{"llama.rope.dimension_count", SET_U32, 10, NULL},
-         -EINVAL,
-         "llama.rope.dimension_count is 10, but must be even"},
-        {{"llama.rope.freq_base", SET_F32, -1, NULL},
-         -EINVAL,
-         "llama.rope.freq_base is -1, but must be positive"},
-        {{"llama.rope.scaling.type", SET_STR, 0, "yarn"},
-         -ENOTSUP,
-         "llama.rope.scaling.type \"yarn\" is not supported"},
-        {{"llama.attention.layer_norm_rms_epsilon", SET_F32, 0, NULL},
-         -EINVAL,
-         "llama.attention.layer_norm_rms_epsilon is 0, but must be positive"},
-        {{"llama.context_length", SET_STR, 0, "long"}, -EINVAL, ""},
-        {{"llama.expert_count", SET_U32, 8, NULL},
-         -ENOTSUP,
-         "llama.expert_count is 8: mixtures of experts are not supported"},
-        {{"token_embd.weight", DROP, 0, NULL}, -ENOENT, ""},
-        {{"token_embd.weight", SET_DIM, 64, NULL},
-         -EINVAL,
-         "tensor token_embd.weight is 64 x 50"},
-        {{"blk.1.ffn_up.weight", DROP, 0, NULL}, -ENOENT, ""},
-        {{"blk.1.ffn_up.weight", SET_DTYPE, DTYPE_i32, NULL},
-         -ENOTSUP,
-         "tensor blk.1.ffn_up.weight is i32, but must be floating point or "
-         "quantised"},
-        {{"blk.0.ffn_norm.weight", SET_DTYPE, DTYPE_f16, NULL},
-         -ENOTSUP,
-         "tensor blk.0.ffn_norm.weight is f16, but must be f32"},
-        {{"added.blk.0.attn_q.bias", SET_DIM, 0, NULL},
-         -ENOTSUP,
-         "tensor blk.0.attn_q.bias: biases are not supported"},
-        {{"added.rope_freqs.weight", SET_DIM, 0, NULL},
-         -ENOTSUP,
-         "tensor rope_freqs.weight: scaled rotary frequencies are not "
-         "supported"},
-    };
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++) {
         struct model_config m = {.n_vocab = 4711};
         struct error err = {0};
-        const int rc = read_config(&m, &rows[i].c, &err);
-        if (rc != rows[i].rc ||
-            strncmp(err.text, rows[i].want, strlen(rows[i].want)) != 0)
-            fail_msg("%s: %d, %s", rows[i].c.key, rc, err.text);
+        const int rc = read_config(&m, &refusals[i].c, &err);
+        if (rc != refusals[i].rc ||
+            strncmp(err.text, refusals[i].want, strlen(refusals[i].want)) != 0)
+            fail_msg("%s: %d, %s", refusals[i].c.key, rc, err.text);
         // Missing things are named by the reader of the file.
-        if (!rows[i].want[0])
+        if (!refusals[i].want[0])
             assert_true(err.text[0] != '\0');
         assert_int_equal(m.n_vocab, 4711);
     }
