@@ -580,6 +580,7 @@ static int send_hello(struct worker_link *w, struct error *err)
     m.hello.pid = (uint32_t) getpid();
     m.hello.threads = w->params.threads;
     m.hello.idle_exit_s = w->params.idle_exit_s;
+    m.hello.is_urgent = w->params.is_urgent;
     return send_packet(w, &m, err);
 }
 

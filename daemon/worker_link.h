@@ -54,6 +54,7 @@ struct worker_link_params {
     const char *program;
     const char *socket_path;
     uint32_t threads;     // 0: the worker chooses
+    bool is_urgent;       // train: the owner waits, do not use the idle class
     uint32_t idle_exit_s; // serve: exit after so long without a request; 0: no
     uint32_t hello_ms;    // 0: 10000
     uint32_t close_ms;    // abort ladder, 0: 5000

@@ -104,6 +104,7 @@ static int answer_hello(int fd, const struct worker_hello *theirs)
     m.hello.pid = (uint32_t) getpid();
     m.hello.threads = theirs->threads;
     m.hello.idle_exit_s = theirs->idle_exit_s;
+    m.hello.is_urgent = theirs->is_urgent;
     int rc = worker_msg_encode(buf, sizeof(buf), &bytes, fds, &n_fds, &m, NULL);
     return rc < 0 ? rc : fdpass_send(fd, buf, bytes, NULL, 0);
 }
@@ -143,13 +144,13 @@ int main(int argc, char **argv)
         return EXIT_USAGE;
     }
     (void) fcntl(fd, F_SETFD, FD_CLOEXEC);
-    fault_arm_from_env();
     if (receive_hello(&hello, fd) < 0)
         return EXIT_FAILED;
     if (answer_hello(fd, &hello) < 0)
         return EXIT_FAILED;
     if (hello.proto != WORKER_PROTO)
         return EXIT_VERSION;
+    fault_arm_from_env();
 
     // The control thread first: it keeps the ordinary scheduling class, so
     // that a stop is seen at once on a busy machine.
@@ -157,7 +158,7 @@ int main(int argc, char **argv)
         (void) fprintf(stderr, "pock-worker: %s\n", err.text);
         return EXIT_FAILED;
     }
-    worker_limits_apply((enum worker_kind) hello.kind);
+    worker_limits_apply(hello.kind == WORKER_KIND_TRAIN && !hello.is_urgent);
     int status = run_kind(control, &hello);
     worker_control_destroy(control);
     return status;

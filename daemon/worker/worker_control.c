@@ -96,13 +96,16 @@ static void cancel(struct worker_control *c, uint64_t req)
     (void) worker_control_send(c, &answer);
 }
 
-static _Noreturn void refuse(struct worker_control *c, const char *why)
+static _Noreturn void refuse(struct worker_control *c, int rc, const char *why)
 {
     struct worker_msg m;
 
     worker_msg_init(&m, WORKER_MSG_error);
-    m.error.severity = WORKER_SEVERITY_PERMANENT;
-    (void) snprintf(m.error.name, sizeof(m.error.name), "INTERNAL");
+    bool is_memory = rc == -ENOMEM;
+    m.error.severity =
+        is_memory ? WORKER_SEVERITY_TRANSIENT : WORKER_SEVERITY_PERMANENT;
+    (void) snprintf(m.error.name, sizeof(m.error.name), "%s",
+                    is_memory ? "NO_MEMORY" : "INTERNAL");
     (void) snprintf(m.error.msg, sizeof(m.error.msg), "%s", why);
     (void) worker_control_send(c, &m);
     _exit(1);
@@ -112,7 +115,7 @@ static void enqueue(struct worker_control *c, const struct worker_msg *m)
 {
     struct worker_msg *copy = malloc(sizeof(*copy));
     if (!copy)
-        refuse(c, "no memory for a request");
+        refuse(c, -ENOMEM, "no memory for a request");
     *copy = *m;
     pthread_mutex_lock(&c->lock);
     bool is_full = c->count == QUEUE_MAX;
@@ -123,7 +126,7 @@ static void enqueue(struct worker_control *c, const struct worker_msg *m)
     }
     pthread_mutex_unlock(&c->lock);
     if (is_full)
-        refuse(c, "more requests wait than pockd may send");
+        refuse(c, -EPROTO, "more requests wait than pockd may send");
 }
 
 static void receive(struct worker_control *c, struct worker_msg *m)
@@ -137,7 +140,7 @@ static void receive(struct worker_control *c, struct worker_msg *m)
         c->acked = m->checkpoint_ack.step;
         pthread_mutex_unlock(&c->lock);
     } else if (m->type == WORKER_MSG_hello) {
-        refuse(c, "a second hello");
+        refuse(c, -EPROTO, "a second hello");
     } else {
         enqueue(c, m);
     }
@@ -161,11 +164,11 @@ static void receive_packet(struct worker_control *c)
     if (rc == 0 && bytes == 0)
         _exit(0); // pockd is gone, or has had enough.
     if (rc == -EMSGSIZE)
-        refuse(c, "a packet over the limits");
+        refuse(c, rc, "a packet over the limits");
     rc =
         worker_msg_decode(&m, buf, bytes, fds, n_fds, WORKER_SIDE_DAEMON, &err);
     if (rc < 0)
-        refuse(c, err.text);
+        refuse(c, rc, err.text);
     receive(c, &m);
 }
 

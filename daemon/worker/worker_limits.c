@@ -37,7 +37,7 @@ static void be_killed_first(void)
     (void) close(fd);
 }
 
-void worker_limits_apply(enum worker_kind kind)
+void worker_limits_apply(bool is_background)
 {
     limit(RLIMIT_CORE, 0);
     limit(RLIMIT_NOFILE, FILES_MAX);
@@ -46,7 +46,7 @@ void worker_limits_apply(enum worker_kind kind)
     // After the write to /proc, which a process that cannot be dumped may not
     // do to itself.
     (void) prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-    if (kind != WORKER_KIND_TRAIN)
+    if (!is_background)
         return;
 
     struct sched_param none = {0};

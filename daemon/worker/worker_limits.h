@@ -11,8 +11,9 @@
  * no core dump, nothing to gain by execve().
  */
 
-#include "ipc/worker_proto.h"
+#include <stdbool.h>
 
-// Threads that exist already keep their scheduling class. Nothing here is
-// fatal: a container may forbid any of it.
-void worker_limits_apply(enum worker_kind kind);
+// Background also means the idle scheduling and I/O classes, but not for
+// threads that exist already. Nothing here is fatal: a container may forbid
+// any of it.
+void worker_limits_apply(bool is_background);

@@ -12,12 +12,14 @@
 
 #include <fcntl.h>
 #include <math.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -379,6 +381,32 @@ static void names_what_is_wrong_with_its_input(void **state)
     (void) unlink(path);
 }
 
+// What the kernel says of a process: its scheduling policy, and whether it may
+// be dumped (its /proc then belongs to root).
+static void a_training_worker_is_in_the_background(void **state)
+{
+    struct worker_fixture f;
+    struct worker_msg m;
+    struct job job = job_default;
+    char path[64], score[16] = "";
+
+    job.recipe = ENDLESS;
+    fixture_is_background = true;
+    start_job(&f, job);
+    fixture_is_background = false;
+    fixture_wait(&f, &m, WORKER_MSG_progress);
+    int pid = worker_link_pid(f.link);
+    assert_int_equal(sched_getscheduler(pid), SCHED_IDLE);
+    assert_int_equal(getpriority(PRIO_PROCESS, (id_t) pid), 19);
+    (void) snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", pid);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    assert_non_null(fgets(score, sizeof(score), file));
+    assert_string_equal(score, "900\n");
+    (void) fclose(file);
+    fixture_finish(&f);
+}
+
 static void a_closed_socket_ends_it(void **state)
 {
     struct worker_fixture f;
@@ -391,6 +419,38 @@ static void a_closed_socket_ends_it(void **state)
     int pid = worker_link_pid(f.link);
     fixture_finish(&f); // closes the link and waits for the child
     assert_int_equal(kill(pid, 0), -1);
+}
+
+static void without_memory_it_says_so(void **state)
+{
+    // A spread of allocations over the whole run; a failed one must end in an
+    // error message or, where it does not matter, in a result.
+    static const char *const when[] = {"alloc:1",   "alloc:5",   "alloc:20",
+                                       "alloc:60",  "alloc:150", "alloc:400",
+                                       "alloc:900", "alloc:2000"};
+    int n_errors = 0;
+
+    for (size_t i = 0; i < sizeof(when) / sizeof(when[0]); i++) {
+        struct worker_fixture f;
+        struct worker_msg m;
+        assert_int_equal(setenv("POCK_FAULT", when[i], 1), 0);
+        start_job(&f, job_default);
+        assert_int_equal(unsetenv("POCK_FAULT"), 0);
+        do {
+            fixture_wait_any(&f, &m);
+            worker_msg_finish(&m);
+        } while (m.type != WORKER_MSG_error && m.type != WORKER_MSG_result);
+        if (m.type == WORKER_MSG_error) {
+            (void) fprintf(stderr, "# %s: %s\n", when[i], m.error.msg);
+            assert_string_equal(m.error.name, "NO_MEMORY");
+            assert_int_equal(m.error.severity, WORKER_SEVERITY_TRANSIENT);
+            n_errors++;
+        }
+        fixture_wait_exit(&f);
+        assert_int_equal(f.exit.signal, 0);
+        fixture_finish(&f);
+    }
+    assert_true(n_errors >= 4);
 }
 
 int main(int argc, char **argv)
@@ -406,7 +466,9 @@ int main(int argc, char **argv)
             a_damaged_checkpoint_is_named_and_training_starts_over),
         cmocka_unit_test(a_model_truncated_under_it_is_an_error_not_a_crash),
         cmocka_unit_test(names_what_is_wrong_with_its_input),
+        cmocka_unit_test(a_training_worker_is_in_the_background),
         cmocka_unit_test(a_closed_socket_ends_it),
+        cmocka_unit_test(without_memory_it_says_so),
     };
     int failed = cmocka_run_group_tests_name("worker/train", tests, NULL, NULL);
     free(reference);

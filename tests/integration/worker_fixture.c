@@ -21,6 +21,7 @@
 enum { WAIT_MS = 120000 }; // a hang, whatever the machine
 
 static const char *program;
+bool fixture_is_background;
 
 void fixture_args(int argc, char **argv)
 {
@@ -79,6 +80,7 @@ void fixture_start(struct worker_fixture *f, enum worker_kind kind)
     struct worker_link_params params = {.loop = &f->loop,
                                         .kind = kind,
                                         .program = program,
+                                        .is_urgent = !fixture_is_background,
                                         .threads = 2};
     if (worker_link_create(&f->link, &params, &callbacks, f, &err) < 0)
         fail_msg("%s", err.text);

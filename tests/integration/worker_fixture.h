@@ -30,6 +30,10 @@ struct worker_fixture {
 // The path of pock-worker, from the command line of the test.
 void fixture_args(int argc, char **argv);
 
+// Training workers of tests are urgent, so that a busy machine does not starve
+// them; set this for one as it is in real life.
+extern bool fixture_is_background;
+
 void fixture_start(struct worker_fixture *f, enum worker_kind kind);
 // Everything is released, whatever state it is in.
 void fixture_finish(struct worker_fixture *f);
