@@ -15,6 +15,7 @@
 #include "storage/store_record.h"
 
 #include <fcntl.h>
+#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -58,12 +59,15 @@ static inline void make_dir(void)
     assert_non_null(mkdtemp(dir));
 }
 
+static inline int on_entry(const char *path, const struct stat *st, int type,
+                           struct FTW *ftw)
+{
+    return remove(path);
+}
+
 static inline void remove_dir(void)
 {
-    char command[300];
-
-    (void) snprintf(command, sizeof(command), "rm -rf '%s'", dir);
-    assert_int_equal(system(command), 0);
+    assert_int_equal(nftw(dir, on_entry, 8, FTW_DEPTH | FTW_PHYS), 0);
 }
 
 static inline int open_store(void)

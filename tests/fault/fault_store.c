@@ -1,0 +1,325 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+/*
+ * The store against a disk that fails, power that goes, and SIGKILL: what was
+ * acknowledged is there, nothing is half there, the file is sound.
+ */
+
+#include "../unit/storage/fixture.h"
+
+#include "fault_vfs.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+
+enum { GROUP = 4, GROUPS = 6, TEXT = 700 };
+
+// What the scenario was told is durable.
+static struct {
+    uint32_t groups;
+    bool is_activated;
+    bool is_erased;
+} acked;
+
+static const char *vfs_name;
+
+static int open_with(const char *vfs)
+{
+    return store_open(&store,
+                      &(struct store_params){.dir = dir,
+                                             .vfs = vfs,
+                                             .now_ms = NOW},
+                      &report, &err);
+}
+
+static void fill_text(char text[TEXT], uint32_t number)
+{
+    for (int i = 0; i < TEXT - 1; i++)
+        text[i] = (char) ('a' + (number * 7 + (uint32_t) i * 13) % 26);
+    text[TEXT - 1] = '\0';
+}
+
+static int put_group(int64_t stream, uint32_t group)
+{
+    char text[TEXT];
+    int rc = store_begin(store, &err);
+
+    for (uint32_t i = 0; rc == 0 && i < GROUP; i++) {
+        int64_t id;
+        bool is_new;
+        fill_text(text, group * GROUP + i);
+        struct store_record r = record_of(stream, group * GROUP + i, text);
+        rc = store_record_put(store, &r, &id, &is_new, &err);
+    }
+    if (rc < 0) {
+        store_rollback(store);
+        return rc;
+    }
+    return store_commit(store, &err);
+}
+
+static int activate(void)
+{
+    struct store_model m;
+    struct store_adapter a;
+    struct store_version v;
+    uint32_t number;
+    int64_t id;
+    int rc = store_model_get(store, "m", &m, &err);
+
+    if (rc == -ENOENT) {
+        m = (struct store_model){.name = "m", .path = "/m", .bytes = 1};
+        rc = store_model_add(store, &m, &m.id, &err);
+    }
+    if (rc == 0)
+        rc = store_adapter_add(store, "mine", m.id, NOW, &id, &err);
+    int fd = open("/proc/version", O_RDONLY | O_CLOEXEC);
+    store_version_init(&v);
+    uint64_t bytes = 0;
+    if (rc == 0)
+        rc = blob_put_fd(store_adapters_dirfd(store), fd, 1 << 26, v.sha256,
+                         &bytes, &err);
+    close(fd);
+    v.adapter_id = id;
+    v.bytes = (int64_t) bytes;
+    v.gate = STORE_GATE_PASSED;
+    if (rc == 0)
+        rc = store_version_add(store, &v, &number, &err);
+    if (rc == 0)
+        rc = store_adapter_activate(store, id, number, false, NOW, &err);
+    if (rc == 0)
+        rc = store_adapter_get(store, "mine", &a, &err);
+    return rc;
+}
+
+static int scenario(void)
+{
+    struct store_erased e;
+    struct store_filter f = {.has_before = true,
+                             .before_ms = NOW + GROUP * 1000};
+    int64_t stream = 0;
+    int rc = open_with(vfs_name);
+
+    if (rc < 0)
+        return rc;
+    rc = store_stream_make(store, STORE_APP_HOST, "notes", NOW, &stream, &err);
+    for (uint32_t g = 0; rc == 0 && g < GROUPS; g++) {
+        rc = put_group(stream, g);
+        acked.groups += rc == 0;
+        if (rc == 0 && g == GROUPS / 2)
+            rc = store_checkpoint(store, &err);
+    }
+    if (rc == 0) {
+        rc = activate();
+        acked.is_activated = rc == 0;
+    }
+    if (rc == 0) {
+        rc = store_record_erase(store, &f, false, NOW, &e, NULL, NULL, &err);
+        acked.is_erased = rc == 0;
+    }
+    return rc;
+}
+
+static uint32_t found[GROUPS];
+
+static int on_record(const struct store_record *r, void *user)
+{
+    char text[TEXT];
+    uint32_t number = (uint32_t) ((r->time_ms - NOW) / 1000);
+
+    assert_true(number < GROUPS * GROUP);
+    fill_text(text, number);
+    assert_int_equal(r->body_bytes, TEXT - 1);
+    assert_memory_equal(r->body, text, TEXT - 1);
+    found[number / GROUP]++;
+    return 0;
+}
+
+// The disk is well again.
+static void check_what_is_left(bool erase_began)
+{
+    struct store_adapter a;
+
+    OK(open_with(NULL));
+    assert_false(report.is_degraded);
+    OK(store_check(store, true, &err));
+    memset(found, 0, sizeof(found));
+    OK(store_record_each(store, NULL, 0, 0, true, on_record, NULL, &err));
+    for (uint32_t g = 0; g < GROUPS; g++) {
+        // Group 0 is what the erase takes.
+        if (g < acked.groups && !(g == 0 && erase_began))
+            assert_int_equal(found[g], GROUP);
+        else
+            assert_true(found[g] == 0 || found[g] == GROUP);
+    }
+    if (acked.is_erased)
+        assert_int_equal(found[0], 0);
+    if (acked.is_activated) {
+        OK(store_adapter_get(store, "mine", &a, &err));
+        assert_int_equal(a.active, 1);
+        assert_int_equal(report.lost, 0);
+    }
+}
+
+static void run_mode(enum fault_vfs_mode mode)
+{
+    unsigned n = 1;
+
+    vfs_name = "fault";
+    for (;; n++) {
+        make_dir();
+        memset(&acked, 0, sizeof(acked));
+        fault_vfs_arm(mode, n);
+        int rc = scenario();
+        bool fired = fault_vfs_fired();
+        if (!fired)
+            assert_int_equal(rc, 0);
+        else if (rc < 0)
+            assert_true(rc == -ENOSPC || rc == -EIO);
+        // The close fails as well where the disk stays broken.
+        store_close(store);
+        store = NULL;
+        if (mode == FAULT_VFS_POWER)
+            fault_vfs_lose_power(n);
+        fault_vfs_arm(mode, 0);
+        check_what_is_left(acked.is_activated);
+        (void) teardown(NULL);
+        if (!fired)
+            break;
+    }
+    assert_true(n > 50);
+}
+
+static void a_disk_that_is_full_once(void **state)
+{
+    run_mode(FAULT_VFS_FULL_ONCE);
+}
+
+static void a_disk_that_stays_full(void **state)
+{
+    run_mode(FAULT_VFS_FULL);
+}
+
+static void an_error_of_the_disk(void **state)
+{
+    run_mode(FAULT_VFS_EIO_ONCE);
+}
+
+static void a_torn_write(void **state)
+{
+    run_mode(FAULT_VFS_TORN);
+}
+
+static void a_power_loss(void **state)
+{
+    run_mode(FAULT_VFS_POWER);
+}
+
+static void ingest_goes_on_after_space_was_freed(void **state)
+{
+    int64_t stream;
+
+    make_dir();
+    OK(open_with("fault"));
+    OK(store_stream_make(store, STORE_APP_HOST, "notes", NOW, &stream, &err));
+    fault_vfs_arm(FAULT_VFS_FULL, 1);
+    assert_int_equal(put_group(stream, 0), -ENOSPC);
+    assert_says("no space left in");
+    fault_vfs_arm(FAULT_VFS_FULL, 0);
+    OK(put_group(stream, 0));
+    OK(store_check(store, true, &err));
+    (void) teardown(NULL);
+}
+
+// Puts groups for ever, and counts in shared memory what was acknowledged.
+static void put_for_ever(volatile uint32_t *count)
+{
+    int64_t stream;
+
+    if (open_with(NULL) < 0 || store_stream_make(store, STORE_APP_HOST, "notes",
+                                                 NOW, &stream, &err) < 0)
+        _exit(1);
+    for (;;) {
+        char text[TEXT];
+        if (store_begin(store, &err) < 0)
+            _exit(1);
+        for (uint32_t i = 0; i < GROUP; i++) {
+            int64_t id;
+            bool is_new;
+            fill_text(text, *count * GROUP + i);
+            struct store_record r = record_of(stream, *count * GROUP + i, text);
+            if (store_record_put(store, &r, &id, &is_new, &err) < 0)
+                _exit(1);
+        }
+        if (store_commit(store, &err) < 0)
+            _exit(1);
+        (*count)++;
+    }
+}
+
+static int on_stream(const struct store_stream *st, void *user)
+{
+    *(int64_t *) user += st->records;
+    return 0;
+}
+
+static void acknowledged_records_survive_sigkill(void **state)
+{
+    uint64_t x = 42;
+    int status;
+    int64_t records = 0;
+    volatile uint32_t *count = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+                                    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    assert_true(count != MAP_FAILED);
+    make_dir();
+    for (int cycle = 0; cycle < 50; cycle++) {
+        uint32_t before = *count;
+        pid_t child = fork();
+        if (child == 0)
+            put_for_ever(count);
+        x = x * 6364136223846793005u + 1442695040888963407u;
+        const struct timespec t = {.tv_nsec =
+                                       1000000 + (long) (x >> 40) % 25000000};
+        (void) nanosleep(&t, NULL);
+        (void) kill(child, SIGKILL);
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFSIGNALED(status));
+
+        OK(open_with(NULL));
+        assert_false(report.is_degraded);
+        records = 0;
+        OK(store_record_count(store, NULL, on_stream, &records, &err));
+        // The last group may be in, though nobody was told.
+        assert_true(records == (int64_t) *count * GROUP ||
+                    records == ((int64_t) *count + 1) * GROUP);
+        *count = (uint32_t) (records / GROUP);
+        assert_true(*count >= before);
+        store_close(store);
+        store = NULL;
+    }
+    assert_true(records > 0);
+    remove_dir();
+    (void) munmap((void *) (uintptr_t) count, 4096);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_disk_that_is_full_once),
+        cmocka_unit_test(a_disk_that_stays_full),
+        cmocka_unit_test(an_error_of_the_disk),
+        cmocka_unit_test(a_torn_write),
+        cmocka_unit_test(a_power_loss),
+        cmocka_unit_test(ingest_goes_on_after_space_was_freed),
+        cmocka_unit_test(acknowledged_records_survive_sigkill),
+    };
+    if (fault_vfs_register() != 0)
+        return 1;
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
