@@ -53,6 +53,14 @@ static bool cond_owner(struct gate *g, const struct condition_input *in)
 static bool cond_data(struct gate *g, const struct condition_input *in)
 {
     g->source = "store";
+    if (in->wait_ms > 0) {
+        put_value(g, "a job that waits %lld s: %.110s",
+                  (long long) ((in->wait_ms + 999) / 1000),
+                  in->wait_text ? in->wait_text : "it failed");
+        put_threshold(g, "a job that may start");
+        g->opens_in_ms = in->wait_ms;
+        return false;
+    }
     if (in->has_job)
         put_value(g, "a job");
     else

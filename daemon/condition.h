@@ -31,7 +31,7 @@ struct gate {
     bool is_set_aside;   // closed, but this job does not ask
     int64_t since_ms;    // unix time at which is_ok last changed
     int64_t opens_in_ms; // opens by itself after so long; -1: not known
-    char value[96];
+    char value[160];
     char threshold[96];
     const char *source; // sysfs, procfs, dbus, store, owner or none
 };
@@ -46,6 +46,8 @@ struct condition_input {
     int inhibit_count;        // clients that hold `pockctl inhibit`
     bool has_job;             // a job waits or runs
     bool has_model;           // a base model is registered
+    int64_t wait_ms;          // the only jobs back off for so long; 0: none
+    const char *wait_text;    // and why; may be NULL
     int64_t new_records;      // since the newest version
     int64_t job_memory_bytes; // the job's estimate; 0: unknown
     int64_t job_disk_bytes;   // checkpoint and adapter; 0: unknown

@@ -112,35 +112,35 @@ static void give_back(struct dbthread *t, struct list *group)
 
 static void run_task(struct dbthread *t, struct task *task)
 {
-    if (task->rc == 0 && task->run)
-        task->rc = task->run(t->store, task->arg, &task->err);
+    memset(&task->err, 0, sizeof(task->err));
+    task->rc = task->run ? task->run(t->store, task->arg, &task->err) : 0;
 }
 
-static void run_in_group(struct dbthread *t, struct task *task)
+static void run_alone(struct dbthread *t, struct task *task)
 {
-    task->rc = store_savepoint(t->store, &task->err);
-    if (task->rc < 0)
+    struct error err = {0};
+
+    if ((task->rc = store_begin(t->store, &task->err)) < 0)
         return;
     run_task(t, task);
-    if (task->rc < 0) {
-        (void) store_savepoint_rollback(t->store);
-        return;
-    }
-    task->rc = store_savepoint_release(t->store, &task->err);
+    if (task->rc == 0 && (task->rc = store_commit(t->store, &err)) < 0)
+        task->err = err;
+    if (task->rc < 0)
+        store_rollback(t->store);
 }
 
-// Nothing of the group is on disk: none of its writes happened.
-static void fail_group(struct list *group, int rc, const struct error *err)
+// One of them failed, or the commit did, and nothing of the group is on disk:
+// run the writes again, each in a transaction of its own, so that only those
+// fail that must.
+static void run_each(struct dbthread *t, struct list *group)
 {
     for (struct task *p = group->first; p; p = p->next)
-        if (p->kind == DBTHREAD_WRITE && p->rc == 0) {
-            p->rc = rc;
-            p->err = *err;
-        }
+        if (p->kind == DBTHREAD_WRITE)
+            run_alone(t, p);
 }
 
-// Gather writes (and the reads between them) that begin with `task`.
-// Returns a task that must run alone, or NULL.
+// Gather writes, and the reads between them, that begin with `task`. Returns
+// a task that must run outside of them, or NULL.
 static struct task *run_group(struct dbthread *t, struct task *task,
                               struct list *group)
 {
@@ -148,14 +148,15 @@ static struct task *run_group(struct dbthread *t, struct task *task,
     struct task *alone = NULL;
     struct error err = {0};
     int rc = store_begin(t->store, &err);
+    bool is_open = rc == 0;
 
-    for (int n = 0; task; n++) {
+    for (int n = 1; task; n++) {
         list_push(group, task);
-        if (task->kind == DBTHREAD_WRITE && rc == 0)
-            run_in_group(t, task);
-        else if (task->kind == DBTHREAD_READ)
+        if (task->kind == DBTHREAD_READ || rc == 0)
             run_task(t, task);
-        if (n + 1 >= GROUP_TASKS_MAX ||
+        if (task->kind == DBTHREAD_WRITE && rc == 0)
+            rc = task->rc;
+        if (n >= GROUP_TASKS_MAX || rc < 0 ||
             clock_monotonic_ns() - start > GROUP_NS_MAX)
             break;
         task = take(t, false);
@@ -164,12 +165,12 @@ static struct task *run_group(struct dbthread *t, struct task *task,
             break;
         }
     }
-    if (rc == 0 && (rc = store_commit(t->store, &err)) < 0)
-        (void) store_rollback(t->store);
-    if (rc < 0) {
-        log_error("event=commit_failed error=%d text=%s", rc, err.text);
-        fail_group(group, rc, &err);
-    }
+    if (rc == 0)
+        rc = store_commit(t->store, &err);
+    if (rc < 0 && is_open)
+        store_rollback(t->store);
+    if (rc < 0)
+        run_each(t, group);
     return alone;
 }
 
@@ -185,6 +186,7 @@ static void run_thread(void *arg)
         if (task->kind == DBTHREAD_WRITE) {
             task = run_group(t, task, &group);
             give_back(t, &group);
+            list_init(&group);
         }
         if (task) {
             list_push(&group, task);
@@ -260,14 +262,11 @@ error:
 static int submit(struct dbthread *t, enum dbthread_kind kind,
                   dbthread_run_fn run, dbthread_done_fn done, void *arg)
 {
+    if (!t || t->is_joined)
+        return -ESHUTDOWN;
     struct task *task = fault_calloc(1, sizeof(*task));
-
     if (!task)
         return -ENOMEM;
-    if (t->is_joined) {
-        free(task);
-        return -ESHUTDOWN;
-    }
     *task = (struct task){.kind = kind, .run = run, .done = done, .arg = arg};
     t->pending++;
     uv_mutex_lock(&t->lock);
@@ -280,8 +279,9 @@ static int submit(struct dbthread *t, enum dbthread_kind kind,
 int dbthread_submit(struct dbthread *t, enum dbthread_kind kind,
                     dbthread_run_fn run, dbthread_done_fn done, void *arg)
 {
-    return t->pending >= t->queue_max ? -EAGAIN
-                                      : submit(t, kind, run, done, arg);
+    if (t && t->pending >= t->queue_max)
+        return -EAGAIN;
+    return submit(t, kind, run, done, arg);
 }
 
 int dbthread_submit_own(struct dbthread *t, enum dbthread_kind kind,

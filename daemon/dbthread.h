@@ -10,8 +10,8 @@
  * through one queue, and gets them back through one uv_async_t, in order.
  * Tasks that write are gathered into one transaction until the queue is empty,
  * 64 of them are in it, or 100 ms have passed; `done` of all of them is called
- * after the commit, so an answer means: on disk. When the commit fails, all of
- * them failed.
+ * after the commit, so an answer means: on disk. When one of them or the commit
+ * fails, all is undone and each runs again by itself.
  */
 
 #include "engine/base/error.h"
@@ -25,7 +25,7 @@ struct store;
 
 enum dbthread_kind {
     DBTHREAD_READ,
-    DBTHREAD_WRITE, // inside the transaction of its group; undone if it fails
+    DBTHREAD_WRITE, // inside a transaction; undone if it fails; may run twice
     DBTHREAD_ALONE, // outside of any transaction: files, erase, checks
 };
 
@@ -43,7 +43,7 @@ int dbthread_create(struct dbthread **out, uv_loop_t *loop, struct store *store,
 void dbthread_destroy(struct dbthread *t);
 
 // -EAGAIN when queue_max tasks wait: the caller answers BUSY. -ESHUTDOWN while
-// it is destroyed. `run` may be
+// it is destroyed, and for NULL. `run` may be
 // NULL for a task that only waits its turn. done() may be NULL.
 int dbthread_submit(struct dbthread *t, enum dbthread_kind kind,
                     dbthread_run_fn run, dbthread_done_fn done, void *arg);

@@ -6,6 +6,7 @@
 #include "daemon/handlers.h"
 #include "daemon/pockd.h"
 #include "daemon/session.h"
+#include "storage/store.h"
 
 enum {
     PROTO_MAJOR = 1,
@@ -92,7 +93,7 @@ void handle_server_info(struct pockd *p, struct request *r)
         encoder_put_cstr(e, "state_dir", p->paths.state);
         encoder_put_cstr(e, "socket", p->paths.socket);
     }
-    encoder_put_int(e, "schema", 1);
-    encoder_put_bool(e, "degraded", false);
+    encoder_put_int(e, "schema", STORE_SCHEMA);
+    encoder_put_bool(e, "degraded", p->problem[0] != '\0');
     request_end(r);
 }

@@ -8,18 +8,11 @@
 typedef void (*handler_fn)(struct pockd *p, struct request *r);
 
 static const handler_fn handlers[METHOD_COUNT] = {
-    [METHOD_hello] = handle_hello,
-    [METHOD_ping] = handle_ping,
-    [METHOD_server_info] = handle_server_info,
+#define METHOD(sym, ...) [METHOD_##sym] = handle_##sym,
+#include "ipc/methods.def"
 };
 
 void handlers_dispatch(struct request *r, void *user)
 {
-    handler_fn fn = handlers[request_method(r)];
-
-    if (!fn) {
-        request_fail(r, RPC_ERROR_UNSUPPORTED, "not in this build");
-        return;
-    }
-    fn(user, r);
+    handlers[request_method(r)](user, r);
 }

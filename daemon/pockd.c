@@ -5,18 +5,158 @@
 
 #include "daemon/pockd.h"
 
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "daemon/events.h"
 #include "daemon/handlers.h"
+#include "daemon/inhibits.h"
 #include "daemon/sdnotify.h"
+#include "daemon/serving.h"
+#include "daemon/tools.h"
+#include "daemon/training.h"
+#include "daemon/watchers.h"
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "storage/store.h"
+#include "storage/store_policy.h"
 
 enum {
     EXIT_FAILED = 1,
-    EXIT_NEWER = 78,
+    EXIT_NEWER = 78, // EX_CONFIG: no restart helps
+    RECHECK_MIN_MS = 10,
 };
+
+int64_t pockd_now_ms(void)
+{
+    return (int64_t) (clock_monotonic_ns() / 1000000);
+}
+
+static int local_minute(void)
+{
+    time_t now = time(NULL);
+    struct tm tm;
+
+    localtime_r(&now, &tm);
+    return tm.tm_hour * 60 + tm.tm_min;
+}
+
+// What the scheduler sees. `jobs` must outlive the result.
+static struct scheduler_input make_input(
+    struct pockd *p, struct scheduler_job jobs[TRAINING_JOBS_MAX])
+{
+    return (struct scheduler_input){
+        .snapshot = signals_snapshot(p->signals),
+        .policy = &p->policy,
+        .jobs = jobs,
+        .job_count = training_list(p->training, jobs),
+        .is_paused = p->is_paused,
+        .has_model = p->facts.has_default_model,
+        .is_preempted = serving_needs_machine(p->serving),
+        .inhibit_count = inhibits_count(p->inhibits),
+        .new_records = p->facts.new_records,
+        .budget_used_s = training_budget_used_s(p->training),
+        .slice_started_ms = training_slice_started_ms(p->training),
+        .now_ms = pockd_now_ms(),
+        .unix_ms = clock_unix_ms(),
+        .minute_of_day = local_minute(),
+    };
+}
+
+void pockd_evaluate(struct pockd *p, bool is_manual,
+                    struct gate gates[CONDITION_COUNT])
+{
+    struct scheduler_job jobs[TRAINING_JOBS_MAX + 1];
+    struct scheduler_input in = make_input(p, jobs);
+    struct scheduler_job forced = {.is_manual = true,
+                                   .memory_bytes = 2 * p->facts.model_bytes};
+    struct decision ignored;
+
+    // As if the owner had just asked for a job.
+    if (is_manual) {
+        in.jobs = &forced;
+        in.job_count = 1;
+    }
+    scheduler_decide(&ignored, gates, &in);
+}
+
+static enum signals_pace pace_of(const struct pockd *p)
+{
+    if (!training_is_quiet(p->training))
+        return SIGNALS_PACE_RUNNING;
+    if (p->decision.wants_polling)
+        return SIGNALS_PACE_WAITING;
+    return p->gates[CONDITION_data].is_ok && p->gates[CONDITION_owner].is_ok
+               ? SIGNALS_PACE_SLOW
+               : SIGNALS_PACE_EVENTS;
+}
+
+static void on_recheck(uv_timer_t *t)
+{
+    struct pockd *p = t->data;
+
+    signals_refresh(p->signals);
+    pockd_reconsider(p);
+}
+
+static void decide(struct pockd *p)
+{
+    struct scheduler_job jobs[TRAINING_JOBS_MAX];
+    struct scheduler_input in = make_input(p, jobs);
+
+    scheduler_decide(&p->decision, p->gates, &in);
+    log_debug("event=decision action=%d job=%lld reason=%s recheck_ms=%lld",
+              (int) p->decision.action, (long long) p->decision.job,
+              stop_reason_name(p->decision.reason),
+              (long long) p->decision.recheck_ms);
+    if (p->facts.is_loaded && !p->is_stopping)
+        training_apply(p->training, &p->decision);
+    signals_set_pace(p->signals, pace_of(p));
+    int64_t recheck = p->decision.recheck_ms;
+    if (recheck < 0)
+        (void) uv_timer_stop(&p->recheck);
+    else
+        (void) uv_timer_start(&p->recheck, on_recheck,
+                              (uint64_t) (recheck < RECHECK_MIN_MS
+                                              ? RECHECK_MIN_MS
+                                              : recheck),
+                              0);
+    watchers_status_changed(p);
+}
+
+static void on_soon(uv_idle_t *idle)
+{
+    (void) uv_idle_stop(idle);
+    decide(idle->data);
+}
+
+void pockd_reconsider(struct pockd *p)
+{
+    if (!p->is_stopping)
+        (void) uv_idle_start(&p->soon, on_soon);
+}
+
+static void on_signals_change(void *user)
+{
+    pockd_reconsider(user);
+}
+
+static void on_session_end(uint64_t session, void *user)
+{
+    struct pockd *p = user;
+
+    if (p->inhibits)
+        inhibits_on_session_end(p->inhibits, session);
+}
+
+static void on_quiet(struct pockd *p)
+{
+    uv_stop(&p->loop);
+}
 
 static void stop(struct pockd *p)
 {
@@ -25,7 +165,11 @@ static void stop(struct pockd *p)
     p->is_stopping = true;
     sdnotify_send("STOPPING=1");
     log_info("event=stopping");
-    uv_stop(&p->loop);
+    (void) uv_idle_stop(&p->soon);
+    (void) uv_timer_stop(&p->recheck);
+    server_stop(p->server);
+    // The run in progress saves its checkpoint first.
+    training_stop(p->training, on_quiet);
 }
 
 static void on_signal(uv_signal_t *s, int number)
@@ -33,17 +177,23 @@ static void on_signal(uv_signal_t *s, int number)
     stop(s->data);
 }
 
-static void on_watchdog(uv_timer_t *t)
+static int nothing(struct store *s, void *arg, struct error *err)
+{
+    return 0;
+}
+
+// The loop turns and the database thread answers: that is being alive.
+static void on_alive(void *arg, int rc, const struct error *err)
 {
     sdnotify_send("WATCHDOG=1");
 }
 
-static void on_session_end(uint64_t session, void *user)
+static void on_watchdog(uv_timer_t *t)
 {
-}
+    struct pockd *p = t->data;
 
-static void on_signals_change(void *user)
-{
+    (void) dbthread_submit_own(p->dbthread, DBTHREAD_READ, nothing, on_alive,
+                               p);
 }
 
 static int start_loop(struct pockd *p, struct error *err)
@@ -55,17 +205,54 @@ static int start_loop(struct pockd *p, struct error *err)
     (void) uv_signal_init(&p->loop, &p->on_term);
     (void) uv_signal_init(&p->loop, &p->on_int);
     (void) uv_timer_init(&p->loop, &p->watchdog);
+    (void) uv_timer_init(&p->loop, &p->recheck);
+    (void) uv_idle_init(&p->loop, &p->soon);
     p->on_term.data = p;
     p->on_int.data = p;
     p->watchdog.data = p;
+    p->recheck.data = p;
+    p->soon.data = p;
+    facts_init(p);
     if ((rc = uv_signal_start(&p->on_term, on_signal, SIGTERM)) < 0 ||
         (rc = uv_signal_start(&p->on_int, on_signal, SIGINT)) < 0)
         return error_set(err, rc, "cannot watch for signals");
-    uint64_t watchdog_ms = sdnotify_watchdog_ms();
-    if (watchdog_ms > 0)
-        (void) uv_timer_start(&p->watchdog, on_watchdog, watchdog_ms,
-                              watchdog_ms);
     return 0;
+}
+
+static int load_policy(const char *key, const char *value, void *user)
+{
+    struct pockd *p = user;
+    struct error err = {0};
+
+    if (!policy_find(key))
+        return 0; // State of ours, or of another version.
+    if (policy_set_text(&p->policy, key, value, &err) < 0)
+        log_warn("event=policy_ignored text=%s", err.text);
+    return 0;
+}
+
+static int start_store(struct pockd *p, struct error *err)
+{
+    struct store_report report;
+    int rc = store_open(&p->store,
+                        &(struct store_params){.dir = p->paths.state,
+                                               .now_ms = clock_unix_ms()},
+                        &report, err);
+
+    if (rc < 0)
+        return rc;
+    if (report.is_degraded) {
+        p->is_degraded = true;
+        snprintf(p->problem, sizeof(p->problem),
+                 "the store was damaged and moved aside to %.300s: no records "
+                 "are taken until `pockctl doctor --accept-loss`",
+                 report.quarantine);
+        log_error("event=degraded text=%s", p->problem);
+    }
+    if (report.orphans || report.lost)
+        log_warn("event=swept orphans=%u lost=%u", report.orphans, report.lost);
+    p->policy = p->config->policy;
+    return store_policy_each(p->store, load_policy, p, err);
 }
 
 static int start_signals(struct pockd *p, struct error *err)
@@ -101,48 +288,103 @@ static int start_server(struct pockd *p, struct error *err)
                          err);
 }
 
+static int start_parts(struct pockd *p, struct error *err)
+{
+    int rc;
+
+    if ((rc = events_create(&p->events, p)) < 0 ||
+        (rc = watchers_create(&p->watchers, p)) < 0 ||
+        (rc = inhibits_create(&p->inhibits, p)) < 0 ||
+        (rc = serving_create(&p->serving, p)) < 0 ||
+        (rc = tools_create(&p->tools, p)) < 0)
+        return error_set(err, rc, "out of memory");
+    return 0;
+}
+
 static int start(struct pockd *p, struct error *err)
 {
     int rc;
 
     if ((rc = paths_init(&p->paths, p->config, err)) < 0 ||
         (rc = paths_create(&p->paths, p->config, err)) < 0 ||
-        (rc = start_loop(p, err)) < 0 || (rc = start_signals(p, err)) < 0 ||
-        (rc = start_server(p, err)) < 0)
+        (rc = start_loop(p, err)) < 0 || (rc = start_store(p, err)) < 0 ||
+        (rc = start_parts(p, err)) < 0 ||
+        (rc = training_create(&p->training, p, err)) < 0 ||
+        (rc = dbthread_create(&p->dbthread, &p->loop, p->store,
+                              (size_t) p->config->db_queue_max, err)) < 0 ||
+        (rc = start_signals(p, err)) < 0 || (rc = start_server(p, err)) < 0)
         return rc;
     p->started_unix_ms = clock_unix_ms();
     p->started_ns = clock_monotonic_ns();
+    uint64_t watchdog_ms = sdnotify_watchdog_ms();
+    if (watchdog_ms > 0)
+        (void) uv_timer_start(&p->watchdog, on_watchdog, watchdog_ms,
+                              watchdog_ms);
+    facts_refresh(p);
+    events_emit(p, &(struct event_params){.kind = "started",
+                                          .text = "pockd " POCK_VERSION
+                                                  " started"});
     sdnotify_send("READY=1");
-    log_info("event=started version=%s socket=%s", POCK_VERSION,
+    log_info("event=listening version=%s socket=%s", POCK_VERSION,
              p->paths.socket);
     return 0;
 }
 
-// The reverse of start(), whatever of it was reached.
+static void close_handles(struct pockd *p)
+{
+    uv_handle_t *handles[] = {(uv_handle_t *) &p->on_term,
+                              (uv_handle_t *) &p->on_int,
+                              (uv_handle_t *) &p->watchdog,
+                              (uv_handle_t *) &p->recheck,
+                              (uv_handle_t *) &p->soon};
+
+    for (size_t i = 0; i < sizeof(handles) / sizeof(handles[0]); i++)
+        uv_close(handles[i], NULL);
+    facts_finish(p);
+    while (uv_run(&p->loop, UV_RUN_DEFAULT) != 0)
+        continue;
+    (void) uv_loop_close(&p->loop);
+}
+
+// The reverse of start(), whatever of it was reached. The database thread goes
+// first: what it still had comes back to parts that are still there.
 static void finish(struct pockd *p)
 {
+    struct dbthread *db = p->dbthread;
+
+    p->is_stopping = true;
+    dbthread_destroy(db);
+    p->dbthread = NULL;
+    tools_destroy(p->tools);
+    serving_destroy(p->serving);
+    watchers_destroy(p->watchers);
+    events_destroy(p->events);
+    training_destroy(p->training);
+    inhibits_destroy(p->inhibits);
+    p->inhibits = NULL;
     server_destroy(p->server);
     signals_destroy(p->signals);
-    if (p->on_term.loop) {
-        uv_close((uv_handle_t *) &p->on_term, NULL);
-        uv_close((uv_handle_t *) &p->on_int, NULL);
-        uv_close((uv_handle_t *) &p->watchdog, NULL);
-        while (uv_run(&p->loop, UV_RUN_DEFAULT) != 0)
-            continue;
-        (void) uv_loop_close(&p->loop);
-    }
+    if (p->on_term.loop)
+        close_handles(p);
+    store_close(p->store);
 }
 
 int pockd_run(const struct config *config)
 {
-    struct pockd p = {.config = config};
+    struct pockd *p = calloc(1, sizeof(*p));
     struct error err = {0};
-    int rc = start(&p, &err);
 
+    if (!p)
+        return EXIT_FAILED;
+    p->config = config;
+    int rc = start(p, &err);
     if (rc < 0)
         log_error("cannot start: %s", err.text);
     else
-        (void) uv_run(&p.loop, UV_RUN_DEFAULT);
-    finish(&p);
-    return rc == 0 ? 0 : EXIT_FAILED;
+        (void) uv_run(&p->loop, UV_RUN_DEFAULT);
+    finish(p);
+    free(p);
+    if (rc == 0)
+        return 0;
+    return rc == -EPROTO ? EXIT_NEWER : EXIT_FAILED;
 }

@@ -269,10 +269,8 @@ struct encoder *request_begin(struct request *r)
     return r->encoder;
 }
 
-void request_end(struct request *r)
+static void finish(struct request *r, int rc)
 {
-    int rc = message_end(r->encoder);
-
     if (rc < 0) {
         // An answer that cannot be encoded must not leave the client waiting.
         log_error("event=answer_failed method=%s error=%d",
@@ -289,6 +287,23 @@ void request_end(struct request *r)
         session_send(r->session, r->encoder->data, r->encoder->bytes);
     r->is_answered = true;
     destroy(r);
+}
+
+void request_end(struct request *r)
+{
+    finish(r, message_end(r->encoder));
+}
+
+void request_end_raw(struct request *r, const void *map, size_t bytes)
+{
+    encoder_reset(r->encoder);
+    encoder_open_array(r->encoder);
+    encoder_int(r->encoder, MESSAGE_RESPONSE);
+    encoder_int(r->encoder, r->id);
+    encoder_nil(r->encoder);
+    encoder_raw(r->encoder, map, bytes);
+    encoder_close(r->encoder);
+    finish(r, encoder_finish(r->encoder));
 }
 
 struct encoder *request_begin_item(struct request *r, const char *kind)

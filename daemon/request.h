@@ -54,6 +54,8 @@ void *request_user(const struct request *r);
 // A response: begin, put the results, end.
 struct encoder *request_begin(struct request *r);
 void request_end(struct request *r);
+// A response whose result is encoded already, as one map.
+void request_end_raw(struct request *r, const void *map, size_t bytes);
 // One part of a streamed answer. The request goes on.
 struct encoder *request_begin_item(struct request *r, const char *kind);
 void request_end_item(struct request *r);

@@ -30,6 +30,7 @@ static bool goes_first(const struct scheduler_job *a,
 
 // The job to start next, and the shortest wait of those that back off.
 static const struct scheduler_job *next(const struct scheduler_input *in,
+                                        const struct scheduler_job **waiting,
                                         int64_t *wait_ms)
 {
     const struct scheduler_job *best = NULL;
@@ -41,8 +42,10 @@ static const struct scheduler_job *next(const struct scheduler_input *in,
             continue;
         int64_t wait = j->not_before_ms - in->now_ms;
         if (wait > 0) {
-            if (*wait_ms < 0 || wait < *wait_ms)
+            if (*wait_ms < 0 || wait < *wait_ms) {
                 *wait_ms = wait;
+                *waiting = j;
+            }
             continue;
         }
         if (!best || goes_first(j, best))
@@ -53,7 +56,8 @@ static const struct scheduler_job *next(const struct scheduler_input *in,
 
 static void evaluate(struct gate gates[CONDITION_COUNT],
                      const struct scheduler_input *in,
-                     const struct scheduler_job *job)
+                     const struct scheduler_job *job,
+                     const struct scheduler_job *waiting)
 {
     condition_evaluate(gates,
                        &(struct condition_input){
@@ -123,17 +127,18 @@ void scheduler_decide(struct decision *out, struct gate gates[CONDITION_COUNT],
                       const struct scheduler_input *in)
 {
     const struct scheduler_job *job = running(in);
+    const struct scheduler_job *waiting = NULL;
     int64_t wait_ms;
 
     *out = (struct decision){.recheck_ms = -1};
     if (job) {
-        evaluate(gates, in, job);
+        evaluate(gates, in, job, NULL);
         decide_running(out, gates, in, job);
         return;
     }
 
-    job = next(in, &wait_ms);
-    evaluate(gates, in, job);
+    job = next(in, &waiting, &wait_ms);
+    evaluate(gates, in, job, job ? NULL : waiting);
     out->recheck_ms = wait_ms;
     enum condition closed = condition_blocking(gates);
     if (closed < CONDITION_COUNT) {

@@ -30,6 +30,7 @@ struct scheduler_job {
     int64_t not_before_ms; // monotonic; back-off after a failure
     int64_t memory_bytes;  // estimate; 0: unknown
     int64_t disk_bytes;
+    const char *message; // why it waits; may be NULL
     bool is_manual;
     bool is_running;
     bool is_user_paused; // waits until its owner resumes it

@@ -1,0 +1,208 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/adapter_transfer.h"
+#include "daemon/dbcall.h"
+#include "daemon/fdio.h"
+#include "daemon/tools.h"
+#include "engine/base/hash.h"
+#include "storage/blob.h"
+#include "storage/store_model.h"
+
+enum format {
+    FORMAT_GGUF,
+    FORMAT_PEFT_WEIGHTS,
+    FORMAT_PEFT_CONFIG,
+    FORMAT_COUNT
+};
+
+static const char *const format_names[FORMAT_COUNT] = {"gguf", "peft-weights",
+                                                       "peft-config"};
+
+struct exporting {
+    struct pockd *p;
+    struct request *r;
+    enum format format;
+    struct store_version version;
+    int model_fd;
+    int file_fd; // what is written out
+};
+
+static void free_exporting(void *data)
+{
+    struct exporting *x = data;
+
+    if (x->model_fd >= 0)
+        (void) close(x->model_fd);
+    if (x->file_fd >= 0)
+        (void) close(x->file_fd);
+    free(x);
+}
+
+static int find_version(struct exporting *x, struct store *s, struct dbcall *c,
+                        struct store_adapter *a, struct error *err)
+{
+    int64_t version = codec_int(c->params, "version", 0);
+    int rc = adapter_find(s, c->params, a, err);
+
+    if (rc < 0)
+        return rc;
+    if (version == 0)
+        version = a->active;
+    if (version == 0) {
+        c->code = RPC_ERROR_NO_ADAPTER;
+        return error_set(err, -ENOENT,
+                         "adapter %s has no active version: name one", a->name);
+    }
+    rc = store_version_get(s, a->id, (uint32_t) version, &x->version, err);
+    if (rc < 0)
+        return error_set(err, rc, "adapter %s has no version %lld", a->name,
+                         (long long) version);
+    if (x->version.state == STORE_VERSION_RETIRED) {
+        c->code = RPC_ERROR_ERASED;
+        return error_set(err, -ENOENT, "version %lld of %s is retired: %.200s",
+                         (long long) version, a->name, x->version.reason);
+    }
+    return 0;
+}
+
+static int open_model(struct exporting *x, struct store *s, int64_t id,
+                      struct error *err)
+{
+    struct store_model m;
+    int rc = store_model_get_id(s, id, &m, err);
+
+    if (rc < 0)
+        return rc;
+    x->model_fd = open(m.path, O_RDONLY | O_CLOEXEC);
+    return x->model_fd < 0
+               ? error_set(err, -errno, "cannot open the model %s at %.300s",
+                           m.name, m.path)
+               : 0;
+}
+
+// Write the file and say what was written.
+static int write_out(struct exporting *x, struct dbcall *c, struct error *err)
+{
+    uint8_t digest[HASH_BYTES];
+    char hex[HASH_HEX];
+    uint64_t bytes = 0;
+    int rc = fdio_copy(request_fd(c->r), x->file_fd, &bytes, err);
+
+    if (rc < 0 || (rc = hash_fd(digest, x->file_fd)) < 0)
+        return rc;
+    hash_to_hex(hex, digest);
+    encoder_put_int(&c->out, "version", x->version.version);
+    encoder_put_int(&c->out, "bytes", (int64_t) bytes);
+    encoder_put_cstr(&c->out, "sha256", hex);
+    return 0;
+}
+
+static int run_write(struct store *s, struct dbcall *c, struct error *err)
+{
+    return write_out(c->data, c, err);
+}
+
+static int run_open(struct store *s, struct dbcall *c, struct error *err)
+{
+    struct exporting *x = c->data;
+    struct store_adapter a;
+    int rc;
+
+    if ((rc = fdio_check_writable(request_fd(c->r), err)) < 0 ||
+        (rc = find_version(x, s, c, &a, err)) < 0)
+        return rc;
+    rc = blob_open(store_adapters_dirfd(s), x->version.sha256,
+                   (uint64_t) x->version.bytes, err);
+    if (rc < 0)
+        return rc;
+    x->file_fd = rc;
+    return x->format == FORMAT_GGUF ? write_out(x, c, err)
+                                    : open_model(x, s, a.model_id, err);
+}
+
+static void on_converted(void *arg, int rc, struct worker_msg *m,
+                         const struct error *err)
+{
+    struct exporting *x = arg;
+    struct request *r = x->r;
+    int *fd = NULL;
+
+    if (rc == 0 && m->type == WORKER_MSG_converted)
+        fd = x->format == FORMAT_PEFT_CONFIG ? &m->converted.config_fd
+                                             : &m->converted.file_fd;
+    if (rc < 0 || !fd || *fd < 0) {
+        free_exporting(x);
+        if (rc < 0)
+            request_fail_errno(r, rc, err);
+        else
+            request_fail(r, RPC_ERROR_DEVICE, "the worker answered nonsense");
+        return;
+    }
+    (void) close(x->file_fd);
+    x->file_fd = worker_fd_take(fd);
+    dbcall_start(x->p, r,
+                 &(struct dbcall_params){.kind = DBTHREAD_ALONE,
+                                         .run = run_write,
+                                         .data = x,
+                                         .free_data = free_exporting});
+}
+
+static void after_open(struct dbcall *c)
+{
+    struct exporting *x = c->data;
+    struct error err = {0};
+    struct worker_msg m;
+
+    if (x->format == FORMAT_GGUF)
+        return;
+    x->r = c->r;
+    c->r = NULL;
+    c->data = NULL;
+    worker_msg_init(&m, WORKER_MSG_convert_adapter);
+    m.convert_adapter.req = 1;
+    memcpy(m.convert_adapter.to, "peft", 5);
+    m.convert_adapter.model_fd = x->model_fd;
+    m.convert_adapter.adapter_fd = x->file_fd;
+    int rc = tools_run(x->p->tools, &m, on_converted, x, &err);
+    if (rc < 0) {
+        request_fail_errno(x->r, rc, &err);
+        free_exporting(x);
+    }
+}
+
+void adapter_export(struct pockd *p, struct request *r)
+{
+    struct codec_bytes name = codec_str(request_params(r), "format");
+    struct exporting *x = calloc(1, sizeof(*x));
+    int format = 0;
+
+    if (!x) {
+        request_fail(r, RPC_ERROR_BUSY, "out of memory");
+        return;
+    }
+    while (name.data && format < FORMAT_COUNT &&
+           !codec_bytes_equal(name, format_names[format]))
+        format++;
+    if (format == FORMAT_COUNT) {
+        free(x);
+        request_fail(r, RPC_ERROR_BAD_PARAMS,
+                     "format must be gguf, peft-weights or peft-config");
+        return;
+    }
+    x->p = p;
+    x->format = (enum format) format;
+    x->model_fd = x->file_fd = -1;
+    dbcall_start(p, r,
+                 &(struct dbcall_params){.kind = DBTHREAD_ALONE,
+                                         .run = run_open,
+                                         .after = after_open,
+                                         .data = x,
+                                         .free_data = free_exporting});
+}

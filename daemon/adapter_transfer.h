@@ -1,0 +1,28 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#pragma once
+
+/*
+ * Adapters in and out (loop thread)
+ *
+ * Export writes a version into the client's descriptor, as it is (GGUF) or
+ * converted by a tool worker (PEFT). Import copies the client's file into the
+ * store first, so that nobody changes it any more, has a worker check it
+ * against the base model, and only then makes a version of it.
+ */
+
+#include "daemon/request.h"
+#include "storage/store_adapter.h"
+
+struct pockd;
+
+// Both take the request.
+void adapter_export(struct pockd *p, struct request *r);
+void adapter_import(struct pockd *p, struct request *r);
+
+// Of handle_adapter.c, for both.
+void adapter_encode_version(struct encoder *e, const struct store_version *v);
+// By the parameter `adapter`.
+int adapter_find(struct store *s, const msgpack_object *params,
+                 struct store_adapter *a, struct error *err);

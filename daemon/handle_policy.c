@@ -1,0 +1,204 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/dbcall.h"
+#include "daemon/events.h"
+#include "daemon/handlers.h"
+#include "engine/base/clock.h"
+#include "storage/store_policy.h"
+
+enum { VALUES_MAX = 64 };
+
+static void put_number(struct encoder *e, const char *key,
+                       enum policy_kind kind, double v)
+{
+    switch (kind) {
+    case POLICY_KIND_BOOL:
+        encoder_put_bool(e, key, v != 0);
+        return;
+    case POLICY_KIND_INT:
+        encoder_put_int(e, key, (int64_t) v);
+        return;
+    case POLICY_KIND_NUM:
+        encoder_put_float(e, key, v);
+        return;
+    }
+}
+
+static void encode_row(struct encoder *e, const struct pockd *p,
+                       const struct policy *policy,
+                       const struct policy_row *row)
+{
+    static const char *const types[] = {[POLICY_KIND_BOOL] = "bool",
+                                        [POLICY_KIND_INT] = "int",
+                                        [POLICY_KIND_NUM] = "float"};
+
+    encoder_open_map(e);
+    encoder_put_cstr(e, "key", row->name);
+    encoder_put_cstr(e, "type", types[row->kind]);
+    put_number(e, "value", row->kind, policy_get(policy, row));
+    put_number(e, "default", row->kind, policy_get(&p->config->policy, row));
+    if (row->kind != POLICY_KIND_BOOL) {
+        put_number(e, "min", row->kind, row->min);
+        put_number(e, "max", row->kind, row->max);
+    }
+    encoder_put_cstr(e, "doc", row->meaning);
+    encoder_close(e);
+}
+
+static const struct policy_row *row_of(const msgpack_object *name)
+{
+    struct codec_bytes b;
+    char text[64];
+
+    if (!codec_as_str(name, &b) || b.bytes >= sizeof(text))
+        return NULL;
+    memcpy(text, b.data, b.bytes);
+    text[b.bytes] = '\0';
+    return policy_find(text);
+}
+
+void handle_policy_get(struct pockd *p, struct request *r)
+{
+    const msgpack_object *keys = codec_find(request_params(r), "keys");
+
+    for (uint32_t i = 0; i < codec_count(keys); i++)
+        if (!row_of(codec_at(keys, i))) {
+            request_fail(r, RPC_ERROR_NOT_FOUND,
+                         "the policy has no such key: keys[%u]", i);
+            return;
+        }
+    struct encoder *e = request_begin(r);
+    encoder_put_array(e, "policy");
+    for (uint32_t i = 0; i < codec_count(keys); i++)
+        encode_row(e, p, &p->policy, row_of(codec_at(keys, i)));
+    for (size_t i = 0; !keys && i < policy_row_count; i++)
+        encode_row(e, p, &p->policy, &policy_rows[i]);
+    encoder_close(e);
+    request_end(r);
+}
+
+// What policy.set asks for: checked on the loop, stored on the other thread.
+struct change {
+    struct policy policy; // with the change
+    size_t count;
+    struct {
+        const struct policy_row *row;
+        bool is_reset;
+    } rows[VALUES_MAX];
+};
+
+static int change_one(struct change *c, const struct pockd *p,
+                      const struct policy_row *row, const msgpack_object *v,
+                      struct error *err)
+{
+    double number = 0;
+
+    c->rows[c->count].row = row;
+    c->rows[c->count].is_reset = v->type == MSGPACK_OBJECT_NIL;
+    if (v->type == MSGPACK_OBJECT_NIL)
+        number = policy_get(&p->config->policy, row);
+    else if (v->type == MSGPACK_OBJECT_BOOLEAN && row->kind == POLICY_KIND_BOOL)
+        number = v->via.boolean ? 1 : 0;
+    else if (v->type == MSGPACK_OBJECT_POSITIVE_INTEGER)
+        number = (double) v->via.u64;
+    else if (v->type == MSGPACK_OBJECT_NEGATIVE_INTEGER)
+        number = (double) v->via.i64;
+    else if (v->type == MSGPACK_OBJECT_FLOAT32 ||
+             v->type == MSGPACK_OBJECT_FLOAT64)
+        number = v->via.f64;
+    else
+        return error_set(err, -EINVAL, "policy %s: the value has a wrong type",
+                         row->name);
+    c->count++;
+    return policy_set(&c->policy, row->name, number, err);
+}
+
+static int change_all(struct change *c, const struct pockd *p,
+                      const msgpack_object *values, struct error *err)
+{
+    if (!values || values->type != MSGPACK_OBJECT_MAP ||
+        values->via.map.size > VALUES_MAX)
+        return error_set(err, -EINVAL, "values must be a map of at most %d",
+                         VALUES_MAX);
+    for (uint32_t i = 0; i < values->via.map.size; i++) {
+        const msgpack_object_kv *kv = &values->via.map.ptr[i];
+        const struct policy_row *row = row_of(&kv->key);
+        struct codec_bytes name = {"", 0};
+        (void) codec_as_str(&kv->key, &name);
+        if (!row)
+            return error_set(err, -ENOENT,
+                             "the policy has no key %.*s: `pockctl policy "
+                             "get` lists them",
+                             (int) (name.bytes < 64 ? name.bytes : 64),
+                             name.data);
+        int rc = change_one(c, p, row, &kv->val, err);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+static int run_set(struct store *s, struct dbcall *c, struct error *err)
+{
+    const struct change *ch = c->data;
+    int64_t now = clock_unix_ms();
+
+    for (size_t i = 0; i < ch->count; i++) {
+        char text[40];
+        const struct policy_row *row = ch->rows[i].row;
+        snprintf(text, sizeof(text), "%.17g", policy_get(&ch->policy, row));
+        int rc = store_policy_set(s, row->name,
+                                  ch->rows[i].is_reset ? NULL : text, now, err);
+        if (rc < 0 && !(rc == -ENOENT && ch->rows[i].is_reset))
+            return rc;
+    }
+    encoder_put_array(&c->out, "policy");
+    for (size_t i = 0; i < ch->count; i++)
+        encode_row(&c->out, c->p, &ch->policy, ch->rows[i].row);
+    encoder_close(&c->out);
+    return 0;
+}
+
+static void after_set(struct dbcall *c)
+{
+    const struct change *ch = c->data;
+
+    // Only what was named: another change may have come in between.
+    for (size_t i = 0; i < ch->count; i++)
+        (void) policy_set(&c->p->policy, ch->rows[i].row->name,
+                          policy_get(&ch->policy, ch->rows[i].row), NULL);
+    events_emit(c->p, &(struct event_params){.kind = "policy_changed",
+                                             .text = "the policy was changed"});
+    pockd_reconsider(c->p);
+}
+
+void handle_policy_set(struct pockd *p, struct request *r)
+{
+    struct change *c = calloc(1, sizeof(*c));
+    struct error err = {0};
+
+    if (!c) {
+        request_fail(r, RPC_ERROR_BUSY, "out of memory");
+        return;
+    }
+    c->policy = p->policy;
+    int rc = change_all(c, p, codec_find(request_params(r), "values"), &err);
+    if (rc < 0) {
+        free(c);
+        request_fail(r,
+                     rc == -ENOENT ? RPC_ERROR_NOT_FOUND : RPC_ERROR_BAD_PARAMS,
+                     "%s", err.text);
+        return;
+    }
+    dbcall_start(p, r,
+                 &(struct dbcall_params){.kind = DBTHREAD_WRITE,
+                                         .run = run_set,
+                                         .after = after_set,
+                                         .data = c});
+}

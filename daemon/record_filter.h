@@ -1,0 +1,34 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#pragma once
+
+/*
+ * Filters of records
+ *
+ * The parameters ids, stream, after and before of the data methods as a filter
+ * of the store, and what else those methods share.
+ */
+
+#include "daemon/request.h"
+#include "storage/store_record.h"
+
+struct pockd;
+
+struct record_filter {
+    struct store_filter filter;
+    bool is_all; // no filter was given
+    // All that follow are private.
+    char stream[STORE_NAME_SIZE];
+    const char *streams[1];
+    int64_t *ids;
+};
+
+// `stream_key` is the key that names the stream. Borrows nothing.
+int record_filter_init(struct record_filter *f, const msgpack_object *params,
+                       const char *stream_key, struct error *err);
+void record_filter_finish(struct record_filter *f);
+
+void record_stream_encode(struct encoder *e, const struct store_stream *st);
+// data.export: JSON lines into the request's descriptor.
+void record_export(struct pockd *p, struct request *r);

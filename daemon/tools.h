@@ -1,0 +1,31 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#pragma once
+
+/*
+ * Tools (loop thread)
+ *
+ * Short work that opens models or adapters, and so is done by a worker of its
+ * own: inspect, check, convert. One request, one worker, one answer.
+ */
+
+#include "engine/base/error.h"
+#include "ipc/worker_proto.h"
+
+struct pockd;
+struct tools;
+
+// rc 0 and the answer, whose descriptors may be taken; or a negative errno and
+// a sentence, and m is NULL.
+typedef void (*tools_done_fn)(void *arg, int rc, struct worker_msg *m,
+                              const struct error *err);
+
+int tools_create(struct tools **out, struct pockd *p);
+// Ends the workers; their done() is called with -ESHUTDOWN. NULL is fine.
+void tools_destroy(struct tools *t);
+
+// `m` is a tool.* message with req 1; its descriptors stay the caller's, who
+// may close them after the call. -EBUSY when too many run.
+int tools_run(struct tools *t, const struct worker_msg *m, tools_done_fn done,
+              void *arg, struct error *err);

@@ -1,0 +1,440 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#define LOG_MODULE "train_run"
+
+#include "daemon/train_run.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/fdio.h"
+#include "daemon/pockd.h"
+#include "daemon/train_store.h"
+#include "daemon/worker_link.h"
+#include "engine/base/clock.h"
+#include "engine/base/log.h"
+
+/*
+ * Invariants
+ * 1. on_end comes when no task is on the database thread and no worker is
+ *    there: whatever the worker gave is on disk, or is known to be lost.
+ * 2. The first of result, stopped and error decides how the run ended; an exit
+ *    without any of them is a death.
+ */
+
+enum {
+    PROGRESS_MS = 250,
+    REQ = 1,
+};
+
+struct train_run {
+    struct pockd *p;
+    struct store_job job;
+    struct train_run_callbacks callbacks;
+    void *user;
+    struct worker_link *worker;
+    struct train_input input; // the database thread's while it gathers
+    struct train_output output;
+    struct policy policy; // of when the result came
+    int tasks;
+    bool is_gathered;
+    bool is_stopping;
+    bool is_worker_gone;
+    bool has_final; // result, stopped or error
+    bool is_ended;
+    enum stop_reason stop_reason;
+    int64_t step;
+    uint64_t stop_ns;
+    struct train_end end;
+};
+
+static void end_if_done(struct train_run *r)
+{
+    if (r->tasks > 0 || r->is_ended || (r->worker && !r->is_worker_gone))
+        return;
+    r->is_ended = true;
+    r->end.step = r->step;
+    r->callbacks.on_end(&r->end, r->user); // may destroy r
+}
+
+static void fail(struct train_run *r, enum job_outcome outcome,
+                 enum stop_reason reason, const char *text)
+{
+    if (r->has_final)
+        return;
+    r->has_final = true;
+    r->end.outcome = outcome;
+    r->end.reason = reason;
+    snprintf(r->end.message, sizeof(r->end.message), "%s", text);
+}
+
+static enum job_outcome outcome_of(int rc)
+{
+    switch (-rc) {
+    case ENODATA:
+    case ENOENT:
+    case EUCLEAN:
+    case EINVAL:
+    case EPROTO:
+        return JOB_OUTCOME_PERMANENT;
+    default:
+        return JOB_OUTCOME_TRANSIENT;
+    }
+}
+
+// A checkpoint on its way to the disk.
+struct saving {
+    struct train_run *r;
+    int fd;
+    int64_t step;
+    char dir[PATHS_BYTES];
+    char name[64];
+};
+
+static int run_save(struct store *s, void *arg, struct error *err)
+{
+    struct saving *v = arg;
+
+    return fdio_save(v->dir, v->name, v->fd, WORKER_FILE_BYTES_MAX, err);
+}
+
+static void acknowledge(struct train_run *r, int64_t step, bool is_saved)
+{
+    struct worker_msg m;
+
+    if (r->is_worker_gone)
+        return;
+    worker_msg_init(&m, WORKER_MSG_checkpoint_ack);
+    m.checkpoint_ack.req = REQ;
+    m.checkpoint_ack.step = (uint32_t) step;
+    m.checkpoint_ack.is_saved = is_saved;
+    (void) worker_link_send(r->worker, &m, NULL);
+}
+
+static void done_save(void *arg, int rc, const struct error *err)
+{
+    struct saving *v = arg;
+    struct train_run *r = v->r;
+    int64_t step = v->step;
+
+    (void) close(v->fd);
+    free(v);
+    r->tasks--;
+    if (rc < 0)
+        log_error("event=checkpoint_failed job=%lld text=%s",
+                  (long long) r->job.id, err->text);
+    else if (r->is_stopping)
+        log_info("event=checkpoint_saved job=%lld step=%lld "
+                 "after_stop_ms=%llu",
+                 (long long) r->job.id, (long long) step,
+                 (unsigned long long) ((clock_monotonic_ns() - r->stop_ns) /
+                                       1000000));
+    acknowledge(r, step, rc == 0);
+    r->callbacks.on_checkpoint(step, rc == 0, err->text, r->user);
+    if (rc < 0 && !r->is_stopping) {
+        char text[STORE_TEXT_SIZE];
+        snprintf(text, sizeof(text),
+                 "the checkpoint could not be saved: %.300s: free some space",
+                 err->text);
+        fail(r, JOB_OUTCOME_TRANSIENT, STOP_REASON_DISK, text);
+        train_run_stop(r, STOP_REASON_DISK);
+    }
+    end_if_done(r);
+}
+
+static void save_checkpoint(struct train_run *r, struct worker_checkpoint *c)
+{
+    struct saving *v = calloc(1, sizeof(*v));
+
+    if (!v) {
+        acknowledge(r, c->step, false);
+        return;
+    }
+    v->r = r;
+    v->fd = worker_fd_take(&c->file_fd);
+    v->step = c->step;
+    snprintf(v->dir, sizeof(v->dir), "%s", r->p->paths.checkpoints);
+    train_checkpoint_name(v->name, r->job.id);
+    if (r->step < v->step)
+        r->step = v->step;
+    r->tasks++;
+    if (dbthread_submit_own(r->p->dbthread, DBTHREAD_ALONE, run_save, done_save,
+                            v) < 0) {
+        r->tasks--;
+        (void) close(v->fd);
+        free(v);
+    }
+}
+
+// The adapter on its way to becoming a version.
+struct storing {
+    struct train_run *r;
+    struct worker_result result;
+};
+
+static int run_store(struct store *s, void *arg, struct error *err)
+{
+    struct storing *v = arg;
+    struct train_run *r = v->r;
+
+    return train_output_store(&r->output, s, &r->job, &r->input, &v->result,
+                              &r->policy, err);
+}
+
+static void done_store(void *arg, int rc, const struct error *err)
+{
+    struct storing *v = arg;
+    struct train_run *r = v->r;
+
+    r->tasks--;
+    (void) close(v->result.file_fd);
+    (void) close(v->result.used_fd);
+    free(v);
+    if (rc < 0) {
+        r->end.outcome = outcome_of(rc);
+        r->end.reason = rc == -ENOSPC ? STOP_REASON_DISK : STOP_REASON_ERROR;
+        snprintf(r->end.message, sizeof(r->end.message),
+                 "the adapter could not be stored: %.400s", err->text);
+    } else {
+        r->end.outcome =
+            r->output.is_lost ? JOB_OUTCOME_INTERRUPTED : JOB_OUTCOME_DONE;
+        r->end.is_lost = r->output.is_lost;
+        r->end.version = r->output.version;
+        r->end.is_active = r->output.is_active;
+        snprintf(r->end.message, sizeof(r->end.message), "%s",
+                 r->output.reason);
+    }
+    end_if_done(r);
+}
+
+static void store_result(struct train_run *r, struct worker_result *result)
+{
+    struct storing *v = calloc(1, sizeof(*v));
+
+    if (!v) {
+        fail(r, JOB_OUTCOME_TRANSIENT, STOP_REASON_ERROR, "out of memory");
+        return;
+    }
+    r->has_final = true;
+    r->policy = r->p->policy;
+    v->r = r;
+    v->result = *result;
+    v->result.file_fd = worker_fd_take(&result->file_fd);
+    v->result.used_fd = worker_fd_take(&result->used_fd);
+    r->step = result->steps;
+    r->tasks++;
+    if (dbthread_submit_own(r->p->dbthread, DBTHREAD_ALONE, run_store,
+                            done_store, v) < 0) {
+        r->tasks--;
+        (void) close(v->result.file_fd);
+        (void) close(v->result.used_fd);
+        free(v);
+        r->end.outcome = JOB_OUTCOME_INTERRUPTED;
+    }
+}
+
+static void take_error(struct train_run *r, const struct worker_error *e)
+{
+    static const enum job_outcome outcomes[] = {
+        [WORKER_SEVERITY_TRANSIENT] = JOB_OUTCOME_TRANSIENT,
+        [WORKER_SEVERITY_PERMANENT] = JOB_OUTCOME_PERMANENT,
+        [WORKER_SEVERITY_POISON] = JOB_OUTCOME_POISON,
+    };
+
+    if (strcmp(e->name, "CANCELLED") == 0)
+        fail(r, JOB_OUTCOME_INTERRUPTED, r->stop_reason, "");
+    else
+        fail(r, outcomes[e->severity],
+             strcmp(e->name, "NO_MEMORY") == 0 ? STOP_REASON_MEMORY
+                                               : STOP_REASON_ERROR,
+             e->msg);
+}
+
+static void on_message(struct worker_link *w, struct worker_msg *m, void *user)
+{
+    struct train_run *r = user;
+
+    // A flat switch over what a training worker may say; worker_link refuses
+    // the rest.
+    if (m->type == WORKER_MSG_progress) {
+        if (r->step < m->progress.step)
+            r->step = m->progress.step;
+        r->callbacks.on_progress(&m->progress, r->user);
+    } else if (m->type == WORKER_MSG_checkpoint) {
+        save_checkpoint(r, &m->checkpoint);
+    } else if (m->type == WORKER_MSG_restarted) {
+        log_warn("event=job_restarted job=%lld text=%s", (long long) r->job.id,
+                 m->restarted.msg);
+        r->step = 0;
+    } else if (m->type == WORKER_MSG_stopped) {
+        log_info("event=worker_stopped job=%lld step=%u latency_us=%u",
+                 (long long) r->job.id, m->stopped.step, m->stopped.latency_us);
+        fail(r, JOB_OUTCOME_INTERRUPTED, r->stop_reason, "");
+    } else if (m->type == WORKER_MSG_result && !r->has_final) {
+        store_result(r, &m->result);
+    } else if (m->type == WORKER_MSG_error) {
+        take_error(r, &m->error);
+    }
+}
+
+static void on_exit_worker(struct worker_link *w,
+                           const struct worker_exit *exit, void *user)
+{
+    struct train_run *r = user;
+
+    r->is_worker_gone = true;
+    if (!r->has_final && r->is_stopping) {
+        // The ladder ended it: what it had is lost up to its last checkpoint.
+        fail(r, JOB_OUTCOME_INTERRUPTED,
+             exit->is_clean ? r->stop_reason : STOP_REASON_WATCHDOG,
+             exit->is_clean ? "" : exit->text);
+    } else if (!r->has_final) {
+        r->end.is_death = true;
+        fail(r, JOB_OUTCOME_TRANSIENT, STOP_REASON_ERROR, exit->text);
+    }
+    end_if_done(r);
+}
+
+static int start_worker(struct train_run *r, struct error *err)
+{
+    static const struct worker_link_callbacks callbacks = {.on_message =
+                                                               on_message,
+                                                           .on_exit =
+                                                               on_exit_worker};
+    const struct config *c = r->p->config;
+    bool is_system = !c->is_user && !c->dir[0];
+    struct worker_msg m;
+    int rc =
+        worker_link_create(&r->worker,
+                           &(struct worker_link_params){
+                               .loop = &r->p->loop,
+                               .kind = WORKER_KIND_TRAIN,
+                               .program = is_system ? NULL : r->p->paths.worker,
+                               .socket_path =
+                                   is_system ? "/run/pockd/worker.sock" : NULL,
+                               .threads = (uint32_t) c->threads,
+                           },
+                           &callbacks, r, err);
+
+    if (rc < 0)
+        return rc;
+    worker_msg_init(&m, WORKER_MSG_train_start);
+    m.train_start.req = REQ;
+    snprintf(m.train_start.recipe, sizeof(m.train_start.recipe), "%s",
+             r->job.recipe);
+    m.train_start.progress_ms = PROGRESS_MS;
+    m.train_start.checkpoint_ms = (uint32_t) r->p->policy.checkpoint_s * 1000;
+    m.train_start.model_fd = r->input.model_fd;
+    m.train_start.records_fd = r->input.records_fd;
+    m.train_start.probe_fd = r->input.probe_fd;
+    m.train_start.parent_fd = r->input.parent_fd;
+    m.train_start.checkpoint_fd = r->input.checkpoint_fd;
+    return worker_link_send(r->worker, &m, err);
+}
+
+static void close_input_fds(struct train_input *in)
+{
+    int64_t *ids = in->ids;
+    size_t count = in->count;
+
+    in->ids = NULL;
+    train_input_finish(in);
+    in->ids = ids;
+    in->count = count;
+}
+
+static int run_gather(struct store *s, void *arg, struct error *err)
+{
+    struct train_run *r = arg;
+
+    return train_input_gather(&r->input, s, &r->job, r->p->paths.checkpoints,
+                              r->p->paths.probe, err);
+}
+
+static void done_gather(void *arg, int rc, const struct error *err)
+{
+    struct train_run *r = arg;
+    struct error worker_err = {0};
+
+    r->tasks--;
+    r->is_gathered = true;
+    // The records passed through our memory once; give it back.
+    (void) malloc_trim(0);
+    if (rc == 0 && !r->is_stopping) {
+        rc = start_worker(r, &worker_err);
+        err = &worker_err;
+        if (rc < 0 && r->worker) {
+            worker_link_destroy(r->worker);
+            r->worker = NULL;
+        }
+    }
+    close_input_fds(&r->input);
+    if (rc < 0)
+        fail(r, outcome_of(rc), STOP_REASON_ERROR, err->text);
+    else if (!r->worker)
+        fail(r, JOB_OUTCOME_INTERRUPTED, r->stop_reason, "");
+    else
+        r->callbacks.on_started((int64_t) r->input.count, r->user);
+    end_if_done(r);
+}
+
+int train_run_create(struct train_run **out, struct pockd *p,
+                     const struct store_job *job,
+                     const struct train_run_callbacks *callbacks, void *user,
+                     struct error *err)
+{
+    struct train_run *r = calloc(1, sizeof(*r));
+
+    if (!r)
+        return error_set(err, -ENOMEM, "out of memory");
+    r->p = p;
+    r->job = *job;
+    r->callbacks = *callbacks;
+    r->user = user;
+    r->step = job->step;
+    train_input_init(&r->input);
+    r->tasks++;
+    int rc = dbthread_submit_own(p->dbthread, DBTHREAD_ALONE, run_gather,
+                                 done_gather, r);
+    if (rc < 0) {
+        free(r);
+        return error_set(err, rc, "cannot read the records");
+    }
+    *out = r;
+    return 0;
+}
+
+void train_run_stop(struct train_run *r, enum stop_reason reason)
+{
+    if (r->is_stopping)
+        return;
+    r->is_stopping = true;
+    r->stop_reason = reason;
+    r->stop_ns = clock_monotonic_ns();
+    if (r->worker && !r->is_worker_gone)
+        worker_link_stop(r->worker, stop_reason_name(reason));
+}
+
+bool train_run_is_stopping(const struct train_run *r)
+{
+    return r->is_stopping;
+}
+
+int train_run_pid(const struct train_run *r)
+{
+    return r->worker && !r->is_worker_gone ? worker_link_pid(r->worker) : 0;
+}
+
+void train_run_destroy(struct train_run *r)
+{
+    if (!r)
+        return;
+    worker_link_destroy(r->worker);
+    train_input_finish(&r->input);
+    free(r);
+}

@@ -1,0 +1,53 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#pragma once
+
+/*
+ * Training and the store (database thread)
+ *
+ * The two ends of a run: everything a worker needs, gathered into descriptors;
+ * and the adapter it made, checked against the gate and turned into a version.
+ */
+
+#include "daemon/policy.h"
+#include "ipc/worker_proto.h"
+#include "storage/store_job.h"
+
+struct train_input {
+    int model_fd;
+    int records_fd;
+    int probe_fd;      // -1: no probe could be read; probe_text says why
+    int parent_fd;     // -1: from the base model
+    int checkpoint_fd; // -1: from the beginning
+    uint32_t parent;   // version; 0: the base model
+    int64_t *ids;      // of the records, in the file's order
+    size_t count;
+    char probe_text[STORE_TEXT_SIZE];
+};
+
+struct train_output {
+    uint32_t version;
+    bool is_active;
+    bool is_lost; // records it was made of were erased meanwhile
+    char reason[STORE_TEXT_SIZE];
+};
+
+void train_input_init(struct train_input *in);
+void train_input_finish(struct train_input *in);
+
+// -ENODATA: there are no records. -ENOENT: the model's file is gone.
+int train_input_gather(struct train_input *in, struct store *s,
+                       const struct store_job *job, const char *checkpoints,
+                       const char *probe, struct error *err);
+
+// One transaction: version, lineage, and the switch when the gate is passed.
+// The adapter's file is durable before it.
+int train_output_store(struct train_output *out, struct store *s,
+                       const struct store_job *job,
+                       const struct train_input *in,
+                       const struct worker_result *result,
+                       const struct policy *policy, struct error *err);
+
+// "job-17.ckpt"
+void train_checkpoint_name(char out[64], int64_t job);

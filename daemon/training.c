@@ -1,0 +1,744 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#define LOG_MODULE "training"
+
+#include "daemon/training.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <math.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "daemon/events.h"
+#include "daemon/inhibits.h"
+#include "daemon/pockd.h"
+#include "daemon/train_job.h"
+#include "daemon/train_store.h"
+#include "daemon/training_inside.h"
+#include "daemon/watchers.h"
+#include "engine/base/clock.h"
+#include "engine/base/log.h"
+#include "storage/store_policy.h"
+
+/*
+ * Invariants
+ * 1. At most one job is starting, running or stopping; `run` is its run.
+ * 2. What is told about a job was handed to the database thread before.
+ * 3. A job in the list is not final; one that becomes final leaves the list.
+ */
+
+enum {
+    POINT_PERIOD_MS = 1000,
+};
+
+#define BUDGET_KEY "state.budget"
+
+_Static_assert((int) STORE_JOB_QUEUED == (int) JOB_STATE_QUEUED &&
+                   (int) STORE_JOB_STARTING == (int) JOB_STATE_STARTING &&
+                   (int) STORE_JOB_RUNNING == (int) JOB_STATE_RUNNING &&
+                   (int) STORE_JOB_STOPPING == (int) JOB_STATE_STOPPING &&
+                   (int) STORE_JOB_PAUSED == (int) JOB_STATE_PAUSED &&
+                   (int) STORE_JOB_DONE == (int) JOB_STATE_DONE &&
+                   (int) STORE_JOB_FAILED == (int) JOB_STATE_FAILED &&
+                   (int) STORE_JOB_CANCELLED == (int) JOB_STATE_CANCELLED,
+               "the states of the store and of the table are the same");
+
+static double random_unit(void)
+{
+    return randombytes_uniform(1000000) / 1e6;
+}
+
+struct tjob *training_find(const struct training *t, int64_t id)
+{
+    for (struct tjob *j = t->jobs; j; j = j->next)
+        if (j->row.id == id)
+            return j;
+    return NULL;
+}
+
+// Storing a job: a copy of its row goes to the database thread.
+struct saving {
+    struct store_job row;
+    struct store_point point;
+    bool has_point;
+};
+
+static int run_save(struct store *s, void *arg, struct error *err)
+{
+    struct saving *v = arg;
+    int rc = store_job_update(s, &v->row, err);
+
+    if (rc == 0 && v->has_point)
+        rc = store_metric_put(s, v->row.id, &v->point, err);
+    return rc;
+}
+
+static void done_save(void *arg, int rc, const struct error *err)
+{
+    struct saving *v = arg;
+
+    if (rc < 0)
+        log_error("event=job_not_stored job=%lld text=%s",
+                  (long long) v->row.id, err->text);
+    free(v);
+}
+
+static void save_with(struct training *t, struct tjob *j,
+                      const struct store_point *point)
+{
+    struct saving *v = calloc(1, sizeof(*v));
+
+    j->row.state = (enum store_job_state) j->life.state;
+    j->row.failures = (uint32_t) j->life.failures;
+    j->row.not_before_ms =
+        j->life.not_before_ms
+            ? clock_unix_ms() + j->life.not_before_ms - pockd_now_ms()
+            : 0;
+    if (!v)
+        return;
+    v->row = j->row;
+    if (point) {
+        v->point = *point;
+        v->has_point = true;
+    }
+    if (dbthread_submit_own(t->p->dbthread, DBTHREAD_WRITE, run_save, done_save,
+                            v) < 0)
+        free(v);
+}
+
+void training_save(struct training *t, struct tjob *j)
+{
+    save_with(t, j, NULL);
+}
+
+void training_become(struct tjob *j, enum job_state to)
+{
+    struct error err = {0};
+
+    if (job_become(&j->life, to, &err) < 0) {
+        log_error("event=illegal_state text=%s", err.text);
+        assert(!"a job took a step that the table does not allow");
+    }
+    j->row.state = (enum store_job_state) j->life.state;
+}
+
+void training_emit(struct training *t, const struct tjob *j, const char *kind,
+                   const char *text)
+{
+    events_emit(t->p, &(struct event_params){.kind = kind,
+                                             .job = j->row.id,
+                                             .adapter = j->row.adapter,
+                                             .version = j->row.version,
+                                             .reason = j->row.stop_reason,
+                                             .text = text});
+}
+
+// A small value under a key that is no policy.
+struct keeping {
+    char key[32];
+    char value[64];
+};
+
+static int run_keep(struct store *s, void *arg, struct error *err)
+{
+    struct keeping *k = arg;
+
+    return store_policy_set(s, k->key, k->value, clock_unix_ms(), err);
+}
+
+static void done_keep(void *arg, int rc, const struct error *err)
+{
+    free(arg);
+}
+
+void training_keep(struct pockd *p, const char *key, const char *value)
+{
+    struct keeping *k = calloc(1, sizeof(*k));
+
+    if (!k)
+        return;
+    snprintf(k->key, sizeof(k->key), "%s", key);
+    snprintf(k->value, sizeof(k->value), "%s", value);
+    if (dbthread_submit_own(p->dbthread, DBTHREAD_WRITE, run_keep, done_keep,
+                            k) < 0)
+        free(k);
+}
+
+// Days begin at noon, so that a night is one day.
+static int64_t noon_day(void)
+{
+    time_t now = time(NULL);
+    struct tm tm;
+
+    localtime_r(&now, &tm);
+    return ((int64_t) now + tm.tm_gmtoff - 12 * 3600) / 86400;
+}
+
+int64_t training_budget_used_s(struct training *t)
+{
+    int64_t day = noon_day();
+    int64_t running = t->current ? pockd_now_ms() - t->run_started_ms : 0;
+
+    if (day != t->budget_day) {
+        t->budget_day = day;
+        t->budget_used_ms = 0;
+    }
+    return (t->budget_used_ms + running) / 1000;
+}
+
+static void account(struct training *t, struct tjob *j)
+{
+    int64_t ran_ms = pockd_now_ms() - t->run_started_ms;
+    char text[64];
+
+    (void) training_budget_used_s(t);
+    t->budget_used_ms += ran_ms;
+    j->row.run_ms += ran_ms;
+    snprintf(text, sizeof(text), "%lld %lld", (long long) t->budget_day,
+             (long long) t->budget_used_ms);
+    training_keep(t->p, BUDGET_KEY, text);
+}
+
+void training_set_reason(struct tjob *j, enum stop_reason reason)
+{
+    snprintf(j->row.stop_reason, sizeof(j->row.stop_reason), "%s",
+             stop_reason_name(reason));
+}
+
+static void on_run_started(int64_t records, void *user)
+{
+    struct training *t = user;
+    struct tjob *j = t->current;
+
+    // A stop may have come while the records were gathered.
+    if (j->life.state == JOB_STATE_STARTING)
+        training_become(j, JOB_STATE_RUNNING);
+    j->row.records = records;
+    if (j->row.started_ms == 0)
+        j->row.started_ms = clock_unix_ms();
+    training_emit(t, j, "job_started",
+                  j->row.attempts > 1 ? "the job goes on" : "the job started");
+    training_save(t, j);
+    watchers_status_changed(t->p);
+}
+
+static void see_heldout(struct tjob *j, const struct worker_progress *g,
+                        bool *is_new)
+{
+    *is_new = isfinite(g->heldout) && !(g->heldout == j->heldout);
+    if (!*is_new)
+        return;
+    j->heldout = g->heldout;
+    if (!isfinite(j->row.heldout_start))
+        j->row.heldout_start = g->heldout;
+    if (!isfinite(j->row.heldout_best) || g->heldout < j->row.heldout_best) {
+        j->row.heldout_best = g->heldout;
+        j->row.heldout_step = g->step;
+    }
+}
+
+static const char *phase_name(const char *phase)
+{
+    if (strcmp(phase, "load") == 0)
+        return "prepare";
+    return strcmp(phase, "train") == 0 ? "train" : "evaluate";
+}
+
+static void on_run_progress(const struct worker_progress *g, void *user)
+{
+    struct training *t = user;
+    struct tjob *j = t->current;
+    uint64_t now = uv_now(&t->p->loop);
+    bool is_new;
+
+    snprintf(j->row.phase, sizeof(j->row.phase), "%s", phase_name(g->phase));
+    j->row.step = g->step;
+    j->row.steps = g->steps;
+    j->row.epoch = g->epoch;
+    j->row.tokens = (int64_t) g->tokens;
+    if (isfinite(g->loss))
+        j->row.loss = g->loss;
+    j->speed.tokens_s = g->tokens_per_s;
+    j->speed.eta_s = g->eta_s == UINT32_MAX ? -1 : (int64_t) g->eta_s;
+    see_heldout(j, g, &is_new);
+    if (g->step > 0 || is_new) {
+        j->point = (struct store_point){.step = g->step,
+                                        .time_ms = clock_unix_ms(),
+                                        .tokens = (int64_t) g->tokens,
+                                        .loss = g->loss,
+                                        .heldout = is_new ? g->heldout : NAN,
+                                        .rate = NAN};
+        j->has_point = true;
+    }
+    if (j->has_point && (is_new || now >= j->point_at_ms + POINT_PERIOD_MS)) {
+        j->point_at_ms = now;
+        save_with(t, j, &j->point);
+    }
+    watchers_status_changed(t->p);
+}
+
+static void on_run_checkpoint(int64_t step, bool is_saved, const char *message,
+                              void *user)
+{
+    struct training *t = user;
+    struct tjob *j = t->current;
+    char name[64];
+
+    if (!is_saved)
+        return;
+    train_checkpoint_name(name, j->row.id);
+    snprintf(j->row.checkpoint, sizeof(j->row.checkpoint), "%s", name);
+    j->row.checkpoint_step = step;
+    // Progress since the last failure: it does not count any more.
+    if (step > j->progress_step) {
+        j->progress_step = step;
+        j->life.failures = 0;
+    }
+    training_save(t, j);
+}
+
+struct unlinking {
+    char path[PATHS_BYTES + 64];
+};
+
+static int run_unlink(struct store *s, void *arg, struct error *err)
+{
+    struct unlinking *u = arg;
+
+    (void) unlink(u->path);
+    return 0;
+}
+
+static void done_unlink(void *arg, int rc, const struct error *err)
+{
+    free(arg);
+}
+
+static void drop_checkpoint(struct training *t, struct tjob *j)
+{
+    struct unlinking *u = calloc(1, sizeof(*u));
+    char name[64];
+
+    j->row.checkpoint[0] = '\0';
+    j->row.checkpoint_step = 0;
+    if (!u)
+        return;
+    train_checkpoint_name(name, j->row.id);
+    snprintf(u->path, sizeof(u->path), "%s/%s", t->p->paths.checkpoints, name);
+    if (dbthread_submit_own(t->p->dbthread, DBTHREAD_ALONE, run_unlink,
+                            done_unlink, u) < 0)
+        free(u);
+}
+
+static void remove_job(struct training *t, struct tjob *j)
+{
+    struct tjob **at = &t->jobs;
+
+    while (*at != j)
+        at = &(*at)->next;
+    *at = j->next;
+    free(j);
+}
+
+static void tell_end(struct training *t, struct tjob *j,
+                     const struct train_end *end)
+{
+    const char *text = j->row.message[0] ? j->row.message : "the job ended";
+
+    switch (j->life.state) {
+    case JOB_STATE_DONE:
+        training_emit(t, j, "version_made", text);
+        training_emit(t, j,
+                      end->is_active ? "version_activated" : "version_rejected",
+                      text);
+        training_emit(t, j, "job_done", text);
+        return;
+    case JOB_STATE_FAILED:
+        training_emit(t, j, "job_failed", text);
+        return;
+    case JOB_STATE_CANCELLED:
+        training_emit(t, j, "job_cancelled", "the owner cancelled the job");
+        return;
+    case JOB_STATE_PAUSED:
+        training_emit(t, j, "job_paused", "the owner paused the job");
+        return;
+    case JOB_STATE_QUEUED:
+    case JOB_STATE_STARTING:
+    case JOB_STATE_RUNNING:
+    case JOB_STATE_STOPPING:
+    case JOB_STATE_COUNT:
+        training_emit(t, j, "job_interrupted", text);
+        return;
+    }
+}
+
+// Where a run's end leads: the table and the back-off decide.
+static enum job_state next_state(struct training *t, struct tjob *j,
+                                 const struct train_end *end)
+{
+    enum job_outcome outcome = end->outcome;
+
+    if (outcome == JOB_OUTCOME_DONE)
+        return JOB_STATE_DONE;
+    if (j->wants_cancel)
+        return JOB_STATE_CANCELLED;
+    if (end->is_death) {
+        outcome = job_on_death(&j->life, end->step);
+        if (outcome == JOB_OUTCOME_POISON)
+            snprintf(j->row.message, sizeof(j->row.message),
+                     "the worker died %d times at step %lld: %.300s",
+                     JOB_DEATHS_MAX, (long long) end->step, end->message);
+    }
+    enum job_state next = job_on_outcome(&j->life, outcome, &t->p->policy,
+                                         pockd_now_ms(), random_unit());
+    return next == JOB_STATE_QUEUED && j->wants_pause ? JOB_STATE_PAUSED : next;
+}
+
+static void run_erasings(struct training *t)
+{
+    while (t->erasings) {
+        struct erasing *e = t->erasings;
+        t->erasings = e->next;
+        for (struct tjob *j = t->jobs; j; j = j->next) {
+            drop_checkpoint(t, j);
+            j->row.step = 0;
+            training_save(t, j);
+        }
+        e->run(t->p, e->r);
+        free(e);
+    }
+}
+
+static void quieten(struct training *t)
+{
+    inhibits_on_quiet(t->p->inhibits);
+    signals_hold_awake(t->p->signals, false);
+    signals_release_sleep(t->p->signals);
+    run_erasings(t);
+    if (t->on_quiet)
+        t->on_quiet(t->p);
+}
+
+void training_finish_job(struct training *t, struct tjob *j)
+{
+    drop_checkpoint(t, j);
+    j->row.finished_ms = clock_unix_ms();
+    training_save(t, j);
+    watchers_job_ended(t->p, j->row.id);
+    remove_job(t, j);
+}
+
+static void on_run_end(const struct train_end *end, void *user)
+{
+    struct training *t = user;
+    struct tjob *j = t->current;
+    struct train_end e = *end;
+    struct train_run *run = t->run;
+
+    account(t, j);
+    j->row.step = e.step;
+    j->row.phase[0] = '\0';
+    j->speed = (struct training_speed){.tokens_s = NAN, .eta_s = -1};
+    snprintf(j->row.message, sizeof(j->row.message), "%s", e.message);
+    if (e.outcome == JOB_OUTCOME_DONE)
+        j->row.version = e.version;
+    else
+        training_set_reason(j, e.reason != STOP_REASON_NONE
+                                   ? e.reason
+                                   : STOP_REASON_ERROR);
+    training_become(j, next_state(t, j, &e));
+    t->current = NULL;
+    t->run = NULL;
+    if (e.is_lost) {
+        drop_checkpoint(t, j);
+        j->row.step = 0;
+    }
+    tell_end(t, j, &e);
+    if (job_state_is_final(j->life.state))
+        training_finish_job(t, j);
+    else
+        training_save(t, j);
+    train_run_destroy(run);
+    facts_refresh(t->p);
+    watchers_status_changed(t->p);
+    quieten(t);
+    pockd_reconsider(t->p);
+}
+
+static void start_run(struct training *t, struct tjob *j)
+{
+    static const struct train_run_callbacks callbacks = {
+        .on_started = on_run_started,
+        .on_progress = on_run_progress,
+        .on_checkpoint = on_run_checkpoint,
+        .on_end = on_run_end,
+    };
+    struct error err = {0};
+
+    if (t->current || t->held > 0)
+        return;
+    training_become(j, JOB_STATE_STARTING);
+    j->row.attempts++;
+    j->row.message[0] = '\0';
+    training_set_reason(j, STOP_REASON_NONE);
+    snprintf(j->row.phase, sizeof(j->row.phase), "prepare");
+    t->run_started_ms = pockd_now_ms();
+    if (train_run_create(&t->run, t->p, &j->row, &callbacks, t, &err) < 0) {
+        log_error("event=run_failed text=%s", err.text);
+        training_become(j, JOB_STATE_QUEUED);
+        return;
+    }
+    t->current = j;
+    training_save(t, j);
+    signals_hold_awake(t->p->signals, true);
+    watchers_status_changed(t->p);
+}
+
+void training_stop_run(struct training *t, enum stop_reason reason)
+{
+    if (!t->run || train_run_is_stopping(t->run))
+        return;
+    log_info("event=job_stopping job=%lld reason=%s",
+             (long long) t->current->row.id, stop_reason_name(reason));
+    training_become(t->current, JOB_STATE_STOPPING);
+    training_set_reason(t->current, reason);
+    train_run_stop(t->run, reason);
+    training_save(t, t->current);
+    watchers_status_changed(t->p);
+}
+
+// A job that was added to the store joins the list.
+struct tjob *training_adopt(struct training *t, const struct store_job *row)
+{
+    struct tjob *j = calloc(1, sizeof(*j));
+    struct tjob **at = &t->jobs;
+
+    if (!j)
+        return NULL;
+    j->row = *row;
+    j->life = (struct job){.id = row->id,
+                           .state = (enum job_state) row->state,
+                           .is_manual = row->is_forced,
+                           .created_ms = row->created_ms,
+                           .failures = (int) row->failures};
+    j->heldout = NAN;
+    j->speed = (struct training_speed){.tokens_s = NAN, .eta_s = -1};
+    while (*at)
+        at = &(*at)->next;
+    *at = j;
+    return j;
+}
+
+// An automatic job: what the owner would have asked for.
+struct creating {
+    struct training *t;
+    struct train_job job;
+};
+
+static int run_create(struct store *s, void *arg, struct error *err)
+{
+    struct creating *c = arg;
+
+    return train_job_add(&c->job, s, err);
+}
+
+static void done_create(void *arg, int rc, const struct error *err)
+{
+    struct creating *c = arg;
+    struct training *t = c->t;
+
+    t->is_creating = false;
+    if (rc < 0) {
+        log_warn("event=job_not_made text=%s", err->text);
+    } else {
+        struct tjob *j = training_adopt(t, &c->job.row);
+        if (j)
+            training_emit(t, j, "job_queued", "there are enough new records");
+    }
+    free(c);
+    if (rc == 0)
+        pockd_reconsider(t->p);
+}
+
+static void create_job(struct training *t)
+{
+    struct creating *c = calloc(1, sizeof(*c));
+    struct error err = {0};
+
+    if (!c || t->is_creating || t->held > 0 ||
+        train_job_init(&c->job, NULL, &t->p->policy, &err) < 0) {
+        free(c);
+        return;
+    }
+    c->t = t;
+    t->is_creating = true;
+    if (dbthread_submit_own(t->p->dbthread, DBTHREAD_WRITE, run_create,
+                            done_create, c) < 0) {
+        t->is_creating = false;
+        free(c);
+    }
+}
+
+void training_apply(struct training *t, const struct decision *d)
+{
+    struct tjob *j;
+
+    switch (d->action) {
+    case SCHEDULER_NONE:
+        return;
+    case SCHEDULER_CREATE:
+        create_job(t);
+        return;
+    case SCHEDULER_START:
+        j = training_find(t, d->job);
+        if (j)
+            start_run(t, j);
+        return;
+    case SCHEDULER_STOP:
+        training_stop_run(t, d->reason);
+        return;
+    }
+}
+
+size_t training_list(const struct training *t,
+                     struct scheduler_job jobs[TRAINING_JOBS_MAX])
+{
+    size_t n = 0;
+
+    for (const struct tjob *j = t->jobs; j && n < TRAINING_JOBS_MAX;
+         j = j->next) {
+        jobs[n++] = (struct scheduler_job){
+            .id = j->row.id,
+            .created_ms = j->row.created_ms,
+            .not_before_ms = j->life.not_before_ms,
+            .memory_bytes = 2 * t->p->facts.model_bytes,
+            .message = j->row.message,
+            .is_manual = j->row.is_forced,
+            .is_running = j == t->current,
+            .is_user_paused = j->wants_pause || j->wants_cancel ||
+                              j->life.state == JOB_STATE_PAUSED,
+        };
+    }
+    return n;
+}
+
+int64_t training_slice_started_ms(const struct training *t)
+{
+    return t->run_started_ms;
+}
+
+bool training_is_held(const struct training *t)
+{
+    return t->held > 0;
+}
+
+bool training_is_quiet(const struct training *t)
+{
+    return t->current == NULL;
+}
+
+void training_before_erase(struct pockd *p, struct request *r,
+                           void (*next)(struct pockd *p, struct request *r))
+{
+    struct training *t = p->training;
+    struct erasing *e = calloc(1, sizeof(*e));
+
+    if (!e) {
+        request_fail(r, RPC_ERROR_BUSY, "out of memory");
+        return;
+    }
+    t->held++;
+    e->r = r;
+    e->run = next;
+    e->next = t->erasings;
+    t->erasings = e;
+    if (t->current)
+        training_stop_run(t, STOP_REASON_USER);
+    else
+        run_erasings(t);
+}
+
+void training_erase_ended(struct pockd *p)
+{
+    p->training->held--;
+    pockd_reconsider(p);
+}
+
+// Start and stop
+
+static int load_job(const struct store_job *row, void *user)
+{
+    struct training *t = user;
+    struct tjob *j = training_adopt(t, row);
+
+    if (!j)
+        return -ENOMEM;
+    if (row->not_before_ms > 0) {
+        int64_t wait = row->not_before_ms - clock_unix_ms();
+        // The clock may have been set back: no job waits longer than a day.
+        if (wait > 86400000)
+            wait = 86400000;
+        j->life.not_before_ms = wait > 0 ? pockd_now_ms() + wait : 0;
+    }
+    return 0;
+}
+
+int training_create(struct training **out, struct pockd *p, struct error *err)
+{
+    struct training *t = calloc(1, sizeof(*t));
+    char text[64];
+    long long day;
+    long long used;
+    int rc;
+
+    if (!t)
+        return error_set(err, -ENOMEM, "out of memory");
+    t->p = p;
+    if ((rc = store_job_recover(p->store, NULL, err)) < 0 ||
+        (rc = store_job_each_alive(p->store, load_job, t, err)) < 0) {
+        training_destroy(t);
+        return rc;
+    }
+    if (store_policy_get(p->store, BUDGET_KEY, text, sizeof(text), NULL) == 0 &&
+        sscanf(text, "%lld %lld", &day, &used) == 2) {
+        t->budget_day = day;
+        t->budget_used_ms = used;
+    }
+    if (store_policy_get(p->store, TRAINING_PAUSED_KEY, text, sizeof(text),
+                         NULL) == 0)
+        p->is_paused = text[0] == '1';
+    *out = t;
+    return 0;
+}
+
+void training_stop(struct training *t, void (*on_quiet)(struct pockd *p))
+{
+    if (!t->current) {
+        on_quiet(t->p);
+        return;
+    }
+    t->on_quiet = on_quiet;
+    training_stop_run(t, STOP_REASON_SHUTDOWN);
+}
+
+void training_destroy(struct training *t)
+{
+    if (!t)
+        return;
+    train_run_destroy(t->run);
+    while (t->erasings) {
+        struct erasing *e = t->erasings;
+        t->erasings = e->next;
+        request_fail(e->r, RPC_ERROR_SHUTTING_DOWN, "pockd is stopping");
+        free(e);
+    }
+    while (t->jobs)
+        remove_job(t, t->jobs);
+    free(t);
+}

@@ -1,0 +1,68 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#pragma once
+
+/*
+ * The inside of training (loop thread)
+ *
+ * Shared by training.c, which runs jobs, training_api.c, which answers their
+ * owner, and training_view.c, which shows them. Nobody else's.
+ */
+
+#include "daemon/job.h"
+#include "daemon/train_run.h"
+#include "daemon/training.h"
+#include "storage/store_metric.h"
+
+#define TRAINING_PAUSED_KEY "state.paused"
+
+// A job that is alive.
+struct tjob {
+    struct tjob *next;
+    struct store_job row;
+    struct job life;
+    bool wants_pause;
+    bool wants_cancel;
+    struct training_speed speed;
+    struct store_point point; // the newest
+    bool has_point;
+    double heldout; // the last one that was seen
+    uint64_t point_at_ms;
+    int64_t progress_step; // where it was when it last failed
+};
+
+struct erasing {
+    struct erasing *next;
+    struct request *r;
+    void (*run)(struct pockd *p, struct request *r);
+};
+
+struct training {
+    struct pockd *p;
+    struct tjob *jobs; // oldest first
+    struct tjob *current;
+    struct train_run *run;
+    int64_t run_started_ms; // monotonic
+    int64_t budget_day;
+    int64_t budget_used_ms;
+    bool is_creating;
+    int held;                 // erases that are under way
+    struct erasing *erasings; // that wait for quiet
+    void (*on_quiet)(struct pockd *p);
+};
+
+struct tjob *training_find(const struct training *t, int64_t id);
+// A job that was added to the store joins the list. NULL: out of memory.
+struct tjob *training_adopt(struct training *t, const struct store_job *row);
+void training_save(struct training *t, struct tjob *j);
+// A step of the table; a step that it does not allow is a bug.
+void training_become(struct tjob *j, enum job_state to);
+void training_set_reason(struct tjob *j, enum stop_reason reason);
+void training_emit(struct training *t, const struct tjob *j, const char *kind,
+                   const char *text);
+void training_stop_run(struct training *t, enum stop_reason reason);
+// A final job is stored, told and leaves the list.
+void training_finish_job(struct training *t, struct tjob *j);
+// Store a small value under a key that is no policy.
+void training_keep(struct pockd *p, const char *key, const char *value);
