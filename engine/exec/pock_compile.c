@@ -6,10 +6,11 @@
  *
  *   pock-compile MODEL.gguf [--kind train] [--batch 1] [--length 256]
  *                [--cache N] [--rows 1] [--rank 8] [--alpha 16]
- *                [--targets 127] [--last 0] [--summary] [--profile RUNS]
+ *                [--targets 127] [--last 0] [--dump PASS] [--summary]
+ *                [--profile RUNS] [--threads N]
  *
- * Prints the passes, the instructions and the map of the arena. With
- * POCK_DUMP=PASS (or all) the graph after that pass goes to standard error.
+ * Prints the passes, the instructions and the map of the arena. --dump prints
+ * the graph after that pass (or `build`, or `all`) on standard error.
  * --profile runs the program on empty inputs and prints where its time goes.
  */
 
@@ -68,8 +69,8 @@ static int parse_options(struct options *o, int argc, char **argv)
         {"rows", 1, NULL, 'n'},    {"rank", 1, NULL, 'r'},
         {"alpha", 1, NULL, 'a'},   {"targets", 1, NULL, 't'},
         {"last", 1, NULL, 'L'},    {"summary", 0, NULL, 's'},
-        {"profile", 1, NULL, 'p'}, {"threads", 1, NULL, 'T'},
-        {NULL, 0, NULL, 0},
+        {"dump", 1, NULL, 'd'},    {"profile", 1, NULL, 'p'},
+        {"threads", 1, NULL, 'T'}, {NULL, 0, NULL, 0},
     };
     struct program_params *p = &o->params;
     uint32_t alpha = 16;
@@ -90,6 +91,8 @@ static int parse_options(struct options *o, int argc, char **argv)
             o->is_summary = true;
         else if (c == 'k')
             rc = parse_kind(&p->kind, optarg);
+        else if (c == 'd')
+            rc = setenv("POCK_DUMP", optarg, 1);
         else
             rc = c == '?' ? -EINVAL : parse_u32(fields[c], optarg);
     }
@@ -340,7 +343,8 @@ int main(int argc, char **argv)
                        "|update|gradient|eval|cached]\n"
                        "       [--batch N] [--length N] [--cache N] [--rows N] "
                        "[--rank N] [--alpha N]\n"
-                       "       [--targets BITS] [--last BLOCKS] [--summary]\n"
+                       "       [--targets BITS] [--last BLOCKS] [--dump PASS] "
+                       "[--summary]\n"
                        "       [--profile RUNS] [--threads N]\n");
         return 2;
     }

@@ -14,11 +14,11 @@
 /*
  * First fit: intervals are placed one after the other, each at the lowest
  * offset that is free as long as it lives. The result hangs on the order, so
- * several are tried: by size, by area, by lifetime, by first step, by
- * how much is live beside it. If none
- * reaches the sum of live bytes, which no plan can beat, the last is improved:
- * what touches the peak goes to the front, again and again. After that the best
- * is shuffled a little, many times, by numbers that are the same in every run.
+ * several are tried until one comes near the sum of live bytes, which no plan
+ * can beat: by how much is live beside an interval, by size, by area, by
+ * lifetime, by first step. If none does, the last is improved: what touches the
+ * peak goes to the front, again and again. After that the best is shuffled a
+ * little, many times, by numbers that are the same in every run.
  */
 
 enum {
@@ -36,7 +36,8 @@ struct fit {
     uint32_t *placed; // by offset
     size_t *offsets;
     size_t peak;
-    size_t limit; // a plan above it is not finished
+    size_t enough; // a plan below it is not improved
+    size_t limit;  // a plan above it is not finished
     size_t *best_offsets;
     uint32_t *best_order;
     size_t best_peak;
@@ -66,15 +67,15 @@ static uint64_t rank_key(const struct fit *f, uint32_t i, int which)
 
     switch (which) {
     case 0:
-        return v->bytes;
-    case 1:
-        return v->bytes * steps;
-    case 2:
-        return steps << 40 | v->bytes >> 6;
-    case 3:
-        return UINT32_MAX - v->first;
-    default:
         return f->breadth[i];
+    case 1:
+        return v->bytes;
+    case 2:
+        return v->bytes * steps;
+    case 3:
+        return steps << 40 | v->bytes >> 6;
+    default:
+        return UINT32_MAX - v->first;
     }
 }
 
@@ -223,12 +224,12 @@ static void search(struct fit *f)
     const uint64_t n = f->l->n;
     struct rng r;
 
-    for (int i = 0; i < IMPROVE_ROUNDS && f->best_peak > f->l->peak; i++)
+    for (int i = 0; i < IMPROVE_ROUNDS && f->best_peak > f->enough; i++)
         improve(f);
     f->limit = f->best_peak;
     rng_init(&r, 0, n);
     for (uint64_t i = 0; i < SHUFFLE_ROUNDS && i * n * n < SHUFFLE_WORK &&
-                         f->best_peak > f->l->peak;
+                         f->best_peak > f->enough;
          i++) {
         shuffle(f, &r);
         f->limit = f->best_peak;
@@ -240,6 +241,7 @@ static int alloc(struct fit *f, const struct liveness *l, struct arena *a)
     const size_t n = l->n + 1u;
     f->l = l;
     f->best_peak = SIZE_MAX;
+    f->enough = l->peak + l->peak / 64;
     f->limit = SIZE_MAX;
     f->breadth = arena_calloc(a, n, sizeof(*f->breadth));
     f->order = arena_calloc(a, n, sizeof(*f->order));
@@ -265,7 +267,7 @@ int memplan_assign(struct memplan **out, const struct liveness *l,
         return -ENOMEM;
     if ((rc = alloc(&f, l, a)) < 0 || (rc = find_breadth(&f, a)) < 0)
         return rc;
-    for (int which = 0; which < RANKS && f.best_peak > l->peak; which++)
+    for (int which = 0; which < RANKS && f.best_peak > f.enough; which++)
         if ((rc = try_ranks(&f, which, a)) < 0)
             return rc;
     search(&f);

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 #include <errno.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -273,6 +274,60 @@ static void generation_in_steps_equals_generation_at_once(void **state)
     }
 }
 
+// What generation says of a token is what evaluation charges for it.
+static void generation_agrees_with_evaluation(void **state)
+{
+    const struct model_config m = tiny_config(DTYPE_q8_0, 2);
+    const struct lora_spec lora = {2, 4, LORA_ALL, 0};
+    const struct program_params params[] = {
+        {PROGRAM_EVAL, 1, 9, 0, 0, lora},
+        {PROGRAM_CACHED, 0, 9, 9, 9, lora},
+    };
+    int32_t count[9];
+    float logits[9][37];
+    float nll[9];
+    struct fixture *f = *state;
+    struct program *p[2];
+    struct executor *e[2];
+    struct bank bank;
+
+    bank_init(&bank, &cpu_backend, dev, 8);
+    const struct executor_params ep = bank_executor_params(&bank);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(program_compile(&p[i], &m, &params[i], &cpu_backend,
+                                         dev, NULL),
+                         0);
+        assert_int_equal(executor_create(&e[i], p[i], &ep, NULL), 0);
+    }
+    tiny_batch_make(&f->batch, 1, 9, m.n_vocab, 4);
+    for (int i = 0; i < 9; i++) { // one segment, every token counts
+        count[i] = i;
+        f->batch.pos[i] = i;
+        f->batch.start[i] = 0;
+        f->batch.weights[i] = 1;
+    }
+    tiny_batch_write(e[0], &f->batch);
+    assert_int_equal(executor_write(e[1], "tokens", f->batch.tokens, 36), 0);
+    assert_int_equal(executor_write(e[1], "pos", count, 36), 0);
+    assert_int_equal(executor_write(e[1], "rows", count, 36), 0);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(executor_run(e[i]), 0);
+    assert_int_equal(executor_read(e[0], "nll", nll, sizeof(nll)), 0);
+    assert_int_equal(executor_read(e[1], "logits", logits, sizeof(logits)), 0);
+    for (int i = 0; i < 9; i++) {
+        double sum = 0;
+        for (int k = 0; k < 37; k++)
+            sum += exp((double) logits[i][k]);
+        const double want = log(sum) - (double) logits[i][f->batch.targets[i]];
+        assert_true(fabs(want - (double) nll[i]) < 1e-4);
+    }
+    for (int i = 0; i < 2; i++) {
+        executor_destroy(e[i]);
+        program_destroy(p[i]);
+    }
+    bank_finish(&bank);
+}
+
 int main(void)
 {
 #define TEST(name) \
@@ -286,6 +341,7 @@ int main(void)
         TEST(a_binding_that_fails_fails_the_executor),
         TEST(a_backend_that_lacks_an_operator_is_refused),
         TEST(generation_in_steps_equals_generation_at_once),
+        TEST(generation_agrees_with_evaluation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

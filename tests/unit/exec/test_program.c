@@ -236,8 +236,26 @@ static void names_what_it_wants_bound(void **state)
     p = compile(&m, PROGRAM_CACHED, everything);
     assert_int_equal(program_state_count(p), n + 4);
     const struct operand *o = program_io(p, "logits");
+    assert_non_null(o);
     assert_int_equal(o->ne[2], 3);
     assert_int_equal(o->ne[3], 37);
+    program_destroy(p);
+
+    // The base model alone has no adapter to bind.
+    const struct lora_spec none = {0};
+    p = compile(&m, PROGRAM_EVAL, none);
+    assert_int_equal(program_state_count(p), 0);
+    assert_int_equal(program_weight_count(p), 2 * 9 + 2);
+    program_destroy(p);
+}
+
+// Depth costs time that is nearly linear, and no precision of the plan.
+static void compiles_a_deep_model(void **state)
+{
+    const struct model_config m = tiny_config(DTYPE_f32, 24);
+    struct program *p = compile(&m, PROGRAM_TRAIN, everything);
+    assert_int_equal(count_op(p, OP_adamw), 24 * 14);
+    assert_true((double) p->arena_bytes <= 1.05 * (double) p->live_bytes);
     program_destroy(p);
 }
 
@@ -311,6 +329,7 @@ int main(void)
         cmocka_unit_test(arenas_are_as_small_as_what_is_live),
         cmocka_unit_test(updates_run_as_soon_as_they_can),
         cmocka_unit_test(names_what_it_wants_bound),
+        cmocka_unit_test(compiles_a_deep_model),
         cmocka_unit_test(prints_itself),
         cmocka_unit_test(refuses_what_cannot_be),
     };
