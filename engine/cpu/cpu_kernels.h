@@ -195,6 +195,7 @@ enum cpu_matmul_path {
 
 struct cpu_matmul_plan {
     enum cpu_matmul_path path;
+    bool is_a_packed;
     int64_t ms, ns, ks;        // what is packed at a time
     size_t a_floats, b_floats; // of scratch, a first
 };

@@ -9,7 +9,7 @@ enum {
     DEPTH_MIN = 33,            // shorter sums are not worth a path of their own
     DEPTH_MAX = 2048,          // of what is packed at a time; a multiple of 32
     PACK_FLOATS = 1024 * 1024, // of each side: 4 MB
-    ROWS_UNIT = 72,            // whole strips of every tier
+    ROWS_UNIT = 96,            // whole strips of every tier
 };
 
 static int64_t min(int64_t x, int64_t y)
@@ -44,10 +44,13 @@ struct cpu_matmul_plan cpu_matmul_plan(int64_t m, int64_t n, int64_t k,
     } else if (!trans_a && trans_b && k >= DEPTH_MIN && m <= FEW_ROWS) {
         p.path = CPU_MATMUL_GEMV;
     } else {
+        // Rows a power of two apart share their places in the cache.
+        p.is_a_packed = trans_a || (k >= 2048 && k % 1024 == 0);
         p.ks = min(k, DEPTH_MAX);
-        p.ms = fit(m, p.ks, ROWS_UNIT);
+        p.ms = p.is_a_packed ? fit(m, p.ks, ROWS_UNIT) : m;
         p.ns = fit(n, p.ks, CPU_MATMUL_TILE);
-        p.a_floats = (size_t) (round_up(p.ms, ROWS_UNIT) * p.ks);
+        if (p.is_a_packed)
+            p.a_floats = (size_t) (round_up(p.ms, ROWS_UNIT) * p.ks);
         p.b_floats = (size_t) (round_up(p.ns, CPU_MATMUL_TILE) * p.ks);
     }
     return p;

@@ -7,11 +7,12 @@
 /*
  * y (M,N) = alpha * op(a) (M,K) op(b) (K,N) + c (M,N)
  *
- * The large case packs both sides in the order in which the inner loop reads
- * them: a in strips of TILE_ROWS rows, [k][TILE_ROWS]; b, decoded, in panels
- * of TILE_COLS columns, [k][TILE_COLS]. The inner loop holds one tile of y in
- * registers. Goto & van de Geijn, Anatomy of High-Performance Matrix
- * Multiplication, 2008.
+ * The large case decodes and packs b into panels of TILE_COLS columns,
+ * [k][TILE_COLS], in which the inner loop reads it while it holds one tile of
+ * y in registers. TILE_ROWS rows of a are read where they are, unless they
+ * are columns there, or would push each other out of the cache: then they are
+ * packed as well, [k][TILE_ROWS]. Goto & van
+ * de Geijn, Anatomy of High-Performance Matrix Multiplication, 2008.
  */
 
 struct product {
@@ -21,7 +22,7 @@ struct product {
     const float *c; // or NULL
     enum dtype b_type;
     int64_t m, n, k;
-    bool trans_a, trans_b;
+    bool trans_a, trans_b, is_a_packed;
     float alpha;
     float *pa, *pb; // packed parts
     // The part at hand: rows m0 .. m0 + ms, and so on.
@@ -32,7 +33,7 @@ struct product {
 enum {
     DEPTH = 384,      // of an inner loop: a panel of b stays in L1
     SHALLOW = 64,     // a product this shallow goes through y row by row
-    TASK_STRIPS = 12, // of a: a task's rows
+    TASK_STRIPS = 16, // of a: a task's rows
     TASK_ROWS = TASK_STRIPS * TILE_ROWS,
     TASK_COLS = 128,
     PACK_COLS = CPU_MATMUL_TILE,
@@ -58,23 +59,18 @@ ALWAYS_INLINE uint32_t parts(int64_t x, int64_t unit)
 static void pack_strip(float *out, const struct product *pr, int64_t row)
 {
     const int64_t rows = min(TILE_ROWS, pr->m - row);
+    const int64_t down = pr->trans_a ? 1 : pr->k;
+    const int64_t right = pr->trans_a ? pr->m : 1;
+    const float *a = pr->a + pr->k0 * right + row * down;
     int64_t p = 0;
 
-    if (pr->trans_a) {
-        const float *a = pr->a + pr->k0 * pr->m + row;
-        for (; p < pr->ks; p++, a += pr->m, out += TILE_ROWS)
-            for (int i = 0; i < TILE_ROWS; i++)
-                out[i] = i < rows ? a[i] : 0.0f;
-        return;
-    }
-    const float *a = pr->a + row * pr->k + pr->k0;
     // Each store spills over into the next row of `out`, which is written
     // after it; the last rows are written one by one.
-    for (; rows == TILE_ROWS && p + 8 < pr->ks; p += 8) {
+    for (; !pr->trans_a && rows == TILE_ROWS && p + 8 < pr->ks; p += 8) {
         v8 r[8] = {{0}};
 #pragma GCC unroll 8
         for (int i = 0; i < TILE_ROWS; i++)
-            r[i] = v8_load(a + i * pr->k + p);
+            r[i] = v8_load(a + i * down + p);
         v8_transpose(r);
 #pragma GCC unroll 8
         for (int i = 0; i < 8; i++)
@@ -82,7 +78,7 @@ static void pack_strip(float *out, const struct product *pr, int64_t row)
     }
     for (; p < pr->ks; p++)
         for (int i = 0; i < TILE_ROWS; i++)
-            out[p * TILE_ROWS + i] = i < rows ? a[i * pr->k + p] : 0.0f;
+            out[p * TILE_ROWS + i] = i < rows ? a[i * down + p * right] : 0.0f;
 }
 
 // The packed place of column `col` of the part at hand, at depth p.
@@ -131,6 +127,17 @@ ALWAYS_INLINE void pack_columns(const struct product *pr, enum dtype type,
     const char *row = pr->b + (size_t) pr->k0 * row_bytes;
 
     for (int64_t p = 0; p < pr->ks; p++, row += row_bytes) {
+        if (cols == PACK_COLS) {
+#pragma GCC unroll 2
+            for (int64_t j = 0; j < PACK_COLS; j += 32) {
+                v8 v[4];
+                decode_32(v, type, row, pr->n0 + col + j);
+#pragma GCC unroll 4
+                for (int64_t q = 0; q < 4; q++)
+                    v8_store(panel_at(pr, col + j + 8 * q, p), v[q]);
+            }
+            continue;
+        }
         float x[PACK_COLS] = {0};
         decode(x, type, row, pr->n0 + col, cols);
         for (int64_t j = 0; j < PACK_COLS; j += TILE_COLS)
@@ -186,15 +193,25 @@ static void pack_task(void *ctx, uint32_t task, uint32_t worker)
  * Tiles
  */
 
+// Where the inner loop finds op(a): element (i, p) at a[i * row + p * step].
+struct strip {
+    const float *a;
+    int64_t row;
+    int64_t step;
+};
+
 // y (rows,TILE_COLS) = alpha * a b + c. Every index of acc is constant after
-// unrolling; otherwise it would live in memory.
+// unrolling; otherwise it would live in memory. Two pointers into a, because
+// an address can be a sum of a register and at most twice another one.
 ALWAYS_INLINE void tile(float *y, int64_t ldy, const float *c, int64_t ldc,
-                        const float *a, const float *b, int64_t depth,
+                        struct strip s, const float *b, int64_t depth,
                         float alpha, int rows)
 {
     vec acc[TILE_ROWS][TILE_VECS] = {{{0}}};
+    const float *a0 = s.a;
+    const float *a3 = rows > 3 ? s.a + 3 * s.row : s.a;
 
-    for (; depth > 0; depth--, a += TILE_ROWS, b += TILE_COLS) {
+    for (; depth > 0; depth--, b += TILE_COLS) {
         vec v[TILE_VECS];
 #pragma GCC unroll 4
         for (int j = 0; j < TILE_VECS; j++)
@@ -203,7 +220,10 @@ ALWAYS_INLINE void tile(float *y, int64_t ldy, const float *c, int64_t ldc,
         for (int i = 0; i < rows; i++)
 #pragma GCC unroll 4
             for (int j = 0; j < TILE_VECS; j++)
-                acc[i][j] += a[i] * v[j];
+                acc[i][j] +=
+                    (i < 3 ? a0[i * s.row] : a3[(i - 3) * s.row]) * v[j];
+        a0 += s.step;
+        a3 += s.step;
     }
 #pragma GCC unroll 8
     for (int i = 0; i < rows; i++)
@@ -216,35 +236,47 @@ ALWAYS_INLINE void tile(float *y, int64_t ldy, const float *c, int64_t ldc,
         }
 }
 
-static void tile_full(float *y, int64_t ldy, const float *c, int64_t ldc,
-                      const float *a, const float *b, int64_t depth,
-                      float alpha)
+static void tile_packed(float *y, int64_t ldy, const float *c, int64_t ldc,
+                        const float *a, const float *b, int64_t depth,
+                        float alpha)
 {
-    tile(y, ldy, c, ldc, a, b, depth, alpha, TILE_ROWS);
+    const struct strip s = {a, 1, TILE_ROWS};
+    tile(y, ldy, c, ldc, s, b, depth, alpha, TILE_ROWS);
+}
+
+static void tile_direct(float *y, int64_t ldy, const float *c, int64_t ldc,
+                        const float *a, int64_t lda, const float *b,
+                        int64_t depth, float alpha)
+{
+    const struct strip s = {a, lda, 1};
+    tile(y, ldy, c, ldc, s, b, depth, alpha, TILE_ROWS);
 }
 
 // A tile that y does not have room for.
 static void tile_edge(float *y, int64_t ldy, const float *c, int64_t ldc,
-                      const float *a, const float *b, int64_t depth,
+                      struct strip s, const float *b, int64_t depth,
                       float alpha, int64_t rows, int64_t cols)
 {
     float t[TILE_ROWS][TILE_COLS];
 
     switch (rows) {
     case 1:
-        tile(t[0], TILE_COLS, NULL, 0, a, b, depth, alpha, 1);
+        tile(t[0], TILE_COLS, NULL, 0, s, b, depth, alpha, 1);
         break;
     case 2:
-        tile(t[0], TILE_COLS, NULL, 0, a, b, depth, alpha, 2);
+        tile(t[0], TILE_COLS, NULL, 0, s, b, depth, alpha, 2);
         break;
     case 3:
-        tile(t[0], TILE_COLS, NULL, 0, a, b, depth, alpha, 3);
+        tile(t[0], TILE_COLS, NULL, 0, s, b, depth, alpha, 3);
         break;
     case 4:
-        tile(t[0], TILE_COLS, NULL, 0, a, b, depth, alpha, 4);
+        tile(t[0], TILE_COLS, NULL, 0, s, b, depth, alpha, 4);
+        break;
+    case 5:
+        tile(t[0], TILE_COLS, NULL, 0, s, b, depth, alpha, 5);
         break;
     default:
-        tile(t[0], TILE_COLS, NULL, 0, a, b, depth, alpha, TILE_ROWS);
+        tile(t[0], TILE_COLS, NULL, 0, s, b, depth, alpha, TILE_ROWS);
         break;
     }
     for (int64_t i = 0; i < rows; i++)
@@ -253,23 +285,68 @@ static void tile_edge(float *y, int64_t ldy, const float *c, int64_t ldc,
 }
 
 // One tile at row i and column j of the part at hand, depth p .. p + depth.
-ALWAYS_INLINE void tile_at(const struct product *pr, int64_t i, int64_t j,
+ALWAYS_INLINE void tile_at(float *y, int64_t ldy, const float *c, int64_t ldc,
+                           const struct product *pr, int64_t i, int64_t j,
                            int64_t p, int64_t depth)
 {
-    const int64_t at = (pr->m0 + i) * pr->n + pr->n0 + j;
     const int64_t rows = min(TILE_ROWS, pr->ms - i);
     const int64_t cols = min(TILE_COLS, pr->ns - j);
-    const float *a = pr->pa + i * pr->ks + p * TILE_ROWS;
     const float *b = pr->pb + j * pr->ks + p * TILE_COLS;
-    const float *c = pr->k0 + p > 0 ? pr->y : pr->c;
+    const struct strip s =
+        pr->is_a_packed
+            ? (struct strip){pr->pa + i * pr->ks + p * TILE_ROWS, 1, TILE_ROWS}
+            : (struct strip){pr->a + (pr->m0 + i) * pr->k + pr->k0 + p, pr->k,
+                             1};
 
-    if (c)
-        c += at;
-    if (rows == TILE_ROWS && cols == TILE_COLS)
-        tile_full(pr->y + at, pr->n, c, pr->n, a, b, depth, pr->alpha);
+    if (rows < TILE_ROWS || cols < TILE_COLS)
+        tile_edge(y, ldy, c, ldc, s, b, depth, pr->alpha, rows, cols);
+    else if (pr->is_a_packed)
+        tile_packed(y, ldy, c, ldc, s.a, b, depth, pr->alpha);
     else
-        tile_edge(pr->y + at, pr->n, c, pr->n, a, b, depth, pr->alpha, rows,
-                  cols);
+        tile_direct(y, ldy, c, ldc, s.a, pr->k, b, depth, pr->alpha);
+}
+
+// What is added to the part at hand: what earlier parts of the sum left in y.
+ALWAYS_INLINE const float *addend(const struct product *pr)
+{
+    return pr->k0 > 0 ? pr->y : pr->c;
+}
+
+// Each strip asks for its share of the panel of b that comes next.
+ALWAYS_INLINE void prefetch_b(const struct product *pr, int64_t j, int64_t p,
+                              int64_t depth, int64_t strip)
+{
+    const int64_t share = depth * TILE_COLS / TASK_STRIPS + 16;
+    const float *next =
+        pr->pb + (j + TILE_COLS) * pr->ks + p * TILE_COLS + strip * share;
+
+    for (int64_t q = 0; q < share; q += 16)
+        __builtin_prefetch(next + q, 0, 2);
+}
+
+// A long sum: its pieces are added up in a small block, because rows of y that
+// are a power of two apart would push each other out of the cache.
+static void long_task(const struct product *pr, int64_t i0, int64_t i1,
+                      int64_t j0, int64_t j1)
+{
+    float t[TASK_ROWS * TASK_COLS];
+    const int64_t step = (pr->ks - 1) / parts(pr->ks, DEPTH) + 1;
+    const float *c = addend(pr);
+
+    for (int64_t p = 0; p < pr->ks; p += step)
+        for (int64_t j = j0; j < j1; j += TILE_COLS)
+            for (int64_t i = i0; i < i1; i += TILE_ROWS) {
+                float *at = t + (i - i0) * TASK_COLS + j - j0;
+                prefetch_b(pr, j, p, step, (i - i0) / TILE_ROWS);
+                tile_at(at, TASK_COLS, p > 0 ? at : NULL, TASK_COLS, pr, i, j,
+                        p, min(step, pr->ks - p));
+            }
+    for (int64_t i = i0; i < i1; i++) {
+        const int64_t at = (pr->m0 + i) * pr->n + pr->n0 + j0;
+        const float *ti = t + (i - i0) * TASK_COLS;
+        for (int64_t j = 0; j < j1 - j0; j++)
+            pr->y[at + j] = ti[j] + (c ? c[at + j] : 0.0f);
+    }
 }
 
 // Panels of b stay in L1 while the strips of the task pass by.
@@ -281,12 +358,18 @@ static void tiles_task(void *ctx, uint32_t task, uint32_t worker)
     const int64_t j0 = task / m_tasks * (int64_t) TASK_COLS;
     const int64_t i1 = min(pr->ms, i0 + TASK_ROWS);
     const int64_t j1 = min(pr->ns, j0 + TASK_COLS);
-    const int64_t step = (pr->ks - 1) / parts(pr->ks, DEPTH) + 1;
+    const float *c = addend(pr);
 
-    for (int64_t p = 0; p < pr->ks; p += step)
-        for (int64_t j = j0; j < j1; j += TILE_COLS)
-            for (int64_t i = i0; i < i1; i += TILE_ROWS)
-                tile_at(pr, i, j, p, min(step, pr->ks - p));
+    if (pr->ks > DEPTH) {
+        long_task(pr, i0, i1, j0, j1);
+        return;
+    }
+    for (int64_t j = j0; j < j1; j += TILE_COLS)
+        for (int64_t i = i0; i < i1; i += TILE_ROWS) {
+            const int64_t at = (pr->m0 + i) * pr->n + pr->n0 + j;
+            tile_at(pr->y + at, pr->n, c ? c + at : NULL, pr->n, pr, i, j, 0,
+                    pr->ks);
+        }
 }
 
 // All of b is small: y is read and written along its rows.
@@ -296,9 +379,14 @@ static void shallow_task(void *ctx, uint32_t task, uint32_t worker)
     const int64_t i0 = task * (int64_t) TASK_ROWS;
     const int64_t i1 = min(pr->ms, i0 + TASK_ROWS);
 
+    const float *c = addend(pr);
+
     for (int64_t i = i0; i < i1; i += TILE_ROWS)
-        for (int64_t j = 0; j < pr->ns; j += TILE_COLS)
-            tile_at(pr, i, j, 0, pr->ks);
+        for (int64_t j = 0; j < pr->ns; j += TILE_COLS) {
+            const int64_t at = (pr->m0 + i) * pr->n + pr->n0 + j;
+            tile_at(pr->y + at, pr->n, c ? c + at : NULL, pr->n, pr, i, j, 0,
+                    pr->ks);
+        }
 }
 
 static void run_part(struct product *pr, bool pack_a, bool pack_b_,
@@ -681,6 +769,7 @@ KERNEL_matmul(VEC_NAME(matmul))
         .k = k,
         .trans_a = trans_a,
         .trans_b = trans_b,
+        .is_a_packed = plan.is_a_packed,
         .alpha = alpha,
         .pa = scratch,
         .pb = (float *) scratch + plan.a_floats,
