@@ -204,5 +204,16 @@ struct cpu_matmul_plan cpu_matmul_plan(int64_t m, int64_t n, int64_t k,
                                        bool trans_a, bool trans_b,
                                        enum dtype b_type);
 
+// How many tokens' logits exist at a time, and where in the scratch the room of
+// the products begins, in floats.
+struct cpu_xent_plan {
+    int64_t chunk;
+    int64_t matmul_at;
+    size_t floats; // in all
+};
+
+struct cpu_xent_plan cpu_xent_plan(int64_t rows, int64_t cols, int64_t vocab,
+                                   enum dtype w_type);
+
 // Room that any version of the kernel for `in` needs with that many threads.
 size_t cpu_scratch_bytes(const struct instr *in, uint32_t threads);

@@ -16,14 +16,78 @@ static int64_t cols_of(const struct operand *o)
     return o->ne[3];
 }
 
-static size_t attention_bytes(int64_t length)
+static int64_t count_of(const struct operand *o)
 {
-    return (size_t) length * sizeof(double);
+    return rows_of(o) * cols_of(o);
 }
 
-static size_t xent_bytes(int64_t cols, int64_t vocab)
+static size_t larger(size_t x, size_t y)
 {
-    return (size_t) (vocab + 2 * cols) * sizeof(double);
+    return x > y ? x : y;
+}
+
+static int64_t round_up(int64_t x, int64_t unit)
+{
+    return (x + unit - 1) / unit * unit;
+}
+
+enum {
+    STRIP = 8,  // rows of the tallest tile, and two to spare
+    BLOCK = 96, // of queries
+};
+
+// Packed keys; for each thread a strip of queries, outputs and scores.
+static size_t attention_bytes(const struct instr *in, uint32_t threads)
+{
+    const struct op_attr *at = &in->attr;
+    const int64_t length = round_up(at->length, CPU_MATMUL_TILE);
+    const int64_t sequences =
+        (rows_of(&in->in[0]) + at->length - 1) / at->length;
+    const int64_t packed = sequences * at->n_kv_heads * length * at->head_dim;
+    const int64_t room = STRIP * (2 * (int64_t) at->head_dim + length);
+    return larger((size_t) (packed + threads * room) * sizeof(float),
+                  (size_t) at->length * sizeof(double));
+}
+
+// Packed keys and values, dk and dv of each head; for each thread a block of
+// queries and output gradients, of probabilities and score gradients.
+static size_t attention_back_bytes(const struct instr *in, uint32_t threads)
+{
+    const struct op_attr *at = &in->attr;
+    const int64_t length = round_up(at->length, CPU_MATMUL_TILE);
+    const int64_t dim = at->head_dim;
+    const int64_t sequences =
+        (rows_of(&in->in[0]) + at->length - 1) / at->length;
+    const int64_t packed = 2 * sequences * at->n_kv_heads * length * dim;
+    const int64_t heads = 2 * sequences * at->n_heads * (length + STRIP) * dim;
+    const int64_t room =
+        (2 * BLOCK + STRIP) * dim +
+        2 * (int64_t) larger(32768, (size_t) (STRIP * (length + STRIP)));
+    return larger((size_t) (packed + heads + threads * room) * sizeof(float),
+                  (size_t) at->length * sizeof(double));
+}
+
+static size_t attention_cached_bytes(int64_t length, uint32_t threads)
+{
+    return larger((size_t) (threads * round_up(length, 16)) * sizeof(float),
+                  (size_t) length * sizeof(double));
+}
+
+static size_t xent_bytes(const struct instr *in)
+{
+    const int64_t rows = rows_of(&in->in[0]);
+    const int64_t cols = cols_of(&in->in[0]);
+    const int64_t vocab = rows_of(&in->in[1]);
+    const struct cpu_xent_plan plan =
+        cpu_xent_plan(rows, cols, vocab, (enum dtype) in->in[1].dtype);
+    return larger(plan.floats * sizeof(float),
+                  (size_t) (vocab + 2 * cols) * sizeof(double));
+}
+
+// A double for each 16 Ki values.
+static size_t adamw_bytes(int64_t count)
+{
+    return (size_t) (count / 16384 + 1) * sizeof(double);
 }
 
 static size_t matmul_bytes(const struct instr *in)
@@ -40,17 +104,19 @@ static size_t matmul_bytes(const struct instr *in)
 
 size_t cpu_scratch_bytes(const struct instr *in, uint32_t threads)
 {
-    (void) threads;
     switch ((enum op) in->op) {
     case OP_attention:
+        return attention_bytes(in, threads);
     case OP_attention_back:
-        return attention_bytes(in->attr.length);
+        return attention_back_bytes(in, threads);
     case OP_attention_cached:
-        return attention_bytes(rows_of(&in->in[1]));
+        return attention_cached_bytes(rows_of(&in->in[1]), threads);
+    case OP_adamw:
+        return adamw_bytes(count_of(&in->in[0]));
     case OP_matmul:
         return matmul_bytes(in);
     case OP_xent:
-        return xent_bytes(cols_of(&in->in[0]), rows_of(&in->in[1]));
+        return xent_bytes(in);
     case OP_embed:
     case OP_rmsnorm:
     case OP_rmsnorm_dx:
@@ -64,7 +130,6 @@ size_t cpu_scratch_bytes(const struct instr *in, uint32_t threads)
     case OP_kv_store:
     case OP_accumulate:
     case OP_zero:
-    case OP_adamw:
     case OP_COUNT:
         break;
     }

@@ -55,3 +55,34 @@ struct cpu_matmul_plan cpu_matmul_plan(int64_t m, int64_t n, int64_t k,
     }
     return p;
 }
+
+struct cpu_xent_plan cpu_xent_plan(int64_t rows, int64_t cols, int64_t vocab,
+                                   enum dtype w_type)
+{
+    enum {
+        LOGITS = 2 * 1024 * 1024, // 8 MB
+        CHUNK_MIN = 32,
+    };
+    struct cpu_xent_plan p = {.chunk = LOGITS / vocab};
+    size_t most = 0;
+
+    if (p.chunk < CHUNK_MIN)
+        p.chunk = CHUNK_MIN;
+    if (p.chunk > rows)
+        p.chunk = rows;
+    // Short chunks take other paths than full ones.
+    for (int64_t m = 1; m <= p.chunk; m++) {
+        const struct cpu_matmul_plan forward =
+            cpu_matmul_plan(m, vocab, cols, false, true, w_type);
+        const struct cpu_matmul_plan back =
+            cpu_matmul_plan(m, cols, vocab, false, false, w_type);
+        if (forward.a_floats + forward.b_floats > most)
+            most = forward.a_floats + forward.b_floats;
+        if (back.a_floats + back.b_floats > most)
+            most = back.a_floats + back.b_floats;
+    }
+    p.matmul_at =
+        round_up(p.chunk * (vocab + 2 * cols + 1) + rows, CPU_MATMUL_TILE);
+    p.floats = (size_t) p.matmul_at + most;
+    return p;
+}

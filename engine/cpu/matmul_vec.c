@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 #include "engine/cpu/cpu_kernels.h"
-#include "engine/cpu/vec.h"
+#include "engine/cpu/tile.h"
 
 /*
  * y (M,N) = alpha * op(a) (M,K) op(b) (K,N) + c (M,N)
@@ -193,55 +193,12 @@ static void pack_task(void *ctx, uint32_t task, uint32_t worker)
  * Tiles
  */
 
-// Where the inner loop finds op(a): element (i, p) at a[i * row + p * step].
-struct strip {
-    const float *a;
-    int64_t row;
-    int64_t step;
-};
-
-// y (rows,TILE_COLS) = alpha * a b + c. Every index of acc is constant after
-// unrolling; otherwise it would live in memory. Two pointers into a, because
-// an address can be a sum of a register and at most twice another one.
-ALWAYS_INLINE void tile(float *y, int64_t ldy, const float *c, int64_t ldc,
-                        struct strip s, const float *b, int64_t depth,
-                        float alpha, int rows)
-{
-    vec acc[TILE_ROWS][TILE_VECS] = {{{0}}};
-    const float *a0 = s.a;
-    const float *a3 = rows > 3 ? s.a + 3 * s.row : s.a;
-
-    for (; depth > 0; depth--, b += TILE_COLS) {
-        vec v[TILE_VECS];
-#pragma GCC unroll 4
-        for (int j = 0; j < TILE_VECS; j++)
-            v[j] = vec_load(b + j * LANES);
-#pragma GCC unroll 8
-        for (int i = 0; i < rows; i++)
-#pragma GCC unroll 4
-            for (int j = 0; j < TILE_VECS; j++)
-                acc[i][j] +=
-                    (i < 3 ? a0[i * s.row] : a3[(i - 3) * s.row]) * v[j];
-        a0 += s.step;
-        a3 += s.step;
-    }
-#pragma GCC unroll 8
-    for (int i = 0; i < rows; i++)
-#pragma GCC unroll 4
-        for (int j = 0; j < TILE_VECS; j++) {
-            vec r = alpha * acc[i][j];
-            if (c)
-                r += vec_load(c + i * ldc + j * LANES);
-            vec_store(y + i * ldy + j * LANES, r);
-        }
-}
-
 static void tile_packed(float *y, int64_t ldy, const float *c, int64_t ldc,
                         const float *a, const float *b, int64_t depth,
                         float alpha)
 {
     const struct strip s = {a, 1, TILE_ROWS};
-    tile(y, ldy, c, ldc, s, b, depth, alpha, TILE_ROWS);
+    tile(y, ldy, c, ldc, s, b, TILE_COLS, depth, alpha, TILE_ROWS, TILE_VECS);
 }
 
 static void tile_direct(float *y, int64_t ldy, const float *c, int64_t ldc,
@@ -249,7 +206,7 @@ static void tile_direct(float *y, int64_t ldy, const float *c, int64_t ldc,
                         int64_t depth, float alpha)
 {
     const struct strip s = {a, lda, 1};
-    tile(y, ldy, c, ldc, s, b, depth, alpha, TILE_ROWS);
+    tile(y, ldy, c, ldc, s, b, TILE_COLS, depth, alpha, TILE_ROWS, TILE_VECS);
 }
 
 // A tile that y does not have room for.
@@ -261,22 +218,28 @@ static void tile_edge(float *y, int64_t ldy, const float *c, int64_t ldc,
 
     switch (rows) {
     case 1:
-        tile(t[0], TILE_COLS, NULL, 0, s, b, depth, alpha, 1);
+        tile(t[0], TILE_COLS, NULL, 0, s, b, TILE_COLS, depth, alpha, 1,
+             TILE_VECS);
         break;
     case 2:
-        tile(t[0], TILE_COLS, NULL, 0, s, b, depth, alpha, 2);
+        tile(t[0], TILE_COLS, NULL, 0, s, b, TILE_COLS, depth, alpha, 2,
+             TILE_VECS);
         break;
     case 3:
-        tile(t[0], TILE_COLS, NULL, 0, s, b, depth, alpha, 3);
+        tile(t[0], TILE_COLS, NULL, 0, s, b, TILE_COLS, depth, alpha, 3,
+             TILE_VECS);
         break;
     case 4:
-        tile(t[0], TILE_COLS, NULL, 0, s, b, depth, alpha, 4);
+        tile(t[0], TILE_COLS, NULL, 0, s, b, TILE_COLS, depth, alpha, 4,
+             TILE_VECS);
         break;
     case 5:
-        tile(t[0], TILE_COLS, NULL, 0, s, b, depth, alpha, 5);
+        tile(t[0], TILE_COLS, NULL, 0, s, b, TILE_COLS, depth, alpha, 5,
+             TILE_VECS);
         break;
     default:
-        tile(t[0], TILE_COLS, NULL, 0, s, b, depth, alpha, TILE_ROWS);
+        tile(t[0], TILE_COLS, NULL, 0, s, b, TILE_COLS, depth, alpha, TILE_ROWS,
+             TILE_VECS);
         break;
     }
     for (int64_t i = 0; i < rows; i++)

@@ -79,6 +79,62 @@ ALWAYS_INLINE float vec_sum(vec v)
     return x[0];
 }
 
+ALWAYS_INLINE vec vec_select(ivec mask, vec yes, vec no)
+{
+    return (vec) ((mask & (ivec) yes) | (~mask & (ivec) no));
+}
+
+ALWAYS_INLINE vec vec_max(vec a, vec b)
+{
+    return vec_select(a > b, a, b);
+}
+
+ALWAYS_INLINE float vec_largest(vec v)
+{
+    float x[LANES];
+    vec_store(x, v);
+    float max = x[0];
+    for (int i = 1; i < LANES; i++)
+        max = x[i] > max ? x[i] : max;
+    return max;
+}
+
+// The first n floats, and zeros.
+ALWAYS_INLINE vec vec_load_some(const float *p, int64_t n)
+{
+    float x[LANES] = {0};
+    memcpy(x, p, (size_t) n * sizeof(*p));
+    return vec_load(x);
+}
+
+ALWAYS_INLINE void vec_store_some(float *p, vec v, int64_t n)
+{
+    float x[LANES];
+    vec_store(x, v);
+    memcpy(p, x, (size_t) n * sizeof(*p));
+}
+
+// exp within 2e-7 relative: 2^n times the Taylor polynomial of degree 7 on
+// half of ln 2 to each side of 0. Below -87 it stays at exp(-87), 1.6e-38;
+// above 88 at exp(88).
+ALWAYS_INLINE vec vec_exp(vec x)
+{
+    const vec magic = vec_set(12582912.0f); // 1.5 * 2^23: rounds to whole
+    x = vec_select(x < -87.0f, vec_set(-87.0f), x);
+    x = vec_select(x > 88.0f, vec_set(88.0f), x);
+    const vec t = x * 1.44269504f + magic;
+    const vec n = t - magic;
+    const vec r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
+    vec p = r * (1.0f / 5040) + 1.0f / 720;
+    p = p * r + 1.0f / 120;
+    p = p * r + 1.0f / 24;
+    p = p * r + 1.0f / 6;
+    p = p * r + 0.5f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    return (vec) ((ivec) p + ((ivec) t << 23));
+}
+
 ALWAYS_INLINE v8 v8_load(const float *p)
 {
     return *(const v8_mem *) p;

@@ -1,0 +1,175 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "engine/cpu/cpu_kernels.h"
+#include "engine/cpu/vec.h"
+
+#include <math.h>
+
+/*
+ * Tokens that count are gathered into chunks; a chunk's logits are one product
+ * with w, become d loss / d logits in place, and are multiplied with w again.
+ * No more than a chunk of logits exists at any time.
+ */
+
+struct chunk {
+    float *nll, *dx;
+    const float *x;
+    const int32_t *targets;
+    const float *weights;
+    int64_t cols, vocab;
+    int64_t count;           // tokens in it
+    int32_t *token;          // their numbers
+    float *x_part, *dx_part; // (count,C)
+    float *logits;           // (count,V)
+};
+
+static float row_max(const float *z, int64_t n)
+{
+    vec m = vec_set(-INFINITY);
+    int64_t v = 0;
+
+    for (; v + LANES <= n; v += LANES)
+        m = vec_max(m, vec_load(z + v));
+    float best = vec_largest(m);
+    for (; v < n; v++)
+        best = z[v] > best ? z[v] : best;
+    return best;
+}
+
+// z = exp(z - shift); the sum, of which whole registers are added up in blocks
+// so that a large vocabulary loses nothing.
+static double row_exp(float *z, float shift, int64_t n)
+{
+    enum { BLOCK = 64 * LANES };
+    double total = 0.0;
+    int64_t v = 0;
+
+    while (v + LANES <= n) {
+        const int64_t end = v + BLOCK < n ? v + BLOCK : n;
+        vec acc = {0};
+        for (; v + LANES <= end; v += LANES) {
+            const vec e = vec_exp(vec_load(z + v) - shift);
+            vec_store(z + v, e);
+            acc += e;
+        }
+        total += (double) vec_sum(acc);
+    }
+    if (v < n) {
+        float e[LANES];
+        vec_store(e, vec_exp(vec_load_some(z + v, n - v) - shift));
+        for (int64_t i = 0; v + i < n; i++) {
+            z[v + i] = e[i];
+            total += (double) e[i];
+        }
+    }
+    return total;
+}
+
+static void softmax_task(void *ctx, uint32_t task, uint32_t worker)
+{
+    const struct chunk *c = ctx;
+    const int32_t t = c->token[task];
+    const int32_t target = c->targets[t];
+    float *z = c->logits + task * c->vocab;
+    const float z_target = z[target];
+    const float top = row_max(z, c->vocab);
+    const double total = row_exp(z, top, c->vocab);
+
+    c->nll[t] = (float) ((double) top + log(total) - (double) z_target);
+    if (!c->dx)
+        return;
+    const float scale = (float) ((double) c->weights[t] / total);
+    for (int64_t v = 0; v < c->vocab; v++)
+        z[v] *= scale;
+    z[target] -= c->weights[t];
+}
+
+// Copy rows of tokens in or out, some tokens a task.
+enum { GATHER_ROWS = 32 };
+
+static void gather_task(void *ctx, uint32_t task, uint32_t worker)
+{
+    const struct chunk *c = ctx;
+    const size_t bytes = (size_t) c->cols * sizeof(float);
+
+    for (int64_t i = task * (int64_t) GATHER_ROWS;
+         i < (task + (int64_t) 1) * GATHER_ROWS && i < c->count; i++)
+        memcpy(c->x_part + i * c->cols, c->x + c->token[i] * c->cols, bytes);
+}
+
+static void scatter_task(void *ctx, uint32_t task, uint32_t worker)
+{
+    const struct chunk *c = ctx;
+    const size_t bytes = (size_t) c->cols * sizeof(float);
+
+    for (int64_t i = task * (int64_t) GATHER_ROWS;
+         i < (task + (int64_t) 1) * GATHER_ROWS && i < c->count; i++)
+        memcpy(c->dx + c->token[i] * c->cols, c->dx_part + i * c->cols, bytes);
+}
+
+static bool counts(const struct chunk *c, int64_t t)
+{
+    return c->weights[t] != 0.0f && c->targets[t] >= 0 &&
+           c->targets[t] < c->vocab;
+}
+
+static void run_chunk(struct chunk *c, const void *w, enum dtype w_type,
+                      void *scratch, struct pool *pool)
+{
+    const uint32_t copies =
+        (uint32_t) ((c->count + GATHER_ROWS - 1) / GATHER_ROWS);
+
+    pool_run(pool, copies, gather_task, c);
+    VEC_NAME(matmul)
+    (c->logits, c->x_part, w, w_type, NULL, c->count, c->vocab, c->cols, false,
+     true, 1.0f, scratch, pool);
+    pool_run(pool, (uint32_t) c->count, softmax_task, c);
+    if (!c->dx)
+        return;
+    VEC_NAME(matmul)
+    (c->dx_part, c->logits, w, w_type, NULL, c->count, c->cols, c->vocab, false,
+     false, 1.0f, scratch, pool);
+    pool_run(pool, copies, scatter_task, c);
+}
+
+KERNEL_xent(VEC_NAME(xent))
+{
+    const struct cpu_xent_plan plan = cpu_xent_plan(rows, cols, vocab, w_type);
+    float *room = scratch;
+    struct chunk c = {
+        .dx = dx,
+        .x = x,
+        .targets = targets,
+        .weights = weights,
+        .cols = cols,
+        .vocab = vocab,
+    };
+    double sum = 0.0;
+
+    c.logits = room;
+    c.x_part = c.logits + plan.chunk * vocab;
+    c.dx_part = c.x_part + plan.chunk * cols;
+    c.token = (int32_t *) (c.dx_part + plan.chunk * cols);
+    c.nll = nll ? nll : (float *) (c.token + plan.chunk);
+    // The products begin at an even address again.
+    float *rest = room + plan.matmul_at;
+
+    for (int64_t t = 0; t < rows; t++) {
+        if (counts(&c, t))
+            c.token[c.count++] = (int32_t) t;
+        else
+            c.nll[t] = 0.0f;
+        if (dx && !counts(&c, t))
+            memset(dx + t * cols, 0, (size_t) cols * sizeof(*dx));
+        if (c.count == plan.chunk || (t == rows - 1 && c.count > 0)) {
+            run_chunk(&c, w, w_type, rest, pool);
+            c.count = 0;
+        }
+    }
+    for (int64_t t = 0; t < rows; t++)
+        if (counts(&c, t))
+            sum += (double) weights[t] * c.nll[t];
+    if (loss)
+        *loss = (float) sum;
+}

@@ -1,0 +1,40 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "tests/check/check.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int main(int argc, char **argv)
+{
+    const bool bench = argc > 1 && strcmp(argv[1], "--bench") == 0;
+    const unsigned have = cpuinfo_detect();
+    const char *tier = getenv("POCK_CPU");
+    unsigned flags = have;
+    int bad = 0;
+
+    if (tier && *tier &&
+        (cpu_tier_flags(&flags, tier) < 0 || (flags & ~have))) {
+        printf("skipped: no tier %s in this build or machine\n", tier);
+        return 77;
+    }
+    for (uint32_t i = 0; i < CHECK_POOLS; i++)
+        if (pool_create(&check_pools[i], i + 1) < 0)
+            return 1;
+
+#define KERNEL(family, isa, needs)                                      \
+    if (((needs) & ~flags) == 0) {                                      \
+        srand(1);                                                       \
+        bad |= check_##family(family##_c, family##_##isa, #isa, bench); \
+        bad |= !check_end(#family "_" #isa);                            \
+    }
+#include "engine/cpu/cpu_kernels.def"
+#undef KERNEL
+
+    for (int i = 0; i < CHECK_POOLS; i++)
+        pool_destroy(check_pools[i]);
+    printf("%s: %s\n", cpu_tier_name(flags), bad ? "FAILED" : "ok");
+    return bad;
+}
