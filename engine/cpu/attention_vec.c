@@ -230,7 +230,7 @@ static float softmax_row(const struct attention *a, float *p, int64_t t,
     float total = 0.0f;
     float top = -INFINITY;
 
-    if (from > to) {
+    if (from > to || from > r.last) {
         memset(p + r.first, 0, (size_t) (r.last + 1 - r.first) * sizeof(*p));
     } else {
         top = max_row(p, from, to);

@@ -375,7 +375,9 @@ static void run_tiles(struct product *pr, const struct cpu_matmul_plan *plan,
             pr->ns = min(plan->ns, pr->n - pr->n0);
             for (pr->m0 = 0; pr->m0 < pr->m; pr->m0 += plan->ms) {
                 pr->ms = min(plan->ms, pr->m - pr->m0);
-                run_part(pr, pr->n0 == 0 || pr->ms < pr->m, pr->m0 == 0, pool);
+                run_part(pr,
+                         plan->is_a_packed && (pr->n0 == 0 || pr->ms < pr->m),
+                         pr->m0 == 0, pool);
             }
         }
     }
