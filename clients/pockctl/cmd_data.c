@@ -10,30 +10,18 @@
 
 enum { PAGE_RECORDS = 500 };
 
-// Puts the filter that the options name into a request.
-static int set_filter(struct ctl *c, struct pock_request *r)
-{
-    struct pock_filter filter = {.stream = c->line.values[FLAG_STREAM]};
-    int status = ctl_bounds(c, &filter.after_ms, &filter.before_ms);
-
-    if (status == CTL_OK)
-        pock_set_filter(r, &filter);
-    return status;
-}
-
+// A request with the filter that the options name. A wrong time is told before
+// anybody is asked.
 static int filtered_request(struct ctl *c, struct pock_request **out,
                             const char *method)
 {
-    struct pock_request *r;
+    struct pock_filter filter = {.stream = c->line.values[FLAG_STREAM]};
     int status;
 
-    if ((status = ctl_request(c, &r, method)) != CTL_OK)
+    if ((status = ctl_bounds(c, &filter.after_ms, &filter.before_ms)) ||
+        (status = ctl_request(c, out, method)))
         return status;
-    if ((status = set_filter(c, r)) != CTL_OK) {
-        pock_request_destroy(r);
-        return status;
-    }
-    *out = r;
+    pock_set_filter(*out, &filter);
     return CTL_OK;
 }
 

@@ -4,12 +4,11 @@
 #include "clients/pockctl/ctl.h"
 #include "clients/pockctl/out_json.h"
 #include "engine/base/clock.h"
+#include "engine/base/cpuinfo.h"
 
 #include <inttypes.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/sysinfo.h>
 #include <unistd.h>
 
 enum level {
@@ -28,7 +27,7 @@ static const char *const level_names[] = {
 
 struct finding {
     enum level level;
-    char seen[512];
+    char seen[768];
     char fix[256]; // "" when there is nothing to do
 };
 
@@ -55,8 +54,7 @@ static void check_socket(const struct patient *p, struct finding *f)
 {
     if (!p->info) {
         f->level = LEVEL_FAIL;
-        SEEN(f, "%s", p->no_daemon.text);
-        FIX(f, "start it: `systemctl start pockd`, or `pockd --user`");
+        SEEN(f, "%s", p->no_daemon.text); // which says what to do
         return;
     }
     SEEN(f, "pid %" PRId64 ", %s mode, on %s", pock_get_int(p->info, "pid", 0),
@@ -109,24 +107,20 @@ static void check_store(const struct patient *p, struct finding *f)
          pock_get_int(p->status, "records", 0), size);
 }
 
-// Where the daemon's own program lies, its worker lies beside it or in libexec.
-static bool find_worker(const struct patient *p, char *path, size_t bytes)
+// Where pockd looks too. Beside the daemon it cannot be seen from here: other
+// processes may not look at that one.
+static bool find_worker(char *path, size_t bytes)
 {
-    static const char *const places[] = {"", "../libexec/",
-                                         "../libexec/pockd/"};
-    const char *named = getenv("POCK_WORKER");
-    char link[64];
-    char dir[512];
+    static const char *const places[] = {"/pock-worker",
+                                         "/../../daemon/worker/pock-worker"};
+    const char *named = getenv("POCKD_WORKER");
+    char dir[400];
 
-    if (named && *named) {
-        snprintf(path, bytes, "%s", named);
-        return access(path, X_OK) == 0;
-    }
-    snprintf(link, sizeof(link), "/proc/%" PRId64 "/exe",
-             pock_get_int(p->info, "pid", 0));
-    ssize_t n = readlink(link, dir, sizeof(dir) - 1);
-    if (n <= 0)
-        n = readlink("/proc/self/exe", dir, sizeof(dir) - 1);
+    snprintf(path, bytes, "%s",
+             named && *named ? named : POCK_LIBEXECDIR "/pock-worker");
+    if (access(path, X_OK) == 0)
+        return true;
+    ssize_t n = readlink("/proc/self/exe", dir, sizeof(dir) - 1);
     if (n <= 0)
         return false;
     dir[n] = '\0';
@@ -134,10 +128,9 @@ static bool find_worker(const struct patient *p, char *path, size_t bytes)
     if (slash)
         *slash = '\0';
     for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
-        char beside[640];
-        int length = snprintf(beside, sizeof(beside), "%s/%spock-worker", dir,
-                              places[i]);
-        if (length < (int) sizeof(beside) && access(beside, X_OK) == 0) {
+        char beside[512];
+        snprintf(beside, sizeof(beside), "%s%s", dir, places[i]);
+        if (access(beside, X_OK) == 0) {
             snprintf(path, bytes, "%s", beside);
             return true;
         }
@@ -147,15 +140,17 @@ static bool find_worker(const struct patient *p, char *path, size_t bytes)
 
 static void check_worker(const struct patient *p, struct finding *f)
 {
-    char path[640] = "";
+    char path[512];
 
-    if (find_worker(p, path, sizeof(path))) {
-        SEEN(f, "%.300s", path);
+    (void) p;
+    if (find_worker(path, sizeof(path))) {
+        SEEN(f, "%s", path);
         return;
     }
     f->level = LEVEL_WARN;
-    SEEN(f, "pock-worker was not found%s%.200s", *path ? " at " : "", path);
-    FIX(f, "install it beside pockd; without it nothing trains or answers");
+    SEEN(f, "there is no %s", path);
+    FIX(f, "install it, unless pockd was told of another; without it nothing "
+           "trains or answers");
 }
 
 // The Seccomp and NoNewPrivs lines of a process's status.
@@ -206,29 +201,27 @@ static void check_key(const struct patient *p, struct finding *f)
 
 static void check_cpu(const struct patient *p, struct finding *f)
 {
+    unsigned flags = cpuinfo_detect();
     const char *tier = "plain C";
-    cpu_set_t set;
-    int cores =
-        sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 0;
 
-#if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw"))
+    if (flags & CPUINFO_AVX512)
         tier = "AVX-512";
-    else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    else if (flags & CPUINFO_AVX2)
         tier = "AVX2";
-#elif defined(__aarch64__)
-    tier = "NEON";
-#endif
-    SEEN(f,
-         "%s, %d threads may run; the daemon's workers use %" PRId64 " on %s",
-         tier, cores, pock_get_int(p->status, "threads", 0),
-         pock_get_str(p->status, "device", "an unknown device"));
-#if defined(__x86_64__)
-    if (strcmp(tier, "plain C") == 0) {
-        f->level = LEVEL_WARN;
-        FIX(f, "this processor lacks AVX2: training works and is slow");
+    else if (flags & CPUINFO_NEON)
+        tier = "NEON";
+    SEEN(f, "%s, %u threads", tier, cpuinfo_usable());
+    if (p->status) {
+        size_t n = strlen(f->seen);
+        snprintf(f->seen + n, sizeof(f->seen) - n,
+                 "; a worker uses %" PRId64 " on %s",
+                 pock_get_int(p->status, "threads", 0),
+                 pock_get_str(p->status, "device", "?"));
     }
-#endif
+    if (!(flags & (CPUINFO_AVX2 | CPUINFO_AVX512 | CPUINFO_NEON))) {
+        f->level = LEVEL_WARN;
+        FIX(f, "no vector unit that is known: training works and is slow");
+    }
 }
 
 static int64_t available_memory(void)

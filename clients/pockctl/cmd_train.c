@@ -18,7 +18,6 @@
 struct watch {
     struct ctl *ctl;
     struct job_bar bar;
-    struct str last; // the job's state when the stream ended
     bool failed;
     char result[JOB_TEXT_BYTES];
 };
@@ -117,15 +116,11 @@ static int set_recipe(struct ctl *c, struct pock_request *r, const char *text)
     return status;
 }
 
-static int fill_start(struct ctl *c, struct pock_request *r, bool now)
+static int fill_start(struct ctl *c, struct pock_request *r, int64_t before,
+                      bool now)
 {
     const char *recipe = c->line.values[FLAG_RECIPE];
-    int64_t after;
-    int64_t before;
-    int status;
 
-    if ((status = ctl_bounds(c, &after, &before)) != CTL_OK)
-        return status;
     pock_set_str(r, "adapter", c->line.values[FLAG_NAME]);
     pock_set_str(r, "model", c->line.values[FLAG_MODEL]);
     if (c->line.values[FLAG_STREAM]) {
@@ -162,11 +157,14 @@ static int start(struct ctl *c, bool now)
     struct pock_request *r;
     struct pock_reply *reply;
     char line[JOB_TEXT_BYTES];
+    int64_t after;
+    int64_t before;
     int status;
 
-    if ((status = ctl_request(c, &r, "train.start")) != CTL_OK)
+    if ((status = ctl_bounds(c, &after, &before)) != CTL_OK ||
+        (status = ctl_request(c, &r, "train.start")) != CTL_OK)
         return status;
-    if ((status = fill_start(c, r, now)) != CTL_OK) {
+    if ((status = fill_start(c, r, before, now)) != CTL_OK) {
         pock_request_destroy(r);
         return status;
     }

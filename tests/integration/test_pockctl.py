@@ -1,0 +1,301 @@
+#!/usr/bin/env python3
+# SPDX-FileCopyrightText: the pockd authors
+# SPDX-License-Identifier: Apache-2.0
+"""pockctl as a user sees it, against a real pockd: texts, statuses, JSON."""
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import time
+
+import pockd_rpc
+from pockd_rpc import BUILD, ROOT, SLOW, Daemon
+
+POCKCTL = os.path.join(BUILD, 'clients/pockctl/pockctl')
+DEMO = os.path.join(ROOT, 'clients/demo')
+
+
+class Result:
+    def __init__(self, p, out, err):
+        self.status, self.out, self.err = p.returncode, out, err
+
+    def json(self):
+        v = json.loads(self.out)
+        assert v['schema'] == 1, v
+        return v
+
+
+def environment(d):
+    env = dict(os.environ, LC_ALL='C.UTF-8', TZ='UTC', TERM='xterm')
+    env['POCKD_SOCKET'] = d.socket if d else '/nonexistent/pockd.sock'
+    return env
+
+
+def ctl(d, *args, status=0, text=None):
+    p = subprocess.Popen([POCKCTL, *args], env=environment(d), stdin=subprocess.PIPE,
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    out, err = p.communicate(text if isinstance(text, bytes) else (text or '').encode(), 120 * SLOW)
+    r = Result(p, out.decode('utf-8', 'replace'), err.decode('utf-8', 'replace'))
+    assert r.status == status, f'{args}: status {r.status}, not {status}\n{r.out}{r.err}'
+    return r
+
+
+def write(d, name, text):
+    path = os.path.join(d.dir, name)
+    with open(path, 'wb') as f:
+        f.write(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def rows(text):
+    return [re.split(r'  +', line.strip()) for line in text.splitlines()]
+
+
+def says_that_no_daemon_runs_and_exits_3():
+    r = ctl(None, 'status', status=3)
+    assert re.fullmatch(r'pockctl: cannot connect to \S+: .*: start the daemon .* \(NOT_READY\)\n',
+                        r.err), r.err
+    assert r.out == ''
+    r = ctl(None, 'data', 'list', '--json', status=3)
+    assert json.loads(r.err)['error']['name'] == 'NOT_READY' and r.out == ''
+    r = ctl(None, 'doctor', '--json', status=12)
+    assert r.json()['ok'] is False
+    assert ctl(None, 'version', '--json').json()['pockd'] is None
+
+
+def explains_wrong_usage_and_exits_2():
+    for args in (['frobnicate'], ['data'], ['data', 'list', '--bogus'], ['gen', 'a', 'b'],
+                 ['data', 'list', '--since', 'soon'], ['data', 'erase'],
+                 ['adapter', 'export', '--format', 'zip'], ['status', '--color', 'blue']):
+        r = ctl(None, *args, status=2)
+        assert r.err.startswith('pockctl: ') and r.out == '', (args, r.err)
+    for args in (['help'], ['help', 'data'], ['help', 'data', 'import'], ['data', 'import', '--help']):
+        assert ctl(None, *args).out
+    assert ctl(None, 'help', 'nonsense', status=2)
+
+
+def imports_once_however_often():
+    with Daemon() as d:
+        files = [f'{DEMO}/notebook.jsonl', f'{DEMO}/messages.jsonl']
+        r = ctl(d, 'data', 'import', *files, '--until', '2025-12-31', '--json').json()
+        assert (r['records'], r['new'], r['bad']) == (468, 468, 0), r
+        r = ctl(d, 'data', 'import', *files, '--json').json()
+        assert (r['records'], r['new'], r['bad']) == (540, 72, 0), r
+        table = rows(ctl(d, 'data', 'count', '--no-header').out)
+        assert ['notebook', '300'] == table[1][:2] and ['messages', '240'] == table[0][:2], table
+        assert ctl(d, 'data', 'count', '-q').out == '540\n'
+        # A date of the notebook is the record's time.
+        first = ctl(d, 'data', 'list', '--stream', 'notebook', '--limit', '1', '--json').json()
+        assert first['records'][0]['time'] == 1740787200000, first
+
+
+def reports_bad_lines_and_takes_the_rest():
+    with Daemon() as d:
+        path = write(d, 'mixed.jsonl', b'{"text": "one"}\nnot json\n{"text": "\xff"}\n'
+                     b'{"text": "' + b'x' * (10 << 20) + b'"}\n{"prompt": "a"}\n{"text": "two"}\n')
+        r = ctl(d, 'data', 'import', path, status=1)
+        lines = [line for line in r.err.splitlines() if line.startswith('pockctl: ')]
+        assert [int(re.search(r'mixed\.jsonl:(\d+): ', line)[1]) for line in lines] == [2, 3, 4, 5], r.err
+        assert '10240 KiB' in lines[2], lines[2]
+        assert rows(r.out)[1][2:] == ['2', '2', '0', '0', '4'], r.out
+        ctl(d, 'data', 'import', '/nonexistent.jsonl', status=5)
+        ctl(d, 'data', 'import', '-', status=2, text='x')
+        r = ctl(d, 'data', 'import', '-', '--stream', 's', '--format', 'txt', '-q', text='a\n\nb\n')
+        assert len(r.out.split()) == 2, r.out
+
+
+def shows_a_plan_and_changes_nothing_on_a_dry_run():
+    with Daemon() as d:
+        path = write(d, 'diary.md', '# 2025-03-01\nBees.\n\n# 2025-03-02\nFrost.\n')
+        r = ctl(d, 'data', 'import', path, '--dry-run')
+        assert rows(r.out)[1][1:3] == ['diary', '2'] and 'dry run' in r.err
+        assert ctl(d, 'data', 'count', '-q').out == '0\n'
+        ctl(d, 'data', 'import', path)
+        r = ctl(d, 'data', 'erase', '--until', '2025-03-01', '--dry-run', '--json').json()
+        assert (r['records'], r['done']) == (1, False), r
+        assert 'give --yes' in ctl(d, 'data', 'erase', '--all', status=2).err
+        assert ctl(d, 'data', 'count', '-q').out == '2\n'
+        r = ctl(d, 'data', 'erase', '--until', '2025-03-01', '--yes')
+        assert 'erased 1 records' in r.out
+        left = ctl(d, 'data', 'list', '--json').json()['records']
+        assert [x['time'] for x in left] == [1740873600000], left
+        text = ctl(d, 'data', 'show', str(left[0]['id'])).out
+        assert 'Frost.' in text and '2025-03-02' in text, text
+        ctl(d, 'data', 'show', '999', status=5)
+
+
+def exports_what_it_can_import_again():
+    with Daemon() as d:
+        ctl(d, 'data', 'import', f'{DEMO}/messages.jsonl')
+        out = os.path.join(d.dir, 'out.jsonl')
+        r = ctl(d, 'data', 'export', '-o', out, '--json').json()
+        assert r['records'] == 240 and os.path.getsize(out) == r['bytes'], r
+        assert ctl(d, 'data', 'export').out.encode() == open(out, 'rb').read()
+        r = ctl(d, 'data', 'import', out, '--json').json()
+        assert (r['records'], r['new']) == (240, 0), r
+        ctl(d, 'data', 'export', '-o', '/nonexistent/x', status=1)
+        ctl(d, 'data', 'export', '--json', status=2)
+        assert sorted(os.listdir(d.dir)).count('out.jsonl.part') == 0
+
+
+def tells_gates_status_and_policy():
+    with Daemon() as d:
+        r = ctl(d, 'why', status=10)
+        names = [row[0] for row in rows(r.out)[1:19]]
+        assert 'power' in names and 'data' in names, r.out
+        v = ctl(d, 'why', '--json', status=10).json()
+        assert v['would_run'] is False and {'gate', 'ok', 'value', 'threshold', 'source'} <= set(v['gates'][0])
+        assert 'model' in ctl(d, 'why', '-q', status=10).out.split()
+        s = ctl(d, 'status', '--json').json()
+        assert s['records'] == 0 and s['degraded'] is False, s
+        assert ctl(d, 'status', '-q').out.strip() == s['state']
+        ctl(d, 'policy', 'set', 'idle_s=90', 'respect_idle=no')
+        p = ctl(d, 'policy', 'get', 'idle_s', 'respect_idle', '--json').json()['policy']
+        assert {x['key']: x['value'] for x in p} == {'idle_s': 90, 'respect_idle': False}, p
+        ctl(d, 'policy', 'set', 'idle_s=soon', status=2)
+        ctl(d, 'policy', 'set', 'idle_s=-5', status=2)
+        ctl(d, 'policy', 'set', 'nonsense=1', status=5)
+        ctl(d, 'policy', 'set', 'idle_s=')
+        p = ctl(d, 'policy', 'get', 'idle_s', '--json').json()['policy'][0]
+        assert p['value'] == p['default'], p
+
+
+def edits_the_policy_in_an_editor():
+    with Daemon() as d:
+        env = dict(environment(d), VISUAL="sed -i 's/^budget_s = .*/budget_s = 60/'")
+        r = subprocess.run([POCKCTL, 'policy', 'edit', '--json'], env=env, capture_output=True,
+                           timeout=60 * SLOW)
+        assert r.returncode == 0, r.stderr
+        p = json.loads(r.stdout)['policy']
+        assert [(x['key'], x['value']) for x in p] == [('budget_s', 60)], p
+        env['VISUAL'] = 'true'
+        r = subprocess.run([POCKCTL, 'policy', 'edit'], env=env, capture_output=True, timeout=60 * SLOW)
+        assert r.returncode == 0 and b'nothing was changed' in r.stderr
+        env['VISUAL'] = 'false'
+        r = subprocess.run([POCKCTL, 'policy', 'edit'], env=env, capture_output=True, timeout=60 * SLOW)
+        assert r.returncode == 1
+
+
+def inhibits_training_while_a_command_runs():
+    with Daemon() as d:
+        r = ctl(d, 'inhibit', 'sh', '-c', f'{POCKCTL} why -q; exit 5', status=5)
+        assert 'inhibitors' in r.out.split(), r.out
+        assert 'inhibitors' not in ctl(d, 'why', '-q', status=10).out.split()
+        ctl(d, 'inhibit', '/nonexistent', status=127)
+        ctl(d, 'inhibit', 'sh', '-c', 'kill -9 $$', status=137)
+    ctl(None, 'inhibit', 'true')
+
+
+def refuses_what_needs_a_model_with_status_5():
+    with Daemon() as d:
+        for args in (['gen', 'hello'], ['train', 'now'], ['adapter', 'rollback'],
+                     ['adapter', 'show', '1'], ['model', 'show', 'x'], ['model', 'rm', 'x', '--yes']):
+            r = ctl(d, *args, status=5)
+            assert re.fullmatch(r'pockctl: .* \(\w+\)\n', r.err), r.err
+        assert ctl(d, 'model', 'list').out == ''
+        assert ctl(d, 'adapter', 'list', '--json').json()['adapters'] == []
+
+
+def follows_events_until_ctrl_c():
+    with Daemon() as d:
+        p = subprocess.Popen([POCKCTL, 'events', '--follow', '-n', '0', '--json'],
+                             env=environment(d), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        time.sleep(0.3)
+        ctl(d, 'policy', 'set', 'idle_s=90')
+        assert select.select([p.stdout], [], [], 20 * SLOW)[0], 'no event came'
+        event = json.loads(p.stdout.readline())
+        assert event['schema'] == 1 and event['kind'], event
+        p.send_signal(signal.SIGINT)
+        _, err = p.communicate(timeout=20 * SLOW)
+        assert p.returncode == 130 and err == b'', (p.returncode, err)
+
+
+def watches_the_status_as_json_lines():
+    with Daemon() as d:
+        p = subprocess.Popen([POCKCTL, 'status', '--watch'], env=environment(d),
+                             stdout=subprocess.PIPE)
+        assert select.select([p.stdout], [], [], 20 * SLOW)[0], 'no status came'
+        assert json.loads(p.stdout.readline())['state']
+        p.send_signal(signal.SIGINT)
+        p.communicate(timeout=20 * SLOW)
+        assert p.returncode == 130, p.returncode
+
+
+def is_quiet_when_its_reader_goes_away():
+    with Daemon() as d:
+        ctl(d, 'data', 'import', f'{DEMO}/notebook.jsonl', f'{DEMO}/messages.jsonl')
+        p = subprocess.Popen(['sh', '-c', f'{POCKCTL} data export | head -1'], env=environment(d),
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                             preexec_fn=lambda: signal.signal(signal.SIGPIPE, signal.SIG_DFL))
+        out, err = p.communicate(timeout=60 * SLOW)
+        assert out.count(b'\n') == 1 and b'cannot write' not in err, err
+        with open('/dev/full', 'w') as full:
+            r = subprocess.run([POCKCTL, 'why', '--no-header'], env=environment(d), stdout=full,
+                               stderr=subprocess.PIPE, timeout=60 * SLOW)
+        assert r.returncode != 0 and b'cannot write the output' in r.stderr, r.stderr
+
+
+def colours_on_a_terminal_only_and_not_with_no_color():
+    def on_terminal(**more):
+        pid, fd = pty.fork()
+        if pid == 0:
+            os.environ.update(environment(d), **more)
+            os.execv(POCKCTL, [POCKCTL, 'why'])
+        out = b''
+        while True:
+            try:
+                chunk = os.read(fd, 65536)
+            except OSError:
+                break
+            if not chunk:
+                break
+            out += chunk
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 10
+        os.close(fd)
+        return out
+
+    with Daemon() as d:
+        assert b'\x1b[3' in on_terminal()
+        assert b'\x1b' not in on_terminal(NO_COLOR='1')
+        assert b'\x1b' not in on_terminal(TERM='dumb')
+        assert '\x1b' not in ctl(d, 'why', status=10).out
+        assert '\x1b[3' in ctl(d, 'why', '--color', 'always', status=10).out
+
+
+def shows_frames_when_asked_to():
+    with Daemon() as d:
+        r = ctl(d, 'status', '-q', '--debug')
+        assert '-> ' in r.err and '"hello"' in r.err and '<- ' in r.err, r.err
+
+
+def gives_up_on_a_daemon_that_does_not_answer():
+    with Daemon() as d:
+        d.proc.send_signal(signal.SIGSTOP)
+        try:
+            r = ctl(d, 'status', '--timeout', '0.2', status=8)
+            assert '(TIMEOUT)' in r.err, r.err
+        finally:
+            d.proc.send_signal(signal.SIGCONT)
+
+
+pockd_rpc.main([
+    says_that_no_daemon_runs_and_exits_3,
+    explains_wrong_usage_and_exits_2,
+    imports_once_however_often,
+    reports_bad_lines_and_takes_the_rest,
+    shows_a_plan_and_changes_nothing_on_a_dry_run,
+    exports_what_it_can_import_again,
+    tells_gates_status_and_policy,
+    edits_the_policy_in_an_editor,
+    inhibits_training_while_a_command_runs,
+    refuses_what_needs_a_model_with_status_5,
+    follows_events_until_ctrl_c,
+    watches_the_status_as_json_lines,
+    is_quiet_when_its_reader_goes_away,
+    colours_on_a_terminal_only_and_not_with_no_color,
+    shows_frames_when_asked_to,
+    gives_up_on_a_daemon_that_does_not_answer,
+])
