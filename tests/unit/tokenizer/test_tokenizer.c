@@ -184,7 +184,7 @@ static void leaves_the_list_as_it_was_on_failure(void **state)
 }
 
 // A vocabulary of the 256 bytes and a few more, to be spoiled.
-enum { EXTRA = 6, N_SMALL = 256 + EXTRA };
+enum { EXTRA = 7, N_SMALL = 256 + EXTRA };
 
 struct small {
     char names[N_SMALL][16];
@@ -213,12 +213,18 @@ static void put_byte_char(char *out, unsigned b)
 
 static void small_init(struct small *s)
 {
-    static const char *const extra[EXTRA] = {"ab",    "abab",   "<s>",
-                                             "<|x|>", "<|x|>y", "c<s>"};
-    static const int32_t types[EXTRA] = {1, 1, 3, 4, 4, 3};
+    static const char *const extra[EXTRA] = {"ab",
+                                             "abab",
+                                             "<s>",
+                                             "<|x|>",
+                                             "<|x|>y",
+                                             "c<s>",
+                                             "\xc4\xa0"
+                                             "a"};
+    static const int32_t types[EXTRA] = {1, 1, 3, 4, 4, 3, 4};
     *s = (struct small){.n_tokens = N_SMALL,
-                        .n_merges = 3,
-                        .merges = {"a b", "ab ab", "c <s>"},
+                        .n_merges = 4,
+                        .merges = {"a b", "ab ab", "c <s>", "\xc4\xa0 a"},
                         .model = "gpt2",
                         .pre = "gpt-2",
                         .bos = 258};
@@ -283,6 +289,12 @@ static void takes_user_defined_tokens_always(void **state)
     // "c<s>" is a control token that a merge could make, but must not.
     assert_ids(t, "c<s>", 0, (int32_t[]){'c', '<', 's', '>'}, 4);
     assert_ids(t, "c<s>", TOKENIZER_PARSE_CONTROL, (int32_t[]){261}, 1);
+    // This one is spelled in byte characters, but taken as it stands.
+    assert_ids(t, " a", 0, (int32_t[]){' ', 'a'}, 2);
+    assert_ids(t,
+               "\xc4\xa0"
+               "a",
+               0, (int32_t[]){262}, 1);
     assert_ids(t, "a<s>", TOKENIZER_PARSE_CONTROL, (int32_t[]){'a', 258}, 2);
     assert_int_equal(tokenizer_eos(t), TOKEN_NONE);
     assert_int_equal(tokenizer_document_end(t), TOKEN_NONE);
@@ -319,7 +331,7 @@ static void refuses_vocabularies_it_cannot_serve(void **state)
     assert_refused(&s, -EINVAL, "no token for the byte 0x51");
     small_init(&s);
     s.n_tokens = 100;
-    assert_refused(&s, -EINVAL, "100 tokens and 262 token types");
+    assert_refused(&s, -EINVAL, "100 tokens and 263 token types");
     small_init(&s);
     s.types[7] = 9;
     assert_refused(&s, -EINVAL, "token 7 is of unknown type 9");
@@ -336,8 +348,8 @@ static void refuses_vocabularies_it_cannot_serve(void **state)
     s.merges[1] = "ab q";
     assert_refused(&s, -EINVAL, "number 1 names a token");
     small_init(&s);
-    s.bos = 262;
-    assert_refused(&s, -EINVAL, "bos_token_id is 262");
+    s.bos = 263;
+    assert_refused(&s, -EINVAL, "bos_token_id is 263");
 }
 
 static void survives_every_failed_allocation(void **state)

@@ -26,6 +26,8 @@
 
 #include <cmocka.h>
 
+#define GOLDEN "../shared/reference/golden/"
+
 #define SHA  "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 #define SHA2 "ff112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 
@@ -499,6 +501,37 @@ static void survives_every_failed_allocation(void **state)
     }
 }
 
+// Adapters that another trainer made for a model of 2 blocks.
+static void takes_the_adapters_of_a_peer(void **state)
+{
+    static const char *const names[] = {"init", "e1", "e4"};
+    struct gguf *g;
+    struct model_config m;
+    struct error err = {0};
+    if (access(GOLDEN "tiny-llama.gguf", R_OK) < 0) {
+        print_message("no " GOLDEN ": skipped\n");
+        skip();
+    }
+    assert_int_equal(gguf_load(&g, GOLDEN "tiny-llama.gguf", &err), 0);
+    assert_int_equal(model_config_read(&m, g, &err), 0);
+    gguf_destroy(g);
+    for (int i = 0; i < 3; i++) {
+        struct adapter *a;
+        char path[100];
+        (void) snprintf(path, sizeof(path), GOLDEN "llama-%s.gguf", names[i]);
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (adapter_load_gguf_fd(&a, &m, SHA, fd, &err) < 0)
+            fail_msg("%s: %s", path, err.text);
+        close(fd);
+        assert_true(a->lora.rank == 4 && a->lora.alpha == 8);
+        assert_true(a->lora.targets == LORA_ALL && a->lora.last_blocks == 0);
+        // B starts at nothing but noise of 1e-29.
+        assert_true(adapter_param(a, 0)[0] != 0);
+        assert_true((fabsf(adapter_param(a, 1)[0]) < 1e-20f) == (i == 0));
+        adapter_destroy(a);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -510,6 +543,7 @@ int main(void)
         cmocka_unit_test(refuses_adapters_that_do_not_fit),
         cmocka_unit_test(refuses_tensors_that_do_not_fit),
         cmocka_unit_test(takes_adapters_of_other_makers),
+        cmocka_unit_test(takes_the_adapters_of_a_peer),
         cmocka_unit_test(refuses_peft_that_it_cannot_serve),
         cmocka_unit_test(refuses_peft_of_other_modules),
         cmocka_unit_test(saves_files_whole_or_not_at_all),
