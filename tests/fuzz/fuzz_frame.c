@@ -61,6 +61,7 @@ static void feed(const uint8_t *data, size_t size, size_t step)
     frame_buffer_finish(&b);
 }
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size == 0)

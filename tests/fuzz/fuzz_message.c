@@ -63,6 +63,7 @@ static void try_request(const struct message *m)
         try_record(codec_at(records, i));
 }
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct codec_doc doc;
