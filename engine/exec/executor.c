@@ -66,18 +66,20 @@ static int make_arena(struct executor *e, const struct executor_params *params,
 int executor_create(struct executor **out, const struct program *p,
                     const struct executor_params *params, struct error *err)
 {
-    int rc = -ENOMEM;
+    int rc;
 
     struct executor *e = fault_calloc(1, sizeof(*e));
     if (!e)
-        goto error;
+        return error_set(err, -ENOMEM, "binding a program: out of memory");
     e->program = p;
     e->backend = params->backend;
     e->dev = params->dev;
     e->weights = fault_calloc(p->n_weights + 1u, sizeof(*e->weights));
     e->states = fault_calloc(p->n_states + 1u, sizeof(*e->states));
-    if (!e->weights || !e->states)
+    if (!e->weights || !e->states) {
+        rc = error_set(err, -ENOMEM, "binding a program: out of memory");
         goto error;
+    }
     if ((rc = make_arena(e, params, err)) < 0)
         goto error;
     if ((rc = bind_all(e->weights, p->weights, p->n_weights,

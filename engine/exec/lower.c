@@ -53,6 +53,7 @@ static int add_slots(struct program *p, uint32_t *slot_of, const bool *touched,
  * Instructions
  */
 
+// slot_of may be NULL for what is in the arena.
 static struct operand operand(const struct graph *g, value_id v,
                               const uint32_t *slot_of)
 {
@@ -68,7 +69,7 @@ static struct operand operand(const struct graph *g, value_id v,
                                      : REGION_ARENA;
     o.dtype = x->dtype;
     o.rank = x->shape.rank;
-    o.slot = o.region == REGION_ARENA ? 0 : slot_of[storage];
+    o.slot = o.region == REGION_ARENA || !slot_of ? 0 : slot_of[storage];
     for (int i = 0; i < 4; i++)
         o.ne[i] = 1;
     // Missing dimensions stand in front.

@@ -150,6 +150,8 @@ static int bind_state(struct binding *out, const struct program_slot *slot,
                       void *user, struct error *err)
 {
     const struct run *r = user;
+    (void) slot;
+    (void) err;
     *out = (struct binding){.buffer = r->states};
     return 0;
 }

@@ -152,7 +152,7 @@ static int parse_type(struct parse *p, struct infer_type *t)
 static int parse_value(struct parse *p, value_id *out)
 {
     char name[IRPARSE_NAME_MAX + 1];
-    int64_t n;
+    int64_t n = 0;
     int rc;
 
     if (accept(p, '@')) {
@@ -178,7 +178,7 @@ static int parse_named(struct parse *p, enum value_kind kind)
 {
     struct value v = {.kind = (uint8_t) kind, .producer = NODE_NONE};
     char name[IRPARSE_NAME_MAX + 1];
-    struct infer_type t;
+    struct infer_type t = {0};
     value_id id;
     int rc;
 
@@ -214,7 +214,7 @@ static int parse_output(struct parse *p)
 static int parse_left(struct parse *p, struct left left[OP_OUTPUTS_MAX],
                       int *n_out)
 {
-    int64_t n;
+    int64_t n = 0;
     int rc;
 
     *n_out = 0;

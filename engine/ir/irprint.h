@@ -26,7 +26,7 @@
 struct str;
 
 void irprint_value(struct str *s, const struct graph *g, value_id v);
-void irprint_node(struct str *s, const struct graph *g, node_id n);
+void irprint_node(struct str *s, const struct graph *g, node_id id);
 void irprint_graph(struct str *s, const struct graph *g);
 // To a stream, for developers; failures of the stream are ignored.
 void irprint_dump(FILE *f, const struct graph *g);

@@ -14,7 +14,6 @@
 
 struct builder;
 
-int llama_read(struct model_config *out, const struct gguf *file,
-               struct error *err);
+int llama_read(struct model_config *m, const struct gguf *f, struct error *err);
 int llama_build(struct builder *b, const struct model_config *m,
                 const struct model_graph_params *params);
