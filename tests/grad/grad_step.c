@@ -527,6 +527,51 @@ static void updating_early_changes_no_byte(void **state)
     free(p[1]);
 }
 
+// With zeros in the adapters of block 0, a scheme that learns all blocks
+// computes the same network as one that learns block 1 only; what it derives
+// in addition must not change a bit of what both derive.
+static void a_sparse_scheme_equals_the_dense_one_with_the_rest_discarded(
+    void **state)
+{
+    static const float zeros[COUNT_MAX];
+    const struct lora_spec last = {all.rank, all.alpha, LORA_ALL, 1};
+    float *g[2];
+    struct fixture f;
+
+    open_fixture(&f, DTYPE_q8_0, &all);
+    const struct param *params = f.params + f.n_params / 2; // of block 1
+    const uint32_t n_params = f.n_params / 2;
+    struct loaded dense = load(&f, PROGRAM_GRADIENT);
+    for (uint32_t i = 1; i < n_params; i += 2)
+        bank_write(&f.bank, f.params[i].name, zeros);
+    f.lora = last;
+    struct loaded sparse = load(&f, PROGRAM_GRADIENT);
+    assert_true(program_arena_bytes(sparse.p) < program_arena_bytes(dense.p));
+
+    struct loaded *const both[] = {&dense, &sparse};
+    for (int which = 0; which < 2; which++) {
+        g[which] = calloc((size_t) n_params * COUNT_MAX, sizeof(float));
+        assert_non_null(g[which]);
+        assert_int_equal(executor_run(both[which]->e), 0);
+        for (uint32_t i = 0; i < n_params; i++) {
+            const size_t n = (size_t) (params[i].ne[0] * params[i].ne[1]);
+            char name[96];
+            (void) snprintf(name, sizeof(name), "grad.%s", params[i].name);
+            assert_int_equal(executor_read(both[which]->e, name,
+                                           g[which] + (size_t) i * COUNT_MAX,
+                                           n * sizeof(float)),
+                             0);
+        }
+    }
+    assert_memory_equal(g[0], g[1],
+                        (size_t) n_params * COUNT_MAX * sizeof(float));
+    free(g[0]);
+    free(g[1]);
+    unload(&sparse);
+    unload(&dense);
+    close_fixture(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -537,6 +582,8 @@ int main(void)
         cmocka_unit_test(accumulation_equals_adamw_on_the_sum),
         cmocka_unit_test(planning_changes_no_byte),
         cmocka_unit_test(updating_early_changes_no_byte),
+        cmocka_unit_test(
+            a_sparse_scheme_equals_the_dense_one_with_the_rest_discarded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
