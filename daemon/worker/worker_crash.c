@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -19,10 +20,16 @@ static struct {
     int sock;
 } prepared = {.sock = -1};
 
-// Async-signal-safe calls only.
+static atomic_flag is_told = ATOMIC_FLAG_INIT;
+
+// Async-signal-safe calls only. Several threads of the engine may get here;
+// the first one speaks for all.
 static void on_sigbus(int signal_number)
 {
     (void) signal_number;
+    if (atomic_flag_test_and_set(&is_told))
+        for (;;)
+            (void) pause();
     while (prepared.bytes > 0) {
         ssize_t n =
             send(prepared.sock, prepared.packet, prepared.bytes, MSG_NOSIGNAL);
@@ -54,6 +61,6 @@ void worker_crash_arm(int sock, uint64_t req)
                           &prepared.bytes, fds, &n_fds, &m, NULL) < 0)
         prepared.bytes = 0;
 
-    struct sigaction a = {.sa_handler = on_sigbus, .sa_flags = SA_RESETHAND};
+    struct sigaction a = {.sa_handler = on_sigbus};
     (void) sigaction(SIGBUS, &a, NULL);
 }
