@@ -737,7 +737,7 @@ KERNEL_matmul(VEC_NAME(matmul))
         .is_a_packed = plan.is_a_packed,
         .alpha = alpha,
         .pa = scratch,
-        .pb = (float *) scratch + plan.a_floats,
+        .pb = scratch ? (float *) scratch + plan.a_floats : NULL,
     };
 
     switch (plan.path) {
