@@ -351,7 +351,7 @@ static void receive_hello(struct worker_link *w, const struct worker_msg *m)
     w->hello = m->hello;
     if (w->goal == TIMER_HELLO)
         (void) uv_timer_stop(&w->timer);
-    if (!w->is_destroyed)
+    if (!w->is_destroyed && w->callbacks.on_ready)
         w->callbacks.on_ready(w, &w->hello, w->user);
 }
 

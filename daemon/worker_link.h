@@ -35,7 +35,7 @@ struct worker_exit {
 };
 
 struct worker_link_callbacks {
-    // The hello was answered with the same protocol version.
+    // The hello was answered with the same protocol version. May be NULL.
     void (*on_ready)(struct worker_link *w, const struct worker_hello *hello,
                      void *user);
     // Take what you keep with worker_fd_take(); the rest is closed after the
