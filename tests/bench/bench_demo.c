@@ -201,6 +201,7 @@ int main(int argc, char **argv)
     struct error err = {0};
     int rc = 0;
 
+    (void) setvbuf(stdout, NULL, _IOLBF, 0);
     recipe_init(&b.recipe);
     for (int i = 3; i < argc && rc == 0; i++) {
         if (strcmp(argv[i], "--json") == 0)
