@@ -383,7 +383,7 @@ static void agrees_on_the_vocabulary_of_gpt2(void **state)
     assert_int_equal(mapfile_load(&out, GPT2_VOCAB ".out", NULL), 0);
     struct tokenizer *t = open_tokenizer(GPT2_VOCAB);
     const char *p = in.data, *end = p + in.bytes;
-    char *ids = strndup(out.data, out.bytes), *save = NULL;
+    char *all = strndup(out.data, out.bytes), *ids = all, *save = NULL;
     size_t n = 0;
     for (char *line = ids; (line = strsep(&ids, "\n")) && p < end; n++) {
         const char *stop = memmem(p, (size_t) (end - p), cut, sizeof(cut) - 1);
@@ -401,6 +401,7 @@ static void agrees_on_the_vocabulary_of_gpt2(void **state)
         p = stop + (stop < end ? sizeof(cut) - 1 : 0);
     }
     assert_int_equal(n, 46);
+    free(all);
     tokenizer_destroy(t);
     mapfile_finish(&in);
     mapfile_finish(&out);
