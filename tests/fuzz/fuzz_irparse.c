@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /*
- * Text to graph. What parses and verifies must print, parse again, and print
- * the same; and every pass must leave it valid.
+ * Text to graph. What parses and verifies must print and parse again; every
+ * pass must leave it valid; and its schedule and memory plan must hold.
  */
 
 #include "engine/ir/irparse.h"
@@ -17,6 +17,7 @@
 #include "engine/ir/irprint.h"
 #include "engine/ir/verify.h"
 #include "engine/passes/pass.h"
+#include "engine/plan/memplan.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -39,6 +40,20 @@ static void round_trip(const struct graph *g, struct arena *a)
     str_free(&second);
 }
 
+static void plan(const struct graph *g, struct arena *a)
+{
+    const struct liveness_params params = {0};
+    struct schedule *s;
+    struct liveness *l;
+    struct memplan *p;
+
+    if (schedule_create(&s, g, a) < 0 || liveness_find(&l, s, &params, a) < 0 ||
+        memplan_assign(&p, l, a) < 0)
+        return; // out of memory
+    if (!schedule_check(s) || !memplan_check(p))
+        abort();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct arena *a;
@@ -52,6 +67,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         round_trip(g, a);
         if (passes_run(g, NULL, &err) < 0 || verify_graph(g, NULL, &err) < 0)
             abort();
+        plan(g, a);
     }
     arena_destroy(a);
     return 0;

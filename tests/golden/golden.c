@@ -113,17 +113,45 @@ static bool check_file(const char *path, bool is_print)
     return ok;
 }
 
+// Is there a file NAME.ir for each pass?
+static bool every_pass_has_a_golden(int argc, char **argv)
+{
+    static const char *const names[PASS_COUNT] = {
+#define PASS(name) "/" #name ".ir",
+#include "engine/passes/passes.def"
+#undef PASS
+    };
+    bool all = true;
+    for (int i = 0; i < PASS_COUNT; i++) {
+        bool found = false;
+        for (int k = 1; k < argc && !found; k++) {
+            const char *at = strrchr(argv[k], '/');
+            found = at && strcmp(at, names[i]) == 0;
+        }
+        if (!found)
+            (void) printf("# there is no golden %s\n", names[i] + 1);
+        all &= found;
+    }
+    return all;
+}
+
 int main(int argc, char **argv)
 {
     const bool is_print = argc > 1 && strcmp(argv[1], "--print") == 0;
     int bad = 0;
 
     if (!is_print)
-        (void) printf("1..%d\n", argc - 1);
+        (void) printf("1..%d\n", argc);
     for (int i = 1 + is_print; i < argc; i++) {
         const bool ok = check_file(argv[i], is_print);
         if (!is_print)
             (void) printf("%s %d - %s\n", ok ? "ok" : "not ok", i, argv[i]);
+        bad |= !ok;
+    }
+    if (!is_print) {
+        const bool ok = every_pass_has_a_golden(argc, argv);
+        (void) printf("%s %d - every pass has a golden\n", ok ? "ok" : "not ok",
+                      argc);
         bad |= !ok;
     }
     return bad;
