@@ -7,12 +7,17 @@
 #include <math.h>
 #include <string.h>
 
-static void add_loss(struct out_table *t, const struct pock_value *v,
-                     const char *key)
+// "5.067 -> 4.069", "4.069" without a version before, "-" without either.
+static void add_losses(struct out_table *t, const struct pock_value *v,
+                       const char *before, const char *after)
 {
-    double loss = pock_get_float(v, key, NAN);
+    double old = pock_get_float(v, before, NAN);
+    double new = pock_get_float(v, after, NAN);
 
-    out_table_cell(t, isfinite(loss) ? "%.3f" : "-", loss);
+    if (isfinite(old) && isfinite(new))
+        out_table_cell(t, "%.3f -> %.3f", old, new);
+    else
+        out_table_cell(t, isfinite(new) ? "%.3f" : "-", new);
 }
 
 static void add_version(struct ctl *c, struct out_table *t, const char *adapter,
@@ -32,10 +37,8 @@ static void add_version(struct ctl *c, struct out_table *t, const char *adapter,
         out_table_text(t, "base");
     out_table_text(t, gate);
     out_table_style(t, strcmp(gate, "failed") ? TERM_PLAIN : TERM_BAD);
-    add_loss(t, v, "heldout_before");
-    add_loss(t, v, "heldout_after");
-    add_loss(t, v, "probe_before");
-    add_loss(t, v, "probe_after");
+    add_losses(t, v, "heldout_before", "heldout_after");
+    add_losses(t, v, "probe_before", "probe_after");
     out_table_cell(t, "%" PRId64, pock_get_int(v, "records", 0));
     out_bytes_format(text, pock_get_int(v, "bytes", 0));
     out_table_text(t, text);
@@ -47,14 +50,13 @@ static int print_versions(struct ctl *c, const struct pock_value *adapters)
     static const struct out_column columns[] = {
         {"ADAPTER", false, true},  {"STATE", false, false},
         {"FROM", false, true},     {"GATE", false, false},
-        {"BEFORE", true, false},   {"HELD OUT", true, false},
-        {"BEFORE", true, false},   {"PROBE", true, false},
+        {"HELD OUT", true, false}, {"PROBE", true, false},
         {"RECORDS", true, false},  {"SIZE", true, false},
         {"CREATED", false, false},
     };
     struct out_table *t;
 
-    if (out_table_create(&t, columns, 11) < 0)
+    if (out_table_create(&t, columns, 9) < 0)
         return ctl_no_memory(c);
     for (size_t i = 0; i < pock_count(adapters); i++) {
         const struct pock_value *a = pock_at(adapters, i);
@@ -62,6 +64,11 @@ static int print_versions(struct ctl *c, const struct pock_value *adapters)
         for (size_t k = 0; k < pock_count(versions); k++)
             add_version(c, t, pock_get_str(a, "name", "?"),
                         pock_at(versions, k));
+    }
+    if (out_table_rows(t) == 0) {
+        out_table_destroy(t);
+        ctl_remark(c, "no version yet: training makes one");
+        return CTL_OK;
     }
     return ctl_table(c, t);
 }
@@ -90,8 +97,6 @@ int cmd_adapter_list(struct ctl *c)
         status = ctl_json(c, pock_result(reply));
     else if (c->quiet)
         print_refs(adapters);
-    else if (pock_count(adapters) == 0)
-        ctl_remark(c, "no adapter yet: training makes one");
     else
         status = print_versions(c, adapters);
     pock_reply_destroy(reply);
@@ -260,8 +265,9 @@ int cmd_adapter_rm(struct ctl *c)
     if (c->json)
         status = ctl_json(c, v);
     else if (!c->quiet)
-        printf("deleted %" PRId64 " versions\n",
-               pock_get_int(v, "versions", 0));
+        printf("deleted %" PRId64 " version%s\n",
+               pock_get_int(v, "versions", 0),
+               pock_get_int(v, "versions", 0) == 1 ? "" : "s");
     pock_reply_destroy(reply);
     return status;
 }

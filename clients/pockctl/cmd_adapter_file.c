@@ -218,9 +218,11 @@ static int tell_import(struct ctl *c, const struct pock_value *v)
         return ctl_json(c, v);
     printf("%s:%" PRId64 "\n", pock_get_str(v, "adapter", "?"),
            pock_get_int(pock_get(v, "version"), "version", 0));
-    ctl_remark(c, "%s; activate it with `pockctl adapter activate --force`",
-               pock_get_bool(v, "new", true) ? "imported, not active"
-                                             : "known already");
+    ctl_remark(c, "%s",
+               pock_get_bool(v, "new", true)
+                   ? "imported, not active: activate it with `pockctl adapter "
+                     "activate --force`"
+                   : "the same bytes were known already");
     return CTL_OK;
 }
 

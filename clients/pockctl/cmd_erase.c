@@ -67,7 +67,8 @@ static int report(struct ctl *c, const struct pock_value *v)
     if (c->quiet)
         printf("%" PRId64 "\n", pock_get_int(v, "records", 0));
     else
-        printf("erased %" PRId64 " records\n", pock_get_int(v, "records", 0));
+        printf("erased %" PRId64 " record%s\n", pock_get_int(v, "records", 0),
+               pock_get_int(v, "records", 0) == 1 ? "" : "s");
     return CTL_OK;
 }
 

@@ -92,22 +92,25 @@ int ctl_adapter_flag(struct ctl *c, struct ctl_adapter *ref, const char **name,
 
 static int get_prompt(struct ctl *c, struct str *out)
 {
-    int status;
+    bool is_argument =
+        c->line.arg_count > 0 && strcmp(c->line.args[0], "-") != 0;
+    int status = CTL_OK;
 
-    if (c->line.arg_count > 0 && strcmp(c->line.args[0], "-") != 0) {
+    if (is_argument) {
         str_puts(out, c->line.args[0]);
-        return str_finish(out) < 0 ? ctl_no_memory(c) : CTL_OK;
+        status = str_finish(out) < 0 ? ctl_no_memory(c) : CTL_OK;
+    } else {
+        if (isatty(STDIN_FILENO))
+            ctl_remark(c, "reading the prompt; end it with Ctrl-D");
+        status =
+            ctl_read_all(c, stdin, "standard input", PROMPT_BYTES_MAX, out);
     }
-    if (isatty(STDIN_FILENO))
-        ctl_remark(c, "reading the prompt; end it with Ctrl-D");
-    if ((status = ctl_read_all(c, stdin, "standard input", PROMPT_BYTES_MAX,
-                               out)) != CTL_OK)
-        return status;
     // The newline that an editor or echo puts at the end is no part of it.
-    if (out->bytes > 0 && out->data[out->bytes - 1] == '\n')
+    if (status == CTL_OK && !is_argument && out->bytes > 0 &&
+        out->data[out->bytes - 1] == '\n')
         out->data[--out->bytes] = '\0';
-    if (out->bytes > 0)
-        return CTL_OK;
+    if (status != CTL_OK || out->bytes > 0)
+        return status;
     return ctl_fail(c, CTL_USAGE, "the prompt is empty");
 }
 

@@ -359,8 +359,10 @@ static void add_history(struct ctl *c, struct out_table *t,
     out_duration_format(text, pock_get_int(j, "run_ms", 0));
     out_table_text(t, text);
     out_table_cell(t, "%" PRId64, pock_get_int(j, "step", 0));
-    out_table_cell(t, isfinite(start) ? "%.3f" : "-", start);
-    out_table_cell(t, isfinite(best) ? "%.3f" : "-", best);
+    if (isfinite(start) && isfinite(best))
+        out_table_cell(t, "%.3f -> %.3f", start, best);
+    else
+        out_table_text(t, "-");
     out_table_text(t, strcmp(reason, "NONE") ? reason : "-");
     out_table_text(t, pock_get_str(j, "message", ""));
 }
@@ -368,15 +370,15 @@ static void add_history(struct ctl *c, struct out_table *t,
 static int print_history(struct ctl *c, const struct pock_value *jobs)
 {
     static const struct out_column columns[] = {
-        {"JOB", true, false},     {"STATE", false, false},
-        {"ADAPTER", false, true}, {"CREATED", false, false},
-        {"RAN", true, false},     {"STEPS", true, false},
-        {"BEFORE", true, false},  {"HELD OUT", true, false},
-        {"REASON", false, false}, {"MESSAGE", false, true},
+        {"JOB", true, false},      {"STATE", false, false},
+        {"ADAPTER", false, true},  {"CREATED", false, false},
+        {"RAN", true, false},      {"STEPS", true, false},
+        {"HELD OUT", true, false}, {"REASON", false, false},
+        {"MESSAGE", false, true},
     };
     struct out_table *t;
 
-    if (out_table_create(&t, columns, 10) < 0)
+    if (out_table_create(&t, columns, 9) < 0)
         return ctl_no_memory(c);
     for (size_t i = 0; i < pock_count(jobs); i++)
         add_history(c, t, pock_at(jobs, i));

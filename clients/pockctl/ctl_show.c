@@ -33,6 +33,8 @@ static void add_value(struct ctl *c, struct str *s, const char *key,
     } else if (pock_kind(v) == POCK_KIND_INT && strcmp(key, "run_ms") == 0) {
         out_duration_format(text, pock_as_int(v, 0));
         str_puts(s, text);
+    } else if (pock_kind(v) == POCK_KIND_FLOAT) {
+        str_printf(s, "%.4g", pock_as_float(v, 0));
     } else if (pock_kind(v) == POCK_KIND_BOOL) {
         str_puts(s, pock_as_bool(v, false) ? "yes" : "no");
     } else {

@@ -59,7 +59,7 @@ static void add_numbers(struct str *s, const struct pock_value *job)
         str_printf(s, ", loss %.3f", loss);
     if (isfinite(best))
         str_printf(s, ", held out %.3f", best);
-    if (eta >= 0 && is_state(job, "running")) {
+    if (eta > 0 && is_state(job, "running")) {
         out_duration_format(left, eta * 1000);
         str_printf(s, ", %s left", left);
     }
@@ -98,10 +98,11 @@ void job_result_text(char out[JOB_TEXT_BYTES], const struct pock_value *job)
     if (version > 0)
         str_printf(&s, ": made %s:%" PRId64, pock_get_str(job, "adapter", "?"),
                    version);
-    if (isfinite(start) && isfinite(best))
-        str_printf(&s, ": held-out loss %.3f -> %.3f", start, best);
+    // The daemon's sentence has the numbers, where there are any.
     if (*message)
         str_printf(&s, ": %s", message);
+    else if (isfinite(start) && isfinite(best))
+        str_printf(&s, ": held-out loss %.3f -> %.3f", start, best);
     store(out, &s);
 }
 
@@ -199,7 +200,7 @@ void job_bar_update(struct job_bar *b, const struct pock_value *job,
     tell_state(b, job);
     if (!b->has_cursor) {
         write_tenth(b, job);
-    } else if (is_state(job, "running") &&
+    } else if (is_state(job, "running") && pock_get_int(job, "steps", 0) > 0 &&
                (!b->is_drawn || now_ns - b->drawn_ns >= REDRAW_NS ||
                 job_part(job) >= 1)) {
         draw(b, job);
