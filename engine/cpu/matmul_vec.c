@@ -389,43 +389,53 @@ static void run_tiles(struct product *pr, const struct cpu_matmul_plan *plan,
  */
 
 enum {
-    GEMV_ROWS = 4,
+    GEMV_ROWS = 4,     // of a
+    GEMV_COLS = 4,     // of y: rows of b
     GEMV_TASK = 32768, // weights
 };
 
-ALWAYS_INLINE void gemv_row(const struct product *pr, enum dtype type,
-                            int64_t m0, int64_t j, int rows)
+// Rows m0 .. of a with rows j .. of b. Several rows of b side by side hide the
+// latency of the sums when a has few.
+ALWAYS_INLINE void gemv_block(const struct product *pr, enum dtype type,
+                              int64_t m0, int64_t j0, int rows, int cols)
 {
-    enum { CHAINS = 2 };
-    const char *row = pr->b + (size_t) j * dtype_row_bytes(type, pr->k);
+    const size_t row_bytes = dtype_row_bytes(type, pr->k);
+    const char *b = pr->b + (size_t) j0 * row_bytes;
     const float *a = pr->a + m0 * pr->k;
-    v8 acc[GEMV_ROWS][CHAINS] = {{{0}}};
+    v8 acc[GEMV_ROWS][GEMV_COLS] = {{{0}}};
     int64_t p = 0;
 
-    for (; p + 32 <= pr->k; p += 32) {
-        v8 w[4];
-        decode_32(w, type, row, p);
+    for (; p + 32 <= pr->k; p += 32)
 #pragma GCC unroll 4
-        for (int i = 0; i < rows; i++)
+        for (int j = 0; j < cols; j++) {
+            v8 w[4];
+            const float scale =
+                decode_raw(w, type, b + (size_t) j * row_bytes, p);
 #pragma GCC unroll 4
-            for (int q = 0; q < 4; q++)
-                acc[i][q % CHAINS] += w[q] * v8_load(a + i * pr->k + p + 8 * q);
-    }
-    if (p < pr->k) {
-        float w[32] = {0};
-        decode_rest(w, type, row, p, pr->k - p);
-        for (int i = 0; i < rows; i++)
-            for (int64_t q = 0; q < pr->k - p; q++)
-                acc[i][0][q % 8] += w[q] * a[i * pr->k + p + q];
-    }
+            for (int i = 0; i < rows; i++) {
+                v8 s = w[0] * v8_load(a + i * pr->k + p);
 #pragma GCC unroll 4
-    for (int i = 0; i < rows; i++) {
-        const int64_t at = (m0 + i) * pr->n + j;
-        const v8 s = acc[i][0] + acc[i][1];
-        const float sum =
-            ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
-        pr->y[at] = pr->alpha * sum + (pr->c ? pr->c[at] : 0.0f);
-    }
+                for (int q = 1; q < 4; q++)
+                    s += w[q] * v8_load(a + i * pr->k + p + 8 * q);
+                acc[i][j] += scale * s;
+            }
+        }
+#pragma GCC unroll 4
+    for (int j = 0; j < cols; j++)
+#pragma GCC unroll 4
+        for (int i = 0; i < rows; i++) {
+            const int64_t at = (m0 + i) * pr->n + j0 + j;
+            const v8 s = acc[i][j];
+            float sum = ((s[0] + s[4]) + (s[2] + s[6])) +
+                        ((s[1] + s[5]) + (s[3] + s[7]));
+            if (p < pr->k) {
+                float w[32];
+                decode_rest(w, type, b + (size_t) j * row_bytes, p, pr->k - p);
+                for (int64_t q = 0; q < pr->k - p; q++)
+                    sum += w[q] * a[i * pr->k + p + q];
+            }
+            pr->y[at] = pr->alpha * sum + (pr->c ? pr->c[at] : 0.0f);
+        }
 }
 
 ALWAYS_INLINE void gemv_rows(const struct product *pr, enum dtype type,
@@ -433,21 +443,14 @@ ALWAYS_INLINE void gemv_rows(const struct product *pr, enum dtype type,
 {
     for (int64_t m0 = 0; m0 < pr->m; m0 += GEMV_ROWS) {
         const int64_t rows = min(GEMV_ROWS, pr->m - m0);
-        for (int64_t j = j0; j < j1; j++)
-            switch (rows) {
-            case 1:
-                gemv_row(pr, type, m0, j, 1);
-                break;
-            case 2:
-                gemv_row(pr, type, m0, j, 2);
-                break;
-            case 3:
-                gemv_row(pr, type, m0, j, 3);
-                break;
-            default:
-                gemv_row(pr, type, m0, j, GEMV_ROWS);
-                break;
-            }
+        int64_t j = j0;
+        for (; rows == 1 && j + GEMV_COLS <= j1; j += GEMV_COLS)
+            gemv_block(pr, type, m0, j, 1, GEMV_COLS);
+        for (; rows == GEMV_ROWS && j < j1; j++)
+            gemv_block(pr, type, m0, j, GEMV_ROWS, 1);
+        for (; j < j1; j++)
+            for (int64_t i = 0; i < rows; i++)
+                gemv_block(pr, type, m0 + i, j, 1, 1);
     }
 }
 

@@ -160,15 +160,30 @@ ALWAYS_INLINE v8 v8_from_i8(const int8_t *p)
 #endif
 }
 
-// Eight values of a block of q4_0: `high` says which nibbles.
-ALWAYS_INLINE v8 v8_from_i4(const uint8_t *p, int high)
+// The numbers of a block of q4_0.
+ALWAYS_INLINE void v8_from_i4(v8 out[4], const uint8_t *p)
 {
-    uint64_t bytes;
-    memcpy(&bytes, p, sizeof(bytes));
-    bytes = (bytes >> (high ? 4 : 0)) & 0x0f0f0f0f0f0f0f0fu;
-    int8_t q[8];
-    memcpy(q, &bytes, sizeof(q));
-    return v8_from_i8(q) - 8.0f;
+#if defined(__AVX2__)
+    const __m128i mask = _mm_set1_epi8(15);
+    const __m128i eight = _mm_set1_epi8(8);
+    const __m128i q = _mm_loadu_si128((const void *) p);
+    const __m128i lo = _mm_sub_epi8(_mm_and_si128(q, mask), eight);
+    const __m128i hi =
+        _mm_sub_epi8(_mm_and_si128(_mm_srli_epi16(q, 4), mask), eight);
+    out[0] = (v8) _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(lo));
+    out[1] =
+        (v8) _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(lo, 8)));
+    out[2] = (v8) _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(hi));
+    out[3] =
+        (v8) _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(hi, 8)));
+#else
+    float x[32];
+    for (int i = 0; i < 16; i++) {
+        x[i] = (float) ((p[i] & 15) - 8);
+        x[16 + i] = (float) ((p[i] >> 4) - 8);
+    }
+    memcpy(out, x, sizeof(x));
+#endif
 }
 
 ALWAYS_INLINE float scale_of(uint16_t h)
@@ -180,25 +195,30 @@ ALWAYS_INLINE float scale_of(uint16_t h)
 #endif
 }
 
-// The block of 32 values that begins at value `at` of a row; `at` is a
-// multiple of 32.
-ALWAYS_INLINE void decode_32(v8 out[4], enum dtype type, const char *row,
-                             int64_t at)
+// The block of 32 values that begins at value `at` of a row, a multiple of 32:
+// numbers, and the scale to multiply them with, which is 1 for plain types.
+ALWAYS_INLINE float decode_raw(v8 out[4], enum dtype type, const char *row,
+                               int64_t at)
 {
     const uint16_t *h = (const uint16_t *) (const void *) row + at;
 
     if (type == DTYPE_q8_0) {
         const struct quant_q8_0 *b = (const void *) row;
         b += at / 32;
+#pragma GCC unroll 4
         for (int i = 0; i < 4; i++)
-            out[i] = v8_from_i8(b->q + 8 * i) * scale_of(b->d);
-    } else if (type == DTYPE_q4_0) {
+            out[i] = v8_from_i8(b->q + 8 * i);
+        return scale_of(b->d);
+    }
+    if (type == DTYPE_q4_0) {
         const struct quant_q4_0 *b = (const void *) row;
         b += at / 32;
-        for (int i = 0; i < 4; i++)
-            out[i] = v8_from_i4(b->q + 8 * (i % 2), i >= 2) * scale_of(b->d);
-    } else if (type == DTYPE_f16) {
+        v8_from_i4(out, b->q);
+        return scale_of(b->d);
+    }
+    if (type == DTYPE_f16) {
 #if defined(__AVX2__)
+#pragma GCC unroll 4
         for (int i = 0; i < 4; i++)
             out[i] = (v8) _mm256_cvtph_ps(
                 _mm_loadu_si128((const void *) (h + 8 * i)));
@@ -214,9 +234,22 @@ ALWAYS_INLINE void decode_32(v8 out[4], enum dtype type, const char *row,
             x[i] = bf16_to_f32(h[i]);
         memcpy(out, x, sizeof(x));
     } else {
+#pragma GCC unroll 4
         for (int i = 0; i < 4; i++)
             out[i] = v8_load((const float *) (const void *) row + at + 8 * i);
     }
+    return 1.0f;
+}
+
+ALWAYS_INLINE void decode_32(v8 out[4], enum dtype type, const char *row,
+                             int64_t at)
+{
+    const float scale = decode_raw(out, type, row, at);
+
+    if (type == DTYPE_q8_0 || type == DTYPE_q4_0)
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++)
+            out[i] *= scale;
 }
 
 // The last values of a row, fewer than 32: only types without blocks have any.

@@ -1,0 +1,129 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "engine/base/fault.h"
+#include "engine/base/pool.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { TASKS = 97 };
+
+struct job {
+    struct pool *pool;
+    atomic_int ran[TASKS];
+    atomic_int in_use[POOL_THREADS_MAX];
+    atomic_bool stop;
+    bool is_stopping; // every task asks for a stop
+};
+
+static void count(void *ctx, uint32_t task, uint32_t worker)
+{
+    struct job *j = ctx;
+
+    assert_true(worker < pool_threads(j->pool));
+    assert_int_equal(atomic_fetch_add(&j->in_use[worker], 1), 0);
+    atomic_fetch_add(&j->ran[task], 1);
+    if (j->is_stopping)
+        atomic_store(&j->stop, true);
+    atomic_fetch_sub(&j->in_use[worker], 1);
+}
+
+static void runs_each_task_once(void **state)
+{
+    for (uint32_t threads = 1; threads <= 4; threads++) {
+        struct job j = {0};
+        assert_int_equal(pool_create(&j.pool, threads), 0);
+        assert_int_equal(pool_threads(j.pool), threads);
+        for (int round = 1; round <= 200; round++) {
+            assert_true(pool_run(j.pool, TASKS, count, &j));
+            for (int i = 0; i < TASKS; i++)
+                assert_int_equal(atomic_load(&j.ran[i]), round);
+        }
+        pool_destroy(j.pool);
+    }
+}
+
+static void runs_without_a_pool(void **state)
+{
+    struct job j = {0};
+
+    assert_true(pool_run(NULL, TASKS, count, &j));
+    for (int i = 0; i < TASKS; i++)
+        assert_int_equal(atomic_load(&j.ran[i]), 1);
+    assert_int_equal(pool_threads(NULL), 1);
+    assert_false(pool_gave_up(NULL));
+    pool_destroy(NULL);
+}
+
+static void runs_nothing_for_no_tasks(void **state)
+{
+    struct job j = {0};
+
+    assert_int_equal(pool_create(&j.pool, 2), 0);
+    assert_true(pool_run(j.pool, 0, count, &j));
+    pool_destroy(j.pool);
+}
+
+static void gives_up_when_told_to_stop(void **state)
+{
+    for (uint32_t threads = 1; threads <= 3; threads++) {
+        struct job j = {.is_stopping = true};
+        int ran = 0;
+
+        assert_int_equal(pool_create(&j.pool, threads), 0);
+        pool_watch(j.pool, &j.stop);
+        assert_false(pool_run(j.pool, TASKS, count, &j));
+        assert_true(pool_gave_up(j.pool));
+        for (int i = 0; i < TASKS; i++)
+            ran += atomic_load(&j.ran[i]);
+        // Each thread sees the flag after its first task at the latest.
+        assert_in_range(ran, 1, threads);
+        // Later parts of the same work are left out as well.
+        assert_false(pool_run(j.pool, TASKS, count, &j));
+
+        // Unwatched work runs to its end, flag or not.
+        pool_watch(j.pool, NULL);
+        assert_false(pool_gave_up(j.pool));
+        assert_true(pool_run(j.pool, TASKS, count, &j));
+        pool_destroy(j.pool);
+    }
+}
+
+static void refuses_a_silly_number_of_threads(void **state)
+{
+    struct pool *p = NULL;
+
+    assert_int_equal(pool_create(&p, 0), -EINVAL);
+    assert_int_equal(pool_create(&p, POOL_THREADS_MAX + 1), -EINVAL);
+    assert_null(p);
+}
+
+static void reports_missing_memory(void **state)
+{
+    struct pool *p = NULL;
+
+    fault_arm(FAULT_ALLOC, 1);
+    assert_int_equal(pool_create(&p, 2), -ENOMEM);
+    fault_arm(FAULT_ALLOC, 0);
+    assert_null(p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(runs_each_task_once),
+        cmocka_unit_test(runs_without_a_pool),
+        cmocka_unit_test(runs_nothing_for_no_tasks),
+        cmocka_unit_test(gives_up_when_told_to_stop),
+        cmocka_unit_test(refuses_a_silly_number_of_threads),
+        cmocka_unit_test(reports_missing_memory),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

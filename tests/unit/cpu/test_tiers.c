@@ -1,0 +1,81 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "engine/cpu/cpu_kernels.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static void fills_every_slot_on_any_machine(void **state)
+{
+    const unsigned sets[] = {0, CPUINFO_AVX2, CPUINFO_AVX2 | CPUINFO_AVX512,
+                             CPUINFO_NEON};
+
+    for (size_t i = 0; i < sizeof(sets) / sizeof(sets[0]); i++) {
+        struct cpu_kernels k = {0};
+        cpu_kernels_init(&k, sets[i]);
+#define OP(name, ...) assert_non_null(k.name);
+#include "engine/ir/ops.def"
+#undef OP
+    }
+}
+
+static void takes_the_plain_kernels_without_flags(void **state)
+{
+    struct cpu_kernels k = {0};
+
+    cpu_kernels_init(&k, 0);
+    assert_ptr_equal(k.matmul, matmul_c);
+    assert_ptr_equal(k.xent, xent_c);
+    assert_string_equal(cpu_tier_name(0), "c");
+}
+
+static void knows_its_tiers(void **state)
+{
+    char list[64];
+    unsigned flags = 1;
+
+    assert_int_equal(cpu_tier_flags(&flags, "c"), 0);
+    assert_int_equal(flags, 0);
+    assert_int_equal(cpu_tier_flags(&flags, "mmx"), -ENOENT);
+    cpu_tier_list(list, sizeof(list), 0);
+    assert_string_equal(list, "c");
+    cpu_tier_list(list, sizeof(list), ~0u);
+    assert_int_equal(strncmp(list, "c, ", 3), 0);
+    // Too little room cuts the list and nothing else.
+    cpu_tier_list(list, 3, ~0u);
+    assert_string_equal(list, "c,");
+}
+
+static void cuts_a_product_by_its_shape_alone(void **state)
+{
+    const struct cpu_matmul_plan large =
+        cpu_matmul_plan(1024, 4096, 4096, false, true, DTYPE_q8_0);
+
+    assert_int_equal(large.path, CPU_MATMUL_TILES);
+    // Never the whole of both sides: a phone has no room for a second copy.
+    assert_true(large.a_floats + large.b_floats <= 3u << 20);
+    assert_int_equal(cpu_matmul_plan(1, 8192, 384, false, true, DTYPE_q8_0)
+                         .path,
+                     CPU_MATMUL_GEMV);
+    assert_int_equal(cpu_matmul_plan(1024, 8, 384, false, true, DTYPE_f32).path,
+                     CPU_MATMUL_DOTS);
+    assert_int_equal(cpu_matmul_plan(8, 384, 1024, true, false, DTYPE_f32).path,
+                     CPU_MATMUL_OUTER);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(fills_every_slot_on_any_machine),
+        cmocka_unit_test(takes_the_plain_kernels_without_flags),
+        cmocka_unit_test(knows_its_tiers),
+        cmocka_unit_test(cuts_a_product_by_its_shape_alone),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
