@@ -171,7 +171,7 @@ static bool cond_thermal(struct gate *g, const struct condition_input *in)
 
     put_threshold(g, "<= %lld", (long long) most);
     if (s->thermal_level < 0)
-        return has_none(g, "no readable zone: half speed");
+        return has_none(g, "no readable zone");
     put_value(g, "%d (%s) %s", s->thermal_level,
               names[s->thermal_level > 4 ? 4 : s->thermal_level],
               s->thermal_zone);

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "daemon/pockd.h"
+#include "daemon/train_store.h"
 #include "daemon/watchers.h"
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
@@ -117,8 +118,14 @@ static int read_new_records(struct store *s, struct facts *f, struct error *err)
         f->new_records = f->records;
         return 0;
     }
-    return rc < 0 ? rc
-                  : store_lineage_unseen(s, a.id, &all, &f->new_records, err);
+    if (rc < 0 ||
+        (rc = store_lineage_unseen(s, a.id, &all, &f->new_records, err)) < 0)
+        return rc;
+    // Held-out records are never trained on, and are not news for ever.
+    f->new_records -= train_known_records(s, a.id);
+    if (f->new_records < 0)
+        f->new_records = 0;
+    return 0;
 }
 
 static int run(struct store *s, void *arg, struct error *err)

@@ -79,11 +79,6 @@ static void evaluate(struct gate gates[CONDITION_COUNT],
                        });
 }
 
-static int duty(const struct snapshot *s)
-{
-    return s->thermal_level == 0 ? 100 : 50;
-}
-
 static int64_t sooner(int64_t a, int64_t b)
 {
     if (a < 0 || b < 0)
@@ -101,7 +96,6 @@ static void decide_running(struct decision *out,
     int64_t ran_ms = in->now_ms - in->slice_started_ms;
 
     out->job = job->id;
-    out->duty_pct = duty(in->snapshot);
     out->wants_polling = true;
     if (closed < CONDITION_COUNT) {
         out->action = SCHEDULER_STOP;
@@ -158,5 +152,4 @@ void scheduler_decide(struct decision *out, struct gate gates[CONDITION_COUNT],
         return; // All of them back off or are paused by their owner.
     out->action = job ? SCHEDULER_START : SCHEDULER_CREATE;
     out->job = job ? job->id : 0;
-    out->duty_pct = duty(in->snapshot);
 }

@@ -57,7 +57,6 @@ struct decision {
     enum scheduler_action action;
     int64_t job;             // START, STOP
     enum stop_reason reason; // STOP: why; NONE: why nothing starts
-    int duty_pct;            // START and a running job: 100, or 50 when warm
     int64_t recheck_ms;      // ask again then at the latest; -1: on a change
     bool wants_polling;      // a gate that nothing announces matters now
 };

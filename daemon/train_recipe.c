@@ -12,33 +12,39 @@
 enum kind {
     KIND_INT,
     KIND_NUM,
-    KIND_WORD,
-    KIND_LIST,
+    KIND_WORDS, // names, with a comma between them
 };
 
-// API key, name in the worker's recipe, how it is written, and its range.
+// A key of the API, which is also its name in the worker's recipe; how it is
+// written; its range. Defaults of numbers are train_<key> of the policy.
 static const struct row {
     const char *key;
-    const char *name;
     enum kind kind;
     double min;
     double max;
+    const char *fallback;
 } rows[] = {
-    {"rank", "rank", KIND_INT, 1, 256},
-    {"alpha", "alpha", KIND_NUM, 0.001, 65536},
-    {"targets", "targets", KIND_LIST, 0, 0},
-    {"blocks", "last_blocks", KIND_INT, 0, 4096},
-    {"epochs", "epochs", KIND_INT, 1, 1000},
-    {"batch", "batch", KIND_INT, 1, 4096},
-    {"length", "length", KIND_INT, 16, 65536},
-    {"lr", "lr", KIND_NUM, 1e-8, 1},
-    {"schedule", "schedule", KIND_WORD, 0, 0},
-    {"warmup", "warmup", KIND_INT, 0, 1000000},
-    {"weight_decay", "decay", KIND_NUM, 0, 1},
-    {"clip", "clip", KIND_NUM, 0, 1e9},
-    {"patience", "patience", KIND_INT, 1, 1000},
-    {"eval_steps", "eval_every", KIND_INT, 0, 1000000},
-    {"seed", "seed", KIND_INT, 0, 9007199254740991.0},
+    {"rank", KIND_INT, 1, 256, NULL},
+    {"alpha", KIND_NUM, 0.001, 65536, NULL},
+    {"targets", KIND_WORDS, 0, 0, "all"},
+    {"last_blocks", KIND_INT, 0, 4096, NULL},
+    {"lr", KIND_NUM, 1e-8, 1, NULL},
+    {"warmup", KIND_INT, 0, 1000000, NULL},
+    {"schedule", KIND_WORDS, 0, 0, "linear"},
+    {"lr_floor", KIND_NUM, 0, 1, NULL},
+    {"epochs", KIND_INT, 1, 1000, NULL},
+    {"batch", KIND_INT, 1, 4096, NULL},
+    {"length", KIND_INT, 16, 65536, NULL},
+    {"clip", KIND_NUM, 0, 1e9, NULL},
+    {"decay", KIND_NUM, 0, 1, NULL},
+    {"beta1", KIND_NUM, 0, 0.9999, NULL},
+    {"beta2", KIND_NUM, 0, 0.999999, NULL},
+    {"eps", KIND_NUM, 1e-16, 1, NULL},
+    {"eval_every", KIND_INT, 0, 1000000, NULL},
+    {"patience", KIND_INT, 1, 1000, NULL},
+    {"min_delta", KIND_NUM, 0, 100, NULL},
+    {"memory_mib", KIND_INT, 16, 1048576, NULL},
+    {"seed", KIND_INT, 0, 9007199254740991.0, NULL},
 };
 
 enum { ROW_COUNT = sizeof(rows) / sizeof(rows[0]) };
@@ -72,87 +78,48 @@ static int put_number(struct maker *m, const struct row *r, double v,
         return error_set(err, -EINVAL, "recipe %s is %g, but must be whole",
                          r->key, v);
     snprintf(text, sizeof(text), r->kind == KIND_INT ? "%.0f" : "%.9g", v);
-    put(m, r->name, text);
+    put(m, r->key, text);
     return 0;
 }
 
-// Words are names: letters and digits only, so that they stay one word.
-static bool is_word(struct codec_bytes b)
+// Names and commas only, so that they stay one word of the recipe.
+static bool is_words(struct codec_bytes b)
 {
     for (size_t i = 0; i < b.bytes; i++)
-        if (!((b.data[i] >= 'a' && b.data[i] <= 'z') || b.data[i] == '_'))
+        if (!((b.data[i] >= 'a' && b.data[i] <= 'z') || b.data[i] == ','))
             return false;
-    return b.bytes > 0 && b.bytes < 32;
+    return b.bytes > 0 && b.bytes < 64;
 }
 
-static int put_word(struct maker *m, const struct row *r,
-                    const msgpack_object *map, struct error *err)
+static int put_words(struct maker *m, const struct row *r,
+                     const msgpack_object *map, struct error *err)
 {
     struct codec_bytes b = codec_str(map, r->key);
-    char text[40];
+    char text[64];
 
     if (!b.data) {
-        put(m, r->name, "linear");
+        put(m, r->key, r->fallback);
         return 0;
     }
-    if (!is_word(b))
+    if (!is_words(b))
         return error_set(err, -EINVAL,
-                         "recipe %s must be linear, cosine or constant",
-                         r->key);
+                         strcmp(r->key, "targets") == 0
+                             ? "recipe targets must be all, or some of q,k,v,"
+                               "o,gate,up,down"
+                             : "recipe schedule must be linear, cosine or "
+                               "constant");
     snprintf(text, sizeof(text), "%.*s", (int) b.bytes, b.data);
-    put(m, r->name, text);
+    put(m, r->key, text);
     return 0;
 }
 
-static int put_list(struct maker *m, const struct row *r,
-                    const msgpack_object *map, struct error *err)
-{
-    const msgpack_object *list = codec_find(map, r->key);
-    char text[128] = "all";
-    size_t at = 0;
-
-    for (uint32_t i = 0; i < codec_count(list); i++) {
-        struct codec_bytes b;
-        if (!codec_as_str(codec_at(list, i), &b) || !is_word(b) ||
-            at + b.bytes + 2 > sizeof(text))
-            return error_set(err, -EINVAL,
-                             "recipe %s must name some of q k v o gate up "
-                             "down",
-                             r->key);
-        at += (size_t) snprintf(text + at, sizeof(text) - at, "%s%.*s",
-                                i ? "," : "", (int) b.bytes, b.data);
-    }
-    put(m, r->name, text);
-    return 0;
-}
-
-static double fallback(const struct row *r, const struct policy *p, double rank)
+static double fallback(const struct row *r, const struct policy *p)
 {
     char name[64];
 
     snprintf(name, sizeof(name), "train_%s", r->key);
     const struct policy_row *row = policy_find(name);
-    double v = row ? policy_get(p, row) : 0;
-    return strcmp(r->key, "alpha") == 0 && v == 0 ? 2 * rank : v;
-}
-
-static int put_row(struct maker *m, const struct row *r,
-                   const msgpack_object *map, const struct policy *p,
-                   double *rank, struct error *err)
-{
-    double v;
-
-    if (r->kind == KIND_WORD)
-        return put_word(m, r, map, err);
-    if (r->kind == KIND_LIST)
-        return put_list(m, r, map, err);
-    v = codec_float(map, r->key, fallback(r, p, *rank));
-    // The engine counts whole epochs.
-    if (strcmp(r->key, "epochs") == 0)
-        v = ceil(v);
-    if (strcmp(r->key, "rank") == 0)
-        *rank = v;
-    return put_number(m, r, v, err);
+    return row ? policy_get(p, row) : 0;
 }
 
 int train_recipe_make(char out[TRAIN_RECIPE_BYTES], const msgpack_object *map,
@@ -160,16 +127,14 @@ int train_recipe_make(char out[TRAIN_RECIPE_BYTES], const msgpack_object *map,
 {
     char text[TRAIN_RECIPE_BYTES] = "";
     struct maker m = {.out = text};
-    struct codec_bytes scheme = codec_str(map, "scheme");
-    double rank = 0;
 
-    if (scheme.data && !codec_bytes_equal(scheme, "lora"))
-        return error_set(err, -EINVAL, "recipe scheme must be lora");
-    if (codec_int(map, "steps", 0) != 0)
-        return error_set(err, -EINVAL,
-                         "recipe steps cannot be limited: use epochs");
     for (size_t i = 0; i < ROW_COUNT; i++) {
-        int rc = put_row(&m, &rows[i], map, p, &rank, err);
+        const struct row *r = &rows[i];
+        int rc =
+            r->kind == KIND_WORDS
+                ? put_words(&m, r, map, err)
+                : put_number(&m, r, codec_float(map, r->key, fallback(r, p)),
+                             err);
         if (rc < 0)
             return rc;
     }
@@ -179,29 +144,18 @@ int train_recipe_make(char out[TRAIN_RECIPE_BYTES], const msgpack_object *map,
     return 0;
 }
 
-static void encode_pair(struct encoder *e, const struct row *r, char *value)
+static void encode_pair(struct encoder *e, const struct row *r,
+                        const char *value)
 {
     switch (r->kind) {
     case KIND_INT:
-        if (strcmp(r->key, "epochs") == 0)
-            encoder_put_float(e, r->key, strtod(value, NULL));
-        else
-            encoder_put_int(e, r->key, strtoll(value, NULL, 10));
+        encoder_put_int(e, r->key, strtoll(value, NULL, 10));
         return;
     case KIND_NUM:
         encoder_put_float(e, r->key, strtod(value, NULL));
         return;
-    case KIND_WORD:
+    case KIND_WORDS:
         encoder_put_cstr(e, r->key, value);
-        return;
-    case KIND_LIST:
-        if (strcmp(value, "all") == 0)
-            return;
-        encoder_put_array(e, r->key);
-        for (char *save, *w = strtok_r(value, ",", &save); w;
-             w = strtok_r(NULL, ",", &save))
-            encoder_cstr(e, w);
-        encoder_close(e);
         return;
     }
 }
@@ -213,7 +167,6 @@ void train_recipe_encode(struct encoder *e, const char *text)
 
     snprintf(copy, sizeof(copy), "%s", text);
     encoder_put_map(e, "recipe");
-    encoder_put_cstr(e, "scheme", "lora");
     for (char *pair = strtok_r(copy, " ", &save); pair;
          pair = strtok_r(NULL, " ", &save)) {
         char *eq = strchr(pair, '=');
@@ -221,7 +174,7 @@ void train_recipe_encode(struct encoder *e, const char *text)
             continue;
         *eq = '\0';
         for (size_t i = 0; i < ROW_COUNT; i++)
-            if (strcmp(rows[i].name, pair) == 0)
+            if (strcmp(rows[i].key, pair) == 0)
                 encode_pair(e, &rows[i], eq + 1);
     }
     encoder_close(e);

@@ -20,6 +20,7 @@
 #include "storage/store_adapter.h"
 #include "storage/store_lineage.h"
 #include "storage/store_model.h"
+#include "storage/store_policy.h"
 
 enum {
     STREAMS_MAX = 64,
@@ -167,6 +168,23 @@ static void gather_probe(struct train_input *in, const char *path)
     record_pack_finish(&pack);
 }
 
+// A worker takes sealed files only: nobody may change what it maps.
+static void open_checkpoint(struct train_input *in, const char *path)
+{
+    char *data = NULL;
+    size_t bytes = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return;
+    if (fdio_read_all(&data, &bytes, fd, WORKER_FILE_BYTES_MAX, NULL) == 0) {
+        int sealed = fdio_seal("checkpoint", data, bytes);
+        in->checkpoint_fd = sealed < 0 ? -1 : sealed;
+    }
+    free(data);
+    (void) close(fd);
+}
+
 int train_input_gather(struct train_input *in, struct store *s,
                        const struct store_job *job, const char *checkpoints,
                        const char *probe, struct error *err)
@@ -177,7 +195,7 @@ int train_input_gather(struct train_input *in, struct store *s,
 
     train_checkpoint_name(name, job->id);
     snprintf(path, sizeof(path), "%s/%s", checkpoints, name);
-    in->checkpoint_fd = open(path, O_RDONLY | O_CLOEXEC);
+    open_checkpoint(in, path);
     if ((rc = open_model(&in->model_fd, s, job, err)) < 0 ||
         (rc = open_parent(in, s, job, err)) < 0 ||
         (rc = gather_records(in, s, job, err)) < 0)
@@ -274,15 +292,43 @@ static int add_version(struct train_output *out, struct store *s,
     return 0;
 }
 
+static void known_key(char out[64], int64_t adapter_id)
+{
+    snprintf(out, 64, "state.known.%lld", (long long) adapter_id);
+}
+
+int64_t train_known_records(struct store *s, int64_t adapter_id)
+{
+    char key[64];
+    char value[32];
+
+    known_key(key, adapter_id);
+    if (store_policy_get(s, key, value, sizeof(value), NULL) < 0)
+        return 0;
+    return strtoll(value, NULL, 10);
+}
+
+static int keep_known(struct store *s, const struct store_version *v,
+                      int64_t known, struct error *err)
+{
+    char key[64];
+    char value[32];
+
+    known_key(key, v->adapter_id);
+    snprintf(value, sizeof(value), "%lld", (long long) known);
+    return store_policy_set(s, key, value, v->created_ms, err);
+}
+
 static int store_all(struct train_output *out, struct store *s,
                      const struct store_version *v, const int64_t *ids,
-                     size_t n, struct error *err)
+                     size_t n, size_t seen, struct error *err)
 {
     int rc = store_begin(s, err);
 
     if (rc < 0)
         return rc;
     if ((rc = add_version(out, s, v, ids, n, err)) == 0 &&
+        (rc = keep_known(s, v, (int64_t) (seen - n), err)) == 0 &&
         v->gate == STORE_GATE_PASSED) {
         rc = store_adapter_activate(s, v->adapter_id, out->version, false,
                                     v->created_ms, err);
@@ -322,7 +368,7 @@ int train_output_store(struct train_output *out, struct store *s,
     v.bytes = (int64_t) bytes;
     v.records = (int64_t) n;
     snprintf(out->reason, sizeof(out->reason), "%s", v.reason);
-    rc = store_all(out, s, &v, ids, n, err);
+    rc = store_all(out, s, &v, ids, n, in->count, err);
     if (out->is_lost)
         rc = 0;
 

@@ -49,5 +49,9 @@ int train_output_store(struct train_output *out, struct store *s,
                        const struct worker_result *result,
                        const struct policy *policy, struct error *err);
 
+// Records that the adapter's last run saw and did not train on, such as those
+// held out.
+int64_t train_known_records(struct store *s, int64_t adapter_id);
+
 // "job-17.ckpt"
 void train_checkpoint_name(char out[64], int64_t job);

@@ -389,11 +389,13 @@ static enum job_state next_state(struct training *t, struct tjob *j,
     if (j->wants_cancel)
         return JOB_STATE_CANCELLED;
     if (end->is_death) {
-        outcome = job_on_death(&j->life, end->step);
+        // The place is where the next worker would begin.
+        outcome = job_on_death(&j->life, j->row.checkpoint_step);
         if (outcome == JOB_OUTCOME_POISON)
             snprintf(j->row.message, sizeof(j->row.message),
-                     "the worker died %d times at step %lld: %.300s",
-                     JOB_DEATHS_MAX, (long long) end->step, end->message);
+                     "the worker died %d times after step %lld: %.300s",
+                     JOB_DEATHS_MAX, (long long) j->row.checkpoint_step,
+                     end->message);
     }
     enum job_state next = job_on_outcome(&j->life, outcome, &t->p->policy,
                                          pockd_now_ms(), random_unit());
@@ -465,6 +467,8 @@ static void on_run_end(const struct train_end *end, void *user)
     else
         training_save(t, j);
     train_run_destroy(run);
+    // Counted anew by the refresh: what was new may be learned now.
+    t->p->facts.new_records = 0;
     facts_refresh(t->p);
     watchers_status_changed(t->p);
     quieten(t);
@@ -541,10 +545,18 @@ struct creating {
     struct train_job job;
 };
 
+static int see_job(const struct store_job *j, void *user)
+{
+    return 1;
+}
+
 static int run_create(struct store *s, void *arg, struct error *err)
 {
     struct creating *c = arg;
 
+    // The owner may have asked for a job since this one was decided.
+    if (store_job_each_alive(s, see_job, NULL, NULL) != 0)
+        return error_set(err, -EEXIST, "there is a job already");
     return train_job_add(&c->job, s, err);
 }
 
@@ -554,7 +566,9 @@ static void done_create(void *arg, int rc, const struct error *err)
     struct training *t = c->t;
 
     t->is_creating = false;
-    if (rc < 0) {
+    if (rc == -EEXIST) {
+        log_debug("event=job_not_made text=%s", err->text);
+    } else if (rc < 0) {
         log_warn("event=job_not_made text=%s", err->text);
     } else {
         struct tjob *j = training_adopt(t, &c->job.row);

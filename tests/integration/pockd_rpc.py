@@ -243,7 +243,7 @@ class Daemon:
         return self.proc.wait(30 * SLOW)
 
     def __enter__(self):
-        return self.start()
+        return self if self.proc else self.start()
 
     def __exit__(self, kind, value, trace):
         for c in self.clients:

@@ -70,7 +70,6 @@ static void starts_when_every_gate_is_open(void **state)
     night_init(&n);
     assert_int_equal(decide(&n), SCHEDULER_START);
     assert_int_equal(n.decision.job, 7);
-    assert_int_equal(n.decision.duty_pct, 100);
     for (int i = 0; i < CONDITION_COUNT; i++)
         assert_true(n.gates[i].is_ok);
 }
@@ -399,17 +398,6 @@ static void answers_come_first(void **state)
     assert_int_equal(n.decision.reason, STOP_REASON_PREEMPT);
 }
 
-static void a_warm_machine_runs_at_half_speed(void **state)
-{
-    struct night n;
-
-    night_init(&n);
-    n.job.is_running = true;
-    warm(&n);
-    assert_int_equal(decide(&n), SCHEDULER_NONE);
-    assert_int_equal(n.decision.duty_pct, 50);
-}
-
 static void a_machine_without_battery_passes_its_gates(void **state)
 {
     struct night n;
@@ -452,7 +440,6 @@ int main(void)
         cmocka_unit_test(manual_jobs_go_first_then_the_oldest),
         cmocka_unit_test(makes_a_job_of_enough_new_records),
         cmocka_unit_test(answers_come_first),
-        cmocka_unit_test(a_warm_machine_runs_at_half_speed),
         cmocka_unit_test(a_machine_without_battery_passes_its_gates),
         cmocka_unit_test(a_window_may_pass_midnight),
     };

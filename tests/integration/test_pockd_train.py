@@ -1,0 +1,356 @@
+#!/usr/bin/env python3
+# SPDX-FileCopyrightText: the pockd authors
+# SPDX-License-Identifier: Apache-2.0
+"""Nights of a real pockd with real workers on a tiny model."""
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from pockd_rpc import BUILD, SLOW, Daemon, RpcError, main, wait_for  # noqa: E402
+
+RECIPE = {'rank': 2, 'length': 64, 'batch': 2, 'epochs': 2, 'warmup': 2, 'lr': 0.01}
+LONG = dict(RECIPE, epochs=1000, batch=1, patience=1000, eval_every=100000)
+GATES = {'idle_screen_off_s': 0, 'background': False, 'disk_free_mib': 0, 'disk_free_pct': 0,
+         'gate_margin': 0, 'gate_probe_nats': 10, 'retry_s': 1, 'checkpoint_s': 1, 'min_records': 10000}
+
+
+def records(n, start=0, stream='notes'):
+    return [{'uid': hashlib.sha256(b'%d' % i).digest()[:16], 'kind': 'text', 'stream': stream,
+             'time': 1700000000000 + i * 1000,
+             'text': 'bee %d flew from hive %d to the lime tree and back' % (i, i % 7)}
+            for i in range(start, start + n)]
+
+
+def night(**kw):
+    """A daemon with the tiny model, open gates and nothing to learn yet."""
+    d = Daemon(env=dict({'POCKD_THREADS': '1'}, **kw.get('env', {})))
+    d.put('sys/class/thermal/thermal_zone0/type', 'cpu')
+    d.put('sys/class/thermal/thermal_zone0/temp', '40000')
+    d.model = os.path.join(d.dir, 'tiny.gguf')
+    subprocess.check_call([os.path.join(BUILD, 'tests/integration/make_tiny'), d.model])
+    d.start()
+    d.c = d.client()
+    d.c.call('policy.set', values=GATES)
+    d.c.call('model.add', path=d.model)
+    return d
+
+
+def jobs(d):
+    return d.c.call('train.status')['jobs']
+
+
+def wait_state(d, state, seconds=60):
+    def look():
+        j = jobs(d)
+        return j[0] if j and j[0]['state'] == state else None
+    return wait_for('a job that is ' + state, seconds, look)
+
+
+def wait_end(d, job, seconds=120):
+    def look():
+        j = d.c.call('train.status', job=job)['jobs'][0]
+        return j if j['state'] in ('done', 'failed', 'cancelled') else None
+    return wait_for('the end of the job', seconds, look)
+
+
+def worker_pid(d):
+    out = subprocess.run(['ps', '-o', 'pid=,args=', '--ppid', str(d.proc.pid)],
+                         capture_output=True, text=True).stdout
+    for line in out.splitlines():
+        if 'pock-worker' in line:
+            return int(line.split()[0])
+    return None
+
+
+def start_long(d, **kw):
+    d.c.call('data.put_many', records=records(40), create_stream=True)
+    job = d.c.call('train.start', recipe=dict(LONG, **kw))['job']['id']
+    wait_for('ten steps', 60, lambda: jobs(d)[0]['step'] >= 10)
+    return job
+
+
+def a_night_begins_when_the_gates_open_and_ends_with_a_version():
+    with night() as d:
+        d.plug(False)
+        d.screen(True)
+        d.c.call('policy.set', values=dict({'train_' + k: v for k, v in RECIPE.items()}, min_records=16))
+        d.c.call('data.put_many', records=records(60), create_stream=True)
+        why = d.c.call('why')
+        closed = [g['gate'] for g in why['gates'] if not g['ok']]
+        assert closed == ['power', 'idle'], closed
+        d.plug(True)
+        d.screen(False)
+        wait_for('an automatic job', 10, lambda: jobs(d))
+        end = wait_end(d, 1)
+        assert end['state'] == 'done' and end['version'] == 1, end
+        a = d.c.call('adapter.list')['adapters'][0]
+        v = a['versions'][0]
+        assert a['active'] == 1 and v['gate'] == 'passed', a
+        assert v['heldout_after'] <= v['heldout_before'], v
+        assert v['records'] + end.get('heldout_records', 0) <= 60
+        kinds = [e['kind'] for e in d.c.call('events.watch')['events']]
+        for k in ('job_queued', 'job_started', 'version_made', 'version_activated', 'job_done'):
+            assert k in kinds, kinds
+        # Nothing new: no second job by itself.
+        time.sleep(0.3)
+        assert jobs(d) == []
+        # The second night learns old and new, from the first version on.
+        d.c.call('data.put_many', records=records(30, 60))
+        wait_for('a second job', 10, lambda: jobs(d))
+        end = wait_end(d, 2)
+        assert end['state'] == 'done' and end['records'] == 90, end
+        a = d.c.call('adapter.list')['adapters'][0]
+        assert [v['version'] for v in a['versions']] == [1, 2]
+        assert a['versions'][1]['parent'] == 1
+        assert not os.listdir(os.path.join(d.dir, 'd/ckpt'))
+
+
+def stops_when_unplugged_and_goes_on_from_its_checkpoint():
+    with night() as d:
+        job = start_long(d)
+        t = time.time()
+        d.plug(False)
+        j = wait_state(d, 'queued', 20)
+        print('# stopped and saved after %.0f ms' % ((time.time() - t) * 1000))
+        assert j['stop_reason'] == 'POWER', j
+        assert os.path.exists(os.path.join(d.dir, 'd/ckpt/job-%d.ckpt' % job))
+        for line in d.text().splitlines():
+            if 'worker_stopped' in line or 'checkpoint_saved' in line:
+                print('# ' + line)
+        step = j['step']
+        assert step >= 10
+        d.plug(True)
+        wait_for('more steps', 60, lambda: jobs(d)[0]['step'] > step)
+        assert 'job_restarted' not in d.text(), 'it did not go on from the checkpoint'
+        assert jobs(d)[0]['attempts'] == 2
+        d.c.call('train.cancel')
+        assert wait_end(d, job)['state'] == 'cancelled'
+        assert not os.listdir(os.path.join(d.dir, 'd/ckpt'))
+
+
+def a_killed_worker_costs_only_the_steps_since_its_checkpoint():
+    with night() as d:
+        job = start_long(d)
+        wait_for('a checkpoint', 30, lambda: os.listdir(os.path.join(d.dir, 'd/ckpt')))
+        os.kill(worker_pid(d), signal.SIGKILL)
+        wait_for('a second worker', 30, lambda: jobs(d)[0]['attempts'] == 2)
+        step = jobs(d)[0]['step']
+        assert 'SIGKILL' in d.text() or 'killed' in d.c.call('train.status', job=job)['jobs'][0].get(
+            'message', 'killed')
+        wait_for('more steps', 60, lambda: jobs(d)[0]['step'] > step)
+        assert 'job_restarted' not in d.text()
+
+
+def a_worker_that_dies_three_times_at_one_place_ends_the_job():
+    with night() as d:
+        d.c.call('data.put_many', records=records(40), create_stream=True)
+        job = d.c.call('train.start', recipe=LONG)['job']['id']
+        seen = set()
+
+        def kill():
+            pid = worker_pid(d)
+            if pid and pid not in seen:
+                seen.add(pid)
+                os.kill(pid, signal.SIGKILL)
+            return d.c.call('train.status', job=job)['jobs'][0]['state'] == 'failed'
+        wait_for('the job to be given up', 60, kill)
+        j = d.c.call('train.status', job=job)['jobs'][0]
+        assert len(seen) == 3, seen
+        assert 'died 3 times' in j['message'], j
+
+
+def a_killed_daemon_goes_on_with_the_job():
+    with night() as d:
+        start_long(d)
+        wait_for('a checkpoint', 30, lambda: os.listdir(os.path.join(d.dir, 'd/ckpt')))
+        pid = worker_pid(d)
+        d.kill()
+        wait_for('the worker to go too', 15, lambda: not os.path.exists('/proc/%d' % pid))
+        d.start()
+        d.c = d.client()
+        wait_for('training to go on', 60, lambda: jobs(d) and jobs(d)[0]['step'] > 10)
+        assert 'job_restarted' not in d.text()
+
+
+def train_now_overrides_idle_but_not_power():
+    with night() as d:
+        d.screen(True)
+        d.c.call('data.put_many', records=records(40), create_stream=True)
+        d.plug(False)
+        try:
+            d.c.call('train.start', now=True)
+            raise AssertionError('it started on battery')
+        except RpcError as e:
+            assert e.name == 'CONDITIONS' and e.data['gates'][0]['gate'] == 'power', e.data
+        d.plug(True)
+        a = d.c.call('train.start', now=True, recipe=RECIPE)
+        assert a['job']['forced'] and a['gates'] == [], a
+        assert wait_end(d, a['job']['id'])['state'] == 'done'
+
+
+def inhibit_stops_training_until_the_connection_ends():
+    with night() as d:
+        start_long(d)
+        other = d.client()
+        other.call('inhibit.acquire', who='a game')
+        assert jobs(d)[0]['state'] == 'queued', jobs(d)
+        assert [i['who'] for i in d.c.call('status')['inhibitors']] == ['a game']
+        step = jobs(d)[0]['step']
+        other.close()
+        wait_for('training to go on', 30, lambda: jobs(d)[0]['step'] > step)
+
+
+def pause_and_resume_one_job():
+    with night() as d:
+        job = start_long(d)
+        d.c.call('train.pause', job=job)
+        wait_state(d, 'paused')
+        d.c.call('train.resume', job=job)
+        wait_state(d, 'running')
+        d.c.call('train.pause')
+        wait_state(d, 'queued')
+        assert d.c.call('status')['paused']
+        assert not d.c.call('why')['would_run']
+        d.c.call('train.resume')
+        wait_state(d, 'running')
+
+
+def a_full_disk_pauses_the_job_and_says_so():
+    with night() as d:
+        start_long(d)
+        ckpt = os.path.join(d.dir, 'd/ckpt')
+        # A directory that cannot be written is a disk that takes nothing.
+        os.rename(ckpt, ckpt + '.away')
+        wait_for('a failed checkpoint', 30, lambda: jobs(d)[0]['stop_reason'] == 'DISK')
+        j = wait_state(d, 'queued')
+        assert 'checkpoint could not be saved' in j['message'], j
+        data = [g for g in d.c.call('why')['gates'] if g['gate'] == 'data'][0]
+        assert data['ok'] or 'checkpoint' in data['value'], data
+        os.rename(ckpt + '.away', ckpt)
+        wait_for('training to go on', 60, lambda: jobs(d)[0]['state'] == 'running')
+
+
+def adapters_are_exported_imported_rolled_back_and_used():
+    with night() as d:
+        d.c.call('data.put_many', records=records(60), create_stream=True)
+        job = d.c.call('train.start', recipe=RECIPE)['job']['id']
+        assert wait_end(d, job)['state'] == 'done'
+        with tempfile.TemporaryFile() as f:
+            x = d.c.call('adapter.export', fd=f.fileno(), adapter='default')
+            f.seek(0)
+            data = f.read()
+            assert data[:4] == b'GGUF' and hashlib.sha256(data).hexdigest() == x['sha256']
+            f.seek(0)
+            i = d.c.call('adapter.import', fd=f.fileno(), adapter='copy')
+            assert i['version']['origin'] == 'imported' and i['version']['sha256'] == x['sha256'], i
+        with tempfile.TemporaryFile() as w, tempfile.TemporaryFile() as k:
+            d.c.call('adapter.export', fd=w.fileno(), adapter='default', format='peft-weights')
+            d.c.call('adapter.export', fd=k.fileno(), adapter='default', format='peft-config')
+            k.seek(0)
+            config = k.read().decode()
+            assert '"peft_type"' in config, config
+            i = d.c.call('adapter.import', fd=w.fileno(), adapter='peft', format='peft-weights', config=config)
+            assert i['version']['rank'] == 2, i
+        with tempfile.TemporaryFile() as f:
+            f.write(b'GGUF' + b'\0' * 100)
+            f.flush()
+            try:
+                d.c.call('adapter.import', fd=f.fileno(), adapter='bad')
+                raise AssertionError('nonsense was imported')
+            except RpcError as e:
+                assert e.name == 'BAD_PARAMS', e
+        try:
+            d.c.call('adapter.activate', adapter='copy', version=1)
+            raise AssertionError('an adapter that was never evaluated became active')
+        except RpcError as e:
+            assert e.name == 'CONFLICT', e
+        g = d.c.call('gen.start', prompt='bee', max_tokens=8, seed=3)
+        assert g['adapter'] == 'default' and g['version'] == 1, g
+        assert g == dict(d.c.call('gen.start', prompt='bee', max_tokens=8, seed=3), ms=g['ms'], tokens_s=g['tokens_s'])
+        base = d.c.call('score', heldout=True, adapter='none')
+        mine = d.c.call('score', heldout=True)
+        v = d.c.call('adapter.show', adapter='default')['adapter']['versions'][0]
+        assert abs(mine['total']['loss'] - v['heldout_after']) < 0.01 * v['heldout_after'], (mine, v)
+        assert abs(base['total']['loss'] - v['heldout_before']) < 0.01 * v['heldout_before'], (base, v)
+        a = d.c.call('adapter.rollback', adapter='default')['adapter']
+        assert 'active' not in a, a
+        assert 'adapter' not in d.c.call('gen.start', prompt='bee', max_tokens=2, seed=3)
+
+
+def a_streamed_answer_can_be_cancelled():
+    with night() as d:
+        id = d.c.send('gen.start', prompt='bee', max_tokens=80, seed=1, stream=True)
+        d.c.notify('$/cancel', id=id)
+        try:
+            r = d.c.wait(id)
+            assert r['finish'] in ('length', 'stop')
+        except RpcError as e:
+            assert e.name == 'CANCELLED', e
+        r = d.c.call('gen.start', prompt='bee', max_tokens=20, seed=1, stream=True)
+        text = ''.join(i['text'] for i in d.c.items if i.get('kind') == 'text' and i['id'] == d.c.id)
+        assert text == d.c.call('gen.start', prompt='bee', max_tokens=20, seed=1)['text'], text
+
+
+def erased_records_take_their_versions_with_them():
+    with night() as d:
+        d.c.call('data.put_many', records=records(60), create_stream=True)
+        job = d.c.call('train.start', recipe=RECIPE)['job']['id']
+        assert wait_end(d, job)['state'] == 'done'
+        plan = d.c.call('data.erase', stream='notes', dry_run=True)
+        assert plan['records'] == 60 and plan['used_by'] == [{'adapter': 'default', 'version': 1, 'active': True}], plan
+        done = d.c.call('data.erase', stream='notes')
+        assert done['done'] and done['records'] == 60
+        a = d.c.call('adapter.list')['adapters'][0]
+        assert 'active' not in a and a['versions'][0]['state'] == 'retired', a
+        for root, _, files in os.walk(os.path.join(d.dir, 'd')):
+            for f in files:
+                if f.endswith('.sock'):
+                    continue
+                with open(os.path.join(root, f), 'rb') as h:
+                    assert b'lime tree' not in h.read(), f
+
+
+def erasing_while_it_trains_stops_it_first():
+    with night() as d:
+        start_long(d)
+        assert d.c.call('data.erase', ids=[1])['records'] == 1
+        j = jobs(d)[0]
+        wait_for('training to start over', 30, lambda: jobs(d)[0]['state'] == 'running' and jobs(d)[0]['step'] > 0)
+        assert jobs(d)[0]['attempts'] == j['attempts'] + 1 or j['attempts'] == 2
+
+
+def nothing_is_left_after_a_clean_stop():
+    with night() as d:
+        start_long(d)
+        pid = worker_pid(d)
+        assert d.stop() == 0
+        assert not os.path.exists('/proc/%d' % pid)
+        assert not os.path.exists(d.socket)
+        assert not [f for f in os.listdir(os.path.join(d.dir, 'd/ckpt')) if f.endswith('.tmp')]
+        d.start()
+        d.c = d.client()
+        assert jobs(d)[0]['stop_reason'] in ('SHUTDOWN', 'NONE'), jobs(d)
+
+
+if __name__ == '__main__':
+    main([
+        a_night_begins_when_the_gates_open_and_ends_with_a_version,
+        stops_when_unplugged_and_goes_on_from_its_checkpoint,
+        a_killed_worker_costs_only_the_steps_since_its_checkpoint,
+        a_worker_that_dies_three_times_at_one_place_ends_the_job,
+        a_killed_daemon_goes_on_with_the_job,
+        train_now_overrides_idle_but_not_power,
+        inhibit_stops_training_until_the_connection_ends,
+        pause_and_resume_one_job,
+        a_full_disk_pauses_the_job_and_says_so,
+        adapters_are_exported_imported_rolled_back_and_used,
+        a_streamed_answer_can_be_cancelled,
+        erased_records_take_their_versions_with_them,
+        erasing_while_it_trains_stops_it_first,
+        nothing_is_left_after_a_clean_stop,
+    ])
