@@ -59,24 +59,29 @@ static void evaluate(struct gate gates[CONDITION_COUNT],
                      const struct scheduler_job *job,
                      const struct scheduler_job *waiting)
 {
-    condition_evaluate(gates,
-                       &(struct condition_input){
-                           .snapshot = in->snapshot,
-                           .policy = in->policy,
-                           .is_running = job && job->is_running,
-                           .is_manual = job && job->is_manual,
-                           .is_paused = in->is_paused,
-                           .inhibit_count = in->inhibit_count,
-                           .has_job = job != NULL,
-                           .has_model = in->has_model,
-                           .new_records = in->new_records,
-                           .job_memory_bytes = job ? job->memory_bytes : 0,
-                           .job_disk_bytes = job ? job->disk_bytes : 0,
-                           .budget_used_s = in->budget_used_s,
-                           .now_ms = in->now_ms,
-                           .unix_ms = in->unix_ms,
-                           .minute_of_day = in->minute_of_day,
-                       });
+    struct condition_input c = {
+        .snapshot = in->snapshot,
+        .policy = in->policy,
+        .is_running = job && job->is_running,
+        .is_manual = job && job->is_manual,
+        .is_paused = in->is_paused,
+        .inhibit_count = in->inhibit_count,
+        .has_job = job != NULL,
+        .has_model = in->has_model,
+        .new_records = in->new_records,
+        .job_memory_bytes = job ? job->memory_bytes : 0,
+        .job_disk_bytes = job ? job->disk_bytes : 0,
+        .budget_used_s = in->budget_used_s,
+        .now_ms = in->now_ms,
+        .unix_ms = in->unix_ms,
+        .minute_of_day = in->minute_of_day,
+    };
+
+    if (waiting) {
+        c.wait_ms = waiting->not_before_ms - in->now_ms;
+        c.wait_text = waiting->message;
+    }
+    condition_evaluate(gates, &c);
 }
 
 static int64_t sooner(int64_t a, int64_t b)

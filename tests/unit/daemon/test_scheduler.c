@@ -370,6 +370,21 @@ static void manual_jobs_go_first_then_the_oldest(void **state)
     assert_int_equal(n.decision.recheck_ms, 50);
 }
 
+static void a_job_that_backs_off_says_why(void **state)
+{
+    struct night n;
+
+    night_init(&n);
+    n.job.not_before_ms = n.in.now_ms + 5000;
+    n.job.message = "the disk is full";
+    n.in.new_records = 1000000;
+    assert_int_equal(decide(&n), SCHEDULER_NONE);
+    assert_int_equal(n.decision.recheck_ms, 5000);
+    assert_int_equal(condition_blocking(n.gates), CONDITION_data);
+    assert_non_null(
+        strstr(n.gates[CONDITION_data].value, "5 s: the disk is full"));
+}
+
 static void makes_a_job_of_enough_new_records(void **state)
 {
     struct night n;
@@ -438,6 +453,7 @@ int main(void)
         cmocka_unit_test(waits_exactly_until_idle_is_long_enough),
         cmocka_unit_test(no_time_is_named_while_another_gate_is_closed),
         cmocka_unit_test(manual_jobs_go_first_then_the_oldest),
+        cmocka_unit_test(a_job_that_backs_off_says_why),
         cmocka_unit_test(makes_a_job_of_enough_new_records),
         cmocka_unit_test(answers_come_first),
         cmocka_unit_test(a_machine_without_battery_passes_its_gates),
