@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# SPDX-FileCopyrightText: the pockd authors
+# SPDX-License-Identifier: Apache-2.0
+
+# Measures pockd on this machine with a release build, and prints a table for
+# README.md. With --update the table replaces the one that is there. Times are
+# only worth reading on a machine that does nothing else meanwhile.
+#
+# usage: tests/bench/run.sh [--update]
+
+set -eu
+cd "$(dirname "$0")/../.."
+out=build-bench
+model=clients/demo/pock-16m-q8_0.gguf
+
+clients/demo/packages.sh tests
+if [ ! -e $out/build.ninja ]; then
+    rm -rf $out
+    meson setup $out --native-file tests/presets/release.ini >/dev/null
+fi
+ninja -C $out >$out/ninja.log || { tail -20 $out/ninja.log; exit 1; }
+rm -f $out/*.json
+
+run()
+{
+    local name=$1
+    shift
+    echo "bench $name" >&2
+    "$out/tests/bench/bench_$name" "$@" --json >"$out/$name.json" ||
+        { echo "bench_$name failed" >&2; rm -f "$out/$name.json"; }
+}
+
+run kernels
+run steps $model clients/demo
+run demo $model clients/demo
+run store
+run ipc $out/daemon/pockd
+echo "bench idle" >&2
+tests/bench/idle.py $out/daemon/pockd >$out/idle.json
+python3 tests/bench/table.py "$@" $out/*.json
