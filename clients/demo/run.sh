@@ -184,7 +184,7 @@ $pockctl model add $demo/pock-16m-q8_0.gguf --name pock-16m
 $pockctl policy set idle_screen_off_s=0 disk_free_mib=64 disk_free_pct=0
 
 say "A year of notes and messages, up to December"
-import --until 2026-01-01
+import --until 2025-12-31
 $pockctl data count
 
 say "Five questions, answered by the base model"

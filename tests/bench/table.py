@@ -1,0 +1,62 @@
+#!/usr/bin/env python3
+# SPDX-FileCopyrightText: the pockd authors
+# SPDX-License-Identifier: Apache-2.0
+"""Makes the table of figures in README.md from what the benchmarks print.
+
+usage: table.py [--update] RESULT.json...    --update: rewrite README.md
+"""
+import json
+import os
+import pathlib
+import platform
+import re
+import sys
+
+# bench, key, what it is, unit and digits, the figure to reach
+ROWS = [
+    ('steps', 'train_tokens_per_s', 'training, Q8_0, LoRA r 8 on all linears, 4 x 256', '{:,.0f} tokens/s', '>= 2,500'),
+    ('steps', 'peak_mib', 'peak resident memory of that', '{:,.0f} MiB', '< 150'),
+    ('steps', 'gen_tokens_per_s', 'generation, Q8_0', '{:,.0f} tokens/s', '>= 300'),
+    ('steps', 'prompt_tokens_per_s', 'reading a prompt, Q8_0', '{:,.0f} tokens/s', ''),
+    ('demo', 'notebook_after', 'demo: held-out loss of the notebook, from {notebook_before:.2f}', '{:.3f} nats/token', '<= 3.947 (PyTorch 3.87 + 2 %)'),
+    ('demo', 'replies_after', 'demo: held-out loss of the replies, from {replies_before:.2f}', '{:.3f} nats/token', '<= 3.519 (PyTorch 3.45 + 2 %)'),
+    ('demo', 'seconds', 'demo: the run that gave it, until it stopped by itself', '{:,.0f} s', ''),
+    ('store', 'records_per_s', 'durable records in batches of 64, store alone', '{:,.0f} records/s', '>= 20,000'),
+    ('ipc', 'put_many_records_per_s', 'durable records in batches of 64, through the socket', '{:,.0f} records/s', '>= 20,000'),
+    ('ipc', 'ping_p50_us', 'ping, median', '{:,.0f} us', '< 60'),
+    ('idle', 'rss_kib', 'idle pockd: resident memory', '{:,.0f} KiB', '< 8,192'),
+    ('idle', 'calls', 'idle pockd: system calls in {seconds:.0f} s', '{:,.0f}', '0'),
+]
+
+
+def machine():
+    names = re.findall(r'model name\s*: (.*)', pathlib.Path('/proc/cpuinfo').read_text())
+    return f'{names[0] if names else platform.machine()}, {os.cpu_count()} cores'
+
+
+def main():
+    update = '--update' in sys.argv
+    results = {}
+    for name in sys.argv[1:]:
+        if name != '--update':
+            for line in pathlib.Path(name).read_text().splitlines():
+                if line.startswith('{'):
+                    r = json.loads(line)
+                    results[r['bench']] = r
+    device = results.get('steps', {}).get('device', '')
+    lines = [f'Measured by `tests/bench/run.sh` on: {machine()} ({device}); a virtual machine whose host is shared.', '',
+             '| figure | measured | to reach |', '|---|---|---|']
+    for bench, key, what, form, goal in ROWS:
+        r = results.get(bench)
+        if r and r.get(key) is not None:
+            lines.append(f'| {what.format(**r)} | {form.format(r[key])} | {goal} |')
+    text = '\n'.join(lines)
+    print(text)
+    if update:
+        path = pathlib.Path('README.md')
+        begin, end = '<!-- figures: begin -->', '<!-- figures: end -->'
+        old = path.read_text()
+        path.write_text(old[:old.index(begin) + len(begin)] + '\n' + text + '\n' + old[old.index(end):])
+
+
+main()
