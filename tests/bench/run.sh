@@ -34,7 +34,14 @@ run kernels
 run steps $model clients/demo
 run demo $model clients/demo
 run store
-run ipc $out/daemon/pockd
+
+dir=$(mktemp -d "${TMPDIR:-/var/tmp}/pockd-bench.XXXXXX")
+trap 'kill $pockd 2>/dev/null; rm -rf "$dir"' EXIT
+$out/daemon/pockd --user --dir "$dir" --socket "$dir/s" 2>"$dir/log" &
+pockd=$!
+for _ in $(seq 50); do [ -S "$dir/s" ] || sleep 0.1; done
+run ipc "$dir/s"
+kill $pockd
 echo "bench idle" >&2
 tests/bench/idle.py $out/daemon/pockd >$out/idle.json
 python3 tests/bench/table.py "$@" $out/*.json
