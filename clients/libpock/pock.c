@@ -65,23 +65,39 @@ static int no_daemon(struct pock_error *err, const char *path, int rc)
                           path, why);
 }
 
-// The first that a daemon listens on; if none, what the last one said.
-static int connect_any(struct pock *p, struct pock_error *err)
+enum { CANDIDATES = 2 };
+
+// Where a daemon may listen; "" where the environment does not say.
+static void find_candidates(char paths[CANDIDATES][PATH_BYTES + 64])
 {
     const char *runtime = getenv("XDG_RUNTIME_DIR");
-    const char *named = getenv("POCKD_SOCKET");
-    char own[PATH_BYTES + 32] = "";
-    const char *paths[] = {own, "/run/pockd/pockd.sock"};
+    const char *data = getenv("XDG_DATA_HOME");
+    const char *home = getenv("HOME");
+    const size_t size = PATH_BYTES + 64;
 
-    if (named && *named) {
-        paths[0] = named;
-        paths[1] = "";
-    } else if (runtime && *runtime && strlen(runtime) < PATH_BYTES) {
-        snprintf(own, sizeof(own), "%s/pockd/pockd.sock", runtime);
-    }
-    int rc = -ENOENT;
+    // A path that is too long is cut, and then refused by connect_path().
+    if (runtime && *runtime)
+        snprintf(paths[0], size, "%s/pockd/pockd.sock", runtime);
+    else if (data && *data)
+        snprintf(paths[0], size, "%s/pockd/run/pockd.sock", data);
+    else if (home && *home)
+        snprintf(paths[0], size, "%s/.local/share/pockd/run/pockd.sock", home);
+    snprintf(paths[1], size, "/run/pockd/pockd.sock");
+}
+
+// The first that a daemon listens on; if none, what the most telling one said.
+static int connect_any(struct pock *p, struct pock_error *err)
+{
+    char paths[CANDIDATES][PATH_BYTES + 64] = {"", ""};
+    const char *named = getenv("POCKD_SOCKET");
     const char *tried = paths[1];
-    for (size_t i = 0; i < 2; i++) {
+    int rc = -ENOENT;
+
+    if (named && *named)
+        snprintf(paths[0], sizeof(paths[0]), "%s", tried = named);
+    else
+        find_candidates(paths);
+    for (size_t i = 0; i < CANDIDATES; i++) {
         if (!*paths[i])
             continue;
         int fd = connect_path(paths[i]);
@@ -90,7 +106,7 @@ static int connect_any(struct pock *p, struct pock_error *err)
             p->path = copy_string(paths[i]);
             return p->path ? 0 : -ENOMEM;
         }
-        // Of two failures the more telling one: a socket that is there.
+        // A socket that is there and does not answer says more than none.
         if (rc == -ENOENT) {
             rc = fd;
             tried = paths[i];

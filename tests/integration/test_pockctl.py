@@ -107,6 +107,19 @@ def reports_bad_lines_and_takes_the_rest():
         assert len(r.out.split()) == 2, r.out
 
 
+def names_the_record_that_the_daemon_refuses():
+    with Daemon() as d:
+        line = '{"uid": "%032x", "text": "%s"}\n'
+        ctl(d, 'data', 'import', write(d, 'a.jsonl', line % (1, 'one') + line % (2, 'two')), '-s', 's')
+        # 300 records in several batches, two of them under a uid that is taken.
+        text = ''.join(line % (1000 + i, f'text {i}') for i in range(300))
+        path = write(d, 'b.jsonl', line % (1, 'other') + text + line % (2, 'other'))
+        r = ctl(d, 'data', 'import', path, '-s', 's', '--json', status=1)
+        assert (r.json()['records'], r.json()['new'], r.json()['bad']) == (300, 300, 2), r.out
+        assert sorted(re.findall(r'b\.jsonl:(\d+)', r.err)) == ['1', '302'], r.err
+        assert ctl(d, 'data', 'count', '-q').out == '302\n'
+
+
 def shows_a_plan_and_changes_nothing_on_a_dry_run():
     with Daemon() as d:
         path = write(d, 'diary.md', '# 2025-03-01\nBees.\n\n# 2025-03-02\nFrost.\n')
@@ -357,6 +370,7 @@ pockd_rpc.main([
     explains_wrong_usage_and_exits_2,
     imports_once_however_often,
     reports_bad_lines_and_takes_the_rest,
+    names_the_record_that_the_daemon_refuses,
     shows_a_plan_and_changes_nothing_on_a_dry_run,
     exports_what_it_can_import_again,
     tells_gates_status_and_policy,

@@ -583,6 +583,40 @@ static void survives_any_failing_allocation(void **state)
     assert_true(n > 5);
 }
 
+static void survives_any_failing_allocation_while_connecting(void **state)
+{
+    unsigned long n = 1;
+    int rc = -ENOMEM;
+
+    for (; rc < 0; n++) {
+        struct pock_options options = {.use_fd = true};
+        struct pock_error err = {0};
+        struct pock *p = NULL;
+        struct encoder e;
+        int ends[2];
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+        options.fd = ends[1];
+        encoder_init(&e, 0);
+        message_begin_response(&e, 1);
+        encoder_put_cstr(&e, "server", "peer/1");
+        assert_int_equal(message_end(&e), 0);
+        assert_int_equal(send(ends[0], e.data, e.bytes, 0), e.bytes);
+        encoder_destroy(&e);
+        fault_arm(FAULT_ALLOC, n);
+        rc = pock_connect_with(&p, &options, &err);
+        fault_arm(FAULT_ALLOC, 0);
+        if (rc < 0) {
+            assert_null(p);
+            assert_string_equal(err.name, "INTERNAL");
+        }
+        pock_destroy(p);
+        // The descriptor was taken over, whatever came of it.
+        assert_int_equal(fcntl(ends[1], F_GETFD), -1);
+        close(ends[0]);
+    }
+    assert_true(n > 5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -605,6 +639,7 @@ int main(void)
         cmocka_unit_test(callbacks_may_send_but_not_wait),
         cmocka_unit_test(says_which_socket_nobody_listens_on),
         cmocka_unit_test(survives_any_failing_allocation),
+        cmocka_unit_test(survives_any_failing_allocation_while_connecting),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
