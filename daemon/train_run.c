@@ -318,6 +318,8 @@ static int start_worker(struct train_run *r, struct error *err)
                                .socket_path =
                                    is_system ? "/run/pockd/worker.sock" : NULL,
                                .threads = (uint32_t) c->threads,
+                               // The owner asked for it now.
+                               .is_urgent = r->job.is_forced,
                            },
                            &callbacks, r, err);
 
