@@ -16,7 +16,7 @@ enum {
     IOPRIO_WHO_PROCESS = 1,
     IOPRIO_CLASS_IDLE = 3,
     IOPRIO_CLASS_SHIFT = 13,
-    FILES_MAX = 64,
+    FILES_MAX = 512, // a full queue of requests with their descriptors
 };
 
 static void limit(int which, rlim_t value)
