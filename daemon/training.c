@@ -260,7 +260,8 @@ static void on_run_progress(const struct worker_progress *g, void *user)
     snprintf(j->row.phase, sizeof(j->row.phase), "%s", phase_name(g->phase));
     j->row.step = g->step;
     j->row.steps = g->steps;
-    j->row.epoch = g->epoch;
+    if (isfinite(g->epoch))
+        j->row.epoch = g->epoch;
     j->row.tokens = (int64_t) g->tokens;
     if (isfinite(g->loss))
         j->row.loss = g->loss;

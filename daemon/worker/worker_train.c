@@ -187,12 +187,13 @@ static void say_phase(struct training *t, const char *phase)
     worker_msg_init(&m, WORKER_MSG_progress);
     m.progress.req = t->start.req;
     (void) snprintf(m.progress.phase, sizeof(m.progress.phase), "%s", phase);
+    m.progress.epoch = 0;
     if (t->train) {
         struct engine_progress p;
         engine_train_progress(&p, t->train);
         m.progress.step = (uint32_t) p.step;
         m.progress.steps = (uint32_t) p.steps_total;
-        m.progress.epoch = (uint32_t) p.epoch;
+        m.progress.epoch = p.epoch;
         m.progress.heldout = p.held_out_loss;
     }
     (void) worker_control_send(t->control, &m);
@@ -220,7 +221,7 @@ static void say_progress(struct training *t, const struct engine_progress *p,
     (void) snprintf(m.progress.phase, sizeof(m.progress.phase), "train");
     m.progress.step = (uint32_t) p->step;
     m.progress.steps = (uint32_t) p->steps_total;
-    m.progress.epoch = (uint32_t) p->epoch;
+    m.progress.epoch = p->epoch;
     m.progress.loss = isfinite(p->loss) ? p->loss : (double) NAN;
     m.progress.heldout = p->held_out_loss;
     m.progress.tokens_per_s = p->tokens_per_s;
