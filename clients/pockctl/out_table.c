@@ -133,6 +133,7 @@ static void measure_columns(const struct out_table *t, bool header,
     }
 }
 
+// The widest column that may gives way, until the row fits.
 static void shrink_columns(const struct out_table *t, int columns,
                            size_t *widths)
 {
@@ -140,14 +141,15 @@ static void shrink_columns(const struct out_table *t, int columns,
 
     for (size_t i = 0; i < t->column_count; i++)
         total += widths[i];
-    for (size_t i = 0; i < t->column_count && total > (size_t) columns; i++) {
-        if (!t->columns[i].shrinks || widths[i] <= SHRINK_MIN)
-            continue;
-        size_t over = total - (size_t) columns;
-        size_t may = widths[i] - SHRINK_MIN;
-        size_t less = over < may ? over : may;
-        widths[i] -= less;
-        total -= less;
+    for (; total > (size_t) columns; total--) {
+        size_t widest = t->column_count;
+        for (size_t i = 0; i < t->column_count; i++)
+            if (t->columns[i].shrinks && widths[i] > SHRINK_MIN &&
+                (widest == t->column_count || widths[i] > widths[widest]))
+                widest = i;
+        if (widest == t->column_count)
+            return;
+        widths[widest]--;
     }
 }
 

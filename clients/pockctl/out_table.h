@@ -7,9 +7,9 @@
  * Tables
  *
  * Aligned columns, two spaces apart. Cells are added from left to right, row
- * by row. On a terminal the column marked `shrinks` gives way, with "...", so
- * that a row stays on a line; anywhere else nothing is ever cut. Cells are
- * made harmless by term_text().
+ * by row. On a terminal the columns marked `shrinks` give way, the widest
+ * first, with "...", so that a row stays on a line; anywhere else nothing is
+ * ever cut. Cells are made harmless by term_text().
  */
 
 #include "clients/pockctl/term.h"

@@ -79,6 +79,14 @@ for path in pages:
         if status != 0 or any('.so' not in w and str(path) in w for w in warnings):
             complain(f'{path.name}: {warnings}')
 
+# The example of pock-rpc(7) compiles.
+example = pages[3].read_text().split('.Bd -literal -offset indent\n')[1].split('.Ed')[0]
+r = subprocess.run(['cc', '-std=c99', '-pedantic', '-Wall', '-Werror', '-fsyntax-only', '-x', 'c', '-',
+                    f'-I{root}/clients/libpock/include'], input=example.replace('\\e', '\\'),
+                   capture_output=True, text=True)
+if r.returncode != 0:
+    complain(f'the example of pock-rpc(7) does not compile: {r.stderr}')
+
 methods_text = (root / 'ipc/methods.def').read_text()
 structs_text = (root / 'ipc/structs.def').read_text()
 methods = set(re.findall(r'^METHOD\(\w+,\s*"([^"]+)"', methods_text, re.M))

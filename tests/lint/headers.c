@@ -3,9 +3,8 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * The public header alone, as a program of somebody else includes it: compiled
- * as C99 -pedantic and as C++, first in the file and twice.
+ * as C99 -pedantic and as C++, with nothing in front of it.
  */
-#include <pock/pock.h>
 #include <pock/pock.h>
 
 /* NULL comes with the header: it names size_t, so <stddef.h> is its own. */
