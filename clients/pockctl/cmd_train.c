@@ -55,6 +55,8 @@ static int watch_job(struct ctl *c, int64_t id)
     pock_set_int(r, "job", id);
     status = ctl_send(c, r, &how, &reply);
     job_bar_finish(&w.bar);
+    if (status == CTL_INTERRUPTED)
+        ctl_remark(c, "the job goes on: `pockctl train cancel` ends it");
     if (status != CTL_OK)
         return status;
     const struct pock_value *job =
