@@ -6,6 +6,7 @@
 #include "daemon/training.h"
 
 #include <assert.h>
+#include <dirent.h>
 #include <errno.h>
 #include <math.h>
 #include <sodium.h>
@@ -704,6 +705,24 @@ static int load_job(const struct store_job *row, void *user)
     return 0;
 }
 
+// Checkpoints of jobs that are no more, and halves of files.
+static void sweep_checkpoints(const struct training *t)
+{
+    DIR *d = opendir(t->p->paths.checkpoints);
+
+    if (!d)
+        return;
+    for (struct dirent *e; (e = readdir(d));) {
+        long long id = 0;
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+            continue;
+        if (sscanf(e->d_name, "job-%lld.ckpt", &id) != 1 ||
+            !training_find(t, id))
+            (void) unlinkat(dirfd(d), e->d_name, 0);
+    }
+    (void) closedir(d);
+}
+
 int training_create(struct training **out, struct pockd *p, struct error *err)
 {
     struct training *t = calloc(1, sizeof(*t));
@@ -720,6 +739,7 @@ int training_create(struct training **out, struct pockd *p, struct error *err)
         training_destroy(t);
         return rc;
     }
+    sweep_checkpoints(t);
     if (store_policy_get(p->store, BUDGET_KEY, text, sizeof(text), NULL) == 0 &&
         sscanf(text, "%lld %lld", &day, &used) == 2) {
         t->budget_day = day;
