@@ -59,6 +59,7 @@ static struct scheduler_input make_input(
         .is_preempted = serving_needs_machine(p->serving),
         .inhibit_count = inhibits_count(p->inhibits),
         .new_records = p->facts.new_records,
+        .create_after_ms = training_create_after_ms(p->training),
         .budget_used_s = training_budget_used_s(p->training),
         .slice_started_ms = training_slice_started_ms(p->training),
         .now_ms = pockd_now_ms(),

@@ -136,7 +136,17 @@ void scheduler_decide(struct decision *out, struct gate gates[CONDITION_COUNT],
         return;
     }
 
+    // After one failed or was cancelled, no automatic job follows at once.
+    const struct scheduler_job held = {
+        .not_before_ms = in->create_after_ms,
+        .message = "the last job failed or was cancelled",
+    };
     job = next(in, &waiting, &wait_ms);
+    if (in->job_count == 0 && in->create_after_ms > in->now_ms &&
+        in->new_records >= in->policy->min_records) {
+        waiting = &held;
+        wait_ms = in->create_after_ms - in->now_ms;
+    }
     evaluate(gates, in, job, job ? NULL : waiting);
     out->recheck_ms = wait_ms;
     enum condition closed = condition_blocking(gates);

@@ -46,6 +46,7 @@ struct scheduler_input {
     bool is_preempted; // an answer needs the machine first
     int inhibit_count;
     int64_t new_records;
+    int64_t create_after_ms; // monotonic; no automatic job before; 0: at once
     int64_t budget_used_s;
     int64_t slice_started_ms; // monotonic; of the running job
     int64_t now_ms;           // monotonic

@@ -36,6 +36,7 @@
 
 enum {
     POINT_PERIOD_MS = 1000,
+    CREATE_PAUSE_MS = 24 * 3600 * 1000, // after a failed or cancelled job
 };
 
 #define BUDGET_KEY "state.budget"
@@ -432,6 +433,8 @@ static void quieten(struct training *t)
 void training_finish_job(struct training *t, struct tjob *j)
 {
     drop_checkpoint(t, j);
+    if (j->life.state != JOB_STATE_DONE)
+        t->create_after_ms = pockd_now_ms() + CREATE_PAUSE_MS;
     j->row.finished_ms = clock_unix_ms();
     training_save(t, j);
     watchers_job_ended(t->p, j->row.id);
@@ -647,6 +650,11 @@ size_t training_list(const struct training *t,
 int64_t training_slice_started_ms(const struct training *t)
 {
     return t->run_started_ms;
+}
+
+int64_t training_create_after_ms(const struct training *t)
+{
+    return t->create_after_ms;
 }
 
 bool training_is_held(const struct training *t)

@@ -35,6 +35,7 @@ size_t training_list(const struct training *t,
 void training_apply(struct training *t, const struct decision *d);
 int64_t training_slice_started_ms(const struct training *t);
 int64_t training_budget_used_s(struct training *t);
+int64_t training_create_after_ms(const struct training *t);
 bool training_is_held(const struct training *t);
 
 // No worker trains.

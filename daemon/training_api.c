@@ -232,6 +232,7 @@ void training_resume(struct pockd *p, struct request *r)
         if (resume_job(t, j))
             ids[n++] = j->row.id;
     } else {
+        t->create_after_ms = 0;
         p->is_paused = false;
         training_keep(p, TRAINING_PAUSED_KEY, "0");
         for (struct tjob *j = t->jobs; j && n < TRAINING_JOBS_MAX; j = j->next)

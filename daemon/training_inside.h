@@ -47,6 +47,7 @@ struct training {
     int64_t budget_day;
     int64_t budget_used_ms;
     bool is_creating;
+    int64_t create_after_ms;  // monotonic: no automatic job before
     int held;                 // erases that are under way
     struct erasing *erasings; // that wait for quiet
     void (*on_quiet)(struct pockd *p);

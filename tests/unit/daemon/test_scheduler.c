@@ -400,6 +400,24 @@ static void makes_a_job_of_enough_new_records(void **state)
     assert_int_equal(decide(&n), SCHEDULER_NONE);
 }
 
+static void a_failed_job_is_not_followed_by_another_at_once(void **state)
+{
+    struct night n;
+
+    night_init(&n);
+    n.in.job_count = 0;
+    n.in.new_records = 1000;
+    n.in.create_after_ms = n.in.now_ms + 7000;
+    assert_int_equal(decide(&n), SCHEDULER_NONE);
+    assert_int_equal(n.decision.recheck_ms, 7000);
+    n.in.now_ms += 7000;
+    assert_int_equal(decide(&n), SCHEDULER_CREATE);
+    // What the owner asks for himself goes first.
+    n.in.now_ms -= 7000;
+    n.in.job_count = 1;
+    assert_int_equal(decide(&n), SCHEDULER_START);
+}
+
 static void answers_come_first(void **state)
 {
     struct night n;
@@ -455,6 +473,7 @@ int main(void)
         cmocka_unit_test(manual_jobs_go_first_then_the_oldest),
         cmocka_unit_test(a_job_that_backs_off_says_why),
         cmocka_unit_test(makes_a_job_of_enough_new_records),
+        cmocka_unit_test(a_failed_job_is_not_followed_by_another_at_once),
         cmocka_unit_test(answers_come_first),
         cmocka_unit_test(a_machine_without_battery_passes_its_gates),
         cmocka_unit_test(a_window_may_pass_midnight),

@@ -1,0 +1,117 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "daemon/train_recipe.h"
+
+// Make a recipe of the map that `e` holds, and give it back.
+static int make(struct encoder *e, char out[TRAIN_RECIPE_BYTES],
+                struct error *err)
+{
+    struct codec_doc doc;
+    struct policy p;
+
+    policy_init(&p);
+    assert_int_equal(encoder_finish(e), 0);
+    assert_int_equal(codec_decode(&doc, e->data, e->bytes, &frame_limits_full,
+                                  err),
+                     0);
+    int rc = train_recipe_make(out, &doc.root, &p, err);
+    codec_finish(&doc);
+    encoder_destroy(e);
+    return rc;
+}
+
+static void defaults_come_from_the_policy(void **state)
+{
+    char text[TRAIN_RECIPE_BYTES];
+    struct policy p;
+    struct error err;
+
+    policy_init(&p);
+    p.train_rank = 4;
+    assert_int_equal(train_recipe_make(text, NULL, &p, &err), 0);
+    assert_non_null(strstr(text, "rank=4 "));
+    assert_non_null(strstr(text, "targets=all "));
+    assert_non_null(strstr(text, "schedule=linear "));
+    assert_non_null(strstr(text, " seed=1"));
+}
+
+static void what_is_asked_for_wins(void **state)
+{
+    char text[TRAIN_RECIPE_BYTES];
+    struct encoder e;
+    struct error err = {0};
+
+    encoder_init(&e, 0);
+    encoder_open_map(&e);
+    encoder_put_int(&e, "rank", 2);
+    encoder_put_float(&e, "lr", 0.01);
+    encoder_put_cstr(&e, "targets", "q,v");
+    encoder_close(&e);
+    assert_int_equal(make(&e, text, &err), 0);
+    assert_non_null(strstr(text, "rank=2 "));
+    assert_non_null(strstr(text, "lr=0.01 "));
+    assert_non_null(strstr(text, "targets=q,v "));
+}
+
+static void refuses_numbers_out_of_range_and_words_that_are_more(void **state)
+{
+    char text[TRAIN_RECIPE_BYTES];
+    struct encoder e;
+    struct error err = {0};
+
+    encoder_init(&e, 0);
+    encoder_open_map(&e);
+    encoder_put_int(&e, "rank", 0);
+    encoder_close(&e);
+    assert_int_equal(make(&e, text, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "rank is 0"));
+
+    encoder_init(&e, 0);
+    encoder_open_map(&e);
+    encoder_put_cstr(&e, "schedule", "linear lr=9");
+    encoder_close(&e);
+    assert_int_equal(make(&e, text, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "schedule"));
+}
+
+static void the_map_of_the_api_comes_back(void **state)
+{
+    struct encoder e;
+    struct codec_doc doc;
+    struct error err;
+
+    encoder_init(&e, 0);
+    encoder_open_map(&e);
+    train_recipe_encode(&e, "rank=2 lr=0.01 targets=q,v nonsense other=1");
+    encoder_close(&e);
+    assert_int_equal(encoder_finish(&e), 0);
+    assert_int_equal(codec_decode(&doc, e.data, e.bytes, &frame_limits_full,
+                                  &err),
+                     0);
+    const msgpack_object *map = codec_find(&doc.root, "recipe");
+    assert_int_equal(codec_count(map), 3);
+    assert_int_equal(codec_int(map, "rank", 0), 2);
+    assert_true(codec_bytes_equal(codec_str(map, "targets"), "q,v"));
+    codec_finish(&doc);
+    encoder_destroy(&e);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(defaults_come_from_the_policy),
+        cmocka_unit_test(what_is_asked_for_wins),
+        cmocka_unit_test(refuses_numbers_out_of_range_and_words_that_are_more),
+        cmocka_unit_test(the_map_of_the_api_comes_back),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
