@@ -1,0 +1,134 @@
+#!/usr/bin/env python3
+# SPDX-FileCopyrightText: the pockd authors
+# SPDX-License-Identifier: Apache-2.0
+"""What SECURITY.md promises, seen from outside of the processes."""
+import hashlib
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from pockd_rpc import main, wait_for  # noqa: E402
+from test_pockd_train import RECIPE, jobs, night, records, wait_end  # noqa: E402
+
+CANARY = 'zanzibarquokka'
+
+
+def sha256(path):
+    with open(path, 'rb') as f:
+        return hashlib.sha256(f.read()).hexdigest()
+
+
+def learn_and_answer(d):
+    """Every path that texts take: stored, trained, evaluated, asked, scored."""
+    told = records(40)
+    for r in told:
+        r['text'] += ' ' + CANARY
+    d.c.call('data.put_many', records=told, create_stream=True)
+    job = d.c.call('train.start', recipe=RECIPE)['job']['id']
+    end = wait_end(d, job)
+    assert end['state'] == 'done', end
+    d.c.call('gen.start', prompt=CANARY, max_tokens=8)
+    d.c.call('score', texts=['one ' + CANARY])
+    return told
+
+
+def no_text_reaches_logs_events_or_names():
+    with night() as d:
+        learn_and_answer(d)
+        assert CANARY not in d.text(), 'in the log'
+        assert CANARY not in repr(d.c.call('events.watch')), 'in an event'
+        assert CANARY not in repr(d.c.call('status')), 'in the status'
+        for top, dirs, files in os.walk(os.path.join(d.dir, 'd')):
+            for name in dirs + files:
+                assert CANARY not in name, name
+
+
+def only_the_owner_can_read_what_is_kept():
+    with night() as d:
+        learn_and_answer(d)
+        for top, dirs, files in os.walk(os.path.join(d.dir, 'd')):
+            for name in dirs + files:
+                path = os.path.join(top, name)
+                mode = os.lstat(path).st_mode
+                if stat.S_ISSOCK(mode) or stat.S_ISLNK(mode):
+                    continue
+                open_to = mode & 0o077
+                # What lies in a closed directory cannot be reached.
+                closed = os.stat(os.path.join(d.dir, 'd')).st_mode & 0o077 == 0
+                assert not open_to or closed, '%s is %o' % (path, mode & 0o777)
+
+
+def the_base_model_is_never_written():
+    with night() as d:
+        before = sha256(d.model), os.stat(d.model).st_mtime_ns
+        learn_and_answer(d)
+        assert (sha256(d.model), os.stat(d.model).st_mtime_ns) == before
+
+
+def erased_text_is_in_no_file():
+    with night() as d:
+        learn_and_answer(d)
+        assert CANARY.encode() in b''.join(every_file(d))
+        d.c.call('data.erase', all=True)
+        for path, data in zip(every_path(d), every_file(d)):
+            assert CANARY.encode() not in data, path
+
+
+def every_path(d):
+    for top, _, files in os.walk(os.path.join(d.dir, 'd')):
+        for name in sorted(files):
+            path = os.path.join(top, name)
+            if stat.S_ISREG(os.lstat(path).st_mode):
+                yield path
+
+
+def every_file(d):
+    for path in every_path(d):
+        with open(path, 'rb') as f:
+            yield f.read()
+
+
+def no_process_makes_a_network_socket():
+    if not shutil.which('strace'):
+        print('# skipped: strace is not installed')
+        return
+    with night() as d:
+        trace = os.path.join(d.dir, 'trace')
+        strace = subprocess.Popen(['strace', '-f', '-qq', '-e', 'trace=socket,socketpair,connect,bind',
+                                   '-o', trace, '-p', str(d.proc.pid)], stderr=subprocess.DEVNULL)
+        wait_for('strace', 10, lambda: 'TracerPid:\t0' not in
+                 open('/proc/%d/status' % d.proc.pid).read())
+        learn_and_answer(d)
+        strace.terminate()
+        strace.wait()
+        with open(trace) as f:
+            families = set(re.findall(r'\b((?:AF|PF)_[A-Z0-9]+)', f.read()))
+        assert 'AF_UNIX' in families, 'the workers were not seen'
+        assert families <= {'AF_UNIX', 'AF_NETLINK'}, families
+
+
+def workers_cannot_be_read_by_others_or_leave_cores():
+    with night() as d:
+        d.c.call('data.put_many', records=records(40), create_stream=True)
+        d.c.call('train.start', recipe=dict(RECIPE, epochs=1000, patience=1000))
+        wait_for('a step', 60, lambda: jobs(d) and jobs(d)[0]['step'] >= 1)
+        out = subprocess.run(['pgrep', '-P', str(d.proc.pid)], capture_output=True, text=True).stdout
+        for pid in [d.proc.pid] + [int(x) for x in out.split()]:
+            with open('/proc/%d/limits' % pid) as f:
+                core = next(line for line in f if line.startswith('Max core file size'))
+            assert core.split()[4] == '0', '%d: %s' % (pid, core)
+
+
+if __name__ == '__main__':
+    main([
+        no_text_reaches_logs_events_or_names,
+        only_the_owner_can_read_what_is_kept,
+        the_base_model_is_never_written,
+        erased_text_is_in_no_file,
+        no_process_makes_a_network_socket,
+        workers_cannot_be_read_by_others_or_leave_cores,
+    ])
