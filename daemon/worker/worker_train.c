@@ -180,25 +180,6 @@ static int create_train(struct training *t)
  * What is said on the way
  */
 
-static void say_phase(struct training *t, const char *phase)
-{
-    struct worker_msg m;
-
-    worker_msg_init(&m, WORKER_MSG_progress);
-    m.progress.req = t->start.req;
-    (void) snprintf(m.progress.phase, sizeof(m.progress.phase), "%s", phase);
-    m.progress.epoch = 0;
-    if (t->train) {
-        struct engine_progress p;
-        engine_train_progress(&p, t->train);
-        m.progress.step = (uint32_t) p.step;
-        m.progress.steps = (uint32_t) p.steps_total;
-        m.progress.epoch = p.epoch;
-        m.progress.heldout = p.held_out_loss;
-    }
-    (void) worker_control_send(t->control, &m);
-}
-
 static uint32_t eta_s(const struct training *t, const struct engine_progress *p,
                       uint64_t now_ns)
 {
@@ -211,14 +192,14 @@ static uint32_t eta_s(const struct training *t, const struct engine_progress *p,
                        (double) done);
 }
 
-static void say_progress(struct training *t, const struct engine_progress *p,
-                         uint64_t now_ns)
+static void say(struct training *t, const char *phase,
+                const struct engine_progress *p, uint64_t now_ns)
 {
     struct worker_msg m;
 
     worker_msg_init(&m, WORKER_MSG_progress);
     m.progress.req = t->start.req;
-    (void) snprintf(m.progress.phase, sizeof(m.progress.phase), "train");
+    (void) snprintf(m.progress.phase, sizeof(m.progress.phase), "%s", phase);
     m.progress.step = (uint32_t) p->step;
     m.progress.steps = (uint32_t) p->steps_total;
     m.progress.epoch = p->epoch;
@@ -229,6 +210,19 @@ static void say_progress(struct training *t, const struct engine_progress *p,
     m.progress.eta_s = eta_s(t, p, now_ns);
     (void) worker_control_send(t->control, &m);
     t->progress_ns = now_ns;
+}
+
+// Before there is a trainer everything is absent or zero.
+static void say_phase(struct training *t, const char *phase)
+{
+    struct engine_progress p = {.loss = (double) NAN,
+                                .held_out_loss = (double) NAN};
+
+    if (t->train)
+        engine_train_progress(&p, t->train);
+    if (p.step == 0)
+        p.loss = (double) NAN;
+    say(t, phase, &p, clock_monotonic_ns());
 }
 
 // The state of the run, unless it was sent already.
@@ -281,7 +275,7 @@ static void on_progress(void *user, const struct engine_progress *p)
 
     if (is_due(now_ns, t->progress_ns, t->start.progress_ms, PROGRESS_MS) ||
         p->has_held_out || p->step == p->steps_total)
-        say_progress(t, p, now_ns);
+        say(t, "train", p, now_ns);
     if (!is_due(now_ns, t->checkpoint_ns, t->start.checkpoint_ms,
                 CHECKPOINT_MS))
         return;
