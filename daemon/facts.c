@@ -6,6 +6,7 @@
 #include "daemon/facts.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -180,6 +181,9 @@ static void done(void *arg, int rc, const struct error *err)
         free(r->facts.streams);
     }
     free(r);
+    // After a burst, give back what it needed.
+    if (dbthread_pending(p->dbthread) == 0 && !p->is_stopping)
+        (void) malloc_trim(0);
     if (p->facts.is_stale && !p->is_stopping)
         facts_refresh(p);
 }

@@ -242,11 +242,15 @@ static int start_store(struct pockd *p, struct error *err)
 
     if (rc < 0)
         return rc;
-    if (report.is_degraded) {
+    if (report.is_degraded && p->config->accept_loss) {
+        if ((rc = store_accept_loss(p->store, err)) < 0)
+            return rc;
+        log_warn("event=loss_accepted file=%.300s", report.quarantine);
+    } else if (report.is_degraded) {
         p->is_degraded = true;
         snprintf(p->problem, sizeof(p->problem),
                  "the store was damaged and moved aside to %.300s: no records "
-                 "are taken until `pockctl doctor --accept-loss`",
+                 "are taken until pockd was started once with --accept-loss 1",
                  report.quarantine);
         log_error("event=degraded text=%s", p->problem);
     }

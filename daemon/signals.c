@@ -27,6 +27,7 @@ enum {
     DRAIN_STEP_MS = 60 * 1000,
     DRAIN_SPAN_MS = 10 * 60 * 1000,
     THROTTLE_HOLD_MS = 30 * 1000,
+    SETTLE_MS = 10,
     ROOT_BYTES = 512,
     PATH_BYTES = 1280,
 };
@@ -50,6 +51,7 @@ struct signals {
     struct snapshot snapshot;
     struct signals_logind *logind;
     uv_timer_t timer;
+    uv_timer_t settle; // after changes of a fake root, which come in pieces
     uv_poll_t poll;
     int watch_fd; // inotify or uevents; -1: none
     bool is_inotify;
@@ -218,7 +220,7 @@ static void watch_root(struct signals *s)
     }
 }
 
-static bool read_inotify(struct signals *s)
+static void read_inotify(struct signals *s)
 {
     _Alignas(struct inotify_event) char buf[8192];
     bool is_new_dir = false;
@@ -232,7 +234,6 @@ static bool read_inotify(struct signals *s)
         }
     if (is_new_dir)
         watch_root(s);
-    return true;
 }
 
 // "change@/devices/...\0ACTION=change\0SUBSYSTEM=power_supply\0..."
@@ -272,10 +273,14 @@ static bool read_uevents(struct signals *s)
 static void on_watch(uv_poll_t *poll, int status, int events)
 {
     struct signals *s = poll->data;
-    bool is_news = s->is_inotify ? read_inotify(s) : read_uevents(s);
 
-    if (is_news)
+    // Somebody writes files one after another, and empties each of them first.
+    if (s->is_inotify) {
+        read_inotify(s);
+        (void) uv_timer_start(&s->settle, on_timer, SETTLE_MS, 0);
+    } else if (read_uevents(s)) {
         refresh_and_tell(s);
+    }
 }
 
 static int open_uevents(void)
@@ -326,8 +331,10 @@ int signals_create(struct signals **out, const struct signals_params *params,
     s->watch_fd = -1;
     snapshot_init(&s->snapshot);
     (void) uv_timer_init(params->loop, &s->timer);
+    (void) uv_timer_init(params->loop, &s->settle);
     s->timer.data = s;
-    s->handles = 1;
+    s->settle.data = s;
+    s->handles = 2;
     start_watch(s);
     if (params->use_logind) {
         int rc = signals_logind_create(&s->logind, params->loop, on_logind, s);
@@ -359,6 +366,7 @@ void signals_destroy(struct signals *s)
     if (s->watch_fd >= 0)
         uv_close((uv_handle_t *) &s->poll, on_closed);
     uv_close((uv_handle_t *) &s->timer, on_closed);
+    uv_close((uv_handle_t *) &s->settle, on_closed);
 }
 
 const struct snapshot *signals_snapshot(const struct signals *s)
