@@ -14,6 +14,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -207,6 +210,57 @@ static void counts_tokens(void **state)
     fixture_finish(&f);
 }
 
+// What a socket unit with Accept=yes does: the first connection becomes the
+// standard input of a new worker. Returns its pid.
+static pid_t start_unit(const char *path)
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+
+    assert_true(strlen(path) < sizeof(a.sun_path));
+    memcpy(a.sun_path, path, strlen(path));
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *) &a, sizeof(a)), 0);
+    assert_int_equal(listen(fd, 1), 0);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        int client = accept(fd, NULL, NULL);
+        if (client >= 0 && dup2(client, STDIN_FILENO) == STDIN_FILENO)
+            (void) execl(fixture_program(), "pock-worker", (char *) NULL);
+        _exit(127);
+    }
+    (void) close(fd);
+    return pid;
+}
+
+static void works_behind_a_socket_unit(void **state)
+{
+    char dir[] = "/tmp/pock-test-unit-XXXXXX", path[64];
+    struct worker_fixture f;
+    struct worker_msg m;
+    int status;
+
+    assert_non_null(mkdtemp(dir));
+    (void) snprintf(path, sizeof(path), "%s/worker.sock", dir);
+    pid_t pid = start_unit(path);
+    fixture_connect(&f, WORKER_KIND_TOOL, path);
+    worker_msg_init(&m, WORKER_MSG_inspect_model);
+    m.inspect_model.req = 1;
+    m.inspect_model.model_fd = fixture_open_model();
+    fixture_send(&f, &m);
+    worker_msg_finish(&m);
+    fixture_wait(&f, &m, WORKER_MSG_model_info);
+    assert_int_equal(worker_link_pid(f.link), pid);
+    worker_link_stop(f.link, "USER");
+    fixture_wait_exit(&f);
+    assert_true(f.exit.is_clean);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    fixture_finish(&f);
+    (void) unlink(path);
+    (void) rmdir(dir);
+}
+
 int main(int argc, char **argv)
 {
     fixture_args(argc, argv);
@@ -216,6 +270,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(an_adapter_survives_the_way_to_peft_and_back),
         cmocka_unit_test(an_adapter_of_another_shape_is_refused),
         cmocka_unit_test(counts_tokens),
+        cmocka_unit_test(works_behind_a_socket_unit),
     };
     return cmocka_run_group_tests_name("worker/tool", tests, train_adapter,
                                        close_adapter);

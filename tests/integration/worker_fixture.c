@@ -32,6 +32,11 @@ void fixture_args(int argc, char **argv)
     program = argv[1];
 }
 
+const char *fixture_program(void)
+{
+    return program;
+}
+
 static void on_ready(struct worker_link *w, const struct worker_hello *hello,
                      void *user)
 {
@@ -69,7 +74,8 @@ static void on_late(uv_timer_t *t)
     f->is_late = true;
 }
 
-void fixture_start(struct worker_fixture *f, enum worker_kind kind)
+static void start(struct worker_fixture *f, enum worker_kind kind,
+                  const char *socket_path)
 {
     struct error err;
 
@@ -77,13 +83,27 @@ void fixture_start(struct worker_fixture *f, enum worker_kind kind)
     assert_int_equal(uv_loop_init(&f->loop), 0);
     assert_int_equal(uv_timer_init(&f->loop, &f->timer), 0);
     f->timer.data = f;
-    struct worker_link_params params = {.loop = &f->loop,
-                                        .kind = kind,
-                                        .program = program,
-                                        .is_urgent = !fixture_is_background,
-                                        .threads = 2};
+    struct worker_link_params params = {
+        .loop = &f->loop,
+        .kind = kind,
+        .program = socket_path ? NULL : program,
+        .socket_path = socket_path,
+        .is_urgent = !fixture_is_background,
+        .threads = 2,
+    };
     if (worker_link_create(&f->link, &params, &callbacks, f, &err) < 0)
         fail_msg("%s", err.text);
+}
+
+void fixture_start(struct worker_fixture *f, enum worker_kind kind)
+{
+    start(f, kind, NULL);
+}
+
+void fixture_connect(struct worker_fixture *f, enum worker_kind kind,
+                     const char *path)
+{
+    start(f, kind, path);
 }
 
 void fixture_finish(struct worker_fixture *f)

@@ -29,12 +29,16 @@ struct worker_fixture {
 
 // The path of pock-worker, from the command line of the test.
 void fixture_args(int argc, char **argv);
+const char *fixture_program(void);
 
 // Training workers of tests are urgent, so that a busy machine does not starve
 // them; set this for one as it is in real life.
 extern bool fixture_is_background;
 
 void fixture_start(struct worker_fixture *f, enum worker_kind kind);
+// To the socket of a worker's unit instead.
+void fixture_connect(struct worker_fixture *f, enum worker_kind kind,
+                     const char *path);
 // Everything is released, whatever state it is in.
 void fixture_finish(struct worker_fixture *f);
 void fixture_send(struct worker_fixture *f, const struct worker_msg *m);
