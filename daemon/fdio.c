@@ -16,7 +16,7 @@
 #include "engine/base/fault.h"
 
 enum {
-    WRITE_PATIENCE_MS = 10000,
+    WRITE_PATIENCE_MS = 2000,
     COPY_BYTES = 64 << 10,
     PATH_BYTES = 1280,
 };

@@ -21,7 +21,7 @@ int fdio_check_writable(int fd, struct error *err);
 // A regular file that is open for reading, of 1 to bytes_max bytes.
 int fdio_check_readable(int fd, uint64_t bytes_max, struct error *err);
 
-// All of it. A pipe whose reader does nothing for 10 s is -ETIMEDOUT.
+// All of it. A pipe whose reader does nothing for 2 s is -ETIMEDOUT.
 int fdio_write(int fd, const void *data, size_t bytes, struct error *err);
 // Copy `from` from its offset 0 to its end; *bytes may be NULL.
 int fdio_copy(int to, int from, uint64_t *bytes, struct error *err);

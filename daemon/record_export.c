@@ -19,9 +19,10 @@
 /*
  * Export
  *
- * One JSON object a line: id, uid, stream, kind, time, and the texts. Pages of
- * records are read by the database thread, so that a slow reader at the other
- * end of a pipe never holds it up for longer than one page's write allows.
+ * One JSON object a line: id, uid, stream, kind, time, and the texts. The
+ * database thread reads a page of records at a time and writes them; a pipe
+ * whose other end takes nothing for a while ends the export, because everybody
+ * else waits for that thread.
  */
 
 enum {

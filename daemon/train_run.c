@@ -227,6 +227,9 @@ static void store_result(struct train_run *r, struct worker_result *result)
     v->result.file_fd = worker_fd_take(&result->file_fd);
     v->result.used_fd = worker_fd_take(&result->used_fd);
     r->step = result->steps;
+    for (uint32_t i = 0; i < result->n_metrics; i++)
+        if (strcmp(result->metrics[i].kind, "total") == 0)
+            r->end.heldout_records = result->metrics[i].records;
     r->tasks++;
     if (dbthread_submit_own(r->p->dbthread, DBTHREAD_ALONE, run_store,
                             done_store, v) < 0) {

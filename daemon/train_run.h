@@ -26,6 +26,7 @@ struct train_end {
     bool is_active;   // and it passed the gate
     bool is_lost;     // records were erased meanwhile: start over
     int64_t step;
+    int64_t heldout_records; // 0: not known
     enum stop_reason reason; // STOP_REASON_ERROR, DISK, ..., or NONE
     char message[STORE_TEXT_SIZE];
 };

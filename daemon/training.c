@@ -455,7 +455,9 @@ static void on_run_end(const struct train_end *end, void *user)
     snprintf(j->row.message, sizeof(j->row.message), "%s", e.message);
     if (e.outcome == JOB_OUTCOME_DONE)
         j->row.version = e.version;
-    else
+    if (e.heldout_records > 0)
+        j->row.heldout_records = e.heldout_records;
+    if (e.outcome != JOB_OUTCOME_DONE)
         training_set_reason(j, e.reason != STOP_REASON_NONE
                                    ? e.reason
                                    : STOP_REASON_ERROR);
