@@ -182,7 +182,7 @@ static void done(void *arg, int rc, const struct error *err)
     }
     free(r);
     // After a burst, give back what it needed.
-    if (dbthread_pending(p->dbthread) == 0 && !p->is_stopping)
+    if (!p->is_stopping)
         (void) malloc_trim(0);
     if (p->facts.is_stale && !p->is_stopping)
         facts_refresh(p);
