@@ -282,7 +282,7 @@ int codec_get_bin(const msgpack_object *map, const char *key,
 int codec_get_cstr(const msgpack_object *map, const char *key, char *out,
                    size_t size, struct error *err)
 {
-    struct codec_bytes s;
+    struct codec_bytes s = {0};
     int rc = codec_get_str(map, key, &s, err);
 
     if (rc < 0)

@@ -16,7 +16,7 @@
 
 static int read_version(struct store *s, int *version, struct error *err)
 {
-    sqlite3_stmt *stmt;
+    sqlite3_stmt *stmt = NULL;
     int rc = store_sql(s, &stmt, "PRAGMA user_version", err);
 
     if (rc < 0)
@@ -56,7 +56,7 @@ int migrate_check_version(struct store *s, size_t count, struct error *err)
 static int backup(struct store *s, int version, struct error *err)
 {
     char name[64], path[STORE_PATH_SIZE];
-    sqlite3_stmt *stmt;
+    sqlite3_stmt *stmt = NULL;
 
     (void) snprintf(name, sizeof(name), BACKUP_PREFIX "%d", version);
     int n = snprintf(path, sizeof(path), "%s/%s", s->dir, name);
@@ -106,7 +106,7 @@ static int step(struct store *s, const struct migration *m, int version,
 int migrate_run(struct store *s, const struct migration *steps, size_t count,
                 struct error *err)
 {
-    int version;
+    int version = 0;
     int rc = check_version(s, count, &version, err);
 
     if (rc < 0)

@@ -145,7 +145,7 @@ static int set_pragmas(struct store *s, struct error *err)
 static int query_int(struct store *s, const char *sql, int64_t *out,
                      struct error *err)
 {
-    sqlite3_stmt *stmt;
+    sqlite3_stmt *stmt = NULL;
     int rc = store_sql(s, &stmt, sql, err);
 
     if (rc < 0)
@@ -160,7 +160,8 @@ static int query_int(struct store *s, const char *sql, int64_t *out,
 static int claim(struct store *s, bool *is_new, struct error *err)
 {
     char set[64];
-    int64_t id, tables;
+    int64_t id = 0;
+    int64_t tables = 0;
     int rc;
 
     if ((rc = query_int(s, "PRAGMA application_id", &id, err)) < 0 ||
@@ -183,7 +184,7 @@ static int claim(struct store *s, bool *is_new, struct error *err)
 static int get_meta(struct store *s, const char *key, char *value, size_t size,
                     struct error *err)
 {
-    sqlite3_stmt *stmt;
+    sqlite3_stmt *stmt = NULL;
     int rc = store_sql(s, &stmt, "SELECT value FROM meta WHERE key = ?", err);
 
     if (rc < 0)
@@ -199,7 +200,7 @@ static int get_meta(struct store *s, const char *key, char *value, size_t size,
 static int set_meta(struct store *s, const char *key, const char *value,
                     struct error *err)
 {
-    sqlite3_stmt *stmt;
+    sqlite3_stmt *stmt = NULL;
     int rc =
         store_sql(s, &stmt,
                   "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT "
@@ -217,7 +218,7 @@ static int set_meta(struct store *s, const char *key, const char *value,
 static int check_with(struct store *s, const char *pragma, bool wants_ok,
                       struct error *err)
 {
-    sqlite3_stmt *stmt;
+    sqlite3_stmt *stmt = NULL;
     int rc = store_sql(s, &stmt, pragma, err);
 
     if (rc < 0)

@@ -309,7 +309,7 @@ int store_adapter_deactivate(struct store *s, int64_t adapter_id,
 
 int store_adapter_delete(struct store *s, int64_t adapter_id, struct error *err)
 {
-    int64_t alive;
+    int64_t alive = 0;
     sqlite3_stmt *q;
     int rc = store_sql(s, &q,
                        "SELECT count(*) FROM jobs WHERE adapter_id = ? AND"

@@ -85,7 +85,7 @@ int store_sql(struct store *s, sqlite3_stmt **out, const char *sql,
         i = (i + 1) % STORE_STATEMENTS_MAX;
     }
     assert(!s->cache[i].sql); // more statements than the table holds
-    sqlite3_stmt *stmt;
+    sqlite3_stmt *stmt = NULL;
     int rc = sqlite3_prepare_v3(s->db, sql, -1, SQLITE_PREPARE_PERSISTENT,
                                 &stmt, NULL);
     if (rc != SQLITE_OK)
@@ -147,7 +147,7 @@ bool store_is_in_transaction(const struct store *s)
 
 int store_begin(struct store *s, struct error *err)
 {
-    sqlite3_stmt *stmt;
+    sqlite3_stmt *stmt = NULL;
 
     assert(!store_is_in_transaction(s));
     int rc = store_sql(s, &stmt, "BEGIN IMMEDIATE", err);
@@ -156,7 +156,7 @@ int store_begin(struct store *s, struct error *err)
 
 int store_commit(struct store *s, struct error *err)
 {
-    sqlite3_stmt *stmt;
+    sqlite3_stmt *stmt = NULL;
     int rc = store_sql(s, &stmt, "COMMIT", err);
 
     if (rc == 0)

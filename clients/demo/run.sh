@@ -66,6 +66,7 @@ dir=$(mktemp -d "${TMPDIR:-/tmp}/pockd-demo.XXXXXX")
 sys=$dir/laptop/sys/class
 export POCKD_SYSROOT=$dir/laptop
 export POCKD_SOCKET=$dir/pockd.sock
+export POCKD_PROBE=$demo/probe.jsonl
 pockctl=$build/clients/pockctl/pockctl
 daemon=
 
@@ -203,9 +204,14 @@ wait_for 120 "the twentieth step" stepped 20
 say "23:05. Somebody pulls the plug"
 pulled=$(now_ms)
 charger 0
-wait_for 10 "the stop" job_is state "queued"
-echo "stopped $(($(now_ms) - pulled)) ms later: $(job stop_reason), checkpoint at step $(job step)"
-$pockctl why | grep -E 'power' || true
+wait_for 10 "the stop" grep -q 'event=job_interrupted' "$dir/pockd.log"
+wait_for 10 "the queue" job_is state "queued"
+saved=$(stat -c %.3Y "$dir"/ckpt/* | tr -d .)
+grep -o 'latency_us=[0-9]*' "$dir/pockd.log" | tail -1 |
+    awk -F= '{printf "the worker stopped computing %.1f ms after it was told,\n", $2 / 1000}'
+echo "the checkpoint of step $(job step) was on disk $((saved - pulled)) ms after the plug was pulled."
+$pockctl train history --limit 1
+$pockctl why | tail -1
 
 say "23:06. It is plugged in again"
 charger 1

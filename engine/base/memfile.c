@@ -103,7 +103,7 @@ int memfile_check(uint64_t *bytes, int fd, uint64_t bytes_max, const char *what,
 int memfile_map(const void **out, size_t *bytes, int fd, uint64_t bytes_max,
                 const char *what, struct error *err)
 {
-    uint64_t size;
+    uint64_t size = 0;
     int rc = memfile_check(&size, fd, bytes_max, what, err);
     if (rc < 0)
         return rc;

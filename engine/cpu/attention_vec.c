@@ -20,37 +20,46 @@
  */
 
 enum {
-  BLOCK_ROWS = 96,      // queries of a task of the forward pass
-  BLOCK_VALUES = 32768, // of p or ds that a task of the backward pass keeps
+    BLOCK_ROWS = 96,      // queries of a task of the forward pass
+    BLOCK_VALUES = 32768, // of p or ds that a task of the backward pass keeps
 };
 
 struct attention {
-  float *o, *lse;
-  float *dq, *dk, *dv; // dk and dv: of each head, in the scratch
-  const float *dout, *q, *k, *v;
-  const float *o_in, *lse_in;
-  const int32_t *start;
-  int64_t rows, length, n_heads, n_kv_heads, dim;
-  float *kt, *vt; // packed: [sequence][kv head][panel][dim][TILE_COLS]
-  float *room;    // of the workers
-  int64_t room_floats;
-  float *dk_out, *dv_out;
+    float *o, *lse;
+    float *dq, *dk, *dv; // dk and dv: of each head, in the scratch
+    const float *dout, *q, *k, *v;
+    const float *o_in, *lse_in;
+    const int32_t *start;
+    int64_t rows, length, n_heads, n_kv_heads, dim;
+    float *kt, *vt; // packed: [sequence][kv head][panel][dim][TILE_COLS]
+    float *room;    // of the workers
+    int64_t room_floats;
+    float *dk_out, *dv_out;
 };
 
-ALWAYS_INLINE int64_t min(int64_t x, int64_t y) { return x < y ? x : y; }
-
-ALWAYS_INLINE int64_t max(int64_t x, int64_t y) { return x > y ? x : y; }
-
-ALWAYS_INLINE int64_t round_up(int64_t x, int64_t unit) {
-  return (x + unit - 1) / unit * unit;
+ALWAYS_INLINE int64_t min(int64_t x, int64_t y)
+{
+    return x < y ? x : y;
 }
 
-ALWAYS_INLINE int64_t padded_length(const struct attention *a) {
-  return round_up(a->length, TILE_COLS);
+ALWAYS_INLINE int64_t max(int64_t x, int64_t y)
+{
+    return x > y ? x : y;
 }
 
-ALWAYS_INLINE int64_t first_seen(const struct attention *a, int64_t t) {
-  return max(a->start[t], t - t % a->length);
+ALWAYS_INLINE int64_t round_up(int64_t x, int64_t unit)
+{
+    return (x + unit - 1) / unit * unit;
+}
+
+ALWAYS_INLINE int64_t padded_length(const struct attention *a)
+{
+    return round_up(a->length, TILE_COLS);
+}
+
+ALWAYS_INLINE int64_t first_seen(const struct attention *a, int64_t t)
+{
+    return max(a->start[t], t - t % a->length);
 }
 
 /*
@@ -58,40 +67,43 @@ ALWAYS_INLINE int64_t first_seen(const struct attention *a, int64_t t) {
  */
 
 static void pack_head(float *out, const float *x, int64_t stride, int64_t rows,
-                      int64_t dim) {
-  for (int64_t s = 0; s < rows; s += TILE_COLS, out += TILE_COLS * dim)
-    for (int64_t i = 0; i < TILE_COLS; i += 8) {
-      const int64_t n = max(0, min(8, rows - s - i));
-      const float *xi = x + (s + i) * stride;
-      int64_t d = 0;
-      for (; n == 8 && d + 8 <= dim; d += 8) {
-        v8 r[8];
+                      int64_t dim)
+{
+    for (int64_t s = 0; s < rows; s += TILE_COLS, out += TILE_COLS * dim)
+        for (int64_t i = 0; i < TILE_COLS; i += 8) {
+            const int64_t n = max(0, min(8, rows - s - i));
+            const float *xi = x + (s + i) * stride;
+            int64_t d = 0;
+            for (; n == 8 && d + 8 <= dim; d += 8) {
+                v8 r[8];
 #pragma GCC unroll 8
-        for (int j = 0; j < 8; j++)
-          r[j] = v8_load(xi + j * stride + d);
-        v8_transpose(r);
+                for (int j = 0; j < 8; j++)
+                    r[j] = v8_load(xi + j * stride + d);
+                v8_transpose(r);
 #pragma GCC unroll 8
-        for (int j = 0; j < 8; j++)
-          v8_store(out + (d + j) * TILE_COLS + i, r[j]);
-      }
-      for (; d < dim; d++)
-        for (int64_t j = 0; j < 8; j++)
-          out[d * TILE_COLS + i + j] = j < n ? xi[j * stride + d] : 0.0f;
-    }
+                for (int j = 0; j < 8; j++)
+                    v8_store(out + (d + j) * TILE_COLS + i, r[j]);
+            }
+            for (; d < dim; d++)
+                for (int64_t j = 0; j < 8; j++)
+                    out[d * TILE_COLS + i + j] =
+                        j < n ? xi[j * stride + d] : 0.0f;
+        }
 }
 
-static void pack_task(void *ctx, uint32_t task, uint32_t worker) {
-  const struct attention *a = ctx;
-  const int64_t sequence = task / a->n_kv_heads;
-  const int64_t head = task % a->n_kv_heads;
-  const int64_t stride = a->n_kv_heads * a->dim;
-  const int64_t from = sequence * a->length * stride + head * a->dim;
-  const int64_t rows = min(a->length, a->rows - sequence * a->length);
-  const int64_t to = task * padded_length(a) * a->dim;
+static void pack_task(void *ctx, uint32_t task, uint32_t worker)
+{
+    const struct attention *a = ctx;
+    const int64_t sequence = task / a->n_kv_heads;
+    const int64_t head = task % a->n_kv_heads;
+    const int64_t stride = a->n_kv_heads * a->dim;
+    const int64_t from = sequence * a->length * stride + head * a->dim;
+    const int64_t rows = min(a->length, a->rows - sequence * a->length);
+    const int64_t to = task * padded_length(a) * a->dim;
 
-  pack_head(a->kt + to, a->k + from, stride, rows, a->dim);
-  if (a->vt)
-    pack_head(a->vt + to, a->v + from, stride, rows, a->dim);
+    pack_head(a->kt + to, a->k + from, stride, rows, a->dim);
+    if (a->vt)
+        pack_head(a->vt + to, a->v + from, stride, rows, a->dim);
 }
 
 /*
@@ -100,102 +112,109 @@ static void pack_task(void *ctx, uint32_t task, uint32_t worker) {
 
 // A strip of rows of x (rows `stride` apart), times scale; zeros at the end.
 static void load_strip(float *out, const float *x, int64_t stride, int64_t rows,
-                       int64_t dim, float scale) {
-  for (int64_t i = 0; i < TILE_ROWS; i++)
-    for (int64_t d = 0; d < dim; d++)
-      out[i * dim + d] = i < rows ? scale * x[i * stride + d] : 0.0f;
+                       int64_t dim, float scale)
+{
+    for (int64_t i = 0; i < TILE_ROWS; i++)
+        for (int64_t d = 0; d < dim; d++)
+            out[i * dim + d] = i < rows ? scale * x[i * stride + d] : 0.0f;
 }
 
 static void store_strip(float *y, int64_t stride, const float *x, int64_t rows,
-                        int64_t dim) {
-  for (int64_t i = 0; i < rows; i++)
-    memcpy(y + i * stride, x + i * dim, (size_t)dim * sizeof(*x));
+                        int64_t dim)
+{
+    for (int64_t i = 0; i < rows; i++)
+        memcpy(y + i * stride, x + i * dim, (size_t) dim * sizeof(*x));
 }
 
 // s (TILE_ROWS, ld), columns first .. last: x (TILE_ROWS, dim) times panels.
 static void strip_panels(float *s, int64_t ld, const float *x,
                          const float *panels, int64_t first, int64_t last,
-                         int64_t dim) {
-  const struct strip a = {x, dim, 1};
+                         int64_t dim)
+{
+    const struct strip a = {x, dim, 1};
 
-  for (int64_t j = first / TILE_COLS * TILE_COLS; j <= last; j += TILE_COLS)
-    tile(s + j, ld, NULL, 0, a, panels + j * dim, TILE_COLS, dim, 1.0f,
-         TILE_ROWS, TILE_VECS);
+    for (int64_t j = first / TILE_COLS * TILE_COLS; j <= last; j += TILE_COLS)
+        tile(s + j, ld, NULL, 0, a, panels + j * dim, TILE_COLS, dim, 1.0f,
+             TILE_ROWS, TILE_VECS);
 }
 
 // y (TILE_ROWS, dim) = op(a) b (+ y): `depth` rows of b, ldb apart.
 static void strip_rows(float *y, int64_t ldy, struct strip a, const float *b,
-                       int64_t ldb, int64_t depth, int64_t dim, bool add) {
-  const float *c = add ? y : NULL;
-  int64_t j = 0;
+                       int64_t ldb, int64_t depth, int64_t dim, bool add)
+{
+    const float *c = add ? y : NULL;
+    int64_t j = 0;
 
-  for (; j + TILE_COLS <= dim; j += TILE_COLS)
-    tile(y + j, ldy, c ? c + j : NULL, ldy, a, b + j, ldb, depth, 1.0f,
-         TILE_ROWS, TILE_VECS);
-  for (; j + LANES <= dim; j += LANES)
-    tile(y + j, ldy, c ? c + j : NULL, ldy, a, b + j, ldb, depth, 1.0f,
-         TILE_ROWS, 1);
+    for (; j + TILE_COLS <= dim; j += TILE_COLS)
+        tile(y + j, ldy, c ? c + j : NULL, ldy, a, b + j, ldb, depth, 1.0f,
+             TILE_ROWS, TILE_VECS);
+    for (; j + LANES <= dim; j += LANES)
+        tile(y + j, ldy, c ? c + j : NULL, ldy, a, b + j, ldb, depth, 1.0f,
+             TILE_ROWS, 1);
 }
 
 // p = exp(p - shift) where the query sees the key, 0 elsewhere in the columns
 // first .. last of the strip. Returns the sum.
 static float exp_row(float *p, float shift, int64_t first, int64_t from,
-                     int64_t to, int64_t last) {
-  vec acc = {0};
-  float sum = 0.0f;
-  int64_t s = from;
+                     int64_t to, int64_t last)
+{
+    vec acc = {0};
+    float sum = 0.0f;
+    int64_t s = from;
 
-  for (int64_t i = first; i < from; i++)
-    p[i] = 0.0f;
-  for (; s + LANES <= to + 1; s += LANES) {
-    const vec e = vec_exp(vec_load(p + s) - shift);
-    vec_store(p + s, e);
-    acc += e;
-  }
-  if (s <= to) {
-    float e[LANES];
-    vec_store(e, vec_exp(vec_load_some(p + s, to + 1 - s) - shift));
-    for (int64_t i = 0; i < to + 1 - s; i++) {
-      p[s + i] = e[i];
-      sum += e[i];
+    for (int64_t i = first; i < from; i++)
+        p[i] = 0.0f;
+    for (; s + LANES <= to + 1; s += LANES) {
+        const vec e = vec_exp(vec_load(p + s) - shift);
+        vec_store(p + s, e);
+        acc += e;
     }
-  }
-  for (int64_t i = max(to + 1, first); i <= last; i++)
-    p[i] = 0.0f;
-  return sum + vec_sum(acc);
+    if (s <= to) {
+        float e[LANES];
+        vec_store(e, vec_exp(vec_load_some(p + s, to + 1 - s) - shift));
+        for (int64_t i = 0; i < to + 1 - s; i++) {
+            p[s + i] = e[i];
+            sum += e[i];
+        }
+    }
+    for (int64_t i = max(to + 1, first); i <= last; i++)
+        p[i] = 0.0f;
+    return sum + vec_sum(acc);
 }
 
-static float max_row(const float *p, int64_t from, int64_t to) {
-  vec m = vec_set(-INFINITY);
-  int64_t s = from;
+static float max_row(const float *p, int64_t from, int64_t to)
+{
+    vec m = vec_set(-INFINITY);
+    int64_t s = from;
 
-  for (; s + LANES <= to + 1; s += LANES)
-    m = vec_max(m, vec_load(p + s));
-  float best = vec_largest(m);
-  for (; s <= to; s++)
-    best = p[s] > best ? p[s] : best;
-  return best;
+    for (; s + LANES <= to + 1; s += LANES)
+        m = vec_max(m, vec_load(p + s));
+    float best = vec_largest(m);
+    for (; s <= to; s++)
+        best = p[s] > best ? p[s] : best;
+    return best;
 }
 
 // Which keys of its sequence some query of t0 .. t1 - 1 sees.
 struct range {
-  int64_t first, last;
+    int64_t first, last;
 };
 
 static struct range seen_range(const struct attention *a, int64_t sequence,
-                               int64_t t0, int64_t t1) {
-  struct range r = {t1, t0 - 1};
+                               int64_t t0, int64_t t1)
+{
+    struct range r = {t1, t0 - 1};
 
-  for (int64_t t = t0; t < t1; t++) {
-    const int64_t first = first_seen(a, t);
-    if (first > t)
-      continue;
-    r.first = min(r.first, first);
-    r.last = t;
-  }
-  r.first -= sequence;
-  r.last -= sequence;
-  return r;
+    for (int64_t t = t0; t < t1; t++) {
+        const int64_t first = first_seen(a, t);
+        if (first > t)
+            continue;
+        r.first = min(r.first, first);
+        r.last = t;
+    }
+    r.first -= sequence;
+    r.last -= sequence;
+    return r;
 }
 
 /*
@@ -204,114 +223,119 @@ static struct range seen_range(const struct attention *a, int64_t sequence,
 
 // Softmax of query t in place; what it must be multiplied with at the end.
 static float softmax_row(const struct attention *a, float *p, int64_t t,
-                         int64_t sequence, int64_t head, struct range r) {
-  const int64_t from = min(first_seen(a, t) - sequence, r.last + 1);
-  const int64_t to = t - sequence;
-  float total = 0.0f;
-  float top = -INFINITY;
+                         int64_t sequence, int64_t head, struct range r)
+{
+    const int64_t from = min(first_seen(a, t) - sequence, r.last + 1);
+    const int64_t to = t - sequence;
+    float total = 0.0f;
+    float top = -INFINITY;
 
-  if (from > to || from > r.last) {
-    memset(p + r.first, 0, (size_t)(r.last + 1 - r.first) * sizeof(*p));
-  } else {
-    top = max_row(p, from, to);
-    total = exp_row(p, top, r.first, from, to, r.last);
-  }
-  if (a->lse)
-    a->lse[t * a->n_heads + head] =
-        total > 0.0f ? top + logf(total) : -INFINITY;
-  return total > 0.0f ? 1.0f / total : 0.0f;
+    if (from > to || from > r.last) {
+        memset(p + r.first, 0, (size_t) (r.last + 1 - r.first) * sizeof(*p));
+    } else {
+        top = max_row(p, from, to);
+        total = exp_row(p, top, r.first, from, to, r.last);
+    }
+    if (a->lse)
+        a->lse[t * a->n_heads + head] =
+            total > 0.0f ? top + logf(total) : -INFINITY;
+    return total > 0.0f ? 1.0f / total : 0.0f;
 }
 
 static void forward_strip(const struct attention *a, float *room,
                           int64_t sequence, int64_t head, int64_t t0,
-                          int64_t t1) {
-  const int64_t ld = padded_length(a);
-  const int64_t stride = a->n_heads * a->dim;
-  const int64_t kv_stride = a->n_kv_heads * a->dim;
-  const int64_t kv = head / (a->n_heads / a->n_kv_heads);
-  const int64_t at = t0 * stride + head * a->dim;
-  const struct range r = seen_range(a, sequence, t0, t1);
-  float *q = room;
-  float *o = q + TILE_ROWS * a->dim;
-  float *p = o + TILE_ROWS * a->dim;
-  float scale[TILE_ROWS];
+                          int64_t t1)
+{
+    const int64_t ld = padded_length(a);
+    const int64_t stride = a->n_heads * a->dim;
+    const int64_t kv_stride = a->n_kv_heads * a->dim;
+    const int64_t kv = head / (a->n_heads / a->n_kv_heads);
+    const int64_t at = t0 * stride + head * a->dim;
+    const struct range r = seen_range(a, sequence, t0, t1);
+    float *q = room;
+    float *o = q + TILE_ROWS * a->dim;
+    float *p = o + TILE_ROWS * a->dim;
+    float scale[TILE_ROWS];
 
-  if (r.first > r.last) {
-    for (int64_t t = t0; t < t1; t++) {
-      memset(a->o + t * stride + head * a->dim, 0,
-             (size_t)a->dim * sizeof(float));
-      if (a->lse)
-        a->lse[t * a->n_heads + head] = -INFINITY;
+    if (r.first > r.last) {
+        for (int64_t t = t0; t < t1; t++) {
+            memset(a->o + t * stride + head * a->dim, 0,
+                   (size_t) a->dim * sizeof(float));
+            if (a->lse)
+                a->lse[t * a->n_heads + head] = -INFINITY;
+        }
+        return;
     }
-    return;
-  }
-  load_strip(q, a->q + at, stride, t1 - t0, a->dim,
-             1.0f / sqrtf((float)a->dim));
-  strip_panels(p, ld, q,
-               a->kt +
-                   (sequence / a->length * a->n_kv_heads + kv) * ld * a->dim,
-               r.first, r.last, a->dim);
-  for (int64_t t = t0; t < t1; t++)
-    scale[t - t0] = softmax_row(a, p + (t - t0) * ld, t, sequence, head, r);
+    load_strip(q, a->q + at, stride, t1 - t0, a->dim,
+               1.0f / sqrtf((float) a->dim));
+    strip_panels(p, ld, q,
+                 a->kt +
+                     (sequence / a->length * a->n_kv_heads + kv) * ld * a->dim,
+                 r.first, r.last, a->dim);
+    for (int64_t t = t0; t < t1; t++)
+        scale[t - t0] = softmax_row(a, p + (t - t0) * ld, t, sequence, head, r);
 
-  const struct strip s = {p + r.first, ld, 1};
-  strip_rows(o, a->dim, s,
-             a->v + (sequence + r.first) * kv_stride + kv * a->dim, kv_stride,
-             r.last + 1 - r.first, a->dim, false);
-  for (int64_t t = 0; t < t1 - t0; t++)
-    for (int64_t d = 0; d < a->dim; d++)
-      a->o[at + t * stride + d] = scale[t] * o[t * a->dim + d];
+    const struct strip s = {p + r.first, ld, 1};
+    strip_rows(o, a->dim, s,
+               a->v + (sequence + r.first) * kv_stride + kv * a->dim, kv_stride,
+               r.last + 1 - r.first, a->dim, false);
+    for (int64_t t = 0; t < t1 - t0; t++)
+        for (int64_t d = 0; d < a->dim; d++)
+            a->o[at + t * stride + d] = scale[t] * o[t * a->dim + d];
 }
 
 // Late blocks see more keys: they go first, so that the short ones fill up.
-static void forward_task(void *ctx, uint32_t task, uint32_t worker) {
-  const struct attention *a = ctx;
-  const int64_t blocks = (a->length + BLOCK_ROWS - 1) / BLOCK_ROWS;
-  const int64_t sequences = (a->rows + a->length - 1) / a->length;
-  const int64_t block = blocks - 1 - task / (sequences * a->n_heads);
-  const int64_t which = task % (sequences * a->n_heads);
-  const int64_t sequence = which / a->n_heads * a->length;
-  const int64_t end = min(a->rows, sequence + a->length);
-  const int64_t t0 = sequence + block * BLOCK_ROWS;
-  const int64_t t1 = min(end, t0 + BLOCK_ROWS);
+static void forward_task(void *ctx, uint32_t task, uint32_t worker)
+{
+    const struct attention *a = ctx;
+    const int64_t blocks = (a->length + BLOCK_ROWS - 1) / BLOCK_ROWS;
+    const int64_t sequences = (a->rows + a->length - 1) / a->length;
+    const int64_t block = blocks - 1 - task / (sequences * a->n_heads);
+    const int64_t which = task % (sequences * a->n_heads);
+    const int64_t sequence = which / a->n_heads * a->length;
+    const int64_t end = min(a->rows, sequence + a->length);
+    const int64_t t0 = sequence + block * BLOCK_ROWS;
+    const int64_t t1 = min(end, t0 + BLOCK_ROWS);
 
-  for (int64_t t = t0; t < t1; t += TILE_ROWS)
-    forward_strip(a, a->room + worker * a->room_floats, sequence,
-                  which % a->n_heads, t, min(t1, t + TILE_ROWS));
+    for (int64_t t = t0; t < t1; t += TILE_ROWS)
+        forward_strip(a, a->room + worker * a->room_floats, sequence,
+                      which % a->n_heads, t, min(t1, t + TILE_ROWS));
 }
 
-static uint32_t sequences_of(const struct attention *a) {
-  return (uint32_t)((a->rows + a->length - 1) / a->length);
+static uint32_t sequences_of(const struct attention *a)
+{
+    return (uint32_t) ((a->rows + a->length - 1) / a->length);
 }
 
-KERNEL_attention(VEC_NAME(attention)) {
-  if (head_dim % LANES != 0) {
-    attention_c(o, lse, q, k, v, start, rows, length, n_heads, n_kv_heads,
-                head_dim, scratch, pool);
-    return;
-  }
-  struct attention a = {
-      .o = o,
-      .lse = lse,
-      .q = q,
-      .k = k,
-      .v = v,
-      .start = start,
-      .rows = rows,
-      .length = length,
-      .n_heads = n_heads,
-      .n_kv_heads = n_kv_heads,
-      .dim = head_dim,
-      .kt = scratch,
-  };
-  const uint32_t packs = sequences_of(&a) * (uint32_t)n_kv_heads;
-  const uint32_t blocks = (uint32_t)((length + BLOCK_ROWS - 1) / BLOCK_ROWS);
+KERNEL_attention(VEC_NAME(attention))
+{
+    if (head_dim % LANES != 0) {
+        attention_c(o, lse, q, k, v, start, rows, length, n_heads, n_kv_heads,
+                    head_dim, scratch, pool);
+        return;
+    }
+    struct attention a = {
+        .o = o,
+        .lse = lse,
+        .q = q,
+        .k = k,
+        .v = v,
+        .start = start,
+        .rows = rows,
+        .length = length,
+        .n_heads = n_heads,
+        .n_kv_heads = n_kv_heads,
+        .dim = head_dim,
+        .kt = scratch,
+    };
+    const uint32_t packs = sequences_of(&a) * (uint32_t) n_kv_heads;
+    const uint32_t blocks = (uint32_t) ((length + BLOCK_ROWS - 1) / BLOCK_ROWS);
 
-  a.room = a.kt + packs * padded_length(&a) * head_dim;
-  a.room_floats = TILE_ROWS * (2 * head_dim + padded_length(&a));
-  pool_run(pool, packs, pack_task, &a);
-  pool_run(pool, blocks * sequences_of(&a) * (uint32_t)n_heads, forward_task,
-           &a);
+    a.room = a.kt + packs * padded_length(&a) * head_dim;
+    a.room_floats = TILE_ROWS * (2 * head_dim + padded_length(&a));
+    pool_run(pool, packs, pack_task, &a);
+    pool_run(pool, blocks * sequences_of(&a) * (uint32_t) n_heads, forward_task,
+             &a);
 }
 
 /*
@@ -319,228 +343,241 @@ KERNEL_attention(VEC_NAME(attention)) {
  */
 
 // A row of p or ds: strips of keys may end behind the last key.
-static int64_t back_ld(const struct attention *a) {
-  return padded_length(a) + TILE_ROWS;
+static int64_t back_ld(const struct attention *a)
+{
+    return padded_length(a) + TILE_ROWS;
 }
 
 // Queries of a block: a multiple of TILE_ROWS.
-static int64_t back_rows(const struct attention *a) {
-  const int64_t fit = BLOCK_VALUES / back_ld(a) / TILE_ROWS;
-  return max(1, min(fit, BLOCK_ROWS / TILE_ROWS)) * TILE_ROWS;
+static int64_t back_rows(const struct attention *a)
+{
+    const int64_t fit = BLOCK_VALUES / back_ld(a) / TILE_ROWS;
+    return max(1, min(fit, BLOCK_ROWS / TILE_ROWS)) * TILE_ROWS;
 }
 
-static float dot(const float *x, const float *y, int64_t n) {
-  vec acc = {0};
-  for (int64_t i = 0; i < n; i += LANES)
-    acc += vec_load(x + i) * vec_load(y + i);
-  return vec_sum(acc);
+static float dot(const float *x, const float *y, int64_t n)
+{
+    vec acc = {0};
+    for (int64_t i = 0; i < n; i += LANES)
+        acc += vec_load(x + i) * vec_load(y + i);
+    return vec_sum(acc);
 }
 
 // ds = p (dp - delta), in place of dp, where the query sees the key, 0
 // elsewhere in the columns first .. last.
 static void ds_row(float *dp, const float *p, float delta, int64_t first,
-                   int64_t from, int64_t to, int64_t last) {
-  int64_t s = from;
+                   int64_t from, int64_t to, int64_t last)
+{
+    int64_t s = from;
 
-  for (int64_t i = first; i < from; i++)
-    dp[i] = 0.0f;
-  for (; s + LANES <= to + 1; s += LANES)
-    vec_store(dp + s, vec_load(p + s) * (vec_load(dp + s) - delta));
-  for (; s <= to; s++)
-    dp[s] = p[s] * (dp[s] - delta);
-  for (; s <= last; s++)
-    dp[s] = 0.0f;
+    for (int64_t i = first; i < from; i++)
+        dp[i] = 0.0f;
+    for (; s + LANES <= to + 1; s += LANES)
+        vec_store(dp + s, vec_load(p + s) * (vec_load(dp + s) - delta));
+    for (; s <= to; s++)
+        dp[s] = p[s] * (dp[s] - delta);
+    for (; s <= last; s++)
+        dp[s] = 0.0f;
 }
 
 // One head of one sequence and what its task has room for.
 struct head_back {
-  const struct attention *a;
-  int64_t sequence, head, kv;
-  const float *kt, *vt;
-  float *q, *dout, *dq; // (TILE_ROWS,D); q of a whole block, scaled
-  float *p, *ds;        // (back_rows,ld)
+    const struct attention *a;
+    int64_t sequence, head, kv;
+    const float *kt, *vt;
+    float *q, *dout, *dq; // (TILE_ROWS,D); q of a whole block, scaled
+    float *p, *ds;        // (back_rows,ld)
 };
 
 // p and ds of a strip, at row `i` of the block, and its dq.
 static void back_strip(const struct head_back *b, int64_t t0, int64_t t1,
-                       int64_t i, struct range r) {
-  const struct attention *a = b->a;
-  const int64_t ld = back_ld(a);
-  const struct range own = seen_range(a, b->sequence, t0, t1);
-  // Keys that no query sees count as well, up to whole strips: as 0.
-  const int64_t end = r.first + round_up(r.last + 1 - r.first, TILE_ROWS);
-  const int64_t stride = a->n_heads * a->dim;
-  const int64_t kv_stride = a->n_kv_heads * a->dim;
-  const float root = 1.0f / sqrtf((float)a->dim);
-  const int64_t at = t0 * stride + b->head * a->dim;
-  float *q = b->q + i * a->dim;
-  float *dout = b->dout + i * a->dim;
-  float *p = b->p + i * ld;
-  float *ds = b->ds + i * ld;
+                       int64_t i, struct range r)
+{
+    const struct attention *a = b->a;
+    const int64_t ld = back_ld(a);
+    const struct range own = seen_range(a, b->sequence, t0, t1);
+    // Keys that no query sees count as well, up to whole strips: as 0.
+    const int64_t end = r.first + round_up(r.last + 1 - r.first, TILE_ROWS);
+    const int64_t stride = a->n_heads * a->dim;
+    const int64_t kv_stride = a->n_kv_heads * a->dim;
+    const float root = 1.0f / sqrtf((float) a->dim);
+    const int64_t at = t0 * stride + b->head * a->dim;
+    float *q = b->q + i * a->dim;
+    float *dout = b->dout + i * a->dim;
+    float *p = b->p + i * ld;
+    float *ds = b->ds + i * ld;
 
-  load_strip(q, a->q + at, stride, t1 - t0, a->dim, root);
-  load_strip(dout, a->dout + at, stride, t1 - t0, a->dim, 1.0f);
-  strip_panels(p, ld, q, b->kt, own.first, own.last, a->dim);
-  strip_panels(ds, ld, dout, b->vt, own.first, own.last, a->dim);
-  for (int64_t j = 0; j < TILE_ROWS; j++) {
-    const int64_t t = t0 + j;
-    const int64_t from =
-        t < t1 ? min(first_seen(a, t) - b->sequence, end) : end;
-    const int64_t to = t < t1 ? t - b->sequence : end;
-    if (from > to || from == end) {
-      memset(p + j * ld + r.first, 0, (size_t)(end - r.first) * sizeof(*p));
-      memset(ds + j * ld + r.first, 0, (size_t)(end - r.first) * sizeof(*ds));
-      continue;
+    load_strip(q, a->q + at, stride, t1 - t0, a->dim, root);
+    load_strip(dout, a->dout + at, stride, t1 - t0, a->dim, 1.0f);
+    strip_panels(p, ld, q, b->kt, own.first, own.last, a->dim);
+    strip_panels(ds, ld, dout, b->vt, own.first, own.last, a->dim);
+    for (int64_t j = 0; j < TILE_ROWS; j++) {
+        const int64_t t = t0 + j;
+        const int64_t from =
+            t < t1 ? min(first_seen(a, t) - b->sequence, end) : end;
+        const int64_t to = t < t1 ? t - b->sequence : end;
+        if (from > to || from == end) {
+            memset(p + j * ld + r.first, 0,
+                   (size_t) (end - r.first) * sizeof(*p));
+            memset(ds + j * ld + r.first, 0,
+                   (size_t) (end - r.first) * sizeof(*ds));
+            continue;
+        }
+        exp_row(p + j * ld, a->lse_in[t * a->n_heads + b->head], r.first, from,
+                to, end - 1);
+        ds_row(ds + j * ld, p + j * ld,
+               dot(dout + j * a->dim, a->o_in + at + j * stride, a->dim),
+               r.first, from, to, end - 1);
     }
-    exp_row(p + j * ld, a->lse_in[t * a->n_heads + b->head], r.first, from, to,
-            end - 1);
-    ds_row(ds + j * ld, p + j * ld,
-           dot(dout + j * a->dim, a->o_in + at + j * stride, a->dim), r.first,
-           from, to, end - 1);
-  }
-  if (!a->dq)
-    return;
-  const struct strip s = {ds + own.first, ld, 1};
-  strip_rows(b->dq, a->dim, s,
-             a->k + (b->sequence + own.first) * kv_stride + b->kv * a->dim,
-             kv_stride, own.last + 1 - own.first, a->dim, false);
-  for (int64_t j = 0; j < TILE_ROWS * a->dim; j++)
-    b->dq[j] *= root;
-  store_strip(a->dq + at, stride, b->dq, t1 - t0, a->dim);
+    if (!a->dq)
+        return;
+    const struct strip s = {ds + own.first, ld, 1};
+    strip_rows(b->dq, a->dim, s,
+               a->k + (b->sequence + own.first) * kv_stride + b->kv * a->dim,
+               kv_stride, own.last + 1 - own.first, a->dim, false);
+    for (int64_t j = 0; j < TILE_ROWS * a->dim; j++)
+        b->dq[j] *= root;
+    store_strip(a->dq + at, stride, b->dq, t1 - t0, a->dim);
 }
 
 // out (keys,D) += x^T y over the queries of a block; x (queries,ld).
 static void add_keys(float *out, const float *x, int64_t ld, const float *y,
-                     int64_t queries, int64_t dim, struct range r) {
-  for (int64_t s = r.first; s <= r.last; s += TILE_ROWS) {
-    const struct strip a = {x + s, 1, ld};
-    strip_rows(out + s * dim, dim, a, y, dim, queries, dim, true);
-  }
-}
-
-static void back_block(const struct head_back *b, int64_t t0, int64_t t1,
-                       float *dk, float *dv) {
-  const struct attention *a = b->a;
-  const struct range r = seen_range(a, b->sequence, t0, t1);
-
-  if (r.first > r.last) {
-    for (int64_t t = t0; a->dq && t < t1; t++)
-      memset(a->dq + (t * a->n_heads + b->head) * a->dim, 0,
-             (size_t)a->dim * sizeof(float));
-    return;
-  }
-  for (int64_t t = t0; t < t1; t += TILE_ROWS)
-    back_strip(b, t, min(t1, t + TILE_ROWS), t - t0, r);
-  const int64_t ld = back_ld(a);
-  const int64_t queries = round_up(t1 - t0, TILE_ROWS);
-  add_keys(dk, b->ds, ld, b->q, queries, a->dim, r);
-  add_keys(dv, b->p, ld, b->dout, queries, a->dim, r);
-}
-
-// Room for dk or dv of a head: add_keys() writes whole strips.
-static int64_t head_floats(const struct attention *a) {
-  return (a->length + TILE_ROWS) * a->dim;
-}
-
-static void back_task(void *ctx, uint32_t task, uint32_t worker) {
-  const struct attention *a = ctx;
-  const int64_t rows = back_rows(a);
-  const int64_t sequence = task / a->n_heads;
-  const int64_t head = task % a->n_heads;
-  const int64_t kv = head / (a->n_heads / a->n_kv_heads);
-  const int64_t packed =
-      (sequence * a->n_kv_heads + kv) * padded_length(a) * a->dim;
-  const int64_t end = min(a->rows, (sequence + 1) * a->length);
-  float *room = a->room + worker * a->room_floats;
-  float *dk = a->dk + task * head_floats(a);
-  float *dv = a->dv + task * head_floats(a);
-  const struct head_back b = {
-      .a = a,
-      .sequence = sequence * a->length,
-      .head = head,
-      .kv = kv,
-      .kt = a->kt + packed,
-      .vt = a->vt + packed,
-      .q = room,
-      .dout = room + rows * a->dim,
-      .dq = room + 2 * rows * a->dim,
-      .p = room + (2 * rows + TILE_ROWS) * a->dim,
-      .ds = room + (2 * rows + TILE_ROWS) * a->dim + rows * back_ld(a),
-  };
-
-  memset(dk, 0, (size_t)head_floats(a) * sizeof(*dk));
-  memset(dv, 0, (size_t)head_floats(a) * sizeof(*dv));
-  for (int64_t t = b.sequence; t < end; t += rows)
-    back_block(&b, t, min(end, t + rows), dk, dv);
-}
-
-// dk and dv of a token: the sum over the heads of each group.
-static void group_task(void *ctx, uint32_t task, uint32_t worker) {
-  const struct attention *a = ctx;
-  const int64_t group = a->n_heads / a->n_kv_heads;
-  const int64_t t0 = task * (int64_t)BLOCK_ROWS;
-  const int64_t t1 = min(a->rows, t0 + BLOCK_ROWS);
-
-  for (int64_t t = t0; t < t1; t++)
-    for (int64_t j = 0; j < a->n_kv_heads; j++) {
-      const int64_t sequence = t / a->length;
-      const int64_t from =
-          (sequence * a->n_heads + j * group) * head_floats(a) +
-          t % a->length * a->dim;
-      const int64_t to = (t * a->n_kv_heads + j) * a->dim;
-      for (int64_t d = 0; d < a->dim; d++) {
-        float k = 0.0f;
-        float v = 0.0f;
-        for (int64_t h = 0; h < group; h++) {
-          k += a->dk[from + h * head_floats(a) + d];
-          v += a->dv[from + h * head_floats(a) + d];
-        }
-        if (a->dk_out)
-          a->dk_out[to + d] = k;
-        if (a->dv_out)
-          a->dv_out[to + d] = v;
-      }
+                     int64_t queries, int64_t dim, struct range r)
+{
+    for (int64_t s = r.first; s <= r.last; s += TILE_ROWS) {
+        const struct strip a = {x + s, 1, ld};
+        strip_rows(out + s * dim, dim, a, y, dim, queries, dim, true);
     }
 }
 
-KERNEL_attention_back(VEC_NAME(attention_back)) {
-  if (head_dim % LANES != 0) {
-    attention_back_c(dq, dk, dv, dout, q, k, v, o, lse, start, rows, length,
-                     n_heads, n_kv_heads, head_dim, scratch, pool);
-    return;
-  }
-  struct attention a = {
-      .dq = dq,
-      .dout = dout,
-      .q = q,
-      .k = k,
-      .v = v,
-      .o_in = o,
-      .lse_in = lse,
-      .start = start,
-      .rows = rows,
-      .length = length,
-      .n_heads = n_heads,
-      .n_kv_heads = n_kv_heads,
-      .dim = head_dim,
-      .kt = scratch,
-      .dk_out = dk,
-      .dv_out = dv,
-  };
-  const uint32_t packs = sequences_of(&a) * (uint32_t)n_kv_heads;
-  const uint32_t heads = sequences_of(&a) * (uint32_t)n_heads;
-  const int64_t ld = padded_length(&a);
+static void back_block(const struct head_back *b, int64_t t0, int64_t t1,
+                       float *dk, float *dv)
+{
+    const struct attention *a = b->a;
+    const struct range r = seen_range(a, b->sequence, t0, t1);
 
-  a.vt = a.kt + packs * ld * head_dim;
-  a.dk = a.vt + packs * ld * head_dim;
-  a.dv = a.dk + heads * head_floats(&a);
-  a.room = a.dv + heads * head_floats(&a);
-  a.room_floats = (2 * back_rows(&a) + TILE_ROWS) * head_dim +
-                  2 * back_rows(&a) * back_ld(&a);
-  pool_run(pool, packs, pack_task, &a);
-  pool_run(pool, heads, back_task, &a);
-  pool_run(pool, (uint32_t)((rows + BLOCK_ROWS - 1) / BLOCK_ROWS), group_task,
-           &a);
+    if (r.first > r.last) {
+        for (int64_t t = t0; a->dq && t < t1; t++)
+            memset(a->dq + (t * a->n_heads + b->head) * a->dim, 0,
+                   (size_t) a->dim * sizeof(float));
+        return;
+    }
+    for (int64_t t = t0; t < t1; t += TILE_ROWS)
+        back_strip(b, t, min(t1, t + TILE_ROWS), t - t0, r);
+    const int64_t ld = back_ld(a);
+    const int64_t queries = round_up(t1 - t0, TILE_ROWS);
+    add_keys(dk, b->ds, ld, b->q, queries, a->dim, r);
+    add_keys(dv, b->p, ld, b->dout, queries, a->dim, r);
+}
+
+// Room for dk or dv of a head: add_keys() writes whole strips.
+static int64_t head_floats(const struct attention *a)
+{
+    return (a->length + TILE_ROWS) * a->dim;
+}
+
+static void back_task(void *ctx, uint32_t task, uint32_t worker)
+{
+    const struct attention *a = ctx;
+    const int64_t rows = back_rows(a);
+    const int64_t sequence = task / a->n_heads;
+    const int64_t head = task % a->n_heads;
+    const int64_t kv = head / (a->n_heads / a->n_kv_heads);
+    const int64_t packed =
+        (sequence * a->n_kv_heads + kv) * padded_length(a) * a->dim;
+    const int64_t end = min(a->rows, (sequence + 1) * a->length);
+    float *room = a->room + worker * a->room_floats;
+    float *dk = a->dk + task * head_floats(a);
+    float *dv = a->dv + task * head_floats(a);
+    const struct head_back b = {
+        .a = a,
+        .sequence = sequence * a->length,
+        .head = head,
+        .kv = kv,
+        .kt = a->kt + packed,
+        .vt = a->vt + packed,
+        .q = room,
+        .dout = room + rows * a->dim,
+        .dq = room + 2 * rows * a->dim,
+        .p = room + (2 * rows + TILE_ROWS) * a->dim,
+        .ds = room + (2 * rows + TILE_ROWS) * a->dim + rows * back_ld(a),
+    };
+
+    memset(dk, 0, (size_t) head_floats(a) * sizeof(*dk));
+    memset(dv, 0, (size_t) head_floats(a) * sizeof(*dv));
+    for (int64_t t = b.sequence; t < end; t += rows)
+        back_block(&b, t, min(end, t + rows), dk, dv);
+}
+
+// dk and dv of a token: the sum over the heads of each group.
+static void group_task(void *ctx, uint32_t task, uint32_t worker)
+{
+    const struct attention *a = ctx;
+    const int64_t group = a->n_heads / a->n_kv_heads;
+    const int64_t t0 = task * (int64_t) BLOCK_ROWS;
+    const int64_t t1 = min(a->rows, t0 + BLOCK_ROWS);
+
+    for (int64_t t = t0; t < t1; t++)
+        for (int64_t j = 0; j < a->n_kv_heads; j++) {
+            const int64_t sequence = t / a->length;
+            const int64_t from =
+                (sequence * a->n_heads + j * group) * head_floats(a) +
+                t % a->length * a->dim;
+            const int64_t to = (t * a->n_kv_heads + j) * a->dim;
+            for (int64_t d = 0; d < a->dim; d++) {
+                float k = 0.0f;
+                float v = 0.0f;
+                for (int64_t h = 0; h < group; h++) {
+                    k += a->dk[from + h * head_floats(a) + d];
+                    v += a->dv[from + h * head_floats(a) + d];
+                }
+                if (a->dk_out)
+                    a->dk_out[to + d] = k;
+                if (a->dv_out)
+                    a->dv_out[to + d] = v;
+            }
+        }
+}
+
+KERNEL_attention_back(VEC_NAME(attention_back))
+{
+    if (head_dim % LANES != 0) {
+        attention_back_c(dq, dk, dv, dout, q, k, v, o, lse, start, rows, length,
+                         n_heads, n_kv_heads, head_dim, scratch, pool);
+        return;
+    }
+    struct attention a = {
+        .dq = dq,
+        .dout = dout,
+        .q = q,
+        .k = k,
+        .v = v,
+        .o_in = o,
+        .lse_in = lse,
+        .start = start,
+        .rows = rows,
+        .length = length,
+        .n_heads = n_heads,
+        .n_kv_heads = n_kv_heads,
+        .dim = head_dim,
+        .kt = scratch,
+        .dk_out = dk,
+        .dv_out = dv,
+    };
+    const uint32_t packs = sequences_of(&a) * (uint32_t) n_kv_heads;
+    const uint32_t heads = sequences_of(&a) * (uint32_t) n_heads;
+    const int64_t ld = padded_length(&a);
+
+    a.vt = a.kt + packs * ld * head_dim;
+    a.dk = a.vt + packs * ld * head_dim;
+    a.dv = a.dk + heads * head_floats(&a);
+    a.room = a.dv + heads * head_floats(&a);
+    a.room_floats = (2 * back_rows(&a) + TILE_ROWS) * head_dim +
+                    2 * back_rows(&a) * back_ld(&a);
+    pool_run(pool, packs, pack_task, &a);
+    pool_run(pool, heads, back_task, &a);
+    pool_run(pool, (uint32_t) ((rows + BLOCK_ROWS - 1) / BLOCK_ROWS),
+             group_task, &a);
 }
 
 /*
@@ -548,56 +585,58 @@ KERNEL_attention_back(VEC_NAME(attention_back)) {
  */
 
 struct cached {
-  float *o;
-  const float *q, *k, *v;
-  const int32_t *pos;
-  int64_t length, n_heads, n_kv_heads, dim;
-  float *room;
+    float *o;
+    const float *q, *k, *v;
+    const int32_t *pos;
+    int64_t length, n_heads, n_kv_heads, dim;
+    float *room;
 };
 
-static void cached_task(void *ctx, uint32_t task, uint32_t worker) {
-  const struct cached *c = ctx;
-  const int64_t stride = c->n_kv_heads * c->dim;
-  const int64_t t = task / c->n_heads;
-  const int64_t head = task % c->n_heads;
-  const int64_t kv = head / (c->n_heads / c->n_kv_heads) * c->dim;
-  const int64_t last = min(c->pos[t], c->length - 1);
-  const float *q = c->q + task * c->dim;
-  const float root = 1.0f / sqrtf((float)c->dim);
-  float *o = c->o + task * c->dim;
-  float *p = c->room + worker * round_up(c->length, 16);
+static void cached_task(void *ctx, uint32_t task, uint32_t worker)
+{
+    const struct cached *c = ctx;
+    const int64_t stride = c->n_kv_heads * c->dim;
+    const int64_t t = task / c->n_heads;
+    const int64_t head = task % c->n_heads;
+    const int64_t kv = head / (c->n_heads / c->n_kv_heads) * c->dim;
+    const int64_t last = min(c->pos[t], c->length - 1);
+    const float *q = c->q + task * c->dim;
+    const float root = 1.0f / sqrtf((float) c->dim);
+    float *o = c->o + task * c->dim;
+    float *p = c->room + worker * round_up(c->length, 16);
 
-  memset(o, 0, (size_t)c->dim * sizeof(*o));
-  if (last < 0)
-    return;
-  for (int64_t s = 0; s <= last; s++)
-    p[s] = root * dot(q, c->k + s * stride + kv, c->dim);
-  const float total = exp_row(p, max_row(p, 0, last), 0, 0, last, last);
-  for (int64_t d = 0; d < c->dim; d += LANES) {
-    vec acc[2] = {{0}};
+    memset(o, 0, (size_t) c->dim * sizeof(*o));
+    if (last < 0)
+        return;
     for (int64_t s = 0; s <= last; s++)
-      acc[s & 1] += p[s] * vec_load(c->v + s * stride + kv + d);
-    vec_store(o + d, (acc[0] + acc[1]) * (1.0f / total));
-  }
+        p[s] = root * dot(q, c->k + s * stride + kv, c->dim);
+    const float total = exp_row(p, max_row(p, 0, last), 0, 0, last, last);
+    for (int64_t d = 0; d < c->dim; d += LANES) {
+        vec acc[2] = {{0}};
+        for (int64_t s = 0; s <= last; s++)
+            acc[s & 1] += p[s] * vec_load(c->v + s * stride + kv + d);
+        vec_store(o + d, (acc[0] + acc[1]) * (1.0f / total));
+    }
 }
 
-KERNEL_attention_cached(VEC_NAME(attention_cached)) {
-  if (head_dim % LANES != 0) {
-    attention_cached_c(o, q, kcache, vcache, pos, rows, length, n_heads,
-                       n_kv_heads, head_dim, scratch, pool);
-    return;
-  }
-  struct cached c = {
-      .o = o,
-      .q = q,
-      .k = kcache,
-      .v = vcache,
-      .pos = pos,
-      .length = length,
-      .n_heads = n_heads,
-      .n_kv_heads = n_kv_heads,
-      .dim = head_dim,
-      .room = scratch,
-  };
-  pool_run(pool, (uint32_t)(rows * n_heads), cached_task, &c);
+KERNEL_attention_cached(VEC_NAME(attention_cached))
+{
+    if (head_dim % LANES != 0) {
+        attention_cached_c(o, q, kcache, vcache, pos, rows, length, n_heads,
+                           n_kv_heads, head_dim, scratch, pool);
+        return;
+    }
+    struct cached c = {
+        .o = o,
+        .q = q,
+        .k = kcache,
+        .v = vcache,
+        .pos = pos,
+        .length = length,
+        .n_heads = n_heads,
+        .n_kv_heads = n_kv_heads,
+        .dim = head_dim,
+        .room = scratch,
+    };
+    pool_run(pool, (uint32_t) (rows * n_heads), cached_task, &c);
 }

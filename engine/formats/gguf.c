@@ -345,7 +345,7 @@ static int read_tensors(struct gguf *g, struct error *err)
 
     for (uint32_t i = 0; i < g->n_tensors; i++) {
         struct gguf_tensor *t = &g->tensors[i];
-        const char *name;
+        const char *name = NULL;
         int rc =
             take_name(&name, g, GGUF_NAME_BYTES - 1, "name of tensor", i, err);
         if (rc < 0)

@@ -27,27 +27,27 @@
 #endif
 
 enum {
-  WIDTH = 384,
-  HEADS = 6,
-  KV_HEADS = 2,
-  DIM = 64,
-  KV = KV_HEADS * DIM,
-  FFN = 1024,
-  VOCAB = 8192,
-  LENGTH = 256,
-  RANK = 8,
-  CHAINS = 12, // sums side by side: enough to hide the latency of one
-  PEAK_LOOPS = 200000,
+    WIDTH = 384,
+    HEADS = 6,
+    KV_HEADS = 2,
+    DIM = 64,
+    KV = KV_HEADS * DIM,
+    FFN = 1024,
+    VOCAB = 8192,
+    LENGTH = 256,
+    RANK = 8,
+    CHAINS = 12, // sums side by side: enough to hide the latency of one
+    PEAK_LOOPS = 200000,
 };
 
 // One kernel call; how often a step makes it.
 struct kernel_case {
-  const char *name;
-  enum op op;
-  int64_t m, n, k; // matmul; others: rows, cols, heads
-  bool trans_a, trans_b;
-  enum dtype type;
-  int calls; // for each micro-batch
+    const char *name;
+    enum op op;
+    int64_t m, n, k; // matmul; others: rows, cols, heads
+    bool trans_a, trans_b;
+    enum dtype type;
+    int calls; // for each micro-batch
 };
 
 #define M (-1) // the tokens of a micro-batch
@@ -98,31 +98,35 @@ static const struct kernel_case cases[] = {
 };
 
 struct bench {
-  struct cpu_kernels kernels;
-  struct pool *pool;
-  unsigned flags;
-  int64_t rows;
-  double budget; // seconds for each case
-  float *x[5];   // inputs of any meaning
-  float *y[3];
-  void *weights;
-  int32_t *ints;
-  void *scratch;
+    struct cpu_kernels kernels;
+    struct pool *pool;
+    unsigned flags;
+    int64_t rows;
+    double budget; // seconds for each case
+    float *x[5];   // inputs of any meaning
+    float *y[3];
+    void *weights;
+    int32_t *ints;
+    void *scratch;
 };
 
 // With --cpu the time that the process had the CPUs, of each thread, counts:
 // on a busy machine the only figure that repeats.
 static uint32_t cpu_threads;
 
-static double seconds(void) { return (double)clock_monotonic_ns() * 1e-9; }
+static double seconds(void)
+{
+    return (double) clock_monotonic_ns() * 1e-9;
+}
 
-static double spent(void) {
-  struct timespec t;
+static double spent(void)
+{
+    struct timespec t;
 
-  if (cpu_threads == 0)
-    return seconds();
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-  return ((double)t.tv_sec + 1e-9 * (double)t.tv_nsec) / cpu_threads;
+    if (cpu_threads == 0)
+        return seconds();
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return ((double) t.tv_sec + 1e-9 * (double) t.tv_nsec) / cpu_threads;
 }
 
 /*
@@ -130,293 +134,307 @@ static double spent(void) {
  */
 
 struct peak {
-  unsigned flags;
-  double flops;                  // of one task
-  double best[POOL_THREADS_MAX]; // seconds
+    unsigned flags;
+    double flops;                  // of one task
+    double best[POOL_THREADS_MAX]; // seconds
 };
 
 #if defined(__x86_64__)
-__attribute__((target("avx2,fma"))) static float peak_avx2(void) {
-  __m256 a[CHAINS];
-  const __m256 x = _mm256_set1_ps(0.999f);
-  for (int j = 0; j < CHAINS; j++)
-    a[j] = _mm256_set1_ps((float)j);
-  for (int i = 0; i < PEAK_LOOPS; i++)
-#pragma GCC unroll 12
+__attribute__((target("avx2,fma"))) static float peak_avx2(void)
+{
+    __m256 a[CHAINS];
+    const __m256 x = _mm256_set1_ps(0.999f);
     for (int j = 0; j < CHAINS; j++)
-      a[j] = _mm256_fmadd_ps(a[j], x, x);
-  float sum = 0.0f;
-  for (int j = 0; j < CHAINS; j++)
-    sum += _mm256_cvtss_f32(a[j]);
-  return sum;
+        a[j] = _mm256_set1_ps((float) j);
+    for (int i = 0; i < PEAK_LOOPS; i++)
+#pragma GCC unroll 12
+        for (int j = 0; j < CHAINS; j++)
+            a[j] = _mm256_fmadd_ps(a[j], x, x);
+    float sum = 0.0f;
+    for (int j = 0; j < CHAINS; j++)
+        sum += _mm256_cvtss_f32(a[j]);
+    return sum;
 }
 
-__attribute__((target("avx512f"))) static float peak_avx512(void) {
-  __m512 a[CHAINS];
-  const __m512 x = _mm512_set1_ps(0.999f);
-  for (int j = 0; j < CHAINS; j++)
-    a[j] = _mm512_set1_ps((float)j);
-  for (int i = 0; i < PEAK_LOOPS; i++)
-#pragma GCC unroll 12
+__attribute__((target("avx512f"))) static float peak_avx512(void)
+{
+    __m512 a[CHAINS];
+    const __m512 x = _mm512_set1_ps(0.999f);
     for (int j = 0; j < CHAINS; j++)
-      a[j] = _mm512_fmadd_ps(a[j], x, x);
-  float sum = 0.0f;
-  for (int j = 0; j < CHAINS; j++)
-    sum += _mm512_cvtss_f32(a[j]);
-  return sum;
+        a[j] = _mm512_set1_ps((float) j);
+    for (int i = 0; i < PEAK_LOOPS; i++)
+#pragma GCC unroll 12
+        for (int j = 0; j < CHAINS; j++)
+            a[j] = _mm512_fmadd_ps(a[j], x, x);
+    float sum = 0.0f;
+    for (int j = 0; j < CHAINS; j++)
+        sum += _mm512_cvtss_f32(a[j]);
+    return sum;
 }
 #elif defined(__aarch64__)
-static float peak_neon(void) {
-  float32x4_t a[CHAINS];
-  const float32x4_t x = vdupq_n_f32(0.999f);
-  for (int j = 0; j < CHAINS; j++)
-    a[j] = vdupq_n_f32((float)j);
-  for (int i = 0; i < PEAK_LOOPS; i++)
-#pragma GCC unroll 12
+static float peak_neon(void)
+{
+    float32x4_t a[CHAINS];
+    const float32x4_t x = vdupq_n_f32(0.999f);
     for (int j = 0; j < CHAINS; j++)
-      a[j] = vfmaq_f32(x, a[j], x);
-  float sum = 0.0f;
-  for (int j = 0; j < CHAINS; j++)
-    sum += vgetq_lane_f32(a[j], 0);
-  return sum;
+        a[j] = vdupq_n_f32((float) j);
+    for (int i = 0; i < PEAK_LOOPS; i++)
+#pragma GCC unroll 12
+        for (int j = 0; j < CHAINS; j++)
+            a[j] = vfmaq_f32(x, a[j], x);
+    float sum = 0.0f;
+    for (int j = 0; j < CHAINS; j++)
+        sum += vgetq_lane_f32(a[j], 0);
+    return sum;
 }
 #endif
 
-static void peak_task(void *ctx, uint32_t task, uint32_t worker) {
-  struct peak *p = ctx;
-  volatile float sink = 0.0f;
+static void peak_task(void *ctx, uint32_t task, uint32_t worker)
+{
+    struct peak *p = ctx;
+    volatile float sink = 0.0f;
 
-  for (int i = 0; i < 20; i++) {
-    const double t = seconds();
+    for (int i = 0; i < 20; i++) {
+        const double t = seconds();
 #if defined(__x86_64__)
-    if (p->flags & CPUINFO_AVX512)
-      sink = peak_avx512();
-    else if (p->flags & CPUINFO_AVX2)
-      sink = peak_avx2();
+        if (p->flags & CPUINFO_AVX512)
+            sink = peak_avx512();
+        else if (p->flags & CPUINFO_AVX2)
+            sink = peak_avx2();
 #elif defined(__aarch64__)
-    sink = peak_neon();
+        sink = peak_neon();
 #endif
-    const double s = seconds() - t;
-    p->best[task] = s < p->best[task] ? s : p->best[task];
-  }
-  (void)sink;
+        const double s = seconds() - t;
+        p->best[task] = s < p->best[task] ? s : p->best[task];
+    }
+    (void) sink;
 }
 
 // GFLOP/s of all threads together, each at its best; 0 when not known.
-static double peak_gflops(const struct bench *b) {
-  struct peak p = {.flags = b->flags};
-  const uint32_t n = pool_threads(b->pool);
-  double lanes = 0.0;
-  double sum = 0.0;
+static double peak_gflops(const struct bench *b)
+{
+    struct peak p = {.flags = b->flags};
+    const uint32_t n = pool_threads(b->pool);
+    double lanes = 0.0;
+    double sum = 0.0;
 
 #if defined(__x86_64__)
-  lanes = b->flags & CPUINFO_AVX512 ? 16 : b->flags & CPUINFO_AVX2 ? 8 : 0;
+    lanes = b->flags & CPUINFO_AVX512 ? 16 : b->flags & CPUINFO_AVX2 ? 8 : 0;
 #elif defined(__aarch64__)
-  lanes = 4;
+    lanes = 4;
 #endif
-  for (uint32_t i = 0; i < n; i++)
-    p.best[i] = 1e9;
-  pool_run(b->pool, n, peak_task, &p);
-  for (uint32_t i = 0; i < n; i++)
-    sum += 2.0 * lanes * CHAINS * PEAK_LOOPS / p.best[i] * 1e-9;
-  return sum;
+    for (uint32_t i = 0; i < n; i++)
+        p.best[i] = 1e9;
+    pool_run(b->pool, n, peak_task, &p);
+    for (uint32_t i = 0; i < n; i++)
+        sum += 2.0 * lanes * CHAINS * PEAK_LOOPS / p.best[i] * 1e-9;
+    return sum;
 }
 
 /*
  * Cases
  */
 
-static void run_matmul(const struct bench *b, const struct kernel_case *c) {
-  b->kernels.matmul(b->y[0], b->x[0],
-                    c->type == DTYPE_f32 ? (const void *)b->x[1] : b->weights,
-                    c->type, c->k == RANK ? b->y[0] : NULL, c->m, c->n, c->k,
-                    c->trans_a, c->trans_b, 1.0f, b->scratch, b->pool);
+static void run_matmul(const struct bench *b, const struct kernel_case *c)
+{
+    b->kernels.matmul(b->y[0], b->x[0],
+                      c->type == DTYPE_f32 ? (const void *) b->x[1]
+                                           : b->weights,
+                      c->type, c->k == RANK ? b->y[0] : NULL, c->m, c->n, c->k,
+                      c->trans_a, c->trans_b, 1.0f, b->scratch, b->pool);
 }
 
-static void run_other(const struct bench *b, const struct kernel_case *c) {
-  const struct cpu_kernels *k = &b->kernels;
-  float *const *y = b->y;
-  float *const *x = b->x;
-  const int64_t n = c->m * c->n;
+static void run_other(const struct bench *b, const struct kernel_case *c)
+{
+    const struct cpu_kernels *k = &b->kernels;
+    float *const *y = b->y;
+    float *const *x = b->x;
+    const int64_t n = c->m * c->n;
 
-  switch (c->op) { // NOLINT: the operators of a step
-  case OP_attention:
-    k->attention(y[0], y[1], x[0], x[1], x[2], b->ints, c->m, LENGTH, HEADS,
-                 KV_HEADS, DIM, b->scratch, b->pool);
-    break;
-  case OP_attention_back:
-    k->attention_back(y[0], y[1], y[2], x[0], x[1], x[2], x[3], x[4], x[4],
-                      b->ints, c->m, LENGTH, HEADS, KV_HEADS, DIM, b->scratch,
-                      b->pool);
-    break;
-  case OP_xent:
-    k->xent(y[0], y[1], y[2], x[0], b->weights, c->type, b->ints, x[1], c->m,
-            c->n, c->k, b->scratch, b->pool);
-    break;
-  case OP_rmsnorm:
-    k->rmsnorm(y[0], y[1], x[0], x[1], c->m, c->n, 1e-5f, b->pool);
-    break;
-  case OP_rmsnorm_dx:
-    k->rmsnorm_dx(y[0], x[0], x[1], x[2], x[3], c->m, c->n, b->pool);
-    break;
-  case OP_rope:
-    k->rope(y[0], x[0], b->ints, c->m, c->n, DIM, DIM, 1e4f, ROPE_PAIRS, 1,
-            b->scratch, b->pool);
-    break;
-  case OP_swiglu:
-    k->swiglu(y[0], x[0], x[1], n, b->pool);
-    break;
-  case OP_swiglu_back:
-    k->swiglu_back(y[0], y[1], x[0], x[1], x[2], n, b->pool);
-    break;
-  default:
-    k->add(y[0], x[0], x[1], n, b->pool);
-    break;
-  }
-}
-
-static double flops_of(const struct kernel_case *c) {
-  const double m = (double)c->m;
-
-  if (c->op == OP_matmul)
-    return 2.0 * m * (double)c->n * (double)c->k;
-  if (c->op == OP_xent)
-    return 4.0 * m * (double)c->n * (double)c->k;
-  // Half of the pairs of a sequence; two products forward, five backward.
-  if (c->op == OP_attention)
-    return 2.0 * m * LENGTH * HEADS * DIM;
-  if (c->op == OP_attention_back)
-    return 5.0 * m * LENGTH * HEADS * DIM;
-  return 0.0;
-}
-
-static double best_seconds(const struct bench *b, const struct kernel_case *c) {
-  const double until = seconds() + b->budget;
-  double best = 1e9;
-
-  do {
-    const double t = spent();
-    if (c->op == OP_matmul)
-      run_matmul(b, c);
-    else
-      run_other(b, c);
-    const double s = spent() - t;
-    best = s < best ? s : best;
-  } while (seconds() < until);
-  return best;
-}
-
-static void report(const struct bench *b, struct str *json, const char *tier) {
-  const int n_cases = (int)(sizeof(cases) / sizeof(cases[0]));
-  const double micro_batches = 1024.0 / (double)b->rows;
-  double step = 0.0;
-  double flops = 0.0;
-  double peak = peak_gflops(b);
-
-  printf("kernels: cpu %s, %u threads, %lld tokens a call; best of %.0f ms "
-         "of %s; %.0f GFLOP/s in registers; others may use the machine\n",
-         tier, pool_threads(b->pool), (long long)b->rows, b->budget * 1e3,
-         cpu_threads ? "CPU time" : "wall-clock time", peak);
-  str_printf(json, "{\"tier\":\"%s\",\"threads\":%u,\"rows\":%lld,", tier,
-             pool_threads(b->pool), (long long)b->rows);
-  str_puts(json, "\"kernels\":[");
-  for (int i = 0; i < n_cases; i++) {
-    struct kernel_case c = cases[i];
-    c.m = c.m == M ? b->rows : c.m;
-    c.k = c.k == M ? b->rows : c.k;
-    const double now = peak_gflops(b);
-    peak = now > peak ? now : peak;
-    const double s = best_seconds(b, &c);
-    const double rate = flops_of(&c) / s * 1e-9;
-    step += s * c.calls * micro_batches;
-    flops += flops_of(&c) * c.calls * micro_batches;
-    printf("%-20s %9.1f us %4d calls", c.name, s * 1e6, c.calls);
-    if (rate > 0)
-      printf(" %8.1f GFLOP/s %5.1f %%", rate, 100.0 * rate / peak);
-    printf("\n");
-    str_printf(json,
-               "%s{\"name\":\"%s\",\"us\":%.2f,\"calls\":%d,\"gflops\":%.2f}",
-               i ? "," : "", c.name, s * 1e6, c.calls, rate);
-  }
-  printf("a step of 1024 tokens: %.1f ms, %.0f tokens/s, %.1f GFLOP, "
-         "%.1f %% of %.0f GFLOP/s\n",
-         step * 1e3, 1024.0 / step, flops * 1e-9,
-         peak > 0 ? flops / step * 1e-7 / peak : 0.0, peak);
-  str_printf(json,
-             "],\"peak_gflops\":%.1f,\"step_ms\":%.2f,\"tokens_per_s\":%.1f}",
-             peak, step * 1e3, 1024.0 / step);
-}
-
-static int make_data(struct bench *b) {
-  const size_t most = 2048 * 2048;
-  const size_t tokens = (size_t)b->rows * FFN;
-  const size_t count = tokens > most ? tokens : most;
-
-  for (int i = 0; i < 8; i++) {
-    float *x = aligned_alloc(64, count * sizeof(float));
-    if (!x)
-      return -1;
-    for (size_t j = 0; j < count; j++)
-      x[j] = (float)((j * 2654435761u >> 8) % 2000) * 1e-3f - 1.0f;
-    if (i < 5)
-      b->x[i] = x;
-    else
-      b->y[i - 5] = x;
-  }
-  b->weights = malloc(most * 2);
-  b->ints = calloc((size_t)b->rows, sizeof(*b->ints));
-  b->scratch = aligned_alloc(64, 256 << 20);
-  if (!b->weights || !b->ints || !b->scratch)
-    return -1;
-  quant_encode(DTYPE_q8_0, b->weights, b->x[0], (int64_t)most);
-  // Starts of sequences; as positions and targets they will do as well.
-  for (int64_t t = 0; t < b->rows; t++)
-    b->ints[t] = (int32_t)(t - t % LENGTH);
-  return 0;
-}
-
-int main(int argc, char **argv) {
-  struct bench b = {.rows = 512, .budget = 0.1};
-  struct str json = {0};
-  uint32_t threads = cpuinfo_usable();
-  const char *tier = getenv("POCK_CPU");
-  bool is_json = false;
-  bool is_cpu = false;
-
-  b.flags = cpuinfo_detect();
-  for (int i = 1; i < argc; i++) {
-    if (strcmp(argv[i], "--json") == 0)
-      is_json = true;
-    else if (strcmp(argv[i], "--cpu") == 0)
-      is_cpu = true;
-    else if (strcmp(argv[i], "--threads") == 0 && i + 1 < argc)
-      threads = (uint32_t)strtoul(argv[++i], NULL, 10);
-    else if (strcmp(argv[i], "--rows") == 0 && i + 1 < argc)
-      b.rows = strtol(argv[++i], NULL, 10);
-    else if (strcmp(argv[i], "--ms") == 0 && i + 1 < argc)
-      b.budget = strtod(argv[++i], NULL) * 1e-3;
-  }
-  if (b.rows < LENGTH || b.rows > 4096 || b.rows % LENGTH != 0) {
-    fprintf(stderr, "--rows must be a multiple of 256, at most 4096\n");
-    return 2;
-  }
-  if (tier && *tier) {
-    const unsigned have = b.flags;
-    if (cpu_tier_flags(&b.flags, tier) < 0 || (b.flags & ~have)) {
-      fprintf(stderr, "no tier %s here\n", tier);
-      return 77;
+    switch ((int) c->op) { // only the operators of a step
+    case OP_attention:
+        k->attention(y[0], y[1], x[0], x[1], x[2], b->ints, c->m, LENGTH, HEADS,
+                     KV_HEADS, DIM, b->scratch, b->pool);
+        break;
+    case OP_attention_back:
+        k->attention_back(y[0], y[1], y[2], x[0], x[1], x[2], x[3], x[4], x[4],
+                          b->ints, c->m, LENGTH, HEADS, KV_HEADS, DIM,
+                          b->scratch, b->pool);
+        break;
+    case OP_xent:
+        k->xent(y[0], y[1], y[2], x[0], b->weights, c->type, b->ints, x[1],
+                c->m, c->n, c->k, b->scratch, b->pool);
+        break;
+    case OP_rmsnorm:
+        k->rmsnorm(y[0], y[1], x[0], x[1], c->m, c->n, 1e-5f, b->pool);
+        break;
+    case OP_rmsnorm_dx:
+        k->rmsnorm_dx(y[0], x[0], x[1], x[2], x[3], c->m, c->n, b->pool);
+        break;
+    case OP_rope:
+        k->rope(y[0], x[0], b->ints, c->m, c->n, DIM, DIM, 1e4f, ROPE_PAIRS, 1,
+                b->scratch, b->pool);
+        break;
+    case OP_swiglu:
+        k->swiglu(y[0], x[0], x[1], n, b->pool);
+        break;
+    case OP_swiglu_back:
+        k->swiglu_back(y[0], y[1], x[0], x[1], x[2], n, b->pool);
+        break;
+    default:
+        k->add(y[0], x[0], x[1], n, b->pool);
+        break;
     }
-  }
-  cpu_threads = is_cpu ? threads : 0;
-  cpu_kernels_init(&b.kernels, b.flags);
-  if (pool_create(&b.pool, threads) < 0 || make_data(&b) < 0) {
-    fprintf(stderr, "no memory\n");
-    return 1;
-  }
-  report(&b, &json, cpu_tier_name(b.flags));
-  if (is_json)
-    printf("%s\n", json.data);
-  str_free(&json);
-  pool_destroy(b.pool);
-  return 0;
+}
+
+static double flops_of(const struct kernel_case *c)
+{
+    const double m = (double) c->m;
+
+    if (c->op == OP_matmul)
+        return 2.0 * m * (double) c->n * (double) c->k;
+    if (c->op == OP_xent)
+        return 4.0 * m * (double) c->n * (double) c->k;
+    // Half of the pairs of a sequence; two products forward, five backward.
+    if (c->op == OP_attention)
+        return 2.0 * m * LENGTH * HEADS * DIM;
+    if (c->op == OP_attention_back)
+        return 5.0 * m * LENGTH * HEADS * DIM;
+    return 0.0;
+}
+
+static double best_seconds(const struct bench *b, const struct kernel_case *c)
+{
+    const double until = seconds() + b->budget;
+    double best = 1e9;
+
+    do {
+        const double t = spent();
+        if (c->op == OP_matmul)
+            run_matmul(b, c);
+        else
+            run_other(b, c);
+        const double s = spent() - t;
+        best = s < best ? s : best;
+    } while (seconds() < until);
+    return best;
+}
+
+static void report(const struct bench *b, struct str *json, const char *tier)
+{
+    const int n_cases = (int) (sizeof(cases) / sizeof(cases[0]));
+    const double micro_batches = 1024.0 / (double) b->rows;
+    double step = 0.0;
+    double flops = 0.0;
+    double peak = peak_gflops(b);
+
+    printf("kernels: cpu %s, %u threads, %lld tokens a call; best of %.0f ms "
+           "of %s; %.0f GFLOP/s in registers; others may use the machine\n",
+           tier, pool_threads(b->pool), (long long) b->rows, b->budget * 1e3,
+           cpu_threads ? "CPU time" : "wall-clock time", peak);
+    str_printf(json, "{\"tier\":\"%s\",\"threads\":%u,\"rows\":%lld,", tier,
+               pool_threads(b->pool), (long long) b->rows);
+    str_puts(json, "\"kernels\":[");
+    for (int i = 0; i < n_cases; i++) {
+        struct kernel_case c = cases[i];
+        c.m = c.m == M ? b->rows : c.m;
+        c.k = c.k == M ? b->rows : c.k;
+        const double now = peak_gflops(b);
+        peak = now > peak ? now : peak;
+        const double s = best_seconds(b, &c);
+        const double rate = flops_of(&c) / s * 1e-9;
+        step += s * c.calls * micro_batches;
+        flops += flops_of(&c) * c.calls * micro_batches;
+        printf("%-20s %9.1f us %4d calls", c.name, s * 1e6, c.calls);
+        if (rate > 0)
+            printf(" %8.1f GFLOP/s %5.1f %%", rate, 100.0 * rate / peak);
+        printf("\n");
+        str_printf(
+            json,
+            "%s{\"name\":\"%s\",\"us\":%.2f,\"calls\":%d,\"gflops\":%.2f}",
+            i ? "," : "", c.name, s * 1e6, c.calls, rate);
+    }
+    printf("a step of 1024 tokens: %.1f ms, %.0f tokens/s, %.1f GFLOP, "
+           "%.1f %% of %.0f GFLOP/s\n",
+           step * 1e3, 1024.0 / step, flops * 1e-9,
+           peak > 0 ? flops / step * 1e-7 / peak : 0.0, peak);
+    str_printf(json,
+               "],\"peak_gflops\":%.1f,\"step_ms\":%.2f,\"tokens_per_s\":%.1f}",
+               peak, step * 1e3, 1024.0 / step);
+}
+
+static int make_data(struct bench *b)
+{
+    const size_t most = 2048 * 2048;
+    const size_t tokens = (size_t) b->rows * FFN;
+    const size_t count = tokens > most ? tokens : most;
+
+    for (int i = 0; i < 8; i++) {
+        float *x = aligned_alloc(64, count * sizeof(float));
+        if (!x)
+            return -1;
+        for (size_t j = 0; j < count; j++)
+            x[j] = (float) ((j * 2654435761u >> 8) % 2000) * 1e-3f - 1.0f;
+        if (i < 5)
+            b->x[i] = x;
+        else
+            b->y[i - 5] = x;
+    }
+    b->weights = malloc(most * 2);
+    b->ints = calloc((size_t) b->rows, sizeof(*b->ints));
+    b->scratch = aligned_alloc(64, 256 << 20);
+    if (!b->weights || !b->ints || !b->scratch)
+        return -1;
+    quant_encode(DTYPE_q8_0, b->weights, b->x[0], (int64_t) most);
+    // Starts of sequences; as positions and targets they will do as well.
+    for (int64_t t = 0; t < b->rows; t++)
+        b->ints[t] = (int32_t) (t - t % LENGTH);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct bench b = {.rows = 512, .budget = 0.1};
+    struct str json = {0};
+    uint32_t threads = cpuinfo_usable();
+    const char *tier = getenv("POCK_CPU");
+    bool is_json = false;
+    bool is_cpu = false;
+
+    b.flags = cpuinfo_detect();
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--json") == 0)
+            is_json = true;
+        else if (strcmp(argv[i], "--cpu") == 0)
+            is_cpu = true;
+        else if (strcmp(argv[i], "--threads") == 0 && i + 1 < argc)
+            threads = (uint32_t) strtoul(argv[++i], NULL, 10);
+        else if (strcmp(argv[i], "--rows") == 0 && i + 1 < argc)
+            b.rows = strtol(argv[++i], NULL, 10);
+        else if (strcmp(argv[i], "--ms") == 0 && i + 1 < argc)
+            b.budget = strtod(argv[++i], NULL) * 1e-3;
+    }
+    if (b.rows < LENGTH || b.rows > 4096 || b.rows % LENGTH != 0) {
+        fprintf(stderr, "--rows must be a multiple of 256, at most 4096\n");
+        return 2;
+    }
+    if (tier && *tier) {
+        const unsigned have = b.flags;
+        if (cpu_tier_flags(&b.flags, tier) < 0 || (b.flags & ~have)) {
+            fprintf(stderr, "no tier %s here\n", tier);
+            return 77;
+        }
+    }
+    cpu_threads = is_cpu ? threads : 0;
+    cpu_kernels_init(&b.kernels, b.flags);
+    if (pool_create(&b.pool, threads) < 0 || make_data(&b) < 0) {
+        fprintf(stderr, "no memory\n");
+        return 1;
+    }
+    report(&b, &json, cpu_tier_name(b.flags));
+    if (is_json)
+        printf("%s\n", json.data);
+    str_free(&json);
+    pool_destroy(b.pool);
+    return 0;
 }
