@@ -67,7 +67,6 @@ format()
 
 rm -f "$out"/*.junit.xml
 format || failed=1
-# A word after the name picks suites: none means all.
 if build plain; then run plain; else failed=1; fi
 if build asan --native-file tests/presets/asan.ini; then
     run asan --setup sanitize --no-suite lint --no-suite slow
@@ -75,7 +74,7 @@ else
     failed=1
 fi
 if build tsan --native-file tests/presets/tsan.ini; then
-    run tsan --setup sanitize --suite threads
+    run tsan --setup sanitize --suite cpu --suite train --suite worker --suite integration
 else
     failed=1
 fi

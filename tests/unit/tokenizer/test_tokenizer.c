@@ -219,8 +219,8 @@ static void small_init(struct small *s)
                                              "<|x|>",
                                              "<|x|>y",
                                              "c<s>",
-                                             "\xc4\xa0"
-                                             "a"};
+                                             ("\xc4\xa0"
+                                              "a")};
     static const int32_t types[EXTRA] = {1, 1, 3, 4, 4, 3, 4};
     *s = (struct small){.n_tokens = N_SMALL,
                         .n_merges = 4,
