@@ -69,7 +69,7 @@ static int activate(void)
     struct store_adapter a;
     struct store_version v;
     uint32_t number;
-    int64_t id;
+    int64_t id = 0;
     int rc = store_model_get(store, "m", &m, &err);
 
     if (rc == -ENOENT) {
