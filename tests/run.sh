@@ -44,12 +44,14 @@ run()
     local name=$1
     shift
     section "test $name"
+    rm -f "$out/$name/meson-logs/"*.junit.xml
     meson test -C "$out/$name" --no-rebuild --print-errorlogs "$@" \
         >"$out/$name.test.log" 2>&1 || failed=1
     grep -vE '^ *[0-9]+/[0-9]+ .* (OK|SKIP|EXPECTEDFAIL)' "$out/$name.test.log" |
         tail -150
     grep -E '^ *[0-9]+/[0-9]+ .* SKIP' "$out/$name.test.log"
-    cp "$out/$name/meson-logs/testlog.junit.xml" "$out/$name.junit.xml" 2>/dev/null
+    # With a test setup, its name is part of the file's.
+    cp "$out/$name/meson-logs/"testlog*.junit.xml "$out/$name.junit.xml"
 }
 
 format()
