@@ -197,6 +197,10 @@ static void after_add(struct dbcall *c)
     if (c->number[0])
         events_emit(c->p, &(struct event_params){.kind = "model_added",
                                                  .text = c->text});
+    // Whoever reads this answer may ask for training at once: the first model
+    // is the default one before the facts were read again.
+    if (c->number[0] && c->p->facts.models++ == 0)
+        c->p->facts.has_default_model = true;
     facts_refresh(c->p);
 }
 
