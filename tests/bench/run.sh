@@ -33,7 +33,9 @@ run()
 run kernels
 run steps $model clients/demo
 run demo $model clients/demo
-run store
+echo "bench store" >&2
+"$out/tests/bench/bench_store" "${TMPDIR:-/var/tmp}" | sed -n \
+    's/^durable records.s \([0-9]*\).*/{"bench":"store","records_per_s":\1}/p' >$out/store.json
 
 dir=$(mktemp -d "${TMPDIR:-/var/tmp}/pockd-bench.XXXXXX")
 trap 'kill $pockd 2>/dev/null; rm -rf "$dir"' EXIT

@@ -42,7 +42,7 @@ def main():
             for line in pathlib.Path(name).read_text().splitlines():
                 if line.startswith('{'):
                     r = json.loads(line)
-                    results[r['bench']] = r
+                    results[r.get('bench', '')] = r
     device = results.get('steps', {}).get('device', '')
     lines = [f'Measured by `tests/bench/run.sh` on: {machine()} ({device}); a virtual machine whose host is shared.', '',
              '| figure | measured | to reach |', '|---|---|---|']
