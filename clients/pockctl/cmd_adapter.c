@@ -187,11 +187,23 @@ static int tell_active(struct ctl *c, const struct pock_value *v)
     return CTL_OK;
 }
 
+// Send an activation or a rollback, and say what it led to. Takes `r`.
+static int send_and_tell(struct ctl *c, struct pock_request *r)
+{
+    struct pock_reply *reply;
+    int status = ctl_send(c, r, NULL, &reply);
+
+    if (status != CTL_OK)
+        return status;
+    status = tell_active(c, pock_result(reply));
+    pock_reply_destroy(reply);
+    return status;
+}
+
 int cmd_adapter_activate(struct ctl *c)
 {
     struct ctl_adapter ref;
     struct pock_request *r;
-    struct pock_reply *reply;
     int status;
 
     if ((status = ctl_adapter_ref(c, c->line.args[0], &ref)) != CTL_OK)
@@ -207,18 +219,13 @@ int cmd_adapter_activate(struct ctl *c)
     pock_set_int(r, "version", ref.version);
     if (c->line.given[FLAG_FORCE])
         pock_set_bool(r, "force", true);
-    if ((status = ctl_send(c, r, NULL, &reply)) != CTL_OK)
-        return status;
-    status = tell_active(c, pock_result(reply));
-    pock_reply_destroy(reply);
-    return status;
+    return send_and_tell(c, r);
 }
 
 int cmd_adapter_rollback(struct ctl *c)
 {
     struct ctl_adapter ref;
     struct pock_request *r;
-    struct pock_reply *reply;
     const char *text = c->line.arg_count > 0 ? c->line.args[0] : "active";
     int status;
 
@@ -228,11 +235,7 @@ int cmd_adapter_rollback(struct ctl *c)
     pock_set_str(r, "adapter", ref.name);
     if (ref.version > 0)
         pock_set_int(r, "version", ref.version);
-    if ((status = ctl_send(c, r, NULL, &reply)) != CTL_OK)
-        return status;
-    status = tell_active(c, pock_result(reply));
-    pock_reply_destroy(reply);
-    return status;
+    return send_and_tell(c, r);
 }
 
 int cmd_adapter_rm(struct ctl *c)

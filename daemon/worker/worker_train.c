@@ -13,6 +13,7 @@
 #include "daemon/worker/worker_reply.h"
 #include "daemon/worker/worker_samples.h"
 #include "engine/base/clock.h"
+#include "engine/base/mapfile.h"
 #include "engine/base/memfile.h"
 #include "engine/engine.h"
 
@@ -242,7 +243,7 @@ static int send_checkpoint(struct training *t)
                                       &t->failure.err)) < 0)
         goto out;
     if ((rc = memfile_create(&m.checkpoint.file_fd, "pock-checkpoint")) < 0 ||
-        (rc = memfile_write(m.checkpoint.file_fd, data, bytes)) < 0) {
+        (rc = file_write_all(m.checkpoint.file_fd, data, bytes)) < 0) {
         (void) error_set(&t->failure.err, rc, "no room for a checkpoint");
         goto out;
     }
@@ -375,7 +376,7 @@ static int fill_used(struct worker_result *r, const struct training *t,
         used[i] = record_is_held_out(&t->records.records[i]) ? USED_HELD_OUT
                                                              : USED_TRAINED;
     if ((rc = memfile_create(&r->used_fd, "pock-used")) < 0 ||
-        (rc = memfile_write(r->used_fd, used, t->records.count)) < 0) {
+        (rc = file_write_all(r->used_fd, used, t->records.count)) < 0) {
         (void) error_set(err, rc, "no room for the result");
         goto out;
     }

@@ -5,6 +5,7 @@
 
 #include "engine/base/error.h"
 #include "engine/base/fault.h"
+#include "engine/base/mapfile.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -36,24 +37,6 @@ int memfile_seal(int fd)
     return lseek(fd, 0, SEEK_SET) < 0 ? -errno : 0;
 }
 
-int memfile_write(int fd, const void *data, size_t bytes)
-{
-    const char *p = data;
-
-    while (bytes > 0) {
-        if (fault_hit(FAULT_WRITE))
-            return -ENOSPC;
-        ssize_t n = write(fd, p, bytes);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        p += n;
-        bytes -= (size_t) n;
-    }
-    return 0;
-}
-
 int memfile_from_bytes(int *out, const char *name, const void *data,
                        size_t bytes)
 {
@@ -62,7 +45,7 @@ int memfile_from_bytes(int *out, const char *name, const void *data,
 
     if ((rc = memfile_create(&fd, name)) < 0)
         return rc;
-    if ((rc = memfile_write(fd, data, bytes)) < 0)
+    if ((rc = file_write_all(fd, data, bytes)) < 0)
         goto error;
     if ((rc = memfile_seal(fd)) < 0)
         goto error;

@@ -23,8 +23,6 @@ int memfile_seal(int fd);
 // Created, filled and sealed in one go.
 int memfile_from_bytes(int *out, const char *name, const void *data,
                        size_t bytes);
-// Writes all, at the descriptor's position.
-int memfile_write(int fd, const void *data, size_t bytes);
 
 // Is it sealed against every change, and not longer than bytes_max? Sets
 // *bytes. The sentence starts with `what`.

@@ -4,6 +4,7 @@
 #include "engine/base/error.h"
 #include "engine/base/fault.h"
 #include "engine/base/fdpass.h"
+#include "engine/base/mapfile.h"
 #include "engine/base/memfile.h"
 
 #include <errno.h>
@@ -54,7 +55,7 @@ static void refuses_files_that_could_change(void **state)
     int fd;
 
     assert_int_equal(memfile_create(&fd, "test"), 0);
-    assert_int_equal(memfile_write(fd, "abc", 3), 0);
+    assert_int_equal(file_write_all(fd, "abc", 3), 0);
     assert_int_equal(memfile_check(&bytes, fd, 9, "the test", &err), -EPROTO);
     assert_non_null(strstr(err.text, "not sealed"));
     // All seals but the one against writing.
