@@ -29,6 +29,7 @@ static const char *const kinds[] = {
     [PROGRAM_TRAIN] = "train",   [PROGRAM_ACCUMULATE] = "accumulate",
     [PROGRAM_UPDATE] = "update", [PROGRAM_GRADIENT] = "gradient",
     [PROGRAM_EVAL] = "eval",     [PROGRAM_CACHED] = "cached",
+    [PROGRAM_PREFIX] = "prefix",
 };
 
 struct options {
@@ -77,8 +78,8 @@ static int parse_options(struct options *o, int argc, char **argv)
     int rc = 0;
     int c;
 
-    *p = (struct program_params){PROGRAM_TRAIN,       1, 256, 0, 1,
-                                 {8, 16, LORA_ALL, 0}};
+    *p = (struct program_params){PROGRAM_TRAIN,        1, 256, 0, 1,
+                                 {8, 16, LORA_ALL, 0}, 0};
     while (rc == 0 && (c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
         uint32_t *const fields[] = {
             ['b'] = &p->batch,        ['l'] = &p->length,

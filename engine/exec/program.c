@@ -24,13 +24,15 @@ static const size_t COMPILE_BYTES_MAX = (size_t) 1 << 30;
 static struct model_graph_params graph_params(const struct program_params *p)
 {
     return (struct model_graph_params){
-        .phase =
-            p->kind == PROGRAM_CACHED ? MODEL_PHASE_CACHED : MODEL_PHASE_LOSS,
+        .phase = p->kind == PROGRAM_CACHED   ? MODEL_PHASE_CACHED
+                 : p->kind == PROGRAM_PREFIX ? MODEL_PHASE_PREFIX
+                                             : MODEL_PHASE_LOSS,
         .batch = p->batch,
         .length = p->length,
         .cache_length = p->cache_length,
         .n_rows = p->n_rows,
         .lora = p->lora,
+        .first_block = p->first_block,
     };
 }
 
@@ -46,6 +48,7 @@ static enum optim_mode optim_mode(enum program_kind kind)
     case PROGRAM_GRADIENT:
     case PROGRAM_EVAL:
     case PROGRAM_CACHED:
+    case PROGRAM_PREFIX:
         break;
     }
     return OPTIM_OUTPUT;
@@ -82,7 +85,8 @@ static int add_learning(struct graph *g, const struct model_config *m,
     uint32_t n = 0;
     int rc;
 
-    if (params->kind == PROGRAM_EVAL || params->kind == PROGRAM_CACHED)
+    if (params->kind == PROGRAM_EVAL || params->kind == PROGRAM_CACHED ||
+        params->kind == PROGRAM_PREFIX)
         return 0;
     if ((rc = find_params(&wrt, &n, g, m, &params->lora, err)) < 0)
         return rc;

@@ -28,6 +28,7 @@ enum program_kind {
     PROGRAM_GRADIENT,   // outputs grad.NAME, for tests and tools
     PROGRAM_EVAL,       // loss and nll only
     PROGRAM_CACHED,     // generation: logits from key-value caches
+    PROGRAM_PREFIX,     // hidden states at the entry of first_block
 };
 // Kinds that learn also bind states NAME.m and NAME.v (not ACCUMULATE).
 
@@ -38,6 +39,7 @@ struct program_params {
     uint32_t cache_length;
     uint32_t n_rows;
     struct lora_spec lora;
+    uint32_t first_block; // 0, or where to begin: input hidden, not tokens
 };
 
 int program_compile(struct program **out, const struct model_config *m,

@@ -254,7 +254,7 @@ struct llama {
     const struct model_config *m;
     const struct model_graph_params *p;
     value_id pos;   // (T)
-    value_id start; // (T), LOSS only
+    value_id start; // (T), not CACHED
 };
 
 static value_id weight(struct llama *l, const char *name, uint8_t dtype,
@@ -337,7 +337,7 @@ static value_id attention(struct llama *l, uint32_t block, value_id x)
         .n_heads = m->n_heads,
         .n_kv_heads = m->n_kv_heads,
         .head_dim = m->head_dim,
-        .length = l->p->phase == MODEL_PHASE_LOSS ? l->p->length : 0,
+        .length = l->p->phase != MODEL_PHASE_CACHED ? l->p->length : 0,
     };
     value_id o;
 
@@ -345,7 +345,7 @@ static value_id attention(struct llama *l, uint32_t block, value_id x)
     const value_id k =
         rope(l, linear(l, block, MODEL_LINEAR_k, x), m->n_kv_heads);
     const value_id v = linear(l, block, MODEL_LINEAR_v, x);
-    if (l->p->phase == MODEL_PHASE_LOSS) {
+    if (l->p->phase != MODEL_PHASE_CACHED) {
         const value_id in[] = {q, k, v, l->start};
         o = builder_apply(l->b, NULL, OP_attention, &attr, in, 4);
     } else {
@@ -366,16 +366,22 @@ static value_id feed_forward(struct llama *l, uint32_t block, value_id x)
     return linear(l, block, MODEL_LINEAR_down, y);
 }
 
-// tokens (T) -> hidden states (T,C) before the last norm
-static value_id trunk(struct llama *l, value_id tokens)
+// tokens (T) -> (T,C)
+static value_id embed(struct llama *l, value_id tokens)
 {
-    const struct shape se = shape2(l->m->n_vocab, l->m->width);
-    char name[MODEL_NAME_BYTES];
-    value_id x =
-        builder_binary(l->b, OP_embed, NULL, tokens,
-                       weight(l, "token_embd.weight", l->m->embed_dtype, &se));
+    const struct shape s = shape2(l->m->n_vocab, l->m->width);
+    return builder_binary(l->b, OP_embed, NULL, tokens,
+                          weight(l, "token_embd.weight", l->m->embed_dtype,
+                                 &s));
+}
 
-    for (uint32_t i = 0; i < l->m->n_blocks && l->b->rc == 0; i++) {
+// x (T,C) -> (T,C), through the blocks [first, end)
+static value_id blocks(struct llama *l, value_id x, uint32_t first,
+                       uint32_t end)
+{
+    char name[MODEL_NAME_BYTES];
+
+    for (uint32_t i = first; i < end && l->b->rc == 0; i++) {
         (void) snprintf(name, sizeof(name), "blk.%u.attn_norm.weight", i);
         value_id y = attention(l, i, norm(l, name, x));
         x = builder_binary(l->b, OP_add, NULL, x, y);
@@ -397,19 +403,35 @@ static void build_loss(struct llama *l)
 {
     struct builder *b = l->b;
     const struct shape s = shape1((int64_t) l->p->batch * l->p->length);
+    const struct shape sx = shape2(s.ne[0], l->m->width);
     value_id out[3] = {VALUE_NONE, VALUE_NONE, VALUE_NONE};
 
-    const value_id tokens = builder_input(b, "tokens", DTYPE_i32, &s);
+    value_id x = l->p->first_block
+                     ? builder_input(b, "hidden", DTYPE_f32, &sx)
+                     : embed(l, builder_input(b, "tokens", DTYPE_i32, &s));
     l->pos = builder_input(b, "pos", DTYPE_i32, &s);
     l->start = builder_input(b, "start", DTYPE_i32, &s);
     const value_id targets = builder_input(b, "targets", DTYPE_i32, &s);
     const value_id weights = builder_input(b, "weights", DTYPE_f32, &s);
 
-    const value_id x = norm(l, "output_norm.weight", trunk(l, tokens));
+    x = blocks(l, x, l->p->first_block, l->m->n_blocks);
+    x = norm(l, "output_norm.weight", x);
     const value_id in[] = {x, head(l), targets, weights};
     builder_apply(b, out, OP_xent, NULL, in, 4);
     builder_output(b, out[0], "loss");
     builder_output(b, out[1], "nll");
+}
+
+static void build_prefix(struct llama *l)
+{
+    struct builder *b = l->b;
+    const struct shape s = shape1((int64_t) l->p->batch * l->p->length);
+
+    const value_id tokens = builder_input(b, "tokens", DTYPE_i32, &s);
+    l->pos = builder_input(b, "pos", DTYPE_i32, &s);
+    l->start = builder_input(b, "start", DTYPE_i32, &s);
+    builder_output(b, blocks(l, embed(l, tokens), 0, l->p->first_block),
+                   "hidden");
 }
 
 static void build_cached(struct llama *l)
@@ -424,7 +446,8 @@ static void build_cached(struct llama *l)
     const value_id rows = builder_input(b, "rows", DTYPE_i32, &sr);
 
     // Rows are chosen before the last norm, so that it runs on few.
-    value_id x = builder_binary(b, OP_rows, NULL, trunk(l, tokens), rows);
+    value_id x = blocks(l, embed(l, tokens), 0, l->m->n_blocks);
+    x = builder_binary(b, OP_rows, NULL, x, rows);
     x = norm(l, "output_norm.weight", x);
     x = builder_matmul(b, x, head(l), VALUE_NONE, &plain);
     builder_output(b, x, "logits");
@@ -435,9 +458,16 @@ int llama_build(struct builder *b, const struct model_config *m,
 {
     struct llama l = {.b = b, .m = m, .p = params};
 
-    if (params->phase == MODEL_PHASE_LOSS)
+    switch (params->phase) {
+    case MODEL_PHASE_LOSS:
         build_loss(&l);
-    else
+        break;
+    case MODEL_PHASE_CACHED:
         build_cached(&l);
+        break;
+    case MODEL_PHASE_PREFIX:
+        build_prefix(&l);
+        break;
+    }
     return b->rc;
 }

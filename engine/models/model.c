@@ -119,6 +119,16 @@ bool lora_has(const struct lora_spec *lora, const struct model_config *m,
     return lora->rank > 0 && block >= first && (lora->targets >> linear & 1u);
 }
 
+uint32_t lora_first_block(const struct lora_spec *lora,
+                          const struct model_config *m)
+{
+    for (uint32_t block = 0; block < m->n_blocks; block++)
+        for (int i = 0; i < MODEL_LINEARS; i++)
+            if (lora_has(lora, m, block, (enum model_linear) i))
+                return block;
+    return m->n_blocks;
+}
+
 uint32_t model_params(struct param *out, uint32_t max,
                       const struct model_config *m,
                       const struct lora_spec *lora)
@@ -150,6 +160,24 @@ uint32_t model_params(struct param *out, uint32_t max,
     return n;
 }
 
+// Nothing before the boundary may learn: its states are taken as constants.
+static int check_boundary(const struct model_graph_params *p,
+                          const struct model_config *m, struct error *err)
+{
+    const bool is_prefix = p->phase == MODEL_PHASE_PREFIX;
+    int rc = lora_check(&p->lora, m, err);
+
+    if (rc < 0)
+        return rc;
+    if (p->first_block > m->n_blocks || (is_prefix && p->first_block == 0) ||
+        p->first_block > lora_first_block(&p->lora, m))
+        return error_set(err, -EINVAL,
+                         "the boundary at block %u: must be at most the first "
+                         "block that learns, %u",
+                         p->first_block, lora_first_block(&p->lora, m));
+    return 0;
+}
+
 static int check_params(const struct model_graph_params *p,
                         const struct model_config *m, struct error *err)
 {
@@ -157,13 +185,13 @@ static int check_params(const struct model_graph_params *p,
         return error_set(err, -EINVAL,
                          "length is %u tokens, but the model takes 1 to %u",
                          p->length, m->context);
-    if (p->phase == MODEL_PHASE_LOSS) {
+    if (p->phase != MODEL_PHASE_CACHED) {
         if (p->batch == 0 || p->batch > MODEL_LENGTH_MAX / p->length)
             return error_set(err, -EINVAL,
                              "batch of %u sequences of %u tokens: there must "
                              "be 1 to %d tokens",
                              p->batch, p->length, MODEL_LENGTH_MAX);
-        return lora_check(&p->lora, m, err);
+        return check_boundary(p, m, err);
     }
     if (p->cache_length < p->length || p->cache_length > m->context)
         return error_set(err, -EINVAL,

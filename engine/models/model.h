@@ -102,6 +102,11 @@ int lora_check(const struct lora_spec *lora, const struct model_config *m,
 bool lora_has(const struct lora_spec *lora, const struct model_config *m,
               uint32_t block, enum model_linear linear);
 
+// The first block that learns: what enters it depends on the model and the
+// tokens alone. n_blocks when nothing learns.
+uint32_t lora_first_block(const struct lora_spec *lora,
+                          const struct model_config *m);
+
 // How many params the scheme has; fills at most `max` of them.
 uint32_t model_params(struct param *out, uint32_t max,
                       const struct model_config *m,
@@ -109,11 +114,15 @@ uint32_t model_params(struct param *out, uint32_t max,
 
 enum model_phase {
     // inputs tokens pos start targets i32 (T), weights f32 (T), T = batch *
-    // length; outputs loss (1), nll (T)
+    // length; outputs loss (1), nll (T). With first_block: input hidden
+    // f32 (T,C) instead of tokens, and only the blocks from there on
     MODEL_PHASE_LOSS,
     // inputs tokens pos i32 (length), rows i32 (n_rows); states cache.k.N,
     // cache.v.N (cache_length, G*D); output logits (n_rows, V)
     MODEL_PHASE_CACHED,
+    // The blocks before first_block, without an adapter: inputs tokens pos
+    // start i32 (T); output hidden f32 (T,C)
+    MODEL_PHASE_PREFIX,
 };
 
 struct model_graph_params {
@@ -123,6 +132,7 @@ struct model_graph_params {
     uint32_t cache_length; // CACHED
     uint32_t n_rows;       // CACHED
     struct lora_spec lora; // rank 0: the base model alone
+    uint32_t first_block;  // LOSS, PREFIX
 };
 
 int model_build(struct graph **out, const struct model_config *m,

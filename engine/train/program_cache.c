@@ -30,7 +30,7 @@ struct program_cache {
 };
 
 _Static_assert(sizeof(struct program_params) ==
-                   5 * 4 + sizeof(struct lora_spec),
+                   6 * 4 + sizeof(struct lora_spec),
                "parameters are compared byte by byte");
 
 int program_cache_create(struct program_cache **out, struct base_model *base,

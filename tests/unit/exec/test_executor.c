@@ -53,7 +53,7 @@ static int open_fixture(void **state)
     const struct device_params dp = {.threads = 1, .tier = "c"};
     const struct model_config m = tiny_config(DTYPE_f32, 2);
     const struct program_params params = {PROGRAM_TRAIN,      2, 11, 0, 0,
-                                          {2, 4, LORA_ALL, 0}};
+                                          {2, 4, LORA_ALL, 0}, 0};
 
     halting = cpu_backend;
     halting.run = run_some;
@@ -215,7 +215,7 @@ static void a_backend_that_lacks_an_operator_is_refused(void **state)
 {
     const struct model_config m = tiny_config(DTYPE_f32, 1);
     const struct program_params params = {PROGRAM_EVAL,       1, 8, 0, 0,
-                                          {2, 4, LORA_ALL, 0}};
+                                          {2, 4, LORA_ALL, 0}, 0};
     struct backend lacking = cpu_backend;
     struct error err = {0};
     struct program *p = NULL;
@@ -234,8 +234,8 @@ static void generation_in_steps_equals_generation_at_once(void **state)
     const struct model_config m = tiny_config(DTYPE_f32, 2);
     const struct lora_spec lora = {2, 4, LORA_ALL, 0};
     const int32_t tokens[] = {3, 14, 15, 9, 26, 5};
-    const struct program_params whole = {PROGRAM_CACHED, 0, 6, 16, 6, lora};
-    const struct program_params single = {PROGRAM_CACHED, 0, 1, 16, 1, lora};
+    const struct program_params whole = {PROGRAM_CACHED, 0, 6, 16, 6, lora, 0};
+    const struct program_params single = {PROGRAM_CACHED, 0, 1, 16, 1, lora, 0};
     float want[6][37];
     float got[37];
     struct fixture *f = *state;
@@ -280,8 +280,8 @@ static void generation_agrees_with_evaluation(void **state)
     const struct model_config m = tiny_config(DTYPE_q8_0, 2);
     const struct lora_spec lora = {2, 4, LORA_ALL, 0};
     const struct program_params params[] = {
-        {PROGRAM_EVAL, 1, 9, 0, 0, lora},
-        {PROGRAM_CACHED, 0, 9, 9, 9, lora},
+        {PROGRAM_EVAL, 1, 9, 0, 0, lora, 0},
+        {PROGRAM_CACHED, 0, 9, 9, 9, lora, 0},
     };
     int32_t count[9];
     float logits[9][37];

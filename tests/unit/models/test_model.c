@@ -279,9 +279,9 @@ static void builds_valid_graphs_of_both_phases(void **state)
 {
     const struct lora_spec lora = {4, 8, LORA_ALL, 0};
     const struct model_graph_params params[] = {
-        {MODEL_PHASE_LOSS, 3, 16, 0, 0, lora},
-        {MODEL_PHASE_LOSS, 1, 128, 0, 0, {0}},
-        {MODEL_PHASE_CACHED, 0, 4, 64, 1, lora},
+        {MODEL_PHASE_LOSS, 3, 16, 0, 0, lora, 0},
+        {MODEL_PHASE_LOSS, 1, 128, 0, 0, {0}, 0},
+        {MODEL_PHASE_CACHED, 0, 4, 64, 1, lora, 0},
     };
     struct model_config m;
 

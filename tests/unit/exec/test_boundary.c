@@ -1,0 +1,271 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+/*
+ * Programs that end or begin between two blocks: the states there depend on
+ * the model and a window's own tokens alone, byte for byte.
+ */
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "engine/base/error.h"
+#include "engine/exec/program.h"
+#include "tests/support/tiny.h"
+
+enum { BLOCKS = 3, BOUNDARY = 2, PLACES = 64 };
+
+static const char *const tiers[] = {"c", "avx2", "avx512", "neon"};
+
+struct rig {
+    struct device *dev;
+    struct bank bank;
+    struct model_config m;
+};
+
+// False when this machine has no such tier.
+static bool rig_init(struct rig *r, const char *tier, enum dtype type)
+{
+    const struct device_params params = {.threads = 1, .tier = tier};
+
+    if (cpu_backend.open(&r->dev, &params, NULL) < 0)
+        return false;
+    bank_init(&r->bank, &cpu_backend, r->dev, 5);
+    r->m = tiny_config((uint8_t) type, BLOCKS);
+    return true;
+}
+
+static void rig_finish(struct rig *r)
+{
+    bank_finish(&r->bank);
+    cpu_backend.close(r->dev);
+}
+
+static struct program *compile(struct rig *r, enum program_kind kind,
+                               uint32_t batch, uint32_t length,
+                               uint32_t first_block)
+{
+    const struct program_params params = {
+        .kind = kind,
+        .batch = batch,
+        .length = length,
+        .lora = {.rank = 2, .alpha = 4, .targets = LORA_ALL, .last_blocks = 1},
+        .first_block = first_block,
+    };
+    struct program *p;
+    struct error err = {0};
+
+    if (program_compile(&p, &r->m, &params, &cpu_backend, r->dev, &err) < 0)
+        fail_msg("%s", err.text);
+    return p;
+}
+
+static struct executor *bind(struct rig *r, const struct program *p)
+{
+    const struct executor_params params = bank_executor_params(&r->bank);
+    struct executor *e;
+
+    assert_int_equal(executor_create(&e, p, &params, NULL), 0);
+    return e;
+}
+
+// The inputs that the program has.
+static void write_batch(struct executor *e, const struct program *p,
+                        const struct tiny_batch *b)
+{
+    const struct {
+        const char *name;
+        const void *data;
+    } inputs[] = {{"tokens", b->tokens},
+                  {"pos", b->pos},
+                  {"start", b->start},
+                  {"targets", b->targets},
+                  {"weights", b->weights}};
+
+    for (size_t i = 0; i < sizeof(inputs) / sizeof(inputs[0]); i++)
+        if (program_io(p, inputs[i].name))
+            assert_int_equal(executor_write(e, inputs[i].name, inputs[i].data,
+                                            b->n * 4),
+                             0);
+}
+
+// hidden (n,C)
+static void run_prefix(float *hidden, struct rig *r, const struct tiny_batch *b,
+                       uint32_t batch)
+{
+    struct program *p =
+        compile(r, PROGRAM_PREFIX, batch, b->n / batch, BOUNDARY);
+    struct executor *e = bind(r, p);
+
+    write_batch(e, p, b);
+    assert_int_equal(executor_run(e), 0);
+    assert_int_equal(executor_read(e, "hidden", hidden,
+                                   b->n * r->m.width * sizeof(float)),
+                     0);
+    executor_destroy(e);
+    program_destroy(p);
+}
+
+static void run_eval(float *nll, struct rig *r, const struct tiny_batch *b,
+                     const float *hidden)
+{
+    struct program *p =
+        compile(r, PROGRAM_EVAL, 1, b->n, hidden ? BOUNDARY : 0);
+    struct executor *e = bind(r, p);
+
+    write_batch(e, p, b);
+    if (hidden)
+        assert_int_equal(executor_write(e, "hidden", hidden,
+                                        b->n * r->m.width * sizeof(float)),
+                         0);
+    assert_int_equal(executor_run(e), 0);
+    assert_int_equal(executor_read(e, "nll", nll, b->n * sizeof(float)), 0);
+    executor_destroy(e);
+    program_destroy(p);
+}
+
+static void both_halves_make_the_whole(void **state)
+{
+    static float hidden[PLACES * 64];
+    float whole[PLACES], halves[PLACES];
+    struct tiny_batch b;
+    struct rig r;
+
+    for (size_t t = 0; t < sizeof(tiers) / sizeof(tiers[0]); t++) {
+        if (!rig_init(&r, tiers[t], DTYPE_f32))
+            continue;
+        tiny_batch_make(&b, 1, 41, r.m.n_vocab, 1);
+        run_prefix(hidden, &r, &b, 1);
+        run_eval(whole, &r, &b, NULL);
+        run_eval(halves, &r, &b, hidden);
+        assert_memory_equal(whole, halves, b.n * sizeof(float));
+        rig_finish(&r);
+    }
+}
+
+// One window of `n` tokens at place `at` of a row of `length`, behind another.
+static void place_window(struct tiny_batch *b, uint32_t row, uint32_t length,
+                         uint32_t at, uint32_t n)
+{
+    for (uint32_t i = 0; i < length; i++) {
+        const uint32_t t = row * length + i;
+        const bool is_in = i >= at && i < at + n;
+        const uint32_t start = is_in ? at : i < at ? 0 : at + n;
+        b->tokens[t] = is_in ? (int32_t) (3 + (i - at) * 7 % 31) : 2;
+        b->pos[t] = (int32_t) (i - start);
+        b->start[t] = (int32_t) (row * length + start);
+    }
+    b->n += length;
+}
+
+static void a_window_has_the_same_bytes_wherever_it_lies(void **state)
+{
+    static const struct {
+        uint32_t batch, length, row, at;
+    } places[] = {{1, 16, 0, 0}, {1, 32, 0, 0}, {1, 32, 0, 17}, {1, 48, 0, 5},
+                  {2, 32, 1, 9}, {2, 16, 1, 0}, {1, 64, 0, 50}, {4, 16, 2, 2}};
+    static const enum dtype types[] = {DTYPE_f32, DTYPE_q8_0};
+    enum { N = 13 };
+    static float alone[PLACES * 64], hidden[PLACES * 64];
+    struct rig r;
+
+    for (size_t t = 0; t < 2 * sizeof(tiers) / sizeof(tiers[0]); t++) {
+        if (!rig_init(&r, tiers[t / 2], types[t % 2]))
+            continue;
+        const size_t row = r.m.width;
+        for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+            struct tiny_batch b = {0};
+            const uint32_t length = places[i].length;
+            for (uint32_t k = 0; k < places[i].batch; k++)
+                place_window(&b, k, length,
+                             k == places[i].row ? places[i].at : 0,
+                             k == places[i].row ? N : 3);
+            run_prefix(hidden, &r, &b, places[i].batch);
+            const float *at =
+                hidden + (places[i].row * length + places[i].at) * row;
+            if (i == 0)
+                memcpy(alone, at, N * row * sizeof(float));
+            if (memcmp(alone, at, N * row * sizeof(float)) != 0)
+                fail_msg("tier %s, place %zu: other bytes", tiers[t / 2], i);
+        }
+        rig_finish(&r);
+    }
+}
+
+static bool has_weight(const struct program *p, const char *start)
+{
+    for (uint32_t i = 0; i < program_weight_count(p); i++)
+        if (strncmp(program_weight(p, i)->name, start, strlen(start)) == 0)
+            return true;
+    return false;
+}
+
+static void each_half_reads_its_own_blocks_only(void **state)
+{
+    struct rig r;
+
+    assert_true(rig_init(&r, "c", DTYPE_f32));
+    r.m.is_tied = false;
+    struct program *front = compile(&r, PROGRAM_PREFIX, 1, 16, BOUNDARY);
+    assert_true(has_weight(front, "token_embd"));
+    assert_true(has_weight(front, "blk.1."));
+    assert_false(has_weight(front, "blk.2."));
+    assert_false(has_weight(front, "output"));
+    assert_int_equal(program_state_count(front), 0);
+    struct program *back = compile(&r, PROGRAM_TRAIN, 1, 16, BOUNDARY);
+    assert_false(has_weight(back, "token_embd"));
+    assert_false(has_weight(back, "blk.1."));
+    assert_true(has_weight(back, "blk.2."));
+    assert_true(has_weight(back, "output"));
+    assert_null(program_io(back, "tokens"));
+    program_destroy(front);
+    program_destroy(back);
+    rig_finish(&r);
+}
+
+static void a_boundary_above_what_learns_is_refused(void **state)
+{
+    const struct program_params wrong[] = {
+        {.kind = PROGRAM_TRAIN, .first_block = 2, .lora = {.last_blocks = 2}},
+        {.kind = PROGRAM_TRAIN, .first_block = 1, .lora = {.last_blocks = 0}},
+        {.kind = PROGRAM_EVAL, .first_block = 4, .lora = {.last_blocks = 1}},
+        {.kind = PROGRAM_PREFIX, .first_block = 0, .lora = {.last_blocks = 1}},
+    };
+    struct rig r;
+
+    assert_true(rig_init(&r, "c", DTYPE_f32));
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        struct program_params params = wrong[i];
+        struct program *p;
+        struct error err = {0};
+        params.batch = 1;
+        params.length = 16;
+        params.lora.rank = 2;
+        params.lora.alpha = 4;
+        params.lora.targets = LORA_V;
+        assert_int_equal(program_compile(&p, &r.m, &params, &cpu_backend, r.dev,
+                                         &err),
+                         -EINVAL);
+        assert_non_null(strstr(err.text, "boundary"));
+    }
+    rig_finish(&r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(both_halves_make_the_whole),
+        cmocka_unit_test(a_window_has_the_same_bytes_wherever_it_lies),
+        cmocka_unit_test(each_half_reads_its_own_blocks_only),
+        cmocka_unit_test(a_boundary_above_what_learns_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
