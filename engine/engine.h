@@ -154,6 +154,7 @@ struct engine_train_params {
 };
 
 // Tokenises, splits, packs, compiles, allocates. Borrows `m` until destroy.
+// -EMEDIUMTYPE when `start` has other tensors or another scale than the recipe.
 int engine_train_create(struct engine_train **out, struct engine_model *m,
                         const struct engine_train_params *params,
                         struct error *err);

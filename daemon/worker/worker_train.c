@@ -127,14 +127,15 @@ static int open_parent(struct training *t)
     return rc == 0 ? 0 : fail(t, rc, "BAD_ADAPTER", WORKER_SEVERITY_PERMANENT);
 }
 
-static void say_restarted(struct training *t, const char *why)
+static void say_restarted(struct training *t, const char *what,
+                          const char *why)
 {
     struct worker_msg m;
 
     worker_msg_init(&m, WORKER_MSG_restarted);
     m.restarted.req = t->start.req;
     (void) snprintf(m.restarted.msg, sizeof(m.restarted.msg),
-                    "training starts over: %.400s", why);
+                    "training starts %s: %.400s", what, why);
     (void) worker_control_send(t->control, &m);
 }
 
@@ -157,13 +158,20 @@ static int create_train(struct training *t)
         if (rc == -ENOMEM)
             return fail(t, rc, "NO_MEMORY", WORKER_SEVERITY_TRANSIENT);
         if (rc < 0 || bytes == 0)
-            say_restarted(t, rc < 0 ? err->text : "it is empty");
+            say_restarted(t, "over", rc < 0 ? err->text : "it is empty");
         params.checkpoint = rc < 0 ? NULL : map;
         params.checkpoint_bytes = rc < 0 ? 0 : bytes;
     }
     rc = engine_train_create(&t->train, t->model, &params, err);
+    if (rc == -EMEDIUMTYPE) {
+        // Another recipe than last time: the gate still compares with the
+        // parent, but there is nothing of it to go on from.
+        say_restarted(t, "from the base model", err->text);
+        params.start = NULL;
+        rc = engine_train_create(&t->train, t->model, &params, err);
+    }
     if (params.checkpoint && (rc == -EBADMSG || rc == -ESTALE)) {
-        say_restarted(t, err->text);
+        say_restarted(t, "over", err->text);
         params.checkpoint = NULL;
         params.checkpoint_bytes = 0;
         rc = engine_train_create(&t->train, t->model, &params, err);

@@ -169,13 +169,13 @@ static int check_start(const struct trainer *t, const struct adapter *start,
         a->last_blocks % t->base->config.n_blocks !=
             b->last_blocks % t->base->config.n_blocks ||
         adapter_floats(start) != t->n_floats)
-        return error_set(err, -EINVAL,
+        return error_set(err, -EMEDIUMTYPE,
                          "training: the start adapter has rank %u on other "
                          "linears or blocks than the recipe of rank %u; use "
                          "the recipe that it was made with",
                          a->rank, b->rank);
     if (a->alpha != b->alpha)
-        return error_set(err, -EINVAL,
+        return error_set(err, -EMEDIUMTYPE,
                          "training: the start adapter has alpha %g, but the "
                          "recipe %g",
                          (double) a->alpha, (double) b->alpha);

@@ -6,12 +6,13 @@ import hashlib
 import os
 import re
 import shutil
+import socket
 import stat
 import subprocess
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from pockd_rpc import main, wait_for  # noqa: E402
+from pockd_rpc import SLOW, Daemon, main, wait_for  # noqa: E402
 from test_pockd_train import RECIPE, jobs, night, records, wait_end  # noqa: E402
 
 CANARY = 'zanzibarquokka'
@@ -123,6 +124,33 @@ def workers_cannot_be_read_by_others_or_leave_cores():
             assert core.split()[4] == '0', '%d: %s' % (pid, core)
 
 
+def other_users_are_refused():
+    if os.geteuid() != 0:
+        print('# skipped: only root can be another user')
+        return
+    with Daemon() as d:
+        # Open every door of the file system: the kernel's word is what counts.
+        for path in (d.dir, os.path.join(d.dir, 'd')):
+            os.chmod(path, 0o755)
+        os.chmod(d.socket, 0o777)
+        child = os.fork()
+        if child == 0:
+            try:
+                os.setgroups([])
+                os.setgid(65534)
+                os.setuid(65534)
+                peer = socket.socket(socket.AF_UNIX)
+                peer.settimeout(20 * SLOW)
+                peer.connect(d.socket)
+                os._exit(0 if peer.recv(64) == b'' else 1)
+            except BaseException as e:
+                os.write(2, repr(e).encode())
+                os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        wait_for('a line in the log', 10, lambda: 'event=client_refused uid=65534' in d.text())
+        assert d.client().call('ping') is not None
+
+
 if __name__ == '__main__':
     main([
         no_text_reaches_logs_events_or_names,
@@ -131,4 +159,5 @@ if __name__ == '__main__':
         erased_text_is_in_no_file,
         no_process_makes_a_network_socket,
         workers_cannot_be_read_by_others_or_leave_cores,
+        other_users_are_refused,
     ])

@@ -111,6 +111,20 @@ def a_night_begins_when_the_gates_open_and_ends_with_a_version():
         assert not os.listdir(os.path.join(d.dir, 'd/ckpt'))
 
 
+def another_rank_starts_from_the_base_and_is_compared_all_the_same():
+    with night() as d:
+        d.c.call('data.put_many', records=records(40), create_stream=True)
+        first = wait_end(d, d.c.call('train.start', recipe=RECIPE)['job']['id'])
+        assert first['state'] == 'done' and first['version'] == 1, first
+        d.c.call('adapter.activate', adapter=d.c.call('adapter.list')['adapters'][0]['name'],
+                 version=1, force=True)
+        second = wait_end(d, d.c.call('train.start', recipe=dict(RECIPE, rank=4))['job']['id'])
+        assert second['state'] == 'done' and second['version'] == 2, second
+        assert 'the start adapter has rank 2' in d.text()
+        v = d.c.call('adapter.list')['adapters'][0]['versions'][1]
+        assert v['parent'] == 1, v
+
+
 def stops_when_unplugged_and_goes_on_from_its_checkpoint():
     with night() as d:
         job = start_long(d)
@@ -341,6 +355,7 @@ def nothing_is_left_after_a_clean_stop():
 if __name__ == '__main__':
     main([
         a_night_begins_when_the_gates_open_and_ends_with_a_version,
+        another_rank_starts_from_the_base_and_is_compared_all_the_same,
         stops_when_unplugged_and_goes_on_from_its_checkpoint,
         a_killed_worker_costs_only_the_steps_since_its_checkpoint,
         a_worker_that_dies_three_times_at_one_place_ends_the_job,

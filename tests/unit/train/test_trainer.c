@@ -387,7 +387,7 @@ static void a_start_adapter_of_another_shape_is_refused(void **state)
         .n_records = N_RECORDS,
         .start = a,
     };
-    assert_int_equal(trainer_create(&t, r.base, &params, &err), -EINVAL);
+    assert_int_equal(trainer_create(&t, r.base, &params, &err), -EMEDIUMTYPE);
     assert_non_null(strstr(err.text, "rank 2"));
     adapter_destroy(a);
     rig_finish(&r);
