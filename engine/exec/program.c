@@ -102,9 +102,9 @@ static int add_learning(struct graph *g, const struct model_config *m,
  * The compiler
  */
 
-int program_compile_graph(struct program **out, struct graph *g,
-                          const struct backend *backend,
-                          const struct device *dev, struct error *err)
+int program_compile_graph_without(struct program **out, struct graph *g,
+                                  uint32_t off, const struct backend *backend,
+                                  const struct device *dev, struct error *err)
 {
     struct schedule *s;
     struct liveness *l;
@@ -119,7 +119,7 @@ int program_compile_graph(struct program **out, struct graph *g,
     if ((rc = arena_create(&p->arena, COMPILE_BYTES_MAX)) < 0)
         goto error;
 
-    if ((rc = passes_run(g, p->passes, err)) < 0)
+    if ((rc = passes_run(g, off, p->passes, err)) < 0)
         goto error;
     if ((rc = schedule_create(&s, g, g->arena)) < 0)
         goto error;
@@ -139,6 +139,13 @@ int program_compile_graph(struct program **out, struct graph *g,
 error:
     program_destroy(p);
     return rc;
+}
+
+int program_compile_graph(struct program **out, struct graph *g,
+                          const struct backend *backend,
+                          const struct device *dev, struct error *err)
+{
+    return program_compile_graph_without(out, g, 0, backend, dev, err);
 }
 
 int program_compile(struct program **out, const struct model_config *m,

@@ -51,6 +51,10 @@ int program_compile(struct program **out, const struct model_config *m,
 int program_compile_graph(struct program **out, struct graph *g,
                           const struct backend *backend,
                           const struct device *dev, struct error *err);
+// The same without the passes whose bit 1 << PASS_name is in `off`.
+int program_compile_graph_without(struct program **out, struct graph *g,
+                                  uint32_t off, const struct backend *backend,
+                                  const struct device *dev, struct error *err);
 void program_destroy(struct program *p);
 
 size_t program_arena_bytes(const struct program *p);

@@ -65,7 +65,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (irparse_graph(&g, (const char *) data, size, a, &err) == 0 &&
         verify_graph(g, NULL, &err) == 0) {
         round_trip(g, a);
-        if (passes_run(g, NULL, &err) < 0 || verify_graph(g, NULL, &err) < 0)
+        if (passes_run(g, 0, NULL, &err) < 0 || verify_graph(g, NULL, &err) < 0)
             abort();
         plan(g, a);
     }

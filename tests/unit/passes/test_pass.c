@@ -57,7 +57,7 @@ static void all_passes_run_and_are_counted(void **state)
 
     (void) scale(f, f->x, 3);
     builder_output(&f->b, scale(f, scale(f, f->x, 2), 5), "y");
-    assert_int_equal(passes_run(f->b.g, stats, NULL), 0);
+    assert_int_equal(passes_run(f->b.g, 0, stats, NULL), 0);
     assert_string_equal(stats[PASS_canon].name, "canon");
     assert_int_equal(stats[PASS_canon].changes, 1);
     assert_int_equal(stats[PASS_canon].n_nodes, 2);
@@ -74,8 +74,8 @@ static void a_second_run_changes_nothing(void **state)
     const value_id a = scale(f, scale(f, f->x, 2), 1);
     const value_id b = builder_binary(&f->b, OP_add, NULL, a, f->x);
     builder_output(&f->b, builder_binary(&f->b, OP_swiglu, NULL, b, b), "y");
-    assert_int_equal(passes_run(f->b.g, stats, NULL), 0);
-    assert_int_equal(passes_run(f->b.g, stats, NULL), 0);
+    assert_int_equal(passes_run(f->b.g, 0, stats, NULL), 0);
+    assert_int_equal(passes_run(f->b.g, 0, stats, NULL), 0);
     for (int i = 0; i < PASS_COUNT; i++)
         assert_int_equal(stats[i].changes, 0);
 }
@@ -122,20 +122,32 @@ static void uses_count_readers_and_outputs(void **state)
     assert_int_equal(uses[b], 0);
 }
 
-// Debug builds verify what a pass leaves; here, what it was given.
+static void a_pass_that_is_off_does_not_run(void **state)
+{
+    struct fixture *f = *state;
+    struct pass_stats stats[PASS_COUNT] = {{0}};
+
+    (void) scale(f, f->x, 3);
+    builder_output(&f->b, scale(f, scale(f, f->x, 2), 5), "y");
+    assert_int_equal(passes_run(f->b.g, 1u << PASS_dce, stats, NULL), 0);
+    assert_null(stats[PASS_dce].name);
+    assert_int_equal(pass_count_nodes(f->b.g), 2);
+    assert_int_equal(passes_run(f->b.g, ~(1u << PASS_dce), stats, NULL), 0);
+    assert_int_equal(pass_count_nodes(f->b.g), 1);
+}
+
+// Every build verifies what a pass leaves; here, what it was given.
 static void a_broken_graph_is_told(void **state)
 {
-#ifndef NDEBUG
     struct fixture *f = *state;
     struct error err = {0};
 
     builder_output(&f->b, scale(f, f->x, 2), "y");
     f->b.g->values[1].shape.ne[0] = 5;
-    assert_int_equal(passes_run(f->b.g, NULL, &err), -EINVAL);
+    assert_int_equal(passes_run(f->b.g, 0, NULL, &err), -EINVAL);
     assert_string_equal(err.text,
                         "after building: node 0 (scale): output 0 has another "
                         "type than its rule says");
-#endif
 }
 
 int main(void)
@@ -148,6 +160,7 @@ int main(void)
         TEST(passes_are_known_by_name),
         TEST(names_are_handed_on_but_not_lost),
         TEST(uses_count_readers_and_outputs),
+        TEST(a_pass_that_is_off_does_not_run),
         TEST(a_broken_graph_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
