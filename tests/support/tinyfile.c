@@ -6,6 +6,7 @@
 #include "engine/base/error.h"
 #include "engine/base/rng.h"
 #include "engine/formats/gguf.h"
+#include "tests/support/bytetok.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -76,55 +77,6 @@ static void add_tensors(struct maker *m)
     }
 }
 
-// The letters that stand for bytes in a byte-level vocabulary: printable
-// Latin-1 for itself, the others from U+0100 on, in order.
-static void byte_letter(char out[3], int byte)
-{
-    static int shift[256];
-
-    if (!shift[0])
-        for (int b = 0, n = 0; b < 256; b++) {
-            const int plain = (b > 32 && b < 127) || (b > 160 && b != 173);
-            shift[b] = plain ? b : 256 + n++;
-        }
-    const int code = shift[byte];
-    memset(out, 0, 3);
-    if (code < 128) {
-        out[0] = (char) code;
-    } else {
-        out[0] = (char) (0xc0 | code >> 6);
-        out[1] = (char) (0x80 | (code & 63));
-    }
-}
-
-static void add_tokenizer(struct gguf_writer *w)
-{
-    static const char *const control[] = {"<|endoftext|>", "<|user|>",
-                                          "<|assistant|>", "<|end|>"};
-    static const char *const merges[] = {"t h"};
-    static char letters[256][3];
-    const char *tokens[TINYFILE_VOCAB];
-    int32_t kinds[TINYFILE_VOCAB];
-
-    for (int i = 0; i < TINYFILE_VOCAB; i++) {
-        kinds[i] = i < 4 ? 3 : 1; // control, normal
-        tokens[i] = i < 4 ? control[i] : "th";
-    }
-    for (int b = 0; b < 256; b++) {
-        byte_letter(letters[b], b);
-        tokens[4 + b] = letters[b];
-    }
-    gguf_writer_str(w, "tokenizer.ggml.model", "gpt2");
-    gguf_writer_str(w, "tokenizer.ggml.pre", "gpt-2");
-    gguf_writer_strs(w, "tokenizer.ggml.tokens", tokens, TINYFILE_VOCAB);
-    gguf_writer_i32s(w, "tokenizer.ggml.token_type", kinds, TINYFILE_VOCAB);
-    gguf_writer_strs(w, "tokenizer.ggml.merges", merges, 1);
-    gguf_writer_u32(w, "tokenizer.ggml.bos_token_id", 0);
-    gguf_writer_u32(w, "tokenizer.ggml.eos_token_id", 3);
-    gguf_writer_u32(w, "tokenizer.ggml.eot_token_id", 3);
-    gguf_writer_bool(w, "tokenizer.ggml.add_bos_token", true);
-}
-
 int tinyfile_create(uint64_t seed)
 {
     struct maker m = {0};
@@ -144,7 +96,7 @@ int tinyfile_create(uint64_t seed)
     gguf_writer_f32(m.writer, "llama.attention.layer_norm_rms_epsilon", 1e-5F);
     gguf_writer_f32(m.writer, "llama.rope.freq_base", 10000);
     gguf_writer_u32(m.writer, "llama.rope.dimension_count", D);
-    add_tokenizer(m.writer);
+    bytetok_add(m.writer, TINYFILE_VOCAB);
     add_tensors(&m);
 
     const int fd = memfd_create("tiny.gguf", MFD_CLOEXEC);

@@ -11,11 +11,13 @@
  * enough that a test may train it. Lives in memory only.
  */
 
+#include "tests/support/bytetok.h"
+
 #include <stdint.h>
 
 enum {
     TINYFILE_CONTEXT = 96,
-    TINYFILE_VOCAB = 4 + 256 + 1, // control, bytes, one merge
+    TINYFILE_VOCAB = BYTETOK_VOCAB,
 };
 
 // A descriptor of the file; another seed is another model. Asserts on failure.
