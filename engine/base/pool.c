@@ -4,6 +4,7 @@
 #include "engine/base/pool.h"
 
 #include "engine/base/fault.h"
+#include "engine/base/fpmode.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -106,6 +107,7 @@ static void *helper_main(void *arg)
     struct helper *h = arg;
     struct pool *p = h->pool;
 
+    (void) fpmode_flush();
     while (!atomic_load(&p->quit)) {
         work(p, h->worker);
         for (int i = 0; i < SPINS && untaken(p) == 0; i++)

@@ -10,7 +10,8 @@
  * helpers take one by one. Who runs a task, and when, is open; so a result is
  * the same for any number of threads when each task's is. Helpers sleep when
  * there is nothing to do and are not bound to a CPU: other programs have the
- * machine as well. A pool is used by one thread at a time.
+ * machine as well. A pool is used by one thread at a time. Helpers take
+ * subnormal numbers for zero, as their caller should (fpmode.h).
  *
  * NULL is a pool too: one thread, the caller's.
  */

@@ -5,6 +5,7 @@
 
 #include "engine/base/error.h"
 #include "engine/base/fault.h"
+#include "engine/base/fpmode.h"
 #include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/cpu_run.h"
 
@@ -163,18 +164,21 @@ static int cpu_run(struct device *dev, const struct instr *instrs,
                    uint32_t count, const struct bindings *b)
 {
     struct cpu_run r = {.kernels = &dev->kernels, .pool = dev->pool};
+    const uint64_t fpmode = fpmode_flush();
+    uint32_t i = 0;
 
-    for (uint32_t i = 0; i < count; i++) {
+    for (; i < count; i++) {
         if (dev->stop && atomic_load(dev->stop))
-            return (int) i;
+            break;
         cpu_run_resolve(&r, &instrs[i], b);
         // What only reads its inputs may give up and begin again later.
         pool_watch(dev->pool, cpu_run_is_pure(&r) ? dev->stop : NULL);
         cpu_run_instr(&r);
         if (pool_gave_up(dev->pool))
-            return (int) i;
+            break;
     }
-    return (int) count;
+    fpmode_restore(fpmode);
+    return (int) i;
 }
 
 const struct backend cpu_backend = {

@@ -212,6 +212,45 @@ static void gives_the_same_bytes_for_any_number_of_threads(void **state)
     free(one);
 }
 
+// Halves of the smallest normal number are zero in every thread's share, and
+// the caller's own arithmetic is as before.
+static void takes_subnormal_numbers_for_zero(void **state)
+{
+    enum { ROWS = 1024, BYTES = ROWS * C * 4 };
+    struct device *dev = open_device(3, NULL);
+    struct buffer *buf = NULL;
+    float *x = calloc(2, BYTES);
+    volatile float tiny = 1.2e-38f;
+    struct instr in = {
+        .op = OP_scale,
+        .n_in = 1,
+        .n_out = 1,
+        .attr = {.alpha = 0.5f},
+        .in = {{.region = REGION_ARENA, .rank = 2, .ne = {1, 1, ROWS, C}}},
+        .out = {{.region = REGION_ARENA,
+                 .rank = 2,
+                 .offset = BYTES,
+                 .ne = {1, 1, ROWS, C}}},
+    };
+
+    assert_non_null(x);
+    for (int i = 0; i < ROWS * C; i++)
+        x[i] = i % 2 ? tiny : 1.0f;
+    assert_int_equal(cpu_backend.buffer_create(&buf, dev, 2 * BYTES), 0);
+    assert_int_equal(cpu_backend.buffer_write(buf, 0, x, BYTES), 0);
+    const struct bindings b = {.arena = buf};
+    assert_int_equal(cpu_backend.run(dev, &in, 1, &b), 1);
+    assert_int_equal(cpu_backend.buffer_read(buf, BYTES, x, BYTES), 0);
+#if defined(__x86_64__) || defined(__aarch64__)
+    for (int i = 0; i < ROWS * C; i++)
+        assert_true(x[i] == (i % 2 ? 0.0f : 0.5f));
+#endif
+    assert_true(tiny * 0.5f > 0.0f);
+    free(x);
+    cpu_backend.buffer_destroy(buf);
+    cpu_backend.close(dev);
+}
+
 static void names_the_tiers_when_one_is_unknown(void **state)
 {
     struct device *dev = NULL;
@@ -326,6 +365,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gives_the_same_bytes_for_any_number_of_threads),
+        cmocka_unit_test(takes_subnormal_numbers_for_zero),
         cmocka_unit_test(names_the_tiers_when_one_is_unknown),
         cmocka_unit_test(describes_itself),
         cmocka_unit_test(stops_before_the_next_instruction),
