@@ -376,7 +376,7 @@ static void agrees_on_the_vocabulary_of_gpt2(void **state)
     static const char cut[] = "\n__ggml_vocab_test__\n";
     struct mapfile in, out;
     if (access(GPT2_VOCAB, R_OK) < 0) {
-        print_message("no %s: skipped\n", GPT2_VOCAB);
+        print_message("# no %s: skipped\n", GPT2_VOCAB);
         skip();
     }
     assert_int_equal(mapfile_load(&in, GPT2_VOCAB ".inp", NULL), 0);
