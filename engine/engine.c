@@ -313,9 +313,25 @@ void engine_adapter_destroy(struct adapter *a)
     adapter_destroy(a);
 }
 
-void engine_adapter_spec(struct lora_spec *out, const struct adapter *a)
+void engine_adapter_describe(struct engine_adapter_info *out,
+                             const struct adapter *a)
 {
-    *out = a->lora;
+    uint32_t last = UINT32_MAX;
+
+    *out = (struct engine_adapter_info){
+        .alpha = a->scheme.alpha,
+        .n_params = adapter_floats(a),
+    };
+    for (uint32_t i = 0; i < a->n_params; i++) {
+        const struct param *p = &a->params[i];
+        const uint32_t rank = (uint32_t) p->ne[0];
+        if (p->linear < MODEL_LINEARS)
+            out->targets |= 1u << p->linear;
+        if (p->kind == PARAM_LORA_A && rank > out->rank)
+            out->rank = rank;
+        out->n_blocks += p->block != last;
+        last = p->block;
+    }
 }
 
 /*
@@ -382,7 +398,7 @@ int engine_evaluate(struct engine_eval *out, struct engine_loss *each,
         goto out;
     const struct evaluator_params params = {
         .cache = runner_programs(m->runner),
-        .lora = *runner_lora(m->runner),
+        .scheme = runner_scheme(m->runner),
         .length = length,
         .rows = length < EVAL_PLACES ? EVAL_PLACES / length : 1,
     };

@@ -99,7 +99,16 @@ int engine_adapter_save_peft(const struct adapter *a,
                              const struct engine_model *m, int config_fd,
                              int tensors_fd, struct error *err);
 void engine_adapter_destroy(struct adapter *a); // accepts NULL
-void engine_adapter_spec(struct lora_spec *out, const struct adapter *a);
+
+struct engine_adapter_info {
+    uint32_t rank; // highest; 0: it has no low-rank tensors
+    float alpha;
+    uint32_t targets;  // enum lora_target: linears that learn in some block
+    uint32_t n_blocks; // in which something learns
+    uint64_t n_params; // numbers
+};
+void engine_adapter_describe(struct engine_adapter_info *out,
+                             const struct adapter *a);
 
 /*
  * Losses

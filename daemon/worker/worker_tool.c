@@ -124,24 +124,11 @@ static void put_targets(char *out, size_t size, uint32_t bits)
     }
 }
 
-static uint64_t count_params(const struct engine_model_info *info,
-                             const struct lora_spec *spec)
-{
-    struct param params[1024];
-    uint64_t sum = 0;
-
-    uint32_t n = model_params(params, 1024, &info->config, spec);
-    for (uint32_t i = 0; i < n && i < 1024; i++)
-        sum += (uint64_t) params[i].ne[0] * (uint64_t) params[i].ne[1];
-    return sum;
-}
-
 static int handle_check(struct tool *t, const struct worker_check_adapter *q)
 {
     struct engine_model *model = NULL;
-    struct engine_model_info info;
+    struct engine_adapter_info info;
     struct adapter *a = NULL;
-    struct lora_spec spec;
     struct worker_msg m;
     int rc;
 
@@ -149,22 +136,17 @@ static int handle_check(struct tool *t, const struct worker_check_adapter *q)
         goto out;
     if ((rc = open_adapter(&a, t, model, q->adapter_fd, q->config_fd)) < 0)
         goto out;
-    if ((rc = engine_model_describe(&info, model, &t->failure.err)) < 0) {
-        (void) fail(t, rc, "BAD_MODEL", WORKER_SEVERITY_PERMANENT);
-        goto out;
-    }
-    engine_adapter_spec(&spec, a);
+    engine_adapter_describe(&info, a);
     worker_msg_init(&m, WORKER_MSG_adapter_info);
     m.adapter_info.req = q->req;
     (void) snprintf(m.adapter_info.format, sizeof(m.adapter_info.format), "%s",
                     q->config_fd < 0 ? "gguf" : "peft");
-    m.adapter_info.rank = spec.rank;
-    m.adapter_info.alpha = (double) spec.alpha;
+    m.adapter_info.rank = info.rank;
+    m.adapter_info.alpha = (double) info.alpha;
     put_targets(m.adapter_info.targets, sizeof(m.adapter_info.targets),
-                spec.targets);
-    m.adapter_info.n_blocks =
-        spec.last_blocks ? spec.last_blocks : info.config.n_blocks;
-    m.adapter_info.params = count_params(&info, &spec);
+                info.targets);
+    m.adapter_info.n_blocks = info.n_blocks;
+    m.adapter_info.params = info.n_params;
     (void) worker_control_send(t->control, &m);
 
 out:

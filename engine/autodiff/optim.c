@@ -34,37 +34,43 @@ static value_id accumulate(struct builder *b, value_id param, value_id grad)
 }
 
 static void update(struct builder *b, value_id param, value_id grad,
-                   value_id hyper)
+                   value_id hyper, float rate)
 {
+    // No attribute says the same as 1.
+    const struct op_attr attr = {.alpha = rate == 1 ? 0 : rate};
     const value_id in[] = {param, companion(b, param, "m"),
                            companion(b, param, "v"), grad, hyper};
-    builder_apply(b, NULL, OP_adamw, NULL, in, 5);
+    builder_apply(b, NULL, OP_adamw, &attr, in, 5);
 }
 
-int optim_apply(struct graph *g, enum optim_mode mode, const value_id *params,
-                const value_id *grads, uint32_t n, struct error *err)
+int optim_apply(struct graph *g, const struct optim_params *params,
+                struct error *err)
 {
     const struct shape s = shape1(ADAMW_HYPERS);
+    const enum optim_mode mode = params->mode;
     struct builder b = {.g = g, .err = err, .is_backward = true};
     value_id hyper = VALUE_NONE;
     value_id sum;
 
     if (mode == OPTIM_UPDATE || mode == OPTIM_FINISH)
         hyper = builder_input(&b, "hyper", DTYPE_f32, &s);
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 0; i < params->n; i++) {
+        const value_id value = params->values[i];
+        const value_id grad = params->grads[i];
+        const float rate = params->rates ? params->rates[i] : 1;
         switch (mode) {
         case OPTIM_OUTPUT:
-            output(&b, params[i], grads[i]);
+            output(&b, value, grad);
             break;
         case OPTIM_ACCUMULATE:
-            accumulate(&b, params[i], grads[i]);
+            accumulate(&b, value, grad);
             break;
         case OPTIM_UPDATE:
-            update(&b, params[i], grads[i], hyper);
+            update(&b, value, grad, hyper, rate);
             break;
         case OPTIM_FINISH:
-            sum = accumulate(&b, params[i], grads[i]);
-            update(&b, params[i], sum, hyper);
+            sum = accumulate(&b, value, grad);
+            update(&b, value, sum, hyper, rate);
             builder_unary(&b, OP_zero, NULL, sum);
             break;
         }

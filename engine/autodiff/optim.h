@@ -21,5 +21,14 @@ enum optim_mode {
     OPTIM_FINISH,     // NAME.g += gradient, AdamW on the sum, NAME.g = 0
 };
 
-int optim_apply(struct graph *g, enum optim_mode mode, const value_id *params,
-                const value_id *grads, uint32_t n, struct error *err);
+struct optim_params {
+    enum optim_mode mode;
+    const value_id *values; // what learns
+    const value_id *grads;  // of each
+    const float *rates;     // learning rate of each, in that of the hypers;
+                            // NULL: 1
+    uint32_t n;
+};
+
+int optim_apply(struct graph *g, const struct optim_params *params,
+                struct error *err);

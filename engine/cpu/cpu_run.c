@@ -192,7 +192,12 @@ static void run_zero(const struct cpu_run *r)
 static const char types_adamw[] = "fffff";
 static void run_adamw(const struct cpu_run *r)
 {
-    r->kernels->adamw(r->in[0], r->in[1], r->in[2], r->in[3], r->in[4],
+    float hyper[ADAMW_HYPERS];
+
+    memcpy(hyper, r->in[4], sizeof(hyper));
+    if (r->instr->attr.alpha != 0)
+        hyper[ADAMW_LR] *= r->instr->attr.alpha;
+    r->kernels->adamw(r->in[0], r->in[1], r->in[2], r->in[3], hyper,
                       count_of(&r->instr->in[0]), r->scratch, r->pool);
 }
 

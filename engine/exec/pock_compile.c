@@ -38,6 +38,7 @@ struct options {
     uint32_t profile_runs;
     uint32_t threads;
     struct program_params params;
+    struct scheme_lora lora;
 };
 
 static int parse_kind(enum program_kind *out, const char *text)
@@ -78,14 +79,14 @@ static int parse_options(struct options *o, int argc, char **argv)
     int rc = 0;
     int c;
 
-    *p = (struct program_params){PROGRAM_TRAIN,        1, 256, 0, 1,
-                                 {8, 16, LORA_ALL, 0}, 0};
+    *p = (struct program_params){PROGRAM_TRAIN, 1, 256, 0, 1, NULL, 0};
+    o->lora = (struct scheme_lora){8, 16, LORA_ALL, 0};
     while (rc == 0 && (c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
         uint32_t *const fields[] = {
             ['b'] = &p->batch,        ['l'] = &p->length,
             ['c'] = &p->cache_length, ['n'] = &p->n_rows,
-            ['r'] = &p->lora.rank,    ['a'] = &alpha,
-            ['t'] = &p->lora.targets, ['L'] = &p->lora.last_blocks,
+            ['r'] = &o->lora.rank,    ['a'] = &alpha,
+            ['t'] = &o->lora.targets, ['L'] = &o->lora.last_blocks,
             ['p'] = &o->profile_runs, ['T'] = &o->threads,
         };
         if (c == 's')
@@ -97,7 +98,7 @@ static int parse_options(struct options *o, int argc, char **argv)
         else
             rc = c == '?' ? -EINVAL : parse_u32(fields[c], optarg);
     }
-    p->lora.alpha = (float) alpha;
+    o->lora.alpha = (float) alpha;
     if (p->kind == PROGRAM_CACHED && p->cache_length == 0)
         p->cache_length = p->length;
     if (optind + 1 != argc)
@@ -313,6 +314,8 @@ static int compile(const struct options *o, struct error *err)
     struct gguf *file = NULL;
     struct device *dev = NULL;
     struct program *p = NULL;
+    struct program_params params = o->params;
+    struct scheme scheme;
     int rc;
 
     if ((rc = gguf_load(&file, o->model, err)) < 0)
@@ -321,8 +324,11 @@ static int compile(const struct options *o, struct error *err)
         goto out;
     if ((rc = cpu_backend.open(&dev, &dp, err)) < 0)
         goto out;
+    if ((rc = scheme_from_lora(&scheme, &o->lora, &m, err)) < 0)
+        goto out;
+    params.scheme = &scheme;
     const uint64_t start = clock_monotonic_ns();
-    if ((rc = program_compile(&p, &m, &o->params, &cpu_backend, dev, err)) < 0)
+    if ((rc = program_compile(&p, &m, &params, &cpu_backend, dev, err)) < 0)
         goto out;
     rc = print(o, p, clock_monotonic_ns() - start);
     if (rc == 0 && o->profile_runs > 0)

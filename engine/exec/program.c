@@ -31,7 +31,7 @@ static struct model_graph_params graph_params(const struct program_params *p)
         .length = p->length,
         .cache_length = p->cache_length,
         .n_rows = p->n_rows,
-        .lora = p->lora,
+        .scheme = p->scheme,
         .first_block = p->first_block,
     };
 }
@@ -54,26 +54,33 @@ static enum optim_mode optim_mode(enum program_kind kind)
     return OPTIM_OUTPUT;
 }
 
-// The values of the scheme's params, in its order.
-static int find_params(value_id **out, uint32_t *n_out, struct graph *g,
-                       const struct model_config *m,
-                       const struct lora_spec *lora, struct error *err)
+// The values of those of the scheme's params that learn, in its order.
+static int find_params(value_id **out, float **rates, uint32_t *n_out,
+                       struct graph *g, const struct model_config *m,
+                       const struct scheme *scheme, struct error *err)
 {
-    const uint32_t n = model_params(NULL, 0, m, lora);
+    const uint32_t n = scheme_params(NULL, 0, m, scheme);
+    uint32_t learning = 0;
+
     if (n == 0)
         return error_set(err, -EINVAL,
-                         "a program that learns needs a LoRA rank of 1 to %d",
-                         LORA_RANK_MAX);
+                         "a program that learns needs a scheme in which "
+                         "something learns");
 
     struct param *params = arena_calloc(g->arena, n, sizeof(*params));
     value_id *values = arena_calloc(g->arena, n, sizeof(*values));
-    if (!params || !values)
+    *rates = arena_calloc(g->arena, n, sizeof(**rates));
+    if (!params || !values || !*rates)
         return -ENOMEM;
-    (void) model_params(params, n, m, lora);
-    for (uint32_t i = 0; i < n; i++)
-        values[i] = graph_find(g, params[i].name);
+    (void) scheme_params(params, n, m, scheme);
+    for (uint32_t i = 0; i < n; i++) {
+        if (params[i].is_frozen)
+            continue;
+        (*rates)[learning] = params[i].rate;
+        values[learning++] = graph_find(g, params[i].name);
+    }
     *out = values;
-    *n_out = n;
+    *n_out = learning;
     return 0;
 }
 
@@ -82,20 +89,28 @@ static int add_learning(struct graph *g, const struct model_config *m,
                         const struct program_params *params, struct error *err)
 {
     value_id *wrt = NULL;
+    float *rates = NULL;
     uint32_t n = 0;
     int rc;
 
     if (params->kind == PROGRAM_EVAL || params->kind == PROGRAM_CACHED ||
         params->kind == PROGRAM_PREFIX)
         return 0;
-    if ((rc = find_params(&wrt, &n, g, m, &params->lora, err)) < 0)
+    if ((rc = find_params(&wrt, &rates, &n, g, m, params->scheme, err)) < 0)
         return rc;
     value_id *grads = arena_calloc(g->arena, n, sizeof(*grads));
     if (!grads)
         return -ENOMEM;
     if ((rc = autodiff(grads, g, graph_find(g, "loss"), wrt, n, err)) < 0)
         return rc;
-    return optim_apply(g, optim_mode(params->kind), wrt, grads, n, err);
+    const struct optim_params optim = {
+        .mode = optim_mode(params->kind),
+        .values = wrt,
+        .grads = grads,
+        .rates = rates,
+        .n = n,
+    };
+    return optim_apply(g, &optim, err);
 }
 
 /*

@@ -13,6 +13,7 @@
 
 #include "engine/backend.h"
 #include "engine/models/model.h"
+#include "engine/models/scheme.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -38,7 +39,7 @@ struct program_params {
     uint32_t length;
     uint32_t cache_length;
     uint32_t n_rows;
-    struct lora_spec lora;
+    const struct scheme *scheme; // borrowed for the call; NULL: base alone
     uint32_t first_block; // 0, or where to begin: input hidden, not tokens
 };
 

@@ -58,7 +58,7 @@ enum rope_mode {
 
 // One struct for all operators; zero where an operator does not look.
 struct op_attr {
-    float alpha;     // matmul, scale
+    float alpha;     // matmul, scale; adamw: of the learning rate, 0: 1
     float eps;       // rmsnorm
     float rope_base; // rope
     uint8_t trans_a; // matmul

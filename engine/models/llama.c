@@ -11,6 +11,7 @@
 #include "engine/base/error.h"
 #include "engine/formats/gguf.h"
 #include "engine/ir/builder.h"
+#include "engine/models/scheme.h"
 
 /*
  * Reading the file.
@@ -268,7 +269,7 @@ static value_id weight(struct llama *l, const char *name, uint8_t dtype,
 static value_id linear(struct llama *l, uint32_t block, enum model_linear which,
                        value_id x)
 {
-    const struct lora_spec *lora = &l->p->lora;
+    const struct scheme *scheme = l->p->scheme;
     const struct op_attr plain = {.alpha = 1, .trans_b = 1};
     char name[MODEL_NAME_BYTES];
     char ab[MODEL_NAME_BYTES + 8];
@@ -279,13 +280,14 @@ static value_id linear(struct llama *l, uint32_t block, enum model_linear which,
     const struct shape sw = shape2(ne[0], ne[1]);
     const value_id w = weight(l, name, l->m->linear_dtypes[block][which], &sw);
     const value_id y = builder_matmul(l->b, x, w, VALUE_NONE, &plain);
-    if (!lora_has(lora, l->m, block, which))
+    if (!scheme || scheme->linears[block][which].learn == LEARN_NONE)
         return y;
 
-    const struct op_attr scaled = {.alpha = lora->alpha / (float) lora->rank,
+    const uint32_t rank = scheme->linears[block][which].rank;
+    const struct op_attr scaled = {.alpha = scheme_lora_scale(scheme, rank),
                                    .trans_b = 1};
-    const struct shape sa = shape2(lora->rank, ne[1]);
-    const struct shape sb = shape2(ne[0], lora->rank);
+    const struct shape sa = shape2(rank, ne[1]);
+    const struct shape sb = shape2(ne[0], rank);
     (void) snprintf(ab, sizeof(ab), "%s.lora_a", name);
     const value_id a = builder_state(l->b, ab, &sa);
     (void) snprintf(ab, sizeof(ab), "%s.lora_b", name);

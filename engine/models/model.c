@@ -4,7 +4,6 @@
 #include "engine/models/model.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -12,6 +11,7 @@
 #include "engine/formats/gguf.h"
 #include "engine/ir/builder.h"
 #include "engine/models/llama.h"
+#include "engine/models/scheme.h"
 
 static const struct model_arch {
     const char *name;
@@ -74,6 +74,14 @@ const char *model_linear_name(char out[MODEL_NAME_BYTES], uint32_t block,
     return out;
 }
 
+const char *model_norm_name(char out[MODEL_NAME_BYTES], uint32_t block,
+                            int norm)
+{
+    (void) snprintf(out, MODEL_NAME_BYTES, "blk.%u.%s.weight", block,
+                    norm ? "ffn_norm" : "attn_norm");
+    return out;
+}
+
 void model_linear_shape(int64_t ne[2], const struct model_config *m,
                         enum model_linear linear)
 {
@@ -89,75 +97,10 @@ void model_linear_shape(int64_t ne[2], const struct model_config *m,
     memcpy(ne, shapes[linear], sizeof(shapes[linear]));
 }
 
-int lora_check(const struct lora_spec *lora, const struct model_config *m,
-               struct error *err)
+static int check_scheme(const struct scheme *s, const struct model_config *m,
+                        struct error *err)
 {
-    if (lora->rank == 0)
-        return 0;
-    if (lora->rank > LORA_RANK_MAX)
-        return error_set(err, -EINVAL, "LoRA rank is %u, but must be 1 to %d",
-                         lora->rank, LORA_RANK_MAX);
-    if (!isfinite(lora->alpha) || !(lora->alpha > 0))
-        return error_set(err, -EINVAL, "LoRA alpha is %g, but must be positive",
-                         (double) lora->alpha);
-    if (lora->targets == 0 || (lora->targets & ~(uint32_t) LORA_ALL) != 0)
-        return error_set(err, -EINVAL,
-                         "LoRA targets are 0x%x, but must be some of 0x%x",
-                         lora->targets, LORA_ALL);
-    if (lora->last_blocks > m->n_blocks)
-        return error_set(err, -EINVAL,
-                         "LoRA on the last %u blocks, but the model has %u",
-                         lora->last_blocks, m->n_blocks);
-    return 0;
-}
-
-bool lora_has(const struct lora_spec *lora, const struct model_config *m,
-              uint32_t block, enum model_linear linear)
-{
-    const uint32_t first =
-        lora->last_blocks ? m->n_blocks - lora->last_blocks : 0;
-    return lora->rank > 0 && block >= first && (lora->targets >> linear & 1u);
-}
-
-uint32_t lora_first_block(const struct lora_spec *lora,
-                          const struct model_config *m)
-{
-    for (uint32_t block = 0; block < m->n_blocks; block++)
-        for (int i = 0; i < MODEL_LINEARS; i++)
-            if (lora_has(lora, m, block, (enum model_linear) i))
-                return block;
-    return m->n_blocks;
-}
-
-uint32_t model_params(struct param *out, uint32_t max,
-                      const struct model_config *m,
-                      const struct lora_spec *lora)
-{
-    uint32_t n = 0;
-    if (lora_check(lora, m, NULL) < 0)
-        return 0;
-
-    for (uint32_t i = 0; i < m->n_blocks * MODEL_LINEARS; i++) {
-        const uint32_t block = i / MODEL_LINEARS;
-        const enum model_linear linear = (enum model_linear)(i % MODEL_LINEARS);
-        if (!lora_has(lora, m, block, linear))
-            continue;
-
-        char name[MODEL_NAME_BYTES];
-        int64_t ne[2];
-        model_linear_name(name, block, linear);
-        model_linear_shape(ne, m, linear);
-        for (int side = 0; side < 2; side++, n++) {
-            if (n >= max)
-                continue;
-            struct param *p = &out[n];
-            (void) snprintf(p->name, sizeof(p->name), "%.50s.lora_%c", name,
-                            "ab"[side]);
-            p->ne[0] = side ? ne[0] : (int64_t) lora->rank;
-            p->ne[1] = side ? (int64_t) lora->rank : ne[1];
-        }
-    }
-    return n;
+    return s ? scheme_check(s, m, err) : 0;
 }
 
 // Nothing before the boundary may learn: its states are taken as constants.
@@ -165,16 +108,18 @@ static int check_boundary(const struct model_graph_params *p,
                           const struct model_config *m, struct error *err)
 {
     const bool is_prefix = p->phase == MODEL_PHASE_PREFIX;
-    int rc = lora_check(&p->lora, m, err);
+    const uint32_t first =
+        p->scheme ? scheme_first_block(p->scheme, m) : m->n_blocks;
+    int rc = check_scheme(p->scheme, m, err);
 
     if (rc < 0)
         return rc;
     if (p->first_block > m->n_blocks || (is_prefix && p->first_block == 0) ||
-        p->first_block > lora_first_block(&p->lora, m))
+        p->first_block > first)
         return error_set(err, -EINVAL,
                          "the boundary at block %u: must be at most the first "
                          "block that learns, %u",
-                         p->first_block, lora_first_block(&p->lora, m));
+                         p->first_block, first);
     return 0;
 }
 
@@ -202,7 +147,7 @@ static int check_params(const struct model_graph_params *p,
         return error_set(err, -EINVAL,
                          "%u rows of logits: must be 1 to the length %u",
                          p->n_rows, p->length);
-    return lora_check(&p->lora, m, err);
+    return check_scheme(p->scheme, m, err);
 }
 
 int model_build(struct graph **out, const struct model_config *m,

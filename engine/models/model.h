@@ -18,6 +18,7 @@ struct arena;
 struct error;
 struct gguf;
 struct graph;
+struct scheme;
 
 enum {
     MODEL_BLOCKS_MAX = 256,
@@ -61,56 +62,12 @@ int model_config_read(struct model_config *out, const struct gguf *file,
 enum { MODEL_NAME_BYTES = 64 };
 const char *model_linear_name(char out[MODEL_NAME_BYTES], uint32_t block,
                               enum model_linear linear);
+// "blk.0.attn_norm.weight", or "blk.0.ffn_norm.weight" for norm 1.
+const char *model_norm_name(char out[MODEL_NAME_BYTES], uint32_t block,
+                            int norm);
 // Rows (outputs) and columns (inputs) of a linear.
 void model_linear_shape(int64_t ne[2], const struct model_config *m,
                         enum model_linear linear);
-
-// The linears of a block that may carry LoRA, as bits 1 << enum model_linear.
-enum lora_target {
-    LORA_Q = 1 << 0,
-    LORA_K = 1 << 1,
-    LORA_V = 1 << 2,
-    LORA_O = 1 << 3,
-    LORA_GATE = 1 << 4,
-    LORA_UP = 1 << 5,
-    LORA_DOWN = 1 << 6,
-    LORA_ALL = 127,
-};
-
-enum { LORA_RANK_MAX = 256 };
-
-// y = x W^T + (alpha / rank) (x A^T) B^T, A (rank, in), B (out, rank).
-// Hu et al., arXiv 2106.09685.
-struct lora_spec {
-    uint32_t rank; // 0: no adapter
-    float alpha;
-    uint32_t targets;     // enum lora_target bits
-    uint32_t last_blocks; // 0: all; else only the last k blocks
-};
-
-// One trainable tensor of a scheme, in a fixed order: block by block, q k v o
-// gate up down, A before B. Names: "blk.0.attn_q.weight.lora_a".
-struct param {
-    char name[64];
-    int64_t ne[2]; // (rank, in) or (out, rank)
-};
-
-// -EINVAL and a sentence for a rank, scale, target or depth that cannot be.
-int lora_check(const struct lora_spec *lora, const struct model_config *m,
-               struct error *err);
-// Does this linear of this block carry an adapter?
-bool lora_has(const struct lora_spec *lora, const struct model_config *m,
-              uint32_t block, enum model_linear linear);
-
-// The first block that learns: what enters it depends on the model and the
-// tokens alone. n_blocks when nothing learns.
-uint32_t lora_first_block(const struct lora_spec *lora,
-                          const struct model_config *m);
-
-// How many params the scheme has; fills at most `max` of them.
-uint32_t model_params(struct param *out, uint32_t max,
-                      const struct model_config *m,
-                      const struct lora_spec *lora);
 
 enum model_phase {
     // inputs tokens pos start targets i32 (T), weights f32 (T), T = batch *
@@ -129,10 +86,10 @@ struct model_graph_params {
     enum model_phase phase;
     uint32_t batch;
     uint32_t length;
-    uint32_t cache_length; // CACHED
-    uint32_t n_rows;       // CACHED
-    struct lora_spec lora; // rank 0: the base model alone
-    uint32_t first_block;  // LOSS, PREFIX
+    uint32_t cache_length;       // CACHED
+    uint32_t n_rows;             // CACHED
+    const struct scheme *scheme; // borrowed; NULL: the base model alone
+    uint32_t first_block;        // LOSS, PREFIX
 };
 
 int model_build(struct graph **out, const struct model_config *m,

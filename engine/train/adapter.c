@@ -12,29 +12,27 @@
 #include <string.h>
 
 int adapter_create(struct adapter **out, const struct model_config *m,
-                   const struct lora_spec *lora, const char *base_sha256,
+                   const struct scheme *scheme, const char *base_sha256,
                    struct error *err)
 {
-    int rc = lora->rank == 0
-                 ? error_set(err, -EINVAL, "an adapter needs a rank of 1 to %d",
-                             LORA_RANK_MAX)
-                 : lora_check(lora, m, err);
+    int rc = scheme_check(scheme, m, err);
     if (rc < 0)
         return rc;
 
     struct adapter *a = fault_calloc(1, sizeof(*a));
     if (!a)
         goto no_memory;
-    a->lora = *lora;
+    a->scheme = *scheme;
     memcpy(a->arch, m->arch, sizeof(a->arch));
     (void) snprintf(a->base_sha256, sizeof(a->base_sha256), "%s",
                     base_sha256 ? base_sha256 : "");
-    a->n_params = model_params(NULL, 0, m, lora);
+    a->n_blocks = m->n_blocks;
+    a->n_params = scheme_params(NULL, 0, m, scheme);
     a->params = fault_calloc(a->n_params, sizeof(*a->params));
     a->starts = fault_calloc(a->n_params + 1, sizeof(*a->starts));
     if (!a->params || !a->starts)
         goto no_memory;
-    (void) model_params(a->params, a->n_params, m, lora);
+    (void) scheme_params(a->params, a->n_params, m, scheme);
     for (uint32_t i = 0; i < a->n_params; i++)
         a->starts[i + 1] = a->starts[i] + (size_t) a->params[i].ne[0] *
                                               (size_t) a->params[i].ne[1];

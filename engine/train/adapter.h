@@ -7,7 +7,7 @@
  * Adapter
  *
  * A LoRA adapter in memory: which linears of which base model, and the
- * tensors in the order of model_params(), in one allocation of floats. Files
+ * tensors in the order of scheme_params(), in one allocation of floats. Files
  * are GGUF, as llama.cpp's --lora loads, and PEFT (adapter_model.safetensors
  * with adapter_config.json), as transformers loads.
  *
@@ -17,7 +17,7 @@
  */
 
 #include "engine/base/hash.h"
-#include "engine/models/model.h"
+#include "engine/models/scheme.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -26,9 +26,10 @@ struct error;
 struct str;
 
 struct adapter {
-    struct lora_spec lora;
+    struct scheme scheme;
     char arch[32];
     char base_sha256[HASH_HEX]; // of the base's file; "" when unknown
+    uint32_t n_blocks;          // of the base model
     uint32_t n_params;
     struct param *params;
     size_t *starts; // n_params + 1: in floats, from `data`
@@ -37,7 +38,7 @@ struct adapter {
 
 // All zero. `base_sha256` may be NULL.
 int adapter_create(struct adapter **out, const struct model_config *m,
-                   const struct lora_spec *lora, const char *base_sha256,
+                   const struct scheme *scheme, const char *base_sha256,
                    struct error *err);
 void adapter_destroy(struct adapter *a);
 

@@ -8,12 +8,21 @@
 #include "engine/train/adapter_import.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 // Ours: which base the adapter was trained on. Other programs ignore it.
 #define KEY_BASE "pock.base.sha256"
+
+// Readers scale by alpha / rank. All that is rank-stabilised has one rank.
+static float plain_alpha(const struct adapter *a)
+{
+    const float rank = (float) a->params[0].ne[0];
+    return a->scheme.scale == SCHEME_SCALE_ROOT ? a->scheme.alpha * sqrtf(rank)
+                                                : a->scheme.alpha;
+}
 
 static void fill_writer(struct gguf_writer *w, const struct adapter *a,
                         const char *name)
@@ -22,7 +31,7 @@ static void fill_writer(struct gguf_writer *w, const struct adapter *a,
     gguf_writer_str(w, "general.type", "adapter");
     gguf_writer_str(w, "general.name", name);
     gguf_writer_str(w, "adapter.type", "lora");
-    gguf_writer_f32(w, "adapter.lora.alpha", a->lora.alpha);
+    gguf_writer_f32(w, "adapter.lora.alpha", plain_alpha(a));
     if (a->base_sha256[0] != '\0')
         gguf_writer_str(w, KEY_BASE, a->base_sha256);
     for (uint32_t i = 0; i < a->n_params; i++) {
@@ -186,10 +195,8 @@ static int read_adapter(struct adapter **out, const struct gguf *g,
         rc = gguf_get_f32(&alpha, g, "adapter.lora.alpha", err);
     for (uint32_t i = 0; i < gguf_n_tensors(g) && rc == 0; i++)
         rc = add_tensor(&in, g, gguf_tensor_at(g, i)->name, err);
-    // Without alpha the scale is 1.
     if (rc == 0)
-        rc = adapter_import_make(out, &in, alpha == 0 ? (float) in.rank : alpha,
-                                 base_sha256, err);
+        rc = adapter_import_make(out, &in, alpha, base_sha256, err);
     adapter_import_finish(&in);
     return rc;
 }

@@ -67,12 +67,13 @@ static int check_shape(const struct adapter_import *in,
         return error_set(err, -EINVAL,
                          "tensor %s has rank %lld, but must have 1 to %d",
                          p->name, (long long) rank, LORA_RANK_MAX);
-    if (in->rank != 0 && rank != in->rank)
-        return error_set(err, -ENOTSUP,
-                         "tensor %s has rank %lld, but others have %u: "
-                         "adapters of mixed ranks are not supported",
-                         p->name, (long long) rank, in->rank);
     return 0;
+}
+
+uint32_t adapter_piece_rank(const struct adapter_piece *p,
+                            enum adapter_side side)
+{
+    return (uint32_t) p->ne[side];
 }
 
 int adapter_import_add(struct adapter_import *in, uint32_t block,
@@ -93,58 +94,58 @@ int adapter_import_add(struct adapter_import *in, uint32_t block,
     int rc = check_shape(in, piece, linear, side, err);
     if (rc < 0)
         return rc;
-    in->rank = (uint32_t) piece->ne[side];
     *p = *piece;
     return 0;
 }
 
-// Which linears of which last blocks. They must be the same in each block,
-// since that is what a scheme can say.
-static int find_scheme(struct lora_spec *out, const struct adapter_import *in,
-                       struct error *err)
+// Both halves, of one rank.
+static int check_halves(const struct adapter_piece *p, struct error *err)
 {
-    const uint32_t n = in->m->n_blocks;
-    uint32_t first = n, targets = 0;
+    const struct adapter_piece *a = &p[ADAPTER_A], *b = &p[ADAPTER_B];
 
-    for (uint32_t b = n; b-- > 0;)
-        for (int l = 0; l < MODEL_LINEARS; l++)
-            if (has_linear(in, b, (enum model_linear) l)) {
-                targets |= 1u << l;
-                first = b;
-            }
-    if (targets == 0)
-        return error_set(err, -EINVAL, "the adapter holds no tensors");
-    for (uint32_t b = first; b < n; b++)
-        for (int l = 0; l < MODEL_LINEARS; l++) {
-            char name[MODEL_NAME_BYTES];
-            if (!(targets >> l & 1) || has_linear(in, b, (enum model_linear) l))
-                continue;
-            model_linear_name(name, b, (enum model_linear) l);
-            return error_set(err, -ENOTSUP,
-                             "the adapter does not adapt %s, but the same "
-                             "linear of another block: pockd needs the same "
-                             "ones in each of the last blocks",
-                             name);
-        }
-    out->rank = in->rank;
-    out->targets = targets;
-    out->last_blocks = first == 0 ? 0 : n - first;
+    if (!a->name || !b->name)
+        return error_set(err, -EINVAL,
+                         "tensor %s has no lora_%c beside it: both are needed",
+                         a->name ? a->name : b->name, a->name ? 'b' : 'a');
+    if (a->ne[ADAPTER_A] != b->ne[ADAPTER_B])
+        return error_set(err, -EINVAL,
+                         "tensor %s has rank %lld, but %s has %lld", b->name,
+                         (long long) b->ne[ADAPTER_B], a->name,
+                         (long long) a->ne[ADAPTER_A]);
     return 0;
 }
 
-static int check_halves(const struct adapter_import *in, struct error *err)
+static int find_scheme(struct scheme *out, const struct adapter_import *in,
+                       float alpha, struct error *err)
 {
-    for (uint32_t b = 0; b < in->m->n_blocks; b++)
-        for (int l = 0; l < MODEL_LINEARS; l++) {
-            const struct adapter_piece *p =
-                piece_at(in, b, (enum model_linear) l, ADAPTER_A);
-            if (!p[ADAPTER_A].name != !p[ADAPTER_B].name)
-                return error_set(
-                    err, -EINVAL,
-                    "tensor %s has no lora_%c beside it: both are needed",
-                    p[ADAPTER_A].name ? p[ADAPTER_A].name : p[ADAPTER_B].name,
-                    p[ADAPTER_A].name ? 'b' : 'a');
-        }
+    uint32_t rank = 0;
+    int rc;
+
+    scheme_init(out);
+    out->scale = in->scale;
+    for (uint32_t i = 0; i < in->m->n_blocks * MODEL_LINEARS; i++) {
+        const uint32_t block = i / MODEL_LINEARS;
+        const enum model_linear linear = (enum model_linear)(i % MODEL_LINEARS);
+        const struct adapter_piece *p = piece_at(in, block, linear, ADAPTER_A);
+        if (!has_linear(in, block, linear))
+            continue;
+        if ((rc = check_halves(p, err)) < 0)
+            return rc;
+        const uint32_t r = adapter_piece_rank(p, ADAPTER_A);
+        if (alpha == 0 && rank != 0 && r != rank)
+            return error_set(err, -ENOTSUP,
+                             "tensor %s has rank %u, but others have %u: "
+                             "an adapter of mixed ranks needs its alpha",
+                             p->name, r, rank);
+        rank = r;
+        out->linears[block][linear] = (struct scheme_linear){
+            .learn = LEARN_LORA,
+            .rank = (uint16_t) r,
+        };
+    }
+    if (rank == 0)
+        return error_set(err, -EINVAL, "the adapter holds no tensors");
+    out->alpha = alpha == 0 ? (float) rank : alpha;
     return 0;
 }
 
@@ -192,14 +193,13 @@ static int copy_piece(float *out, const struct adapter_import *in,
 int adapter_import_make(struct adapter **out, const struct adapter_import *in,
                         float alpha, const char *base_sha256, struct error *err)
 {
-    struct lora_spec lora = {.alpha = alpha};
+    struct scheme scheme;
     struct adapter *a;
     uint32_t param = 0;
     int rc;
 
-    if ((rc = check_halves(in, err)) < 0 ||
-        (rc = find_scheme(&lora, in, err)) < 0 ||
-        (rc = adapter_create(&a, in->m, &lora, base_sha256, err)) < 0)
+    if ((rc = find_scheme(&scheme, in, alpha, err)) < 0 ||
+        (rc = adapter_create(&a, in->m, &scheme, base_sha256, err)) < 0)
         return rc;
     for (uint32_t i = 0; i < in->m->n_blocks * MODEL_LINEARS && rc == 0; i++) {
         enum model_linear linear = (enum model_linear)(i % MODEL_LINEARS);

@@ -11,7 +11,7 @@
  * the given base model, and makes it. Tensors' bytes are borrowed until then.
  */
 
-#include "engine/models/model.h"
+#include "engine/models/scheme.h"
 #include "engine/tensor/dtype.h"
 
 #include <stdbool.h>
@@ -36,7 +36,7 @@ struct adapter_piece {
 struct adapter_import {
     const struct model_config *m;
     struct adapter_piece *pieces; // of each block, linear and side
-    uint32_t rank;                // 0 before the first piece
+    uint8_t scale;                // enum scheme_scale
     bool has_hf_rows; // q and k come in the row order of Hugging Face
 };
 
@@ -48,7 +48,10 @@ int adapter_import_add(struct adapter_import *in, uint32_t block,
                        enum model_linear linear, enum adapter_side side,
                        const struct adapter_piece *piece, struct error *err);
 
-// alpha of the plain scaling alpha / rank.
+// The rank of a piece of this side.
+uint32_t adapter_piece_rank(const struct adapter_piece *p,
+                            enum adapter_side side);
+// alpha 0: the scale is 1, which one rank for all allows.
 int adapter_import_make(struct adapter **out, const struct adapter_import *in,
                         float alpha, const char *base_sha256,
                         struct error *err);

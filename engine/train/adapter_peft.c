@@ -13,7 +13,6 @@
 #include "engine/train/adapter_import.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,23 +44,6 @@ static void peft_name(char out[PEFT_NAME_BYTES], uint32_t block,
                     "AB"[side]);
 }
 
-// The block and linear of param i: the order of model_params().
-static void place_of(uint32_t *block, enum model_linear *linear,
-                     enum adapter_side *side, const struct adapter *a,
-                     const struct model_config *m, uint32_t i)
-{
-    uint32_t seen = 0;
-    for (uint32_t n = 0; n < m->n_blocks * MODEL_LINEARS; n++) {
-        *block = n / MODEL_LINEARS;
-        *linear = (enum model_linear)(n % MODEL_LINEARS);
-        if (!lora_has(&a->lora, m, *block, *linear))
-            continue;
-        if (seen++ == i / ADAPTER_SIDES)
-            break;
-    }
-    *side = (enum adapter_side)(i % ADAPTER_SIDES);
-}
-
 // Fills entry i, with data in the order of Hugging Face in `copy` where it
 // differs.
 static void fill_entry(struct safetensors_tensor *t, char name[PEFT_NAME_BYTES],
@@ -70,12 +52,11 @@ static void fill_entry(struct safetensors_tensor *t, char name[PEFT_NAME_BYTES],
 {
     const struct param *p = &a->params[i];
     const float *data = adapter_param(a, i);
-    uint32_t block = 0;
-    enum model_linear linear = MODEL_LINEAR_q;
-    enum adapter_side side = ADAPTER_A;
+    const enum model_linear linear = (enum model_linear) p->linear;
+    const enum adapter_side side =
+        p->kind == PARAM_LORA_A ? ADAPTER_A : ADAPTER_B;
 
-    place_of(&block, &linear, &side, a, m, i);
-    peft_name(name, block, linear, side);
+    peft_name(name, p->block, linear, side);
     if (side == ADAPTER_B) {
         for (int64_t r = 0; r < p->ne[0]; r++)
             memcpy(copy + r * p->ne[1],
@@ -117,25 +98,109 @@ out:
     return rc;
 }
 
-// Only where it adapts the last blocks alone: their numbers, for transformers
-// to leave the others as they are.
-static void put_layers(struct str *s, const struct adapter *a)
+// The linears of this block that learn, as bits.
+static uint32_t block_targets(const struct adapter *a, uint32_t block)
 {
-    unsigned last = 0, block;
-    bool is_first = true;
+    uint32_t bits = 0;
+
+    for (int l = 0; l < MODEL_LINEARS; l++)
+        if (a->scheme.linears[block][l].learn != LEARN_NONE)
+            bits |= 1u << l;
+    return bits;
+}
+
+struct summary {
+    uint32_t targets; // of some block
+    uint32_t rank;    // the highest
+    bool is_uniform;  // blocks that learn have the same linears
+    bool is_mixed;    // there are several ranks
+    bool has_all;     // all blocks learn
+};
+
+static struct summary summarise(const struct adapter *a)
+{
+    struct summary s = {.is_uniform = true, .has_all = true};
+
+    for (uint32_t i = 0; i < a->n_blocks; i++) {
+        const uint32_t bits = block_targets(a, i);
+        if (bits == 0)
+            s.has_all = false;
+        else if (s.targets && bits != s.targets)
+            s.is_uniform = false;
+        s.targets |= bits;
+    }
+    for (uint32_t i = 0; i < a->n_params; i++) {
+        const uint32_t rank = (uint32_t) a->params[i].ne[0];
+        if (a->params[i].kind != PARAM_LORA_A)
+            continue;
+        s.is_mixed |= s.rank != 0 && rank != s.rank;
+        s.rank = rank > s.rank ? rank : s.rank;
+    }
+    return s;
+}
+
+// Where blocks differ each linear is named in full, which is looked for at the
+// end of a module's path.
+static void put_modules(struct str *s, const struct adapter *a,
+                        const struct summary *sum)
+{
+    const char *comma = "";
+
+    str_puts(s, "  \"target_modules\": [");
+    for (int l = 0; l < MODEL_LINEARS && sum->is_uniform; l++) {
+        if (!(sum->targets >> l & 1))
+            continue;
+        str_printf(s, "%s\"%s\"", comma, modules[l].module);
+        comma = ", ";
+    }
+    for (uint32_t i = 0; i < a->n_params && !sum->is_uniform; i++) {
+        const struct param *p = &a->params[i];
+        if (p->kind != PARAM_LORA_A)
+            continue;
+        str_printf(s, "%s\"layers.%u.%s.%s\"", comma, p->block,
+                   modules[p->linear].part, modules[p->linear].module);
+        comma = ", ";
+    }
+    str_puts(s, "],\n");
+}
+
+static void put_ranks(struct str *s, const struct adapter *a,
+                      const struct summary *sum)
+{
+    const char *comma = "";
+
+    if (!sum->is_mixed)
+        return;
+    str_puts(s, "  \"rank_pattern\": {");
+    for (uint32_t i = 0; i < a->n_params; i++) {
+        const struct param *p = &a->params[i];
+        if (p->kind != PARAM_LORA_A || p->ne[0] == sum->rank)
+            continue;
+        str_printf(s, "%s\"layers.%u.%s.%s\": %d", comma, p->block,
+                   modules[p->linear].part, modules[p->linear].module,
+                   (int) p->ne[0]);
+        comma = ", ";
+    }
+    str_puts(s, "},\n");
+}
+
+// Only where some blocks alone are adapted: their numbers, for transformers to
+// leave the others as they are.
+static void put_layers(struct str *s, const struct adapter *a,
+                       const struct summary *sum)
+{
+    const char *comma = "[";
 
     str_puts(s, "  \"layers_to_transform\": ");
-    if (a->lora.last_blocks == 0) {
+    if (sum->has_all || !sum->is_uniform) {
         str_puts(s, "null,\n");
         return;
     }
-    for (uint32_t i = 0; i < a->n_params; i++) {
-        if (sscanf(a->params[i].name, "blk.%u.", &block) != 1 ||
-            (!is_first && block == last))
+    for (uint32_t i = 0; i < a->n_blocks; i++) {
+        if (block_targets(a, i) == 0)
             continue;
-        str_printf(s, is_first ? "[%u" : ", %u", block);
-        last = block;
-        is_first = false;
+        str_printf(s, "%s%u", comma, i);
+        comma = ", ";
     }
     str_puts(s, "],\n");
 }
@@ -143,27 +208,24 @@ static void put_layers(struct str *s, const struct adapter *a)
 void adapter_peft_config(const struct adapter *a, const char *base_name,
                          struct str *out)
 {
+    const struct summary sum = summarise(a);
+
     str_puts(out, "{\n  \"peft_type\": \"LORA\",\n"
                   "  \"task_type\": \"CAUSAL_LM\",\n"
                   "  \"base_model_name_or_path\": ");
     str_json(out, base_name, strlen(base_name));
     str_printf(out,
                ",\n  \"r\": %u,\n  \"lora_alpha\": %.9g,\n"
-               "  \"lora_dropout\": 0.0,\n  \"bias\": \"none\",\n"
-               "  \"target_modules\": [",
-               a->lora.rank, (double) a->lora.alpha);
-    bool is_first = true;
-    for (int l = 0; l < MODEL_LINEARS; l++) {
-        if (!(a->lora.targets >> l & 1))
-            continue;
-        str_printf(out, is_first ? "\"%s\"" : ", \"%s\"", modules[l].module);
-        is_first = false;
-    }
-    str_puts(out, "],\n");
-    put_layers(out, a);
-    str_puts(out, "  \"fan_in_fan_out\": false,\n"
-                  "  \"inference_mode\": true,\n"
-                  "  \"use_rslora\": false\n}\n");
+               "  \"lora_dropout\": 0.0,\n  \"bias\": \"none\",\n",
+               sum.rank, (double) a->scheme.alpha);
+    put_modules(out, a, &sum);
+    put_ranks(out, a, &sum);
+    put_layers(out, a, &sum);
+    str_printf(out,
+               "  \"fan_in_fan_out\": false,\n"
+               "  \"inference_mode\": true,\n"
+               "  \"use_rslora\": %s\n}\n",
+               a->scheme.scale == SCHEME_SCALE_ROOT ? "true" : "false");
 }
 
 static int save_tensors(const struct adapter *a, const struct model_config *m,
@@ -204,8 +266,10 @@ int adapter_save_peft(const struct adapter *a, const struct model_config *m,
 }
 
 struct peft_config {
-    float alpha; // of the plain scaling alpha / rank
-    int64_t rank;
+    float alpha;
+    int64_t rank;   // of all tensors, unless has_ranks
+    bool has_ranks; // they say their own
+    bool is_root;   // rank-stabilised: alpha / sqrt(rank)
 };
 
 static bool is_true(const struct json *v, const char *key)
@@ -227,8 +291,7 @@ static int check_features(const struct json *v, struct error *err)
 {
     static const char *const flags[] = {"use_dora", "fan_in_fan_out",
                                         "use_qalora", "use_bdlora"};
-    static const char *const lists[] = {"rank_pattern", "alpha_pattern",
-                                        "modules_to_save",
+    static const char *const lists[] = {"alpha_pattern", "modules_to_save",
                                         "trainable_token_indices"};
     const char *type = json_get_text(v, "peft_type");
     const char *bias = json_get_text(v, "bias");
@@ -287,9 +350,8 @@ static int read_config(struct peft_config *out, const char *text, size_t bytes,
     }
     out->rank = r->integer;
     out->alpha = (float) alpha->number;
-    // Rank-stabilised scaling divides by the root of the rank.
-    if (is_true(v, "use_rslora"))
-        out->alpha *= sqrtf((float) r->integer);
+    out->has_ranks = says_something(v, "rank_pattern");
+    out->is_root = is_true(v, "use_rslora");
 
 out:
     arena_destroy(arena);
@@ -347,11 +409,12 @@ static int add_tensor(struct adapter_import *in,
         .ne = {t->ne[0], t->ne[1]},
     };
     int rc = adapter_import_add(in, block, linear, side, &piece, err);
-    if (rc == 0 && in->rank != config->rank)
+    const uint32_t rank = adapter_piece_rank(&piece, side);
+    if (rc == 0 && !config->has_ranks && rank != config->rank)
         rc = error_set(err, -EINVAL,
                        "tensor %.200s has rank %u, but adapter_config.json "
                        "says r = %lld",
-                       t->name, in->rank, (long long) config->rank);
+                       t->name, rank, (long long) config->rank);
     return rc;
 }
 
@@ -364,6 +427,7 @@ static int read_adapter(struct adapter **out, struct safetensors *s,
     int rc = adapter_import_init(&in, m, err);
 
     in.has_hf_rows = true;
+    in.scale = config->is_root ? SCHEME_SCALE_ROOT : SCHEME_SCALE_RANK;
     for (uint32_t i = 0; i < safetensors_n_tensors(s) && rc == 0; i++)
         rc = add_tensor(&in, safetensors_tensor_at(s, i), config, err);
     if (rc == 0)

@@ -17,7 +17,7 @@ static const char *const suffixes[ADAPTER_PARTS] = {"", ".m", ".v", ".g"};
 
 struct adapter_state {
     const struct backend *backend;
-    struct lora_spec lora;
+    struct scheme scheme;
     uint32_t n_params;
     struct param *params;
     size_t *offsets; // bytes into each buffer
@@ -44,12 +44,12 @@ void adapter_state_destroy(struct adapter_state *s)
 static int lay_out(struct adapter_state *s, const struct model_config *config,
                    size_t *bytes)
 {
-    s->n_params = model_params(NULL, 0, config, &s->lora);
+    s->n_params = scheme_params(NULL, 0, config, &s->scheme);
     s->params = calloc(s->n_params + 1, sizeof *s->params);
     s->offsets = calloc(s->n_params + 1, sizeof *s->offsets);
     if (!s->params || !s->offsets)
         return -ENOMEM;
-    model_params(s->params, s->n_params, config, &s->lora);
+    (void) scheme_params(s->params, s->n_params, config, &s->scheme);
 
     size_t at = 0;
     for (uint32_t i = 0; i < s->n_params; i++) {
@@ -74,7 +74,7 @@ int adapter_state_create(struct adapter_state **out,
     if (!s)
         goto error;
     s->backend = params->backend;
-    s->lora = params->lora;
+    s->scheme = *params->scheme;
     if ((rc = lay_out(s, params->config, &bytes)) < 0)
         goto error;
     for (int i = 0; i < n_parts; i++)
@@ -97,9 +97,9 @@ size_t adapter_state_floats(const struct adapter_state *s)
     return s->n_floats;
 }
 
-const struct lora_spec *adapter_state_lora(const struct adapter_state *s)
+const struct scheme *adapter_state_scheme(const struct adapter_state *s)
 {
-    return &s->lora;
+    return &s->scheme;
 }
 
 int adapter_state_write(struct adapter_state *s, enum adapter_part part,

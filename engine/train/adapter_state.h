@@ -9,11 +9,11 @@
  * An adapter in the memory of a device, alone or with what the optimizer keeps
  * for it: first and second moments and the sum of gradients over micro-batches.
  * Programs bind their states to it by name. The host sees each part as one
- * array of floats in the order of model_params(), as in struct adapter.
+ * array of floats in the order of scheme_params(), as in struct adapter.
  */
 
 #include "engine/backend.h"
-#include "engine/models/model.h"
+#include "engine/models/scheme.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -35,8 +35,8 @@ struct adapter_state_params {
     const struct backend *backend; // borrowed, as is the device
     struct device *dev;
     const struct model_config *config; // borrowed for the call
-    struct lora_spec lora;
-    bool has_optimizer; // else VALUE is the only part
+    const struct scheme *scheme;       // copied
+    bool has_optimizer;                // else VALUE is the only part
 };
 
 // All zero.
@@ -46,7 +46,7 @@ int adapter_state_create(struct adapter_state **out,
 void adapter_state_destroy(struct adapter_state *s);
 
 size_t adapter_state_floats(const struct adapter_state *s);
-const struct lora_spec *adapter_state_lora(const struct adapter_state *s);
+const struct scheme *adapter_state_scheme(const struct adapter_state *s);
 int adapter_state_write(struct adapter_state *s, enum adapter_part part,
                         const float *values);
 int adapter_state_read(const struct adapter_state *s, enum adapter_part part,

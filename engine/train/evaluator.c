@@ -69,7 +69,7 @@ static int run_rows(struct evaluator *e, uint32_t first, uint32_t n,
         .kind = PROGRAM_EVAL,
         .batch = n,
         .length = e->packing.length,
-        .lora = e->params->lora,
+        .scheme = e->params->scheme,
     };
     struct executor *x;
     int rc = program_cache_get(&x, e->params->cache, &params, err);

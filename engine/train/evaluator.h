@@ -19,7 +19,7 @@ struct program_cache;
 
 struct evaluator_params {
     struct program_cache *cache; // bound to the adapter, if any
-    struct lora_spec lora;       // rank 0: the base model alone
+    const struct scheme *scheme; // NULL: the base model alone
     uint32_t length;             // places in the longest row
     uint32_t rows;               // rows of that length in a program
 };

@@ -45,7 +45,7 @@ static int read_tokens(struct generator *g, const int32_t *tokens, uint32_t n,
         .length = length,
         .cache_length = g->cache_length,
         .n_rows = 1,
-        .lora = *runner_lora(g->runner),
+        .scheme = runner_scheme(g->runner),
     };
     const int32_t row = (int32_t) n - 1;
     int32_t ids[CHUNK_MAX] = {0};

@@ -9,7 +9,6 @@
 #include "engine/train/recipe.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
 // More places make a program no faster.
 enum { PLACES_MAX = 8192 };
@@ -81,22 +80,6 @@ static int most_rows(struct microbatch *out, struct probe *p, uint32_t rows_max,
     return 0;
 }
 
-static size_t count_floats(const struct model_config *config,
-                           const struct lora_spec *lora)
-{
-    const uint32_t n = model_params(NULL, 0, config, lora);
-    struct param *params = calloc((size_t) n + 1, sizeof *params);
-    size_t sum = 0;
-
-    if (!params)
-        return 0;
-    model_params(params, n, config, lora);
-    for (uint32_t i = 0; i < n; i++)
-        sum += (size_t) params[i].ne[0] * (size_t) params[i].ne[1];
-    free(params);
-    return sum;
-}
-
 int microbatch_plan(struct microbatch *out, const struct base_model *base,
                     const struct recipe *r, struct error *err)
 {
@@ -110,7 +93,8 @@ int microbatch_plan(struct microbatch *out, const struct base_model *base,
         .params = {.kind = PROGRAM_UPDATE, .length = result.length},
     };
     uint32_t rows_max = PLACES_MAX / result.length;
-    int rc = recipe_check(r, &base->config, err);
+    struct scheme scheme;
+    int rc = recipe_scheme(&scheme, r, &base->config, err);
 
     if (rc < 0)
         return rc;
@@ -118,8 +102,8 @@ int microbatch_plan(struct microbatch *out, const struct base_model *base,
         rows_max = 1;
     if (rows_max > r->batch)
         rows_max = r->batch;
-    recipe_lora(&p.params.lora, r);
-    result.n_floats = count_floats(&base->config, &p.params.lora);
+    p.params.scheme = &scheme;
+    result.n_floats = (size_t) scheme_floats(&scheme, &base->config);
     if ((rc = base->backend->open(&p.dev, &one, err)) < 0)
         return rc;
     rc = most_rows(&result, &p, rows_max, (size_t) r->memory_mib << 20, err);

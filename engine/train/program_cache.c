@@ -7,11 +7,12 @@
 #include "engine/train/base_model.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 // More shapes than a run needs; past it the cache starts over.
-enum { ENTRIES_MAX = 64 };
+enum { ENTRIES_MAX = 64, SCHEMES_MAX = 8 };
 
 struct entry {
     struct program_params params;
@@ -27,11 +28,10 @@ struct program_cache {
     size_t arena_bytes;
     struct entry entries[ENTRIES_MAX];
     uint32_t n_entries;
+    // Copies, so that the entries' pointers say by themselves what is equal.
+    struct scheme *schemes[SCHEMES_MAX];
+    uint32_t n_schemes;
 };
-
-_Static_assert(sizeof(struct program_params) ==
-                   6 * 4 + sizeof(struct lora_spec),
-               "parameters are compared byte by byte");
 
 int program_cache_create(struct program_cache **out, struct base_model *base,
                          program_cache_bind_fn *bind, void *user)
@@ -61,6 +61,9 @@ static void drop_programs(struct program_cache *c)
     for (uint32_t i = 0; i < c->n_entries; i++)
         program_destroy(c->entries[i].program);
     c->n_entries = 0;
+    for (uint32_t i = 0; i < c->n_schemes; i++)
+        free(c->schemes[i]);
+    c->n_schemes = 0;
 }
 
 void program_cache_destroy(struct program_cache *c)
@@ -111,20 +114,55 @@ static int grow_arena(struct program_cache *c, size_t bytes, struct error *err)
     return 0;
 }
 
-static int find(struct entry **out, struct program_cache *c,
-                const struct program_params *params, struct error *err)
+// The cache's own copy of it.
+static int keep_scheme(const struct scheme **out, struct program_cache *c,
+                       const struct scheme *scheme, struct error *err)
 {
-    struct entry *e = c->entries;
-
-    for (; e < c->entries + c->n_entries; e++) {
-        if (memcmp(&e->params, params, sizeof *params) == 0) {
-            *out = e;
+    *out = NULL;
+    if (!scheme)
+        return 0;
+    for (uint32_t i = 0; i < c->n_schemes; i++) {
+        if (scheme_equal(c->schemes[i], scheme)) {
+            *out = c->schemes[i];
             return 0;
         }
     }
-    if (c->n_entries == ENTRIES_MAX) {
+    if (c->n_schemes == SCHEMES_MAX)
         drop_programs(c);
-        e = c->entries;
+    struct scheme *copy = malloc(sizeof *copy);
+    if (!copy)
+        return error_set(err, -ENOMEM, "programs: out of memory");
+    *copy = *scheme;
+    c->schemes[c->n_schemes++] = copy;
+    *out = copy;
+    return 0;
+}
+
+static bool is_same(const struct program_params *a,
+                    const struct program_params *b)
+{
+    return a->kind == b->kind && a->batch == b->batch &&
+           a->length == b->length && a->cache_length == b->cache_length &&
+           a->n_rows == b->n_rows && a->scheme == b->scheme &&
+           a->first_block == b->first_block;
+}
+
+static int find(struct entry **out, struct program_cache *c,
+                const struct program_params *asked, struct error *err)
+{
+    struct program_params kept = *asked;
+    const struct program_params *params = &kept;
+
+    if (c->n_entries == ENTRIES_MAX)
+        drop_programs(c);
+    if (keep_scheme(&kept.scheme, c, asked->scheme, err) < 0)
+        return -ENOMEM;
+    struct entry *e = c->entries;
+    for (; e < c->entries + c->n_entries; e++) {
+        if (is_same(&e->params, params)) {
+            *out = e;
+            return 0;
+        }
     }
     *e = (struct entry){.params = *params};
     int rc = program_compile(&e->program, &c->base->config, params,

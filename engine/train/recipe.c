@@ -186,23 +186,23 @@ int recipe_parse(struct recipe *r, const char *text, struct error *err)
     return 0;
 }
 
-void recipe_lora(struct lora_spec *out, const struct recipe *r)
+int recipe_scheme(struct scheme *out, const struct recipe *r,
+                  const struct model_config *m, struct error *err)
 {
-    *out = (struct lora_spec){
+    const struct scheme_lora lora = {
         .rank = r->rank,
         .alpha = r->alpha,
         .targets = r->targets,
         .last_blocks = r->last_blocks,
     };
+    return scheme_from_lora(out, &lora, m, err);
 }
 
 int recipe_check(const struct recipe *r, const struct model_config *m,
                  struct error *err)
 {
-    struct lora_spec lora;
-
-    recipe_lora(&lora, r);
-    return lora_check(&lora, m, err);
+    struct scheme scheme;
+    return recipe_scheme(&scheme, r, m, err);
 }
 
 static int print_targets(char *out, size_t bytes, uint32_t bits)

@@ -11,7 +11,7 @@
  * the name, the value and what is allowed.
  */
 
-#include "engine/models/model.h"
+#include "engine/models/scheme.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -59,7 +59,9 @@ int recipe_print(char *out, size_t bytes, const struct recipe *r);
 // SHA-256 of that text: two recipes with one hash train alike.
 int recipe_hash(uint8_t out[32], const struct recipe *r);
 
-void recipe_lora(struct lora_spec *out, const struct recipe *r);
+// What learns, checked against the model.
+int recipe_scheme(struct scheme *out, const struct recipe *r,
+                  const struct model_config *m, struct error *err);
 // Learning rate of step 0 .. steps_total - 1.
 float recipe_rate(const struct recipe *r, uint64_t step, uint64_t steps_total);
 

@@ -10,6 +10,7 @@
 #include "engine/train/program_cache.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,8 +22,8 @@ enum {
 
 struct runner {
     struct base_model *base;
-    struct lora_spec lora; // rank 0: no adapter
-    struct adapter_state *state;
+    struct adapter_state *state; // of the newest adapter
+    bool has_adapter;            // and it is in use
     struct program_cache *programs;
     struct buffer *caches;
     uint32_t cache_length;
@@ -99,12 +100,6 @@ static int forget_programs(struct runner *r, struct error *err)
     return 0;
 }
 
-static bool is_same_shape(const struct lora_spec *a, const struct lora_spec *b)
-{
-    return a->rank == b->rank && a->alpha == b->alpha &&
-           a->targets == b->targets && a->last_blocks == b->last_blocks;
-}
-
 static int replace_state(struct runner *r, const struct adapter *a,
                          struct error *err)
 {
@@ -112,7 +107,7 @@ static int replace_state(struct runner *r, const struct adapter *a,
         .backend = r->base->backend,
         .dev = r->base->dev,
         .config = &r->base->config,
-        .lora = a->lora,
+        .scheme = &a->scheme,
     };
     struct adapter_state *state;
     int rc = adapter_state_create(&state, &params, err);
@@ -130,7 +125,6 @@ static int replace_state(struct runner *r, const struct adapter *a,
     }
     adapter_state_destroy(r->state);
     r->state = state;
-    r->lora = a->lora;
     return 0;
 }
 
@@ -141,14 +135,15 @@ int runner_use_adapter(struct runner *r, const struct adapter *a,
 
     if (!a) {
         // Programs without an adapter bind no state of it: both may stay.
-        r->lora = (struct lora_spec){0};
+        r->has_adapter = false;
         return 0;
     }
-    if (!r->state || !is_same_shape(adapter_state_lora(r->state), &a->lora)) {
+    if (!r->state ||
+        !scheme_equal(adapter_state_scheme(r->state), &a->scheme)) {
         if ((rc = replace_state(r, a, err)) < 0)
             return rc;
     }
-    r->lora = a->lora;
+    r->has_adapter = true;
     rc = adapter_state_write(r->state, ADAPTER_PART_VALUE, a->data);
     return rc < 0 ? error_set(err, rc, "adapter: %s", strerror(-rc)) : 0;
 }
@@ -187,9 +182,9 @@ int runner_use_caches(uint32_t *length, struct runner *r, uint32_t n_tokens,
     return 0;
 }
 
-const struct lora_spec *runner_lora(const struct runner *r)
+const struct scheme *runner_scheme(const struct runner *r)
 {
-    return &r->lora;
+    return r->has_adapter ? adapter_state_scheme(r->state) : NULL;
 }
 
 struct base_model *runner_base(const struct runner *r)

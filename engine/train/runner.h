@@ -33,7 +33,8 @@ int runner_use_adapter(struct runner *r, const struct adapter *a,
 int runner_use_caches(uint32_t *length, struct runner *r, uint32_t n_tokens,
                       struct error *err);
 
-const struct lora_spec *runner_lora(const struct runner *r);
+// NULL: the base model alone.
+const struct scheme *runner_scheme(const struct runner *r);
 struct base_model *runner_base(const struct runner *r);
 // Borrowed until the next runner_use_*().
 struct program_cache *runner_programs(const struct runner *r);

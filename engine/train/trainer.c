@@ -34,7 +34,7 @@ enum { SAVED_PARTS = 3 };
 struct trainer {
     struct base_model *base;
     struct recipe recipe;
-    struct lora_spec lora;
+    struct scheme scheme;
     struct checkpoint_key key;
     struct dataset *trained;
     struct dataset *held_out;
@@ -135,20 +135,20 @@ static void set_schedule(struct trainer *t)
         t->eval_every *= 2;
 }
 
-// A is normal with variance 1 / inputs, B is zero: the adapter starts as
+// A is normal with variance 1 / inputs, all else is zero: the adapter starts as
 // nothing (Hu et al., arXiv 2106.09685).
 static int start_values(float *values, const struct model_config *config,
-                        const struct lora_spec *lora, uint64_t seed)
+                        const struct scheme *scheme, uint64_t seed)
 {
-    const uint32_t n = model_params(NULL, 0, config, lora);
+    const uint32_t n = scheme_params(NULL, 0, config, scheme);
     struct param *params = calloc(n, sizeof *params);
 
     if (!params)
         return -ENOMEM;
-    model_params(params, n, config, lora);
+    (void) scheme_params(params, n, config, scheme);
     for (uint32_t i = 0; i < n; i++) {
         const int64_t count = params[i].ne[0] * params[i].ne[1];
-        const bool is_a = i % 2 == 0;
+        const bool is_a = params[i].kind == PARAM_LORA_A;
         const double scale = 1 / sqrt((double) params[i].ne[1]);
         struct rng rng;
         rng_init(&rng, seed, i);
@@ -162,23 +162,12 @@ static int start_values(float *values, const struct model_config *config,
 static int check_start(const struct trainer *t, const struct adapter *start,
                        struct error *err)
 {
-    const struct lora_spec *a = &start->lora;
-    const struct lora_spec *b = &t->lora;
-
-    if (a->rank != b->rank || a->targets != b->targets ||
-        a->last_blocks % t->base->config.n_blocks !=
-            b->last_blocks % t->base->config.n_blocks ||
+    if (!scheme_equal(&start->scheme, &t->scheme) ||
         adapter_floats(start) != t->n_floats)
         return error_set(err, -EMEDIUMTYPE,
-                         "training: the start adapter has rank %u on other "
-                         "linears or blocks than the recipe of rank %u; use "
-                         "the recipe that it was made with",
-                         a->rank, b->rank);
-    if (a->alpha != b->alpha)
-        return error_set(err, -EMEDIUMTYPE,
-                         "training: the start adapter has alpha %g, but the "
-                         "recipe %g",
-                         (double) a->alpha, (double) b->alpha);
+                         "training: the start adapter learns other tensors "
+                         "than this recipe, or with another rank or scale; "
+                         "use the recipe that it was made with");
     return 0;
 }
 
@@ -189,7 +178,7 @@ static int make_state(struct trainer *t, const struct adapter *start,
         .backend = t->base->backend,
         .dev = t->base->dev,
         .config = &t->base->config,
-        .lora = t->lora,
+        .scheme = &t->scheme,
         .has_optimizer = true,
     };
     int rc = adapter_state_create(&t->state, &params, err);
@@ -207,7 +196,8 @@ static int make_state(struct trainer *t, const struct adapter *start,
         memcpy(t->best, start->data, t->n_floats * sizeof *t->best);
         hash_bytes(t->key.start, t->best, t->n_floats * sizeof *t->best);
     } else {
-        rc = start_values(t->best, &t->base->config, &t->lora, t->recipe.seed);
+        rc =
+            start_values(t->best, &t->base->config, &t->scheme, t->recipe.seed);
         if (rc < 0)
             return error_set(err, rc, "training: out of memory");
     }
@@ -245,8 +235,8 @@ int trainer_create(struct trainer **out, struct base_model *base,
     t->best_loss = NAN;
     t->step_loss = NAN;
     t->order_epoch = UINT64_MAX;
-    recipe_lora(&t->lora, &t->recipe);
-    if ((rc = microbatch_plan(&micro, base, &t->recipe, err)) < 0)
+    if ((rc = recipe_scheme(&t->scheme, &t->recipe, &base->config, err)) < 0 ||
+        (rc = microbatch_plan(&micro, base, &t->recipe, err)) < 0)
         goto error;
     t->length = micro.length;
     t->micro_rows = micro.rows;
@@ -314,7 +304,7 @@ static int run_micro(struct trainer *t, enum program_kind kind, uint32_t first,
         .kind = kind,
         .batch = n,
         .length = t->packing.length,
-        .lora = t->lora,
+        .scheme = &t->scheme,
     };
     const size_t places = (size_t) n * t->packing.length;
     float hyper[ADAMW_HYPERS];
@@ -441,7 +431,7 @@ static int measure(double *out, struct trainer *t, struct error *err)
 {
     const struct evaluator_params params = {
         .cache = t->cache,
-        .lora = t->lora,
+        .scheme = &t->scheme,
         .length = t->length,
         .rows = t->micro_rows,
     };
@@ -653,7 +643,7 @@ int trainer_best(struct adapter **out, const struct trainer *t,
 {
     struct adapter *a;
     int rc =
-        adapter_create(&a, &t->base->config, &t->lora, t->base->sha256, err);
+        adapter_create(&a, &t->base->config, &t->scheme, t->base->sha256, err);
 
     if (rc < 0)
         return rc;

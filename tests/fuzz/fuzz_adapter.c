@@ -33,7 +33,7 @@ static const struct model_config model = {
 
 static void compare(const struct adapter *a, const struct adapter *b)
 {
-    if (memcmp(&a->lora, &b->lora, sizeof(a->lora)) != 0 ||
+    if (!scheme_equal(&a->scheme, &b->scheme) ||
         memcmp(a->data, b->data, adapter_floats(a) * sizeof(float)) != 0)
         abort();
 }
@@ -47,10 +47,13 @@ static void check(const struct adapter *a)
 
     if (fd < 0 || peft < 0)
         abort();
-    if (adapter_save_gguf_fd(a, "x", fd, NULL) < 0 ||
-        adapter_load_gguf_fd(&b, &model, NULL, fd, NULL) < 0)
-        abort();
-    compare(a, b);
+    // GGUF has one way to scale only, and its alpha is rounded.
+    if (a->scheme.scale == SCHEME_SCALE_RANK) {
+        if (adapter_save_gguf_fd(a, "x", fd, NULL) < 0 ||
+            adapter_load_gguf_fd(&b, &model, NULL, fd, NULL) < 0)
+            abort();
+        compare(a, b);
+    }
     adapter_destroy(b);
     b = NULL;
     adapter_peft_config(a, "x", &config);

@@ -298,9 +298,9 @@ static bool check_variant(const char *op, int variant,
     if (c.b.rc < 0 ||
         autodiff(grads, c.b.g, loss, c.params, (uint32_t) c.n_params, &err) < 0)
         fail_msg("%s, variant %d: %s", op, variant, err.text);
-    assert_int_equal(optim_apply(c.b.g, OPTIM_OUTPUT, c.params, grads,
-                                 (uint32_t) c.n_params, &err),
-                     0);
+    const struct optim_params optim = {OPTIM_OUTPUT, c.params, grads, NULL,
+                                       (uint32_t) c.n_params};
+    assert_int_equal(optim_apply(c.b.g, &optim, &err), 0);
     assert_int_equal(cpu_backend.open(&r.dev, &dp, &err), 0);
     bank_init(&r.bank, &cpu_backend, r.dev, 5);
     if (program_compile_graph(&r.p, c.b.g, &cpu_backend, r.dev, &err) < 0)

@@ -34,7 +34,7 @@ struct fixture {
     struct device *dev;
     struct bank bank;
     struct model_config m;
-    struct lora_spec lora;
+    struct scheme scheme;
     struct tiny_batch batch;
     uint32_t n_batch;
     struct param params[PARAMS_MAX];
@@ -42,17 +42,17 @@ struct fixture {
 };
 
 static int open_fixture(struct fixture *f, uint8_t dtype,
-                        const struct lora_spec *lora)
+                        const struct scheme_lora *lora)
 {
     const struct device_params dp = {.threads = 2, .tier = "c"};
     memset(f, 0, sizeof(*f));
     f->m = tiny_config(dtype, 2);
-    f->lora = *lora;
+    f->scheme = tiny_scheme(&f->m, lora);
     f->n_batch = 2;
     assert_int_equal(cpu_backend.open(&f->dev, &dp, NULL), 0);
     bank_init(&f->bank, &cpu_backend, f->dev, 1);
     tiny_batch_make(&f->batch, 2, 13, f->m.n_vocab, 3);
-    f->n_params = model_params(f->params, PARAMS_MAX, &f->m, lora);
+    f->n_params = scheme_params(f->params, PARAMS_MAX, &f->m, &f->scheme);
     assert_in_range(f->n_params, 1, PARAMS_MAX);
     return 0;
 }
@@ -74,7 +74,7 @@ static struct loaded load(struct fixture *f, enum program_kind kind)
         .kind = kind,
         .batch = f->n_batch,
         .length = f->batch.n / f->n_batch,
-        .lora = f->lora,
+        .scheme = &f->scheme,
     };
     const struct executor_params ep = bank_executor_params(&f->bank);
     struct loaded l;
@@ -179,7 +179,7 @@ static void check_param(struct fixture *f, struct loaded *eval,
     }
 }
 
-static void check_gradients(uint8_t dtype, const struct lora_spec *lora)
+static void check_gradients(uint8_t dtype, const struct scheme_lora *lora)
 {
     struct fixture f;
     open_fixture(&f, dtype, lora);
@@ -196,7 +196,7 @@ static void check_gradients(uint8_t dtype, const struct lora_spec *lora)
     close_fixture(&f);
 }
 
-static const struct lora_spec all = {3, 6, LORA_ALL, 0};
+static const struct scheme_lora all = {3, 6, LORA_ALL, 0};
 
 static void gradients_of_all_linears(void **state)
 {
@@ -210,7 +210,7 @@ static void gradients_over_a_quantised_base(void **state)
 
 static void gradients_of_the_last_block(void **state)
 {
-    const struct lora_spec last = {2, 3, LORA_Q | LORA_V | LORA_DOWN, 1};
+    const struct scheme_lora last = {2, 3, LORA_Q | LORA_V | LORA_DOWN, 1};
     check_gradients(DTYPE_f32, &last);
 }
 
@@ -408,7 +408,7 @@ static struct program *compile_naive(struct fixture *f, bool has_passes,
     const struct model_graph_params params = {
         .batch = f->n_batch,
         .length = f->batch.n / f->n_batch,
-        .lora = f->lora,
+        .scheme = &f->scheme,
     };
     static const char *const passes[] = {"canon", "cse", "fuse", "dce"};
     struct liveness_params lp = {.no_inplace = true};
@@ -431,11 +431,13 @@ static struct program *compile_naive(struct fixture *f, bool has_passes,
     assert_int_equal(autodiff(grads, g, graph_find(g, "loss"), wrt, f->n_params,
                               NULL),
                      0);
-    assert_int_equal(optim_apply(g,
-                                 kind == PROGRAM_GRADIENT ? OPTIM_OUTPUT
-                                                          : OPTIM_UPDATE,
-                                 wrt, grads, f->n_params, NULL),
-                     0);
+    const struct optim_params optim = {
+        .mode = kind == PROGRAM_GRADIENT ? OPTIM_OUTPUT : OPTIM_UPDATE,
+        .values = wrt,
+        .grads = grads,
+        .n = f->n_params,
+    };
+    assert_int_equal(optim_apply(g, &optim, NULL), 0);
     for (int i = 0; i < 4 && has_passes; i++)
         assert_in_range(pass_run_named(g, passes[i], NULL), 0, INT32_MAX);
     assert_int_equal(schedule_create_kind(&s, g, SCHEDULE_GIVEN, work), 0);
@@ -534,7 +536,7 @@ static void a_sparse_scheme_equals_the_dense_one_with_the_rest_discarded(
     void **state)
 {
     static const float zeros[COUNT_MAX];
-    const struct lora_spec last = {all.rank, all.alpha, LORA_ALL, 1};
+    const struct scheme_lora last = {all.rank, all.alpha, LORA_ALL, 1};
     float *g[2];
     struct fixture f;
 
@@ -544,7 +546,7 @@ static void a_sparse_scheme_equals_the_dense_one_with_the_rest_discarded(
     struct loaded dense = load(&f, PROGRAM_GRADIENT);
     for (uint32_t i = 1; i < n_params; i += 2)
         bank_write(&f.bank, f.params[i].name, zeros);
-    f.lora = last;
+    f.scheme = tiny_scheme(&f.m, &last);
     struct loaded sparse = load(&f, PROGRAM_GRADIENT);
     assert_true(program_arena_bytes(sparse.p) < program_arena_bytes(dense.p));
 

@@ -44,7 +44,7 @@ static struct safetensors *reference;
 static struct buffer *weights;
 static struct device *dev;
 static struct model_config config;
-static struct lora_spec lora;
+static struct scheme scheme;
 static struct param *params;
 static uint32_t n_params;
 static uint32_t batch, length;
@@ -189,7 +189,7 @@ static void machine_init(struct machine *m, enum program_kind kind,
         .kind = kind,
         .batch = rows,
         .length = length,
-        .lora = state ? lora : (struct lora_spec){0},
+        .scheme = state ? &scheme : NULL,
     };
     struct error err;
 
@@ -239,7 +239,7 @@ static struct adapter_state *make_adapter(void)
         .backend = &cpu_backend,
         .dev = dev,
         .config = &config,
-        .lora = lora,
+        .scheme = &scheme,
         .has_optimizer = true,
     };
     struct adapter_state *state;
@@ -436,14 +436,15 @@ static int set_up(void **state)
     const struct safetensors_tensor *a =
         safetensors_find(reference, "lora.layers.0.self_attn.q_proj.A");
     assert_non_null(a);
-    lora = (struct lora_spec){
+    const struct scheme_lora lora = {
         .rank = (uint32_t) a->ne[0],
         .alpha = 2 * (float) a->ne[0], // reference_lora.py scales by 2
         .targets = LORA_ALL,
     };
-    n_params = model_params(NULL, 0, &config, &lora);
+    ok(scheme_from_lora(&scheme, &lora, &config, &err), &err);
+    n_params = scheme_params(NULL, 0, &config, &scheme);
     params = calloc(n_params, sizeof *params);
-    model_params(params, n_params, &config, &lora);
+    (void) scheme_params(params, n_params, &config, &scheme);
     make_inputs();
     return 0;
 }

@@ -33,6 +33,17 @@ struct model_config tiny_config(uint8_t dtype, uint32_t n_blocks)
     return m;
 }
 
+struct scheme tiny_scheme(const struct model_config *m,
+                          const struct scheme_lora *lora)
+{
+    struct scheme s;
+    const int rc = scheme_from_lora(&s, lora, m, NULL);
+
+    assert(rc == 0);
+    (void) rc;
+    return s;
+}
+
 // Each row holds segments of 5 tokens or so; the first token of each, and the
 // last of each row, does not count in the loss.
 void tiny_batch_make(struct tiny_batch *t, uint32_t batch, uint32_t length,

@@ -24,6 +24,10 @@ struct tiny_batch {
 // All weights of this type; quantised ones make every width a multiple of 32.
 struct model_config tiny_config(uint8_t dtype, uint32_t n_blocks);
 
+// Asserts that it fits the model.
+struct scheme tiny_scheme(const struct model_config *m,
+                          const struct scheme_lora *lora);
+
 // batch * length <= 64 tokens. `seed` chooses the tokens.
 void tiny_batch_make(struct tiny_batch *t, uint32_t batch, uint32_t length,
                      uint32_t n_vocab, uint64_t seed);

@@ -29,7 +29,8 @@ static void expect(enum optim_mode mode, const char *want)
     const value_id p = builder_state(&b, "p", &s);
     const value_id x = builder_input(&b, "x", DTYPE_f32, &s);
     const value_id g = builder_binary(&b, OP_add, NULL, p, x);
-    assert_int_equal(optim_apply(b.g, mode, &p, &g, 1, NULL), 0);
+    const struct optim_params params = {mode, &p, &g, NULL, 1};
+    assert_int_equal(optim_apply(b.g, &params, NULL), 0);
     assert_int_equal(verify_graph(b.g, NULL, NULL), 0);
     for (node_id i = 1; i < b.g->n_nodes; i++)
         irprint_node(&text, b.g, i);

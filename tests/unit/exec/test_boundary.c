@@ -53,11 +53,13 @@ static struct program *compile(struct rig *r, enum program_kind kind,
                                uint32_t batch, uint32_t length,
                                uint32_t first_block)
 {
+    const struct scheme_lora lora = {2, 4, LORA_ALL, 1};
+    const struct scheme scheme = tiny_scheme(&r->m, &lora);
     const struct program_params params = {
         .kind = kind,
         .batch = batch,
         .length = length,
-        .lora = {.rank = 2, .alpha = 4, .targets = LORA_ALL, .last_blocks = 1},
+        .scheme = &scheme,
         .first_block = first_block,
     };
     struct program *p;
@@ -233,24 +235,30 @@ static void each_half_reads_its_own_blocks_only(void **state)
 
 static void a_boundary_above_what_learns_is_refused(void **state)
 {
-    const struct program_params wrong[] = {
-        {.kind = PROGRAM_TRAIN, .first_block = 2, .lora = {.last_blocks = 2}},
-        {.kind = PROGRAM_TRAIN, .first_block = 1, .lora = {.last_blocks = 0}},
-        {.kind = PROGRAM_EVAL, .first_block = 4, .lora = {.last_blocks = 1}},
-        {.kind = PROGRAM_PREFIX, .first_block = 0, .lora = {.last_blocks = 1}},
+    static const struct {
+        enum program_kind kind;
+        uint32_t first_block, last_blocks;
+    } wrong[] = {
+        {PROGRAM_TRAIN, 2, 2},
+        {PROGRAM_TRAIN, 1, 0},
+        {PROGRAM_EVAL, 4, 1},
+        {PROGRAM_PREFIX, 0, 1},
     };
     struct rig r;
 
     assert_true(rig_init(&r, "c", DTYPE_f32));
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
-        struct program_params params = wrong[i];
+        const struct scheme_lora lora = {2, 4, LORA_V, wrong[i].last_blocks};
+        const struct scheme scheme = tiny_scheme(&r.m, &lora);
+        const struct program_params params = {
+            .kind = wrong[i].kind,
+            .batch = 1,
+            .length = 16,
+            .scheme = &scheme,
+            .first_block = wrong[i].first_block,
+        };
         struct program *p;
         struct error err = {0};
-        params.batch = 1;
-        params.length = 16;
-        params.lora.rank = 2;
-        params.lora.alpha = 4;
-        params.lora.targets = LORA_V;
         assert_int_equal(program_compile(&p, &r.m, &params, &cpu_backend, r.dev,
                                          &err),
                          -EINVAL);

@@ -39,6 +39,7 @@ static int run_some(struct device *d, const struct instr *instrs,
 }
 
 static struct backend halting;
+static const struct scheme_lora everything = {2, 4, LORA_ALL, 0};
 
 struct fixture {
     struct bank bank;
@@ -52,8 +53,9 @@ static int open_fixture(void **state)
     static struct fixture f;
     const struct device_params dp = {.threads = 1, .tier = "c"};
     const struct model_config m = tiny_config(DTYPE_f32, 2);
-    const struct program_params params = {PROGRAM_TRAIN,      2, 11, 0, 0,
-                                          {2, 4, LORA_ALL, 0}, 0};
+    const struct scheme scheme = tiny_scheme(&m, &everything);
+    const struct program_params params = {PROGRAM_TRAIN, 2, 11, 0, 0,
+                                          &scheme,       0};
 
     halting = cpu_backend;
     halting.run = run_some;
@@ -214,8 +216,8 @@ static bool supports_no_attention(const struct device *d,
 static void a_backend_that_lacks_an_operator_is_refused(void **state)
 {
     const struct model_config m = tiny_config(DTYPE_f32, 1);
-    const struct program_params params = {PROGRAM_EVAL,       1, 8, 0, 0,
-                                          {2, 4, LORA_ALL, 0}, 0};
+    const struct scheme scheme = tiny_scheme(&m, &everything);
+    const struct program_params params = {PROGRAM_EVAL, 1, 8, 0, 0, &scheme, 0};
     struct backend lacking = cpu_backend;
     struct error err = {0};
     struct program *p = NULL;
@@ -232,10 +234,12 @@ static void a_backend_that_lacks_an_operator_is_refused(void **state)
 static void generation_in_steps_equals_generation_at_once(void **state)
 {
     const struct model_config m = tiny_config(DTYPE_f32, 2);
-    const struct lora_spec lora = {2, 4, LORA_ALL, 0};
+    const struct scheme scheme = tiny_scheme(&m, &everything);
     const int32_t tokens[] = {3, 14, 15, 9, 26, 5};
-    const struct program_params whole = {PROGRAM_CACHED, 0, 6, 16, 6, lora, 0};
-    const struct program_params single = {PROGRAM_CACHED, 0, 1, 16, 1, lora, 0};
+    const struct program_params whole = {PROGRAM_CACHED, 0, 6, 16, 6,
+                                         &scheme,        0};
+    const struct program_params single = {PROGRAM_CACHED, 0, 1, 16, 1,
+                                          &scheme,        0};
     float want[6][37];
     float got[37];
     struct fixture *f = *state;
@@ -278,10 +282,10 @@ static void generation_in_steps_equals_generation_at_once(void **state)
 static void generation_agrees_with_evaluation(void **state)
 {
     const struct model_config m = tiny_config(DTYPE_q8_0, 2);
-    const struct lora_spec lora = {2, 4, LORA_ALL, 0};
+    const struct scheme scheme = tiny_scheme(&m, &everything);
     const struct program_params params[] = {
-        {PROGRAM_EVAL, 1, 9, 0, 0, lora, 0},
-        {PROGRAM_CACHED, 0, 9, 9, 9, lora, 0},
+        {PROGRAM_EVAL, 1, 9, 0, 0, &scheme, 0},
+        {PROGRAM_CACHED, 0, 9, 9, 9, &scheme, 0},
     };
     int32_t count[9];
     float logits[9][37];

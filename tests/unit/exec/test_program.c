@@ -33,19 +33,23 @@ static int close_device(void **state)
 }
 
 static struct program *compile(const struct model_config *m,
-                               enum program_kind kind, struct lora_spec lora)
+                               enum program_kind kind,
+                               const struct scheme_lora *lora)
 {
+    struct scheme scheme;
     const struct program_params params = {
         .kind = kind,
         .batch = kind == PROGRAM_CACHED ? 0 : 2,
         .length = 12,
         .cache_length = 24,
         .n_rows = 3,
-        .lora = lora,
+        .scheme = lora ? &scheme : NULL,
     };
     struct error err = {0};
     struct program *p;
 
+    if (lora)
+        scheme = tiny_scheme(m, lora);
     if (program_compile(&p, m, &params, &cpu_backend, dev, &err) < 0)
         fail_msg("%s", err.text);
     return p;
@@ -81,12 +85,12 @@ static uint32_t count_input_gradients(const struct program *p, const char *name)
     return n;
 }
 
-static const struct lora_spec everything = {2, 4, LORA_ALL, 0};
+static const struct scheme_lora everything = {2, 4, LORA_ALL, 0};
 
 static void one_gradient_and_one_update_for_each_param(void **state)
 {
     const struct model_config m = tiny_config(DTYPE_f32, 4);
-    const struct lora_spec specs[] = {
+    const struct scheme_lora specs[] = {
         everything,
         {2, 4, LORA_ALL, 1},
         {3, 4, LORA_Q | LORA_V, 0},
@@ -94,16 +98,17 @@ static void one_gradient_and_one_update_for_each_param(void **state)
         {1, 4, LORA_K | LORA_GATE | LORA_O, 3},
     };
     for (size_t i = 0; i < sizeof(specs) / sizeof(specs[0]); i++) {
-        const uint32_t n = model_params(NULL, 0, &m, &specs[i]);
-        struct program *p = compile(&m, PROGRAM_TRAIN, specs[i]);
+        const struct scheme scheme = tiny_scheme(&m, &specs[i]);
+        const uint32_t n = scheme_params(NULL, 0, &m, &scheme);
+        struct program *p = compile(&m, PROGRAM_TRAIN, &specs[i]);
         assert_int_equal(count_op(p, OP_adamw), n);
         assert_int_equal(count_weight_gradients(p), n);
         program_destroy(p);
-        p = compile(&m, PROGRAM_ACCUMULATE, specs[i]);
+        p = compile(&m, PROGRAM_ACCUMULATE, &specs[i]);
         assert_int_equal(count_op(p, OP_accumulate), n);
         assert_int_equal(count_op(p, OP_adamw), 0);
         program_destroy(p);
-        p = compile(&m, PROGRAM_UPDATE, specs[i]);
+        p = compile(&m, PROGRAM_UPDATE, &specs[i]);
         assert_int_equal(count_op(p, OP_adamw), n);
         assert_int_equal(count_op(p, OP_zero), n);
         assert_int_equal(count_op(p, OP_accumulate), n);
@@ -115,8 +120,8 @@ static void nothing_runs_backward_below_the_lowest_block_that_learns(void **s)
 {
     const struct model_config m = tiny_config(DTYPE_f32, 4);
     for (uint32_t last = 1; last <= 4; last++) {
-        const struct lora_spec lora = {2, 4, LORA_ALL, last};
-        struct program *p = compile(&m, PROGRAM_TRAIN, lora);
+        const struct scheme_lora lora = {2, 4, LORA_ALL, last};
+        struct program *p = compile(&m, PROGRAM_TRAIN, &lora);
         const uint32_t lowest = 4 - last;
         assert_int_equal(count_op(p, OP_attention_back), last);
         assert_int_equal(count_op(p, OP_swiglu_back), last);
@@ -142,8 +147,8 @@ static void nothing_runs_backward_below_the_lowest_block_that_learns(void **s)
 static void outputs_that_no_one_reads_are_not_computed(void **state)
 {
     const struct model_config m = tiny_config(DTYPE_f32, 1);
-    const struct lora_spec lora = {2, 4, LORA_Q, 0};
-    struct program *p = compile(&m, PROGRAM_TRAIN, lora);
+    const struct scheme_lora lora = {2, 4, LORA_Q, 0};
+    struct program *p = compile(&m, PROGRAM_TRAIN, &lora);
 
     for (uint32_t i = 0; i < p->n_instrs; i++) {
         const struct instr *in = &p->instrs[i];
@@ -154,7 +159,7 @@ static void outputs_that_no_one_reads_are_not_computed(void **state)
         assert_int_equal(in->out[2].region, REGION_NONE);
     }
     program_destroy(p);
-    p = compile(&m, PROGRAM_EVAL, everything);
+    p = compile(&m, PROGRAM_EVAL, &everything);
     for (uint32_t i = 0; i < p->n_instrs; i++) {
         const struct instr *in = &p->instrs[i];
         if (in->op == OP_rmsnorm || in->op == OP_attention)
@@ -171,13 +176,13 @@ static void the_arena_shrinks_with_the_scheme(void **state)
     size_t before = SIZE_MAX;
 
     for (uint32_t last = 4; last >= 1; last--) {
-        const struct lora_spec lora = {2, 4, LORA_ALL, last};
-        struct program *p = compile(&m, PROGRAM_TRAIN, lora);
+        const struct scheme_lora lora = {2, 4, LORA_ALL, last};
+        struct program *p = compile(&m, PROGRAM_TRAIN, &lora);
         assert_true(program_arena_bytes(p) < before);
         before = program_arena_bytes(p);
         program_destroy(p);
     }
-    struct program *p = compile(&m, PROGRAM_EVAL, everything);
+    struct program *p = compile(&m, PROGRAM_EVAL, &everything);
     assert_true(program_arena_bytes(p) < before);
     program_destroy(p);
 }
@@ -186,7 +191,7 @@ static void arenas_are_as_small_as_what_is_live(void **state)
 {
     const struct model_config m = tiny_config(DTYPE_q8_0, 6);
     for (int kind = PROGRAM_TRAIN; kind <= PROGRAM_CACHED; kind++) {
-        struct program *p = compile(&m, (enum program_kind) kind, everything);
+        struct program *p = compile(&m, (enum program_kind) kind, &everything);
         assert_true((double) p->arena_bytes <= 1.05 * (double) p->live_bytes);
         program_destroy(p);
     }
@@ -196,7 +201,7 @@ static void arenas_are_as_small_as_what_is_live(void **state)
 static void updates_run_as_soon_as_they_can(void **state)
 {
     const struct model_config m = tiny_config(DTYPE_f32, 3);
-    struct program *p = compile(&m, PROGRAM_TRAIN, everything);
+    struct program *p = compile(&m, PROGRAM_TRAIN, &everything);
     uint32_t block = 3;
 
     for (uint32_t i = 0; i < p->n_instrs; i++) {
@@ -216,8 +221,9 @@ static void updates_run_as_soon_as_they_can(void **state)
 static void names_what_it_wants_bound(void **state)
 {
     const struct model_config m = tiny_config(DTYPE_q8_0, 2);
-    struct program *p = compile(&m, PROGRAM_TRAIN, everything);
-    const uint32_t n = model_params(NULL, 0, &m, &everything);
+    struct program *p = compile(&m, PROGRAM_TRAIN, &everything);
+    const struct scheme scheme = tiny_scheme(&m, &everything);
+    const uint32_t n = scheme_params(NULL, 0, &m, &scheme);
 
     // 2 blocks of 7 linears and 2 norms, the last norm, the tied table.
     assert_int_equal(program_weight_count(p), 2 * 9 + 2);
@@ -233,7 +239,7 @@ static void names_what_it_wants_bound(void **state)
     assert_null(program_io(p, "logits"));
     program_destroy(p);
 
-    p = compile(&m, PROGRAM_CACHED, everything);
+    p = compile(&m, PROGRAM_CACHED, &everything);
     assert_int_equal(program_state_count(p), n + 4);
     const struct operand *o = program_io(p, "logits");
     assert_non_null(o);
@@ -242,8 +248,7 @@ static void names_what_it_wants_bound(void **state)
     program_destroy(p);
 
     // The base model alone has no adapter to bind.
-    const struct lora_spec none = {0};
-    p = compile(&m, PROGRAM_EVAL, none);
+    p = compile(&m, PROGRAM_EVAL, NULL);
     assert_int_equal(program_state_count(p), 0);
     assert_int_equal(program_weight_count(p), 2 * 9 + 2);
     program_destroy(p);
@@ -253,7 +258,7 @@ static void names_what_it_wants_bound(void **state)
 static void compiles_a_deep_model(void **state)
 {
     const struct model_config m = tiny_config(DTYPE_f32, 24);
-    struct program *p = compile(&m, PROGRAM_TRAIN, everything);
+    struct program *p = compile(&m, PROGRAM_TRAIN, &everything);
     assert_int_equal(count_op(p, OP_adamw), 24 * 14);
     assert_true((double) p->arena_bytes <= 1.05 * (double) p->live_bytes);
     program_destroy(p);
@@ -262,7 +267,7 @@ static void compiles_a_deep_model(void **state)
 static void prints_itself(void **state)
 {
     const struct model_config m = tiny_config(DTYPE_f32, 1);
-    struct program *p = compile(&m, PROGRAM_TRAIN, everything);
+    struct program *p = compile(&m, PROGRAM_TRAIN, &everything);
     char *text;
 
     assert_int_equal(program_print(&text, p), 0);
@@ -288,7 +293,9 @@ static void check_refusal(const struct program_params *params, int rc,
 
 static void refuses_what_cannot_be(void **state)
 {
-    struct program_params p = {PROGRAM_TRAIN, 1, 8, 0, 0, everything};
+    const struct model_config m = tiny_config(DTYPE_f32, 2);
+    struct scheme scheme = tiny_scheme(&m, &everything);
+    struct program_params p = {PROGRAM_TRAIN, 1, 8, 0, 0, &scheme, 0};
 
     p.length = 65;
     check_refusal(&p, -EINVAL,
@@ -299,17 +306,21 @@ static void refuses_what_cannot_be(void **state)
                   "batch of 0 sequences of 8 tokens: there must be 1 to "
                   "1048576 tokens");
     p.batch = 1;
-    p.lora.rank = 300;
-    check_refusal(&p, -EINVAL, "LoRA rank is 300, but must be 1 to 256");
-    p.lora.rank = 0;
+    scheme.linears[1][MODEL_LINEAR_up].rank = 300;
     check_refusal(&p, -EINVAL,
-                  "a program that learns needs a LoRA rank of 1 to 256");
-    p.lora = everything;
-    p.lora.last_blocks = 3;
+                  "scheme: blk.1.ffn_up.weight has LoRA rank 300, but must "
+                  "have 1 to 256");
+    p.scheme = NULL;
     check_refusal(&p, -EINVAL,
-                  "LoRA on the last 3 blocks, but the model has 2");
+                  "a program that learns needs a scheme in which something "
+                  "learns");
+    p.scheme = &scheme;
+    scheme = tiny_scheme(&m, &everything);
+    scheme.linears[2][MODEL_LINEAR_q] = scheme.linears[1][MODEL_LINEAR_q];
+    check_refusal(&p, -EINVAL,
+                  "scheme: block 2 learns, but the model has 2 blocks");
     p.kind = PROGRAM_CACHED;
-    p.lora.last_blocks = 0;
+    scheme = tiny_scheme(&m, &everything);
     check_refusal(&p, -EINVAL,
                   "cache of 0 tokens: must be at least 8, and at most the "
                   "model's context of 64");

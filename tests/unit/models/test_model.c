@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 #include "engine/models/model.h"
+#include "engine/models/scheme.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -256,12 +257,14 @@ static void refuses_what_lies_or_lacks(void **state)
 
 static void params_are_listed_in_order(void **state)
 {
-    const struct lora_spec lora = {4, 8, LORA_Q | LORA_DOWN, 1};
+    const struct scheme_lora lora = {4, 8, LORA_Q | LORA_DOWN, 1};
     struct model_config m;
+    struct scheme s;
     struct param p[4];
 
     assert_int_equal(read_config(&m, NULL, NULL), 0);
-    assert_int_equal(model_params(p, 4, &m, &lora), 4);
+    assert_int_equal(scheme_from_lora(&s, &lora, &m, NULL), 0);
+    assert_int_equal(scheme_params(p, 4, &m, &s), 4);
     assert_string_equal(p[0].name, "blk.1.attn_q.weight.lora_a");
     assert_string_equal(p[1].name, "blk.1.attn_q.weight.lora_b");
     assert_string_equal(p[2].name, "blk.1.ffn_down.weight.lora_a");
@@ -270,22 +273,23 @@ static void params_are_listed_in_order(void **state)
     assert_int_equal(p[2].ne[1], 64);
     assert_int_equal(p[3].ne[0], 32);
     assert_int_equal(p[3].ne[1], 4);
-    assert_int_equal(model_params(NULL, 0, &m, &lora), 4);
-    const struct lora_spec none = {0};
-    assert_int_equal(model_params(NULL, 0, &m, &none), 0);
+    assert_int_equal(scheme_params(NULL, 0, &m, &s), 4);
+    assert_int_equal(scheme_params(NULL, 0, &m, NULL), 0);
 }
 
 static void builds_valid_graphs_of_both_phases(void **state)
 {
-    const struct lora_spec lora = {4, 8, LORA_ALL, 0};
+    const struct scheme_lora lora = {4, 8, LORA_ALL, 0};
+    struct scheme s;
     const struct model_graph_params params[] = {
-        {MODEL_PHASE_LOSS, 3, 16, 0, 0, lora, 0},
-        {MODEL_PHASE_LOSS, 1, 128, 0, 0, {0}, 0},
-        {MODEL_PHASE_CACHED, 0, 4, 64, 1, lora, 0},
+        {MODEL_PHASE_LOSS, 3, 16, 0, 0, &s, 0},
+        {MODEL_PHASE_LOSS, 1, 128, 0, 0, NULL, 0},
+        {MODEL_PHASE_CACHED, 0, 4, 64, 1, &s, 0},
     };
     struct model_config m;
 
     assert_int_equal(read_config(&m, NULL, NULL), 0);
+    assert_int_equal(scheme_from_lora(&s, &lora, &m, NULL), 0);
     for (int i = 0; i < 3; i++) {
         struct error err = {0};
         struct arena *a;

@@ -44,12 +44,14 @@ static const struct model_config model = {
     .rope_dims = 8,
 };
 
-static struct adapter *make(const struct lora_spec *lora)
+static struct adapter *make(const struct scheme_lora *lora)
 {
     struct adapter *a;
+    struct scheme scheme;
     struct error err;
     uint32_t seed = 9;
-    if (adapter_create(&a, &model, lora, SHA, &err) < 0)
+    if (scheme_from_lora(&scheme, lora, &model, &err) < 0 ||
+        adapter_create(&a, &model, &scheme, SHA, &err) < 0)
         fail_msg("%s", err.text);
     for (size_t i = 0; i < adapter_floats(a); i++) {
         seed = seed * 1664525u + 1013904223u;
@@ -60,7 +62,7 @@ static struct adapter *make(const struct lora_spec *lora)
 
 static void assert_same(const struct adapter *a, const struct adapter *b)
 {
-    assert_memory_equal(&a->lora, &b->lora, sizeof(a->lora));
+    assert_true(scheme_equal(&a->scheme, &b->scheme));
     assert_string_equal(a->arch, b->arch);
     assert_int_equal(a->n_params, b->n_params);
     for (uint32_t i = 0; i < a->n_params; i++)
@@ -69,7 +71,7 @@ static void assert_same(const struct adapter *a, const struct adapter *b)
     assert_memory_equal(a->data, b->data, adapter_floats(a) * sizeof(float));
 }
 
-static const struct lora_spec specs[] = {
+static const struct scheme_lora specs[] = {
     {.rank = 4, .alpha = 8, .targets = LORA_ALL},
     {.rank = 1, .alpha = 0.5f, .targets = LORA_K | LORA_DOWN},
     {.rank = 2, .alpha = 2, .targets = LORA_Q | LORA_V, .last_blocks = 2},
@@ -88,10 +90,12 @@ static void lays_out_params_one_after_the_other(void **state)
                      3 * 4 * (4 * 32 + 2 * 32 + 2 * 16 + 3 * (32 + 48)));
     adapter_destroy(a);
 
+    struct scheme nothing;
     struct error err;
-    assert_int_equal(adapter_create(&a, &model, &(struct lora_spec){0}, SHA,
-                                    &err),
-                     -EINVAL);
+    scheme_init(&nothing);
+    assert_int_equal(adapter_create(&a, &model, &nothing, SHA, &err), -EINVAL);
+    assert_string_equal(err.text,
+                        "scheme: nothing learns; name a tensor that does");
 }
 
 static void reads_the_gguf_that_it_writes(void **state)
@@ -294,7 +298,7 @@ static void refuses_tensors_that_do_not_fit(void **state)
     w = right, w.b_ne[1] = 17;
     refused(w, -EINVAL, "lora_b has 17 outputs, but this base model needs 16");
     w = right, w.b_ne[0] = 3;
-    refused(w, -ENOTSUP, "lora_b has rank 3, but others have 2");
+    refused(w, -EINVAL, "lora_b has rank 3, but blk.2.attn_v.weight.lora_a");
     w = right, w.dtype = DTYPE_q8_0, w.b_ne[0] = 32, w.a_ne[1] = 32;
     refused(w, -ENOTSUP, "lora_a is of type q8_0");
     w = right, w.extra = "token_embd.weight.lora_a";
@@ -305,10 +309,6 @@ static void refuses_tensors_that_do_not_fit(void **state)
     refused(w, -ENOTSUP, "adapts nothing");
     w.extra = "blk.2.attn_v.weight.lora_c";
     refused(w, -ENOTSUP, "adapts nothing");
-    w = right;
-    w.a_name = "blk.1.attn_v.weight.lora_a";
-    w.b_name = "blk.1.attn_v.weight.lora_b";
-    refused(w, -ENOTSUP, "does not adapt blk.2.attn_v.weight");
 }
 
 static void takes_adapters_of_other_makers(void **state)
@@ -320,9 +320,9 @@ static void takes_adapters_of_other_makers(void **state)
     w.extra = "blk.0.attn_q_norm.weight.lora_a";
     if (load_wrong(&a, &w, &err) < 0)
         fail_msg("%s", err.text);
-    assert_true(a->lora.alpha == 2 && a->lora.rank == 2);
-    assert_int_equal(a->lora.targets, LORA_V);
-    assert_int_equal(a->lora.last_blocks, 1);
+    assert_true(a->scheme.alpha == 2);
+    assert_int_equal(a->scheme.linears[2][MODEL_LINEAR_v].rank, 2);
+    assert_int_equal(a->n_params, 2);
     assert_true(adapter_param(a, 1)[31] == 0.25f);
     adapter_destroy(a);
 
@@ -377,7 +377,7 @@ static void refuses_peft_that_it_cannot_serve(void **state)
         {CONFIG("\"r\":2,\"use_dora\":true"), "use_dora is not supported"},
         {CONFIG("\"r\":2,\"bias\":\"all\""), "bias is \"all\""},
         {CONFIG("\"r\":2,\"fan_in_fan_out\":true"), "fan_in_fan_out"},
-        {CONFIG("\"r\":2,\"rank_pattern\":{\"q\":4}"), "rank_pattern"},
+        {CONFIG("\"r\":2,\"alpha_pattern\":{\"q\":4}"), "alpha_pattern"},
         {CONFIG("\"r\":2,\"modules_to_save\":[\"lm_head\"]"), "modules_to"},
         {CONFIG("\"r\":0"), "r must be a number from 1"},
         {CONFIG("\"r\":\"2\""), "r must be a number from 1"},
@@ -399,7 +399,8 @@ static void refuses_peft_that_it_cannot_serve(void **state)
                            "\"rank_pattern\":{},\"modules_to_save\":null"),
                     &err),
         0);
-    assert_true(fabsf(a->lora.alpha - 4 * sqrtf(2)) < 1e-5f);
+    assert_true(a->scheme.alpha == 4);
+    assert_int_equal(a->scheme.scale, SCHEME_SCALE_ROOT);
     adapter_destroy(a);
     assert_int_equal(adapter_load_peft_memory(&a, &model, NULL,
                                               CONFIG("\"r\":2"),
@@ -468,6 +469,8 @@ static void saves_files_whole_or_not_at_all(void **state)
 static void survives_every_failed_allocation(void **state)
 {
     bool fired = true;
+    struct scheme scheme;
+    assert_int_equal(scheme_from_lora(&scheme, &specs[1], &model, NULL), 0);
     for (unsigned long n = 1; fired; n++) {
         struct adapter *a = NULL, *b = NULL, *c = NULL;
         struct str config = {0};
@@ -475,7 +478,7 @@ static void survives_every_failed_allocation(void **state)
         int fd = memfd_create("a", MFD_CLOEXEC);
         int peft = memfd_create("p", MFD_CLOEXEC);
         fault_arm(FAULT_ALLOC, n);
-        int rc = adapter_create(&a, &model, &specs[1], SHA, &err);
+        int rc = adapter_create(&a, &model, &scheme, SHA, &err);
         if (rc == 0)
             rc = adapter_save_gguf_fd(a, "x", fd, &err);
         if (rc == 0)
@@ -523,8 +526,10 @@ static void takes_the_adapters_of_a_peer(void **state)
         if (adapter_load_gguf_fd(&a, &m, SHA, fd, &err) < 0)
             fail_msg("%s: %s", path, err.text);
         close(fd);
-        assert_true(a->lora.rank == 4 && a->lora.alpha == 8);
-        assert_true(a->lora.targets == LORA_ALL && a->lora.last_blocks == 0);
+        const struct scheme_lora lora = {4, 8, LORA_ALL, 0};
+        struct scheme all;
+        assert_int_equal(scheme_from_lora(&all, &lora, &m, &err), 0);
+        assert_true(scheme_equal(&a->scheme, &all));
         // B starts at nothing but noise of 1e-29.
         assert_true(adapter_param(a, 0)[0] != 0);
         assert_true((fabsf(adapter_param(a, 1)[0]) < 1e-20f) == (i == 0));
