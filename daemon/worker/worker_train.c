@@ -127,8 +127,7 @@ static int open_parent(struct training *t)
     return rc == 0 ? 0 : fail(t, rc, "BAD_ADAPTER", WORKER_SEVERITY_PERMANENT);
 }
 
-static void say_restarted(struct training *t, const char *what,
-                          const char *why)
+static void say_restarted(struct training *t, const char *what, const char *why)
 {
     struct worker_msg m;
 

@@ -466,7 +466,7 @@ static int remember_eval(struct trainer *t, double loss)
 
 static int evaluate(struct trainer *t, struct error *err)
 {
-    double loss;
+    double loss = 0;
     int rc = measure(&loss, t, err);
 
     if (rc < 0)

@@ -65,7 +65,7 @@ static void runs_the_steps_that_are_missing(void **state)
                            -1, &q, NULL),
         SQLITE_OK);
     assert_int_equal(sqlite3_step(q), SQLITE_ROW);
-    assert_string_equal(sqlite3_column_text(q, 0), "v");
+    assert_string_equal((const char *) sqlite3_column_text(q, 0), "v");
     assert_int_equal(sqlite3_column_int(q, 1), 1);
     sqlite3_finalize(q);
     sqlite3_close(copy);

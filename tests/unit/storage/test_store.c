@@ -92,7 +92,7 @@ static void settings_are_those_that_durability_needs(void **state)
     }
     sqlite3_prepare_v2(db, "PRAGMA journal_mode", -1, &q, NULL);
     assert_int_equal(sqlite3_step(q), SQLITE_ROW);
-    assert_string_equal(sqlite3_column_text(q, 0), "wal");
+    assert_string_equal((const char *) sqlite3_column_text(q, 0), "wal");
     sqlite3_finalize(q);
     sqlite3_close(db);
 }

@@ -109,7 +109,7 @@ static void gives_the_ids_of_the_tokenizers_library(void **state)
 
 static void returns_any_bytes_unchanged(void **state)
 {
-    unsigned char text[300];
+    unsigned char text[300] = {0};
     uint32_t seed = 5;
     for (int round = 0; round < 300; round++) {
         struct token_list l = {0};
