@@ -444,6 +444,7 @@ int engine_train_create(struct engine_train **out, struct engine_model *m,
         .records = params->records,
         .n_records = params->n_records,
         .start = params->start,
+        .prefix = params->prefix,
     };
     struct engine_train *t = calloc(1, sizeof *t);
     int rc;
@@ -468,6 +469,11 @@ void engine_train_destroy(struct engine_train *t)
         return;
     trainer_destroy(t->trainer);
     free(t);
+}
+
+const char *engine_train_notice(struct engine_train *t)
+{
+    return trainer_notice(t->trainer);
 }
 
 static void to_info(struct engine_train_info *out, const struct trainer_info *i)

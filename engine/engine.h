@@ -16,6 +16,7 @@
  * milliseconds), and leave everything usable: lower the flag and call again.
  */
 
+#include "engine/train/prefix.h"
 #include "engine/train/recipe.h"
 #include "engine/train/record.h"
 
@@ -160,6 +161,10 @@ struct engine_train_params {
     // (-EBADMSG) or of something else (-ESTALE).
     const void *checkpoint;
     size_t checkpoint_bytes;
+    // Where hidden states of blocks that do not learn may be kept from one
+    // epoch, and one run, to the next. The descriptor is borrowed until
+    // destroy. NULL: nowhere; the result is the same bytes.
+    const struct prefix_file *prefix;
 };
 
 // Tokenises, splits, packs, compiles, allocates. Borrows `m` until destroy.
@@ -168,6 +173,10 @@ int engine_train_create(struct engine_train **out, struct engine_model *m,
                         const struct engine_train_params *params,
                         struct error *err);
 void engine_train_destroy(struct engine_train *t);
+
+// Something that the owner should know, such as a cache that was damaged: one
+// sentence, once; then NULL.
+const char *engine_train_notice(struct engine_train *t);
 
 struct engine_train_info {
     uint32_t n_trained, n_held_out; // records

@@ -5,6 +5,7 @@
 
 #include "engine/base/error.h"
 #include "engine/train/packing.h"
+#include "engine/train/prefix.h"
 #include "engine/train/program_cache.h"
 
 #include <errno.h>
@@ -44,12 +45,13 @@ static void add_up(struct evaluator *e, uint32_t first, uint32_t n)
 }
 
 int evaluator_inputs(struct executor *x, const struct packing_rows *r,
-                     size_t places)
+                     size_t places, const struct prefix *prefix)
 {
-    int rc;
+    int rc = prefix ? prefix_write(prefix, x)
+                    : executor_write(x, "tokens", r->tokens,
+                                     places * sizeof *r->tokens);
 
-    if ((rc = executor_write(x, "tokens", r->tokens,
-                             places * sizeof *r->tokens)) < 0 ||
+    if (rc < 0 ||
         (rc = executor_write(x, "pos", r->pos, places * sizeof *r->pos)) < 0 ||
         (rc = executor_write(x, "start", r->start, places * sizeof *r->start)) <
             0 ||
@@ -70,14 +72,20 @@ static int run_rows(struct evaluator *e, uint32_t first, uint32_t n,
         .batch = n,
         .length = e->packing.length,
         .scheme = e->params->scheme,
+        .first_block =
+            e->params->prefix ? prefix_first_block(e->params->prefix) : 0,
     };
     struct executor *x;
-    int rc = program_cache_get(&x, e->params->cache, &params, err);
+    int rc = 0;
 
-    if (rc < 0)
+    if (e->params->prefix)
+        rc =
+            prefix_fill(e->params->prefix, e->data, &e->packing, first, n, err);
+    if (rc < 0 ||
+        (rc = program_cache_get(&x, e->params->cache, &params, err)) < 0)
         return rc;
     packing_fill(&e->rows, &e->packing, e->data, first, n, 1);
-    if ((rc = evaluator_inputs(x, &e->rows, places)) < 0 ||
+    if ((rc = evaluator_inputs(x, &e->rows, places, e->params->prefix)) < 0 ||
         (rc = executor_run(x)) < 0 ||
         (rc = executor_read(x, "nll", e->nll, places * sizeof *e->nll)) < 0)
         return error_set(err, rc, "evaluation: %s", strerror(-rc));

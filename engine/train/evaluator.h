@@ -15,6 +15,7 @@
 struct error;
 struct executor;
 struct packing_rows;
+struct prefix;
 struct program_cache;
 
 struct evaluator_params {
@@ -22,6 +23,7 @@ struct evaluator_params {
     const struct scheme *scheme; // NULL: the base model alone
     uint32_t length;             // places in the longest row
     uint32_t rows;               // rows of that length in a program
+    struct prefix *prefix;       // of as many rows of that length, or NULL
 };
 
 // Sums of one record of the array that the dataset was made from.
@@ -35,6 +37,7 @@ struct evaluator_sum {
 int evaluator_run(struct evaluator_sum *sums, const struct dataset *d,
                   const struct evaluator_params *params, struct error *err);
 
-// Gives a program of phase LOSS its inputs.
+// Gives a program of phase LOSS its inputs: the states that `prefix` was filled
+// with (NULL: there is none), or the tokens.
 int evaluator_inputs(struct executor *x, const struct packing_rows *r,
-                     size_t places);
+                     size_t places, const struct prefix *prefix);

@@ -23,16 +23,26 @@ struct probe {
 static int arena_of(size_t *out, struct probe *p, uint32_t rows,
                     struct error *err)
 {
-    struct program *program;
-    int rc;
+    struct program_params params[] = {p->params, p->params};
+    const int n = p->params.first_block ? 2 : 1;
+    size_t most = 0;
 
-    p->params.batch = rows;
-    rc = program_compile(&program, &p->base->config, &p->params,
-                         p->base->backend, p->dev, err);
-    if (rc < 0)
-        return rc;
-    *out = program_arena_bytes(program);
-    program_destroy(program);
+    // What computes the states of a frozen prefix shares the arena.
+    params[1].kind = PROGRAM_PREFIX;
+    params[1].scheme = NULL;
+    for (int i = 0; i < n; i++) {
+        struct program *program;
+        params[i].batch = rows;
+        int rc = program_compile(&program, &p->base->config, &params[i],
+                                 p->base->backend, p->dev, err);
+        if (rc < 0)
+            return rc;
+        const size_t bytes = program_arena_bytes(program);
+        program_destroy(program);
+        if (bytes > most)
+            most = bytes;
+    }
+    *out = most;
     return 0;
 }
 
@@ -103,6 +113,7 @@ int microbatch_plan(struct microbatch *out, const struct base_model *base,
     if (rows_max > r->batch)
         rows_max = r->batch;
     p.params.scheme = &scheme;
+    p.params.first_block = recipe_first_block(r, &scheme, &base->config);
     result.n_floats = (size_t) scheme_floats(&scheme, &base->config);
     if ((rc = base->backend->open(&p.dev, &one, err)) < 0)
         return rc;

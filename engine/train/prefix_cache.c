@@ -5,8 +5,8 @@
  * Invariants
  * 1. The file is its header and `end` - HEADER_BYTES bytes of whole entries;
  *    what a killed process left behind is cut off when it is opened.
- * 2. Rows of one key are always as many, so that a damaged entry is written
- *    again in its own place.
+ * 2. A damaged entry of the right size is written again in its own place. Of
+ *    two entries with one key the later one counts.
  * 3. `slots` is at most half full, and a power of two.
  */
 
@@ -238,7 +238,7 @@ static int read_index(struct prefix_cache *c, uint64_t bytes)
     if (c->end == bytes)
         return 0;
     // A policy that allows less is no damage.
-    if (c->end < limit)
+    if (bytes <= c->params.bytes_max)
         notice(c, "the prefix cache was damaged: its end is dropped and "
                   "computed again");
     return ftruncate(c->params.fd, (off_t) c->end) < 0 ? -errno : 0;
@@ -364,13 +364,13 @@ void prefix_cache_put(struct prefix_cache *c,
 {
     const size_t bytes = rows * c->row_bytes;
     struct slot *s = find(c, key);
-    const bool is_new = s->offset == 0;
+    const bool is_new = s->offset == 0 || s->rows != rows;
     const uint64_t at = is_new ? c->end : s->offset;
     uint8_t *head;
     int rc;
 
     assert(rows > 0 && rows <= ROWS_MAX);
-    if (!is_new && (!s->is_damaged || s->rows != rows))
+    if (!is_new && !s->is_damaged)
         return;
     if (is_new && (c->stats.is_full ||
                    bytes + ENTRY_BYTES > c->params.bytes_max - c->end)) {

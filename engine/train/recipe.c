@@ -5,6 +5,7 @@
 
 #include "engine/base/error.h"
 #include "engine/base/hash.h"
+#include "engine/train/prefix_values.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -22,11 +23,23 @@ const struct recipe_option recipe_options[] = {
 const size_t recipe_option_count =
     sizeof recipe_options / sizeof *recipe_options;
 
-static const char *const schedule_names[RECIPE_SCHEDULE_COUNT] = {
+static const char *const schedule_names[RECIPE_SCHEDULE_COUNT + 1] = {
     [RECIPE_SCHEDULE_LINEAR] = "linear",
     [RECIPE_SCHEDULE_COSINE] = "cosine",
     [RECIPE_SCHEDULE_CONSTANT] = "constant",
 };
+
+static const char *const prefix_names[] = {"off", "f16", "int8", NULL};
+_Static_assert(sizeof prefix_names / sizeof *prefix_names ==
+                   PREFIX_VALUES_COUNT + 1,
+               "in the order of enum prefix_values");
+
+const char *const *recipe_choices(const char *option)
+{
+    if (strcmp(option, "schedule") == 0)
+        return schedule_names;
+    return strcmp(option, "prefix_cache") == 0 ? prefix_names : NULL;
+}
 
 // In the order of enum lora_target's bits.
 static const char *const target_names[] = {"q",    "k",  "v",   "o",
@@ -74,18 +87,21 @@ static int parse_targets(uint32_t *out, const char *value, struct error *err)
     return 0;
 }
 
-static int parse_choice(uint32_t *out, const char *value, struct error *err)
+// All choices of the table have three names.
+static int parse_choice(uint32_t *out, const struct recipe_option *o,
+                        const char *value, struct error *err)
 {
-    for (uint32_t i = 0; i < RECIPE_SCHEDULE_COUNT; i++) {
-        if (strcmp(value, schedule_names[i]) == 0) {
+    const char *const *names = recipe_choices(o->name);
+
+    for (uint32_t i = 0; names[i]; i++) {
+        if (strcmp(value, names[i]) == 0) {
             *out = i;
             return 0;
         }
     }
     return error_set(err, -EINVAL,
-                     "recipe: schedule is \"%.40s\", but must be linear, "
-                     "cosine or constant",
-                     value);
+                     "recipe: %s is \"%.40s\", but must be %s, %s or %s",
+                     o->name, value, names[0], names[1], names[2]);
 }
 
 static int parse_u64(uint64_t *out, const struct recipe_option *o,
@@ -147,7 +163,7 @@ int recipe_set(struct recipe *r, const char *name, const char *value,
         case RECIPE_U64:
             return parse_u64(field(r, o), o, value, err);
         case RECIPE_CHOICE:
-            return parse_choice(field(r, o), value, err);
+            return parse_choice(field(r, o), o, value, err);
         case RECIPE_TARGETS:
             return parse_targets(field(r, o), value, err);
         }
@@ -198,6 +214,12 @@ int recipe_scheme(struct scheme *out, const struct recipe *r,
     return scheme_from_lora(out, &lora, m, err);
 }
 
+uint32_t recipe_first_block(const struct recipe *r, const struct scheme *s,
+                            const struct model_config *m)
+{
+    return r->prefix_cache == PREFIX_VALUES_OFF ? 0 : scheme_first_block(s, m);
+}
+
 int recipe_check(const struct recipe *r, const struct model_config *m,
                  struct error *err)
 {
@@ -238,7 +260,7 @@ static int print_value(char *out, size_t bytes, const struct recipe *r,
         return snprintf(out, bytes, "%.9g", (double) *(const float *) p);
     case RECIPE_CHOICE:
         return snprintf(out, bytes, "%s",
-                        schedule_names[*(const uint32_t *) p]);
+                        recipe_choices(o->name)[*(const uint32_t *) p]);
     case RECIPE_TARGETS:
         return print_targets(out, bytes, *(const uint32_t *) p);
     }

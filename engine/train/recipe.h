@@ -62,8 +62,15 @@ int recipe_hash(uint8_t out[32], const struct recipe *r);
 // What learns, checked against the model.
 int recipe_scheme(struct scheme *out, const struct recipe *r,
                   const struct model_config *m, struct error *err);
+// Where the states of a frozen prefix end: the first block of the scheme that
+// learns, or 0 when the whole model runs.
+uint32_t recipe_first_block(const struct recipe *r, const struct scheme *s,
+                            const struct model_config *m);
 // Learning rate of step 0 .. steps_total - 1.
 float recipe_rate(const struct recipe *r, uint64_t step, uint64_t steps_total);
+
+// The names of a CHOICE, ending with NULL; NULL for other options.
+const char *const *recipe_choices(const char *option);
 
 enum recipe_type {
     RECIPE_U32,

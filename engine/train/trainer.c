@@ -21,6 +21,7 @@
 #include "engine/train/evaluator.h"
 #include "engine/train/microbatch.h"
 #include "engine/train/packing.h"
+#include "engine/train/prefix_cache.h"
 #include "engine/train/program_cache.h"
 
 #include <errno.h>
@@ -40,6 +41,7 @@ struct trainer {
     struct dataset *held_out;
     struct adapter_state *state;
     struct program_cache *cache;
+    struct prefix *prefix; // NULL: the whole model runs
     struct packing packing;
     struct packing_rows rows;
     uint32_t *order; // windows of `order_epoch`
@@ -70,6 +72,7 @@ void trainer_destroy(struct trainer *t)
 {
     if (!t)
         return;
+    prefix_destroy(t->prefix);
     program_cache_destroy(t->cache);
     adapter_state_destroy(t->state);
     packing_rows_finish(&t->rows);
@@ -221,6 +224,23 @@ static int make_key(struct trainer *t, struct error *err)
     return 0;
 }
 
+static int make_prefix(struct trainer *t, const struct prefix_file *file,
+                       struct error *err)
+{
+    const struct prefix_params params = {
+        .base = t->base,
+        .programs = t->cache,
+        .first_block =
+            recipe_first_block(&t->recipe, &t->scheme, &t->base->config),
+        .values = (enum prefix_values) t->recipe.prefix_cache,
+        .length = t->length,
+        .rows = t->micro_rows,
+        .file = file,
+    };
+
+    return params.first_block ? prefix_create(&t->prefix, &params, err) : 0;
+}
+
 int trainer_create(struct trainer **out, struct base_model *base,
                    const struct trainer_params *params, struct error *err)
 {
@@ -243,7 +263,8 @@ int trainer_create(struct trainer **out, struct base_model *base,
     if ((rc = load_data(t, params, err)) < 0 ||
         (rc = make_state(t, params->start, err)) < 0 ||
         (rc = make_key(t, err)) < 0 ||
-        (rc = program_cache_create(&t->cache, base, bind_state, t)) < 0)
+        (rc = program_cache_create(&t->cache, base, bind_state, t)) < 0 ||
+        (rc = make_prefix(t, params->prefix, err)) < 0)
         goto error;
     set_schedule(t);
     t->order = calloc(t->trained->n_windows, sizeof *t->order);
@@ -305,19 +326,22 @@ static int run_micro(struct trainer *t, enum program_kind kind, uint32_t first,
         .batch = n,
         .length = t->packing.length,
         .scheme = &t->scheme,
+        .first_block = t->prefix ? prefix_first_block(t->prefix) : 0,
     };
     const size_t places = (size_t) n * t->packing.length;
     float hyper[ADAMW_HYPERS];
     float part;
     struct executor *x;
-    int rc = program_cache_get(&x, t->cache, &params, err);
+    int rc = 0;
 
-    if (rc < 0)
+    if (t->prefix)
+        rc = prefix_fill(t->prefix, t->trained, &t->packing, first, n, err);
+    if (rc < 0 || (rc = program_cache_get(&x, t->cache, &params, err)) < 0)
         return rc;
     packing_fill(&t->rows, &t->packing, t->trained, first, n,
                  1.0F / (float) t->packing.n_targets);
     set_hyper(hyper, t);
-    if ((rc = evaluator_inputs(x, &t->rows, places)) < 0)
+    if ((rc = evaluator_inputs(x, &t->rows, places, t->prefix)) < 0)
         goto error;
     if (kind != PROGRAM_ACCUMULATE &&
         (rc = executor_write(x, "hyper", hyper, sizeof hyper)) < 0)
@@ -434,6 +458,7 @@ static int measure(double *out, struct trainer *t, struct error *err)
         .scheme = &t->scheme,
         .length = t->length,
         .rows = t->micro_rows,
+        .prefix = t->prefix,
     };
     uint32_t last = 0;
     double nats = 0;
@@ -680,8 +705,22 @@ void trainer_describe(struct trainer_info *out, const struct trainer *t)
         .micro_rows = t->micro_rows,
         .length = t->length,
         .arena_bytes = program_cache_arena_bytes(t->cache),
-        .state_bytes = state_bytes(t->n_floats),
+        .state_bytes = state_bytes(t->n_floats) +
+                       (t->prefix ? prefix_bytes(t->prefix) : 0),
     };
+}
+
+const char *trainer_notice(struct trainer *t)
+{
+    return t->prefix ? prefix_notice(t->prefix) : NULL;
+}
+
+void trainer_prefix_stats(struct prefix_cache_stats *out,
+                          const struct trainer *t)
+{
+    *out = (struct prefix_cache_stats){0};
+    if (t->prefix)
+        prefix_stats(out, t->prefix);
 }
 
 int trainer_plan(struct trainer_info *out, const struct base_model *base,

@@ -15,6 +15,7 @@
  */
 
 #include "engine/train/checkpoint.h"
+#include "engine/train/prefix.h"
 #include "engine/train/recipe.h"
 #include "engine/train/record.h"
 
@@ -40,6 +41,9 @@ struct trainer_params {
     const struct record *records; // borrowed for the call
     size_t n_records;
     const struct adapter *start; // NULL: a new adapter; borrowed for the call
+    // Where states of blocks that do not learn are kept. The descriptor is
+    // borrowed until destroy. NULL: nowhere; the result is the same.
+    const struct prefix_file *prefix;
 };
 
 int trainer_create(struct trainer **out, struct base_model *base,
@@ -53,6 +57,11 @@ struct trainer_info {
     uint32_t micro_rows, length;
     size_t arena_bytes, state_bytes;
 };
+// A sentence for the owner, once; then NULL.
+const char *trainer_notice(struct trainer *t);
+// What the prefix cache did so far; zeros without one.
+void trainer_prefix_stats(struct prefix_cache_stats *out,
+                          const struct trainer *t);
 void trainer_describe(struct trainer_info *out, const struct trainer *t);
 // What a run would need; the counts are zero.
 int trainer_plan(struct trainer_info *out, const struct base_model *base,

@@ -4,9 +4,11 @@
 #include "engine/train/trainer.h"
 
 #include "engine/base/error.h"
+#include "engine/base/memfile.h"
 #include "engine/base/rng.h"
 #include "engine/train/adapter.h"
 #include "engine/train/base_model.h"
+#include "engine/train/prefix_cache.h"
 #include "tests/support/tinyfile.h"
 
 #include <errno.h>
@@ -51,6 +53,7 @@ struct rig {
     struct recipe recipe;
     struct record records[N_RECORDS];
     char texts[N_RECORDS][96];
+    const struct prefix_file *prefix;
 };
 
 static void ok(int rc, const struct error *err)
@@ -114,6 +117,7 @@ static struct trainer *rig_trainer(struct rig *r)
         .recipe = &r->recipe,
         .records = r->records,
         .n_records = N_RECORDS,
+        .prefix = r->prefix,
     };
     struct trainer *t;
     struct error err;
@@ -395,6 +399,170 @@ static void a_start_adapter_of_another_shape_is_refused(void **state)
     rig_finish(&r);
 }
 
+/*
+ * A frozen prefix
+ */
+
+// Only the last of two blocks learns.
+static void prefix_rig_init(struct rig *r, const char *recipe)
+{
+    struct error err;
+
+    rig_init(r, 1);
+    ok(recipe_parse(&r->recipe, "last_blocks=1 epochs=3", &err), &err);
+    ok(recipe_parse(&r->recipe, recipe, &err), &err);
+}
+
+static struct prefix_file prefix_file(uint64_t bytes_max)
+{
+    struct prefix_file f = {.bytes_max = bytes_max};
+
+    assert_int_equal(memfile_create(&f.fd, "prefix"), 0);
+    return f;
+}
+
+static void assert_same(struct bytes a, struct bytes b)
+{
+    assert_int_equal(a.n, b.n);
+    assert_memory_equal(a.data, b.data, a.n);
+    free(b.data);
+}
+
+static void a_prefix_is_computed_once(void **state)
+{
+    struct prefix_file file = prefix_file(1 << 20);
+    struct prefix_cache_stats first, later;
+    struct trainer_info info;
+    struct rig r;
+    struct error err = {0};
+
+    prefix_rig_init(&r, "eval_every=100000");
+    r.prefix = &file;
+    struct trainer *t = rig_trainer(&r);
+    trainer_describe(&info, t);
+    const uint64_t steps = info.steps_epoch;
+    instrs_left = UINT64_MAX - 1;
+    assert_int_equal(trainer_run(t, steps, NULL, NULL, &err), 1);
+    const uint64_t epoch_1 = UINT64_MAX - 1 - instrs_left;
+    trainer_prefix_stats(&first, t);
+    // Each window once; long records are several.
+    assert_true(first.misses >= info.n_trained + info.n_held_out);
+    assert_int_equal(first.hits, 0);
+    assert_true(first.entries > 0 && first.entries <= first.misses);
+    instrs_left = UINT64_MAX - 1;
+    assert_int_equal(trainer_run(t, steps, NULL, NULL, &err), 1);
+    const uint64_t epoch_2 = UINT64_MAX - 1 - instrs_left;
+    trainer_prefix_stats(&later, t);
+    assert_int_equal(later.misses, first.misses);
+    assert_true(later.hits >= info.n_trained && later.hits < first.misses);
+    assert_int_equal(later.bytes, first.bytes);
+    assert_true(epoch_2 < epoch_1);
+    assert_null(trainer_notice(t));
+    trainer_destroy(t);
+
+    // The next run finds them all.
+    t = rig_trainer(&r);
+    assert_int_equal(trainer_run(t, steps, NULL, NULL, &err), 1);
+    trainer_prefix_stats(&later, t);
+    assert_int_equal(later.misses, 0);
+    trainer_destroy(t);
+    close(file.fd);
+    rig_finish(&r);
+}
+
+static void bytes_do_not_depend_on_what_was_kept(void **state)
+{
+    static const char *const recipes[] = {"", "prefix_cache=int8"};
+    const uint8_t noise[16] = "not what it was";
+    struct rig r;
+
+    for (int i = 0; i < 2; i++) {
+        struct prefix_file file = prefix_file(1 << 20);
+        struct prefix_file small = prefix_file(20000);
+        prefix_rig_init(&r, recipes[i]);
+        struct bytes without = run_through(&r);
+        r.prefix = &file;
+        assert_same(without, run_through(&r)); // fills it
+        assert_same(without, run_through(&r)); // reads it
+        for (off_t at = 3000; at < 30000; at += 9000)
+            assert_int_equal(pwrite(file.fd, noise, sizeof noise, at),
+                             sizeof noise);
+        assert_same(without, run_through(&r)); // finds it damaged
+        if (i == 0)
+            assert_same(without, run_in_pieces(&r, 5, 2500));
+        r.prefix = &small; // some fit, others do not
+        assert_same(without, run_through(&r));
+        assert_same(without, run_through(&r));
+        if (i == 1)
+            assert_same(without, run_in_pieces(&r, 6, 2500));
+        free(without.data);
+        close(file.fd);
+        close(small.fd);
+        rig_finish(&r);
+    }
+}
+
+static void a_kept_prefix_learns_as_well(void **state)
+{
+    static const char *const recipes[] = {"prefix_cache=off",
+                                          "prefix_cache=f16",
+                                          "prefix_cache=int8"};
+    double best[3];
+
+    for (int i = 0; i < 3; i++) {
+        struct prefix_file file = prefix_file(1 << 20);
+        struct trainer_progress p;
+        struct error err = {0};
+        struct rig r;
+        prefix_rig_init(&r, recipes[i]);
+        r.prefix = &file;
+        struct trainer *t = rig_trainer(&r);
+        assert_int_equal(trainer_run(t, 0, NULL, NULL, &err), 0);
+        trainer_progress(&p, t);
+        best[i] = p.best_loss;
+        assert_true(p.best_loss < p.start_loss);
+        trainer_destroy(t);
+        close(file.fd);
+        rig_finish(&r);
+    }
+    assert_true(fabs(best[1] - best[0]) < 2e-3);
+    assert_true(fabs(best[2] - best[0]) < 2e-2);
+}
+
+static void a_damaged_or_stale_prefix_is_said_once(void **state)
+{
+    struct prefix_file file = prefix_file(1 << 20);
+    struct error err = {0};
+    struct rig r;
+
+    prefix_rig_init(&r, "epochs=1");
+    r.prefix = &file;
+    free(run_through(&r).data);
+    assert_int_equal(pwrite(file.fd, "x", 1, 200), 1);
+    struct trainer *t = rig_trainer(&r);
+    assert_int_equal(trainer_run(t, 0, NULL, NULL, &err), 0);
+    assert_non_null(strstr(trainer_notice(t), "damaged"));
+    assert_null(trainer_notice(t));
+    trainer_destroy(t);
+
+    r.recipe.prefix_cache = 2;
+    t = rig_trainer(&r);
+    assert_non_null(strstr(trainer_notice(t), "another model"));
+    assert_null(trainer_notice(t));
+    trainer_destroy(t);
+
+    // What is no file at all ends no run.
+    const struct prefix_file none = {.fd = -1, .bytes_max = 1 << 20};
+    r.prefix = &none;
+    t = rig_trainer(&r);
+    assert_non_null(strstr(trainer_notice(t), "cannot be used"));
+    assert_null(trainer_notice(t));
+    assert_int_equal(trainer_run(t, 0, NULL, NULL, &err), 0);
+    trainer_destroy(t);
+    close(file.fd);
+    rig_finish(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -406,6 +574,10 @@ int main(void)
         cmocka_unit_test(the_best_is_kept_and_patience_ends_the_run),
         cmocka_unit_test(nothing_to_learn_from_is_said),
         cmocka_unit_test(a_start_adapter_of_another_shape_is_refused),
+        cmocka_unit_test(a_prefix_is_computed_once),
+        cmocka_unit_test(bytes_do_not_depend_on_what_was_kept),
+        cmocka_unit_test(a_kept_prefix_learns_as_well),
+        cmocka_unit_test(a_damaged_or_stale_prefix_is_said_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
