@@ -1,0 +1,127 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "engine/cpu/matmul_vec.h"
+
+/*
+ * Few columns, as in x A^T with A of LoRA: rows of a times rows of op(b)^T,
+ * which is small and decoded first.
+ */
+
+enum {
+    DOTS_COLS = 4,
+    DOTS_TASK = 64, // rows
+};
+
+static void dots_pack(const struct product *pr, enum dtype type)
+{
+    const int64_t padded = (pr->n + DOTS_COLS - 1) / DOTS_COLS * DOTS_COLS;
+    const size_t row_bytes = dtype_row_bytes(type, pr->trans_b ? pr->k : pr->n);
+
+    memset(pr->pb + pr->n * pr->k, 0,
+           (size_t) ((padded - pr->n) * pr->k) * sizeof(float));
+    if (pr->trans_b) {
+        for (int64_t j = 0; j < pr->n; j++)
+            decode(pr->pb + j * pr->k, type, pr->b + (size_t) j * row_bytes, 0,
+                   pr->k);
+        return;
+    }
+    for (int64_t p = 0; p < pr->k; p++) {
+        float x[32];
+        decode_rest(x, type, pr->b + (size_t) p * row_bytes, 0, pr->n);
+        for (int64_t j = 0; j < pr->n; j++)
+            pr->pb[j * pr->k + p] = x[j];
+    }
+}
+
+// The sums of eight registers, as one vector.
+ALWAYS_INLINE v8 sum_8(const vec x[8])
+{
+    v8 r[8];
+
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) {
+#if defined(CPU_ISA_AVX512)
+        const v8 *half = (const v8 *) &x[i];
+        r[i] = half[0] + half[1];
+#elif defined(CPU_ISA_NEON)
+        r[i] = __builtin_shufflevector(x[i], (vec){0}, 0, 1, 2, 3, 4, 5, 6, 7);
+#else
+        r[i] = x[i];
+#endif
+    }
+    v8_transpose(r);
+    return ((r[0] + r[4]) + (r[2] + r[6])) + ((r[1] + r[5]) + (r[3] + r[7]));
+}
+
+// Two rows of a with DOTS_COLS rows of the packed b.
+ALWAYS_INLINE void dots(float out[8], const float *a0, const float *a1,
+                        const float *b, int64_t k)
+{
+    vec acc[8] = {{0}};
+    int64_t p = 0;
+
+    for (; p + LANES <= k; p += LANES) {
+        const vec x0 = vec_load(a0 + p);
+        const vec x1 = vec_load(a1 + p);
+#pragma GCC unroll 4
+        for (int j = 0; j < DOTS_COLS; j++) {
+            const vec w = vec_load(b + j * k + p);
+            acc[j] += x0 * w;
+            acc[DOTS_COLS + j] += x1 * w;
+        }
+    }
+    v8_store(out, sum_8(acc));
+    for (; p < k; p++)
+        for (int j = 0; j < DOTS_COLS; j++) {
+            out[j] += a0[p] * b[j * k + p];
+            out[DOTS_COLS + j] += a1[p] * b[j * k + p];
+        }
+}
+
+static void dots_task(void *ctx, uint32_t task, uint32_t worker)
+{
+    const struct product *pr = ctx;
+    const int64_t i0 = task * (int64_t) DOTS_TASK;
+    const int64_t i1 = min(pr->m, i0 + DOTS_TASK);
+
+    for (int64_t i = i0; i < i1; i += 2)
+        for (int64_t j0 = 0; j0 < pr->n; j0 += DOTS_COLS) {
+            const float *a = pr->a + i * pr->k;
+            const int64_t rows = min(2, i1 - i);
+            const int64_t cols = min(DOTS_COLS, pr->n - j0);
+            float out[8];
+            dots(out, a, rows == 2 ? a + pr->k : a, pr->pb + j0 * pr->k, pr->k);
+            for (int64_t r = 0; r < rows; r++)
+                for (int64_t j = 0; j < cols; j++) {
+                    const int64_t at = (i + r) * pr->n + j0 + j;
+                    pr->y[at] = pr->alpha * out[r * DOTS_COLS + j] +
+                                (pr->c ? pr->c[at] : 0.0f);
+                }
+        }
+}
+
+void VEC_NAME(matmul_dots)(struct product *pr, struct pool *pool)
+{
+    switch (pr->b_type) {
+    case DTYPE_f32:
+        dots_pack(pr, DTYPE_f32);
+        break;
+    case DTYPE_f16:
+        dots_pack(pr, DTYPE_f16);
+        break;
+    case DTYPE_bf16:
+        dots_pack(pr, DTYPE_bf16);
+        break;
+    case DTYPE_q8_0:
+        dots_pack(pr, DTYPE_q8_0);
+        break;
+    case DTYPE_q4_0:
+        dots_pack(pr, DTYPE_q4_0);
+        break;
+    case DTYPE_i32:
+    case DTYPE_COUNT:
+        break;
+    }
+    pool_run(pool, parts(pr->m, DOTS_TASK), dots_task, pr);
+}

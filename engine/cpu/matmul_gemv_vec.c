@@ -1,0 +1,109 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "engine/cpu/matmul_vec.h"
+
+/*
+ * Few rows: generation reads all weights for each token, so what counts is to
+ * read them once, as they are.
+ */
+
+enum {
+    GEMV_ROWS = 4,     // of a
+    GEMV_COLS = 4,     // of y: rows of b
+    GEMV_TASK = 32768, // weights
+};
+
+// Rows m0 .. of a with rows j .. of b. Several rows of b side by side hide the
+// latency of the sums when a has few.
+ALWAYS_INLINE void gemv_block(const struct product *pr, enum dtype type,
+                              int64_t m0, int64_t j0, int rows, int cols)
+{
+    const size_t row_bytes = dtype_row_bytes(type, pr->k);
+    const char *b = pr->b + (size_t) j0 * row_bytes;
+    const float *a = pr->a + m0 * pr->k;
+    v8 acc[GEMV_ROWS][GEMV_COLS] = {{{0}}};
+    int64_t p = 0;
+
+    for (; p + 32 <= pr->k; p += 32)
+#pragma GCC unroll 4
+        for (int j = 0; j < cols; j++) {
+            v8 w[4];
+            const float scale =
+                decode_raw(w, type, b + (size_t) j * row_bytes, p);
+#pragma GCC unroll 4
+            for (int i = 0; i < rows; i++) {
+                v8 s = w[0] * v8_load(a + i * pr->k + p);
+#pragma GCC unroll 4
+                for (int q = 1; q < 4; q++)
+                    s += w[q] * v8_load(a + i * pr->k + p + 8 * q);
+                acc[i][j] += scale * s;
+            }
+        }
+#pragma GCC unroll 4
+    for (int j = 0; j < cols; j++)
+#pragma GCC unroll 4
+        for (int i = 0; i < rows; i++) {
+            const int64_t at = (m0 + i) * pr->n + j0 + j;
+            const v8 s = acc[i][j];
+            float sum = ((s[0] + s[4]) + (s[2] + s[6])) +
+                        ((s[1] + s[5]) + (s[3] + s[7]));
+            if (p < pr->k) {
+                float w[32];
+                decode_rest(w, type, b + (size_t) j * row_bytes, p, pr->k - p);
+                for (int64_t q = 0; q < pr->k - p; q++)
+                    sum += w[q] * a[i * pr->k + p + q];
+            }
+            pr->y[at] = pr->alpha * sum + (pr->c ? pr->c[at] : 0.0f);
+        }
+}
+
+ALWAYS_INLINE void gemv_rows(const struct product *pr, enum dtype type,
+                             int64_t j0, int64_t j1)
+{
+    for (int64_t m0 = 0; m0 < pr->m; m0 += GEMV_ROWS) {
+        const int64_t rows = min(GEMV_ROWS, pr->m - m0);
+        int64_t j = j0;
+        for (; rows == 1 && j + GEMV_COLS <= j1; j += GEMV_COLS)
+            gemv_block(pr, type, m0, j, 1, GEMV_COLS);
+        for (; rows == GEMV_ROWS && j < j1; j++)
+            gemv_block(pr, type, m0, j, GEMV_ROWS, 1);
+        for (; j < j1; j++)
+            for (int64_t i = 0; i < rows; i++)
+                gemv_block(pr, type, m0 + i, j, 1, 1);
+    }
+}
+
+static void gemv_task(void *ctx, uint32_t task, uint32_t worker)
+{
+    const struct product *pr = ctx;
+    const int64_t j0 = task * pr->ns;
+    const int64_t j1 = min(pr->n, j0 + pr->ns);
+
+    switch (pr->b_type) {
+    case DTYPE_f32:
+        gemv_rows(pr, DTYPE_f32, j0, j1);
+        break;
+    case DTYPE_f16:
+        gemv_rows(pr, DTYPE_f16, j0, j1);
+        break;
+    case DTYPE_bf16:
+        gemv_rows(pr, DTYPE_bf16, j0, j1);
+        break;
+    case DTYPE_q8_0:
+        gemv_rows(pr, DTYPE_q8_0, j0, j1);
+        break;
+    case DTYPE_q4_0:
+        gemv_rows(pr, DTYPE_q4_0, j0, j1);
+        break;
+    case DTYPE_i32:
+    case DTYPE_COUNT:
+        break;
+    }
+}
+
+void VEC_NAME(matmul_gemv)(struct product *pr, struct pool *pool)
+{
+    pr->ns = GEMV_TASK / pr->k + 1;
+    pool_run(pool, parts(pr->n, pr->ns), gemv_task, pr);
+}
