@@ -94,6 +94,15 @@ static struct instr instruction(const struct graph *g, const struct node *n,
     return in;
 }
 
+size_t lower_scratch(void *target, const struct graph *g, const struct node *n)
+{
+    const struct lower_target *t = target;
+    const struct instr in = instruction(g, n, NULL);
+    return t->backend->supports(t->dev, &in)
+               ? t->backend->scratch_bytes(t->dev, &in)
+               : 0;
+}
+
 static int refuse(const struct graph *g, const struct node *n,
                   const struct backend *backend, struct error *err)
 {
@@ -117,9 +126,8 @@ static void mark_touched(bool *touched, const struct schedule *s)
     }
 }
 
-int lower_schedule(struct program *p, size_t **scratch,
-                   const struct schedule *s, const struct backend *backend,
-                   const struct device *dev, struct error *err)
+int lower_schedule(struct program *p, const struct schedule *s,
+                   const struct lower_target *target, struct error *err)
 {
     const struct graph *g = s->graph;
     int rc;
@@ -127,9 +135,8 @@ int lower_schedule(struct program *p, size_t **scratch,
     bool *touched = arena_calloc(g->arena, g->n_values + 1u, sizeof(*touched));
     uint32_t *slot_of =
         arena_calloc(g->arena, g->n_values + 1u, sizeof(*slot_of));
-    *scratch = arena_calloc(g->arena, s->n + 1u, sizeof(**scratch));
     p->instrs = arena_calloc(p->arena, s->n + 1u, sizeof(*p->instrs));
-    if (!touched || !slot_of || !*scratch || !p->instrs)
+    if (!touched || !slot_of || !p->instrs)
         return -ENOMEM;
     mark_touched(touched, s);
     if ((rc = add_slots(p, slot_of, touched, g)) < 0)
@@ -138,9 +145,8 @@ int lower_schedule(struct program *p, size_t **scratch,
     for (uint32_t i = 0; i < s->n; i++) {
         const struct node *n = &g->nodes[s->order[i]];
         p->instrs[i] = instruction(g, n, slot_of);
-        if (!backend->supports(dev, &p->instrs[i]))
-            return refuse(g, n, backend, err);
-        (*scratch)[i] = backend->scratch_bytes(dev, &p->instrs[i]);
+        if (!target->backend->supports(target->dev, &p->instrs[i]))
+            return refuse(g, n, target->backend, err);
     }
     p->n_instrs = s->n;
     return 0;

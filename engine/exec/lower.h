@@ -15,6 +15,7 @@
 #include "engine/exec/program.h"
 #include "engine/passes/pass.h"
 #include "engine/plan/memplan.h"
+#include "engine/plan/remat.h"
 
 struct arena;
 
@@ -48,13 +49,21 @@ struct program {
     uint32_t n_pieces;
     size_t arena_bytes;
     size_t live_bytes; // the largest sum of live bytes: what no plan can beat
+    struct program_costs costs;
     struct pass_stats passes[PASS_COUNT];
 };
 
-// Instructions without places; scratch[step] is what the backend asks for.
-// -ENOTSUP and a sentence when it cannot run one.
-int lower_schedule(struct program *p, size_t **scratch,
-                   const struct schedule *s, const struct backend *backend,
-                   const struct device *dev, struct error *err);
+// What the backend asks for beside a node's inputs and outputs: a
+// remat_scratch_fn.
+struct lower_target {
+    const struct backend *backend;
+    const struct device *dev;
+};
+size_t lower_scratch(void *target, const struct graph *g, const struct node *n);
+
+// Instructions without places. -ENOTSUP and a sentence when the backend cannot
+// run one.
+int lower_schedule(struct program *p, const struct schedule *s,
+                   const struct lower_target *target, struct error *err);
 // Their places, the inputs and outputs, and the map of the arena.
 int lower_places(struct program *p, const struct memplan *plan);

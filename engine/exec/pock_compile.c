@@ -7,7 +7,7 @@
  *   pock-compile MODEL.gguf [--kind train] [--batch 1] [--length 256]
  *                [--cache N] [--rows 1] [--rank 8] [--alpha 16]
  *                [--targets 127] [--last 0] [--dump PASS] [--summary]
- *                [--profile RUNS] [--threads N]
+ *                [--profile RUNS] [--threads N] [--budget MIB]
  *
  * Prints the passes, the instructions and the map of the arena. --dump prints
  * the graph after that pass (or `build`, or `all`) on standard error.
@@ -72,14 +72,19 @@ static int parse_options(struct options *o, int argc, char **argv)
         {"alpha", 1, NULL, 'a'},   {"targets", 1, NULL, 't'},
         {"last", 1, NULL, 'L'},    {"summary", 0, NULL, 's'},
         {"dump", 1, NULL, 'd'},    {"profile", 1, NULL, 'p'},
-        {"threads", 1, NULL, 'T'}, {NULL, 0, NULL, 0},
+        {"threads", 1, NULL, 'T'}, {"budget", 1, NULL, 'B'},
+        {NULL, 0, NULL, 0},
     };
     struct program_params *p = &o->params;
     uint32_t alpha = 16;
+    uint32_t budget = 0;
     int rc = 0;
     int c;
 
-    *p = (struct program_params){PROGRAM_TRAIN, 1, 256, 0, 1, NULL, 0};
+    *p = (struct program_params){.kind = PROGRAM_TRAIN,
+                                 .batch = 1,
+                                 .length = 256,
+                                 .n_rows = 1};
     o->lora = (struct scheme_lora){8, 16, LORA_ALL, 0};
     while (rc == 0 && (c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
         uint32_t *const fields[] = {
@@ -88,6 +93,7 @@ static int parse_options(struct options *o, int argc, char **argv)
             ['r'] = &o->lora.rank,    ['a'] = &alpha,
             ['t'] = &o->lora.targets, ['L'] = &o->lora.last_blocks,
             ['p'] = &o->profile_runs, ['T'] = &o->threads,
+            ['B'] = &budget,
         };
         if (c == 's')
             o->is_summary = true;
@@ -99,6 +105,7 @@ static int parse_options(struct options *o, int argc, char **argv)
             rc = c == '?' ? -EINVAL : parse_u32(fields[c], optarg);
     }
     o->lora.alpha = (float) alpha;
+    p->arena_budget = (uint64_t) budget << 20;
     if (p->kind == PROGRAM_CACHED && p->cache_length == 0)
         p->cache_length = p->length;
     if (optind + 1 != argc)

@@ -13,6 +13,7 @@
 #include "engine/base/error.h"
 #include "engine/base/fault.h"
 #include "engine/exec/lower.h"
+#include "engine/plan/flops.h"
 
 // A compile of the largest graph that model_build() makes stays far below.
 static const size_t COMPILE_BYTES_MAX = (size_t) 1 << 30;
@@ -117,15 +118,76 @@ static int add_learning(struct graph *g, const struct model_config *m,
  * The compiler
  */
 
-int program_compile_graph_without(struct program **out, struct graph *g,
-                                  uint32_t off, const struct backend *backend,
-                                  const struct device *dev, struct error *err)
-{
-    struct schedule *s;
-    struct liveness *l;
+// What one choice of the planner gives.
+struct layout {
+    struct graph *g;
+    struct schedule *schedule;
     struct memplan *plan;
-    struct liveness_params params = {0};
-    size_t *scratch;
+    struct remat_choice choice;
+    int n_recomputed;
+};
+
+static int make_layout(struct layout *out, struct graph *g, size_t budget,
+                       struct lower_target *target, struct error *err)
+{
+    const struct remat_params remat = {budget, lower_scratch, target};
+    struct liveness_params live = {0};
+    struct liveness *l;
+    int rc;
+
+    out->g = g;
+    if (budget > 0 && ((rc = remat_choose(&out->choice, g, &remat)) < 0 ||
+                       (rc = pass_run_named(g, "remat", err)) < 0))
+        return rc;
+    out->n_recomputed = budget > 0 ? rc : 0;
+    size_t *scratch = arena_calloc(g->arena, g->n_nodes + 1u, sizeof(*scratch));
+    size_t *by_step = arena_calloc(g->arena, g->n_nodes + 1u, sizeof(*scratch));
+    if (!scratch || !by_step)
+        return -ENOMEM;
+    for (node_id i = 0; i < g->n_nodes; i++)
+        if (!g->nodes[i].is_dead)
+            scratch[i] = lower_scratch(target, g, &g->nodes[i]);
+    if ((rc = schedule_create_for(&out->schedule, NULL, g, scratch, g->arena)) <
+        0)
+        return rc;
+    for (uint32_t i = 0; i < out->schedule->n; i++)
+        by_step[i] = scratch[out->schedule->order[i]];
+    live.scratch = by_step;
+    if ((rc = liveness_find(&l, out->schedule, &live, g->arena)) < 0)
+        return rc;
+    return memplan_assign(&out->plan, l, g->arena);
+}
+
+// The planner of recomputation counts live bytes; an arena may need a little
+// more, and then a little more has to go.
+static int find_layout(struct layout *out, struct graph *g, size_t budget,
+                       struct lower_target *target, struct error *err)
+{
+    enum { ROUNDS = 3 };
+    size_t aim = budget;
+    int rc;
+
+    for (int i = 0; i < ROUNDS; i++) {
+        struct layout l = {0};
+        struct graph *copy;
+        if ((rc = graph_copy(&copy, g, g->arena)) < 0 ||
+            (rc = make_layout(&l, copy, aim, target, err)) < 0)
+            return rc;
+        if (i == 0 || l.plan->peak < out->plan->peak)
+            *out = l;
+        if (budget == 0 || l.plan->peak <= budget || l.choice.peak > aim)
+            break;
+        const size_t excess = l.plan->peak - budget;
+        aim = excess < aim / 2 ? aim - excess : aim / 2;
+    }
+    return 0;
+}
+
+static int compile_graph(struct program **out, struct graph *g, uint32_t off,
+                         size_t budget, struct lower_target *target,
+                         struct error *err)
+{
+    struct layout layout = {0};
     int rc = -ENOMEM;
 
     struct program *p = fault_calloc(1, sizeof(*p));
@@ -136,24 +198,37 @@ int program_compile_graph_without(struct program **out, struct graph *g,
 
     if ((rc = passes_run(g, off, p->passes, err)) < 0)
         goto error;
-    if ((rc = schedule_create(&s, g, g->arena)) < 0)
+    if (off & 1u << PASS_remat)
+        budget = 0;
+    if ((rc = find_layout(&layout, g, budget, target, err)) < 0)
         goto error;
-    if ((rc = lower_schedule(p, &scratch, s, backend, dev, err)) < 0)
+    if ((rc = lower_schedule(p, layout.schedule, target, err)) < 0)
         goto error;
-    params.scratch = scratch;
-    if ((rc = liveness_find(&l, s, &params, g->arena)) < 0)
-        goto error;
-    if ((rc = memplan_assign(&plan, l, g->arena)) < 0)
-        goto error;
-    if ((rc = lower_places(p, plan)) < 0)
+    if ((rc = lower_places(p, layout.plan)) < 0)
         goto error;
 
+    p->costs = (struct program_costs){
+        .flops = flops_graph(layout.g),
+        .flops_extra = layout.choice.flops_extra,
+        .kept_bytes = layout.choice.peak_kept,
+        .live_bytes = p->live_bytes,
+        .n_recomputed = (uint32_t) layout.n_recomputed,
+    };
+    p->passes[PASS_remat].changes = (uint32_t) layout.n_recomputed;
     *out = p;
     return 0;
 
 error:
     program_destroy(p);
     return rc;
+}
+
+int program_compile_graph_without(struct program **out, struct graph *g,
+                                  uint32_t off, const struct backend *backend,
+                                  const struct device *dev, struct error *err)
+{
+    struct lower_target target = {backend, dev};
+    return compile_graph(out, g, off, 0, &target, err);
 }
 
 int program_compile_graph(struct program **out, struct graph *g,
@@ -169,6 +244,7 @@ int program_compile(struct program **out, const struct model_config *m,
                     struct error *err)
 {
     const struct model_graph_params forward = graph_params(params);
+    struct lower_target target = {backend, dev};
     struct arena *work = NULL;
     struct graph *g;
     int rc;
@@ -179,7 +255,7 @@ int program_compile(struct program **out, const struct model_config *m,
         goto out;
     if ((rc = add_learning(g, m, params, err)) < 0)
         goto out;
-    rc = program_compile_graph(out, g, backend, dev, err);
+    rc = compile_graph(out, g, 0, (size_t) params->arena_budget, &target, err);
 
 out:
     if (rc == -ENOMEM)
@@ -203,6 +279,11 @@ void program_destroy(struct program *p)
 size_t program_arena_bytes(const struct program *p)
 {
     return p->arena_bytes;
+}
+
+void program_costs(struct program_costs *out, const struct program *p)
+{
+    *out = p->costs;
 }
 
 uint32_t program_instr_count(const struct program *p)

@@ -41,6 +41,10 @@ struct program_params {
     uint32_t n_rows;
     const struct scheme *scheme; // borrowed for the call; NULL: base alone
     uint32_t first_block; // 0, or where to begin: input hidden, not tokens
+    // Bytes of the arena that the planner tries to keep to by making values of
+    // the forward pass again for the gradients; 0: no limit. Where nothing
+    // meets it, program_arena_bytes() is larger. Results do not hang on it.
+    uint64_t arena_budget;
 };
 
 int program_compile(struct program **out, const struct model_config *m,
@@ -59,6 +63,17 @@ int program_compile_graph_without(struct program **out, struct graph *g,
 void program_destroy(struct program *p);
 
 size_t program_arena_bytes(const struct program *p);
+
+// What it costs, counted as in engine/plan/flops.h.
+struct program_costs {
+    uint64_t flops;        // of one run, recomputation included
+    uint64_t flops_extra;  // of that, recomputation
+    size_t kept_bytes;     // largest sum of live bytes if nothing were made
+                           // again; 0: nobody looked
+    size_t live_bytes;     // as it is: no plan of the arena can do with less
+    uint32_t n_recomputed; // instructions that run twice
+};
+void program_costs(struct program_costs *out, const struct program *p);
 uint32_t program_instr_count(const struct program *p);
 const struct instr *program_instr(const struct program *p, uint32_t i);
 

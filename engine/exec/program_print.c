@@ -111,6 +111,12 @@ int program_print(char **out, const struct program *p)
     print_slots(&s, "states", p->states, p->n_states);
     str_printf(&s, "arena: %zu bytes, live at most %zu\n", p->arena_bytes,
                p->live_bytes);
+    str_printf(&s, "work: %.3f GFLOP, of that %.3f made again by %u nodes",
+               (double) p->costs.flops * 1e-9,
+               (double) p->costs.flops_extra * 1e-9, p->costs.n_recomputed);
+    if (p->costs.kept_bytes)
+        str_printf(&s, "; %zu bytes without", p->costs.kept_bytes);
+    str_putc(&s, '\n');
     for (uint32_t i = 0; i < p->n_ios; i++) {
         str_printf(&s, "%s %s ", p->ios[i].is_output ? "output" : "input",
                    p->ios[i].name);

@@ -25,6 +25,28 @@ int graph_create(struct graph **out, struct arena *a)
     return 0;
 }
 
+int graph_copy(struct graph **out, const struct graph *g, struct arena *a)
+{
+    struct graph *copy = arena_calloc(a, 1, sizeof(*copy));
+    if (!copy)
+        return -ENOMEM;
+
+    *copy = *g;
+    copy->arena = a;
+    copy->values_size = g->n_values;
+    copy->nodes_size = g->n_nodes;
+    copy->values = arena_calloc(a, g->n_values + 1u, sizeof(*g->values));
+    copy->nodes = arena_calloc(a, g->n_nodes + 1u, sizeof(*g->nodes));
+    if (!copy->values || !copy->nodes)
+        return -ENOMEM;
+    if (g->n_values)
+        memcpy(copy->values, g->values, g->n_values * sizeof(*g->values));
+    if (g->n_nodes)
+        memcpy(copy->nodes, g->nodes, g->n_nodes * sizeof(*g->nodes));
+    *out = copy;
+    return 0;
+}
+
 // The old array stays in the arena; sizes double, so it costs at most half.
 static int grow(void **array, uint32_t *size, size_t item, struct arena *a)
 {

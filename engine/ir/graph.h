@@ -59,6 +59,8 @@ struct node {
     uint8_t n_out;
     bool is_dead;     // removed by a pass; skipped by everyone
     bool is_backward; // made by autodiff or the optimizer
+    // Gradients do not read what it made, but make it again (pass_remat).
+    bool is_recomputed;
     struct op_attr attr;
     value_id in[OP_INPUTS_MAX];
     value_id out[OP_OUTPUTS_MAX]; // VALUE_NONE where nobody asked for it
@@ -74,6 +76,9 @@ struct graph {
 
 // The graph and all that it grows into borrow `a`, and die with it.
 int graph_create(struct graph **out, struct arena *a);
+
+// The same graph, to be rewritten on its own. Names are borrowed from `g`.
+int graph_copy(struct graph **out, const struct graph *g, struct arena *a);
 
 int graph_add_value(value_id *out, struct graph *g, const struct value *v);
 // Checks the inputs against the operator's shape rule and makes its outputs.

@@ -331,13 +331,15 @@ static int parse_node(struct parse *p)
         return refuse(p, "%s", err.text);
     if (rc < 0)
         return rc;
-    skip_blanks(p);
-    if (p->at < p->end) {
+    for (skip_blanks(p); p->at < p->end; skip_blanks(p)) {
         if ((rc = parse_word(p, word)) < 0)
             return rc;
-        if (strcmp(word, "backward") != 0)
+        if (strcmp(word, "backward") == 0)
+            p->g->nodes[id].is_backward = true;
+        else if (strcmp(word, "recompute") == 0)
+            p->g->nodes[id].is_recomputed = true;
+        else
             return refuse(p, "unexpected %s", word);
-        p->g->nodes[id].is_backward = true;
     }
     return name_outputs(p, left, n_left);
 }

@@ -76,6 +76,7 @@ void irprint_node(struct str *s, const struct graph *g, node_id id)
         irprint_value(s, g, n->in[i]);
     }
     print_attr(s, &n->attr);
+    str_puts(s, n->is_recomputed ? " recompute" : "");
     str_puts(s, n->is_backward ? " backward\n" : "\n");
 }
 

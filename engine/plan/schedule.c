@@ -222,29 +222,58 @@ int schedule_create_kind(struct schedule **out, const struct graph *g,
     return 0;
 }
 
-int schedule_create(struct schedule **out, const struct graph *g,
-                    struct arena *a)
+static int find_peak(size_t *peak, const struct schedule *s,
+                     const size_t *scratch, struct arena *a)
+{
+    struct liveness_params params = {0};
+    struct liveness *l;
+    int rc;
+
+    if (scratch) {
+        size_t *by_step = arena_calloc(a, s->n + 1u, sizeof(*by_step));
+        if (!by_step)
+            return -ENOMEM;
+        for (uint32_t i = 0; i < s->n; i++)
+            by_step[i] = scratch[s->order[i]];
+        params.scratch = by_step;
+    }
+    if ((rc = liveness_find(&l, s, &params, a)) < 0)
+        return rc;
+    *peak = l->peak;
+    return 0;
+}
+
+int schedule_create_for(struct schedule **out, size_t *peak,
+                        const struct graph *g, const size_t *scratch,
+                        struct arena *a)
 {
     struct schedule *best = NULL;
     size_t best_peak = 0;
 
     for (int kind = SCHEDULE_GIVEN; kind <= SCHEDULE_GREEDY; kind++) {
-        const struct liveness_params params = {0};
         struct schedule *s;
-        struct liveness *l;
+        size_t mine;
         int rc;
         if ((rc = schedule_create_kind(&s, g, (enum schedule_kind) kind, a)) <
                 0 ||
-            (rc = liveness_find(&l, s, &params, a)) < 0)
+            (rc = find_peak(&mine, s, scratch, a)) < 0)
             return rc;
         assert(schedule_check(s));
-        if (!best || l->peak < best_peak) {
+        if (!best || mine < best_peak) {
             best = s;
-            best_peak = l->peak;
+            best_peak = mine;
         }
     }
+    if (peak)
+        *peak = best_peak;
     *out = best;
     return 0;
+}
+
+int schedule_create(struct schedule **out, const struct graph *g,
+                    struct arena *a)
+{
+    return schedule_create_for(out, NULL, g, NULL, a);
 }
 
 bool schedule_check(const struct schedule *s)

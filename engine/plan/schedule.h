@@ -28,6 +28,12 @@ struct schedule {
 int schedule_create(struct schedule **out, const struct graph *g,
                     struct arena *a);
 
+// The same, where nodes need scratch while they run (bytes by node; NULL:
+// none). `peak` gets the live bytes, scratch included; it may be NULL.
+int schedule_create_for(struct schedule **out, size_t *peak,
+                        const struct graph *g, const size_t *scratch,
+                        struct arena *a);
+
 // One of the two, for tests.
 enum schedule_kind {
     SCHEDULE_GIVEN,

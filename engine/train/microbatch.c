@@ -9,27 +9,34 @@
 #include "engine/train/recipe.h"
 
 #include <errno.h>
+#include <stdio.h>
 
-// More places make a program no faster.
-enum { PLACES_MAX = 8192 };
+enum {
+    PLACES_MAX = 8192, // more make a program no faster
+    LENGTH_MIN = 32,   // shorter rows teach little
+};
 
 struct probe {
     const struct base_model *base;
     struct device *dev;
     struct program_params params;
+    uint32_t batch;
+    size_t row_bytes; // what one row needs at least
 };
 
 // UPDATE has the most to hold: its gradients meet the sums.
-static int arena_of(size_t *out, struct probe *p, uint32_t rows,
-                    struct error *err)
+static int compile(struct microbatch *out, struct probe *p, uint32_t rows,
+                   struct error *err)
 {
     struct program_params params[] = {p->params, p->params};
     const int n = p->params.first_block ? 2 : 1;
-    size_t most = 0;
 
     // What computes the states of a frozen prefix shares the arena.
     params[1].kind = PROGRAM_PREFIX;
     params[1].scheme = NULL;
+    out->rows = rows;
+    out->n_micro = (p->batch + rows - 1) / rows;
+    out->arena_bytes = 0;
     for (int i = 0; i < n; i++) {
         struct program *program;
         params[i].batch = rows;
@@ -38,55 +45,116 @@ static int arena_of(size_t *out, struct probe *p, uint32_t rows,
         if (rc < 0)
             return rc;
         const size_t bytes = program_arena_bytes(program);
+        if (bytes > out->arena_bytes)
+            out->arena_bytes = bytes;
+        if (i == 0)
+            program_costs(&out->costs, program);
         program_destroy(program);
-        if (bytes > most)
-            most = bytes;
     }
-    *out = most;
     return 0;
 }
 
-static int most_rows(struct microbatch *out, struct probe *p, uint32_t rows_max,
-                     size_t budget, struct error *err)
+// Work of a step. Fewer rows decode the weights more often, more rows may have
+// to make values again.
+static uint64_t step_flops(const struct microbatch *m)
 {
-    uint32_t low = 1;
-    uint32_t high = 2;
-    size_t bytes;
-    int rc = arena_of(&bytes, p, 1, err);
+    return m->costs.flops * m->n_micro;
+}
 
-    if (rc < 0)
-        return rc;
-    if (bytes > budget)
-        return error_set(err, -ENOMEM,
-                         "training: a row of %u tokens needs %zu MiB, but "
-                         "memory_mib is %zu: raise it, or lower length",
-                         p->params.length, (bytes >> 20) + 1, budget >> 20);
-    out->rows = 1;
-    out->arena_bytes = bytes;
-    // Doubling, then halving: low fits, high does not or is past the end.
-    while (high <= rows_max) {
-        if ((rc = arena_of(&bytes, p, high, err)) < 0)
+/*
+ * From as many rows as are sensible down, in even shares of the batch and in
+ * steps that are not too small. Once nothing is made again, fewer rows cannot
+ * be better. Returns 1 when something fits, 0 when not even one row does.
+ */
+static int choose_rows(struct microbatch *m, struct probe *p, uint32_t rows_max,
+                       struct error *err)
+{
+    uint32_t n = (p->batch + rows_max - 1) / rows_max;
+    struct microbatch best = {0};
+
+    for (;;) {
+        const uint32_t rows = (p->batch + n - 1) / n;
+        struct microbatch now = *m;
+        int rc = compile(&now, p, rows, err);
+        if (rc < 0)
             return rc;
-        if (bytes > budget)
+        const bool fits = now.arena_bytes <= m->budget;
+        if (fits && (!best.rows || step_flops(&now) < step_flops(&best)))
+            best = now;
+        if (rows == 1)
+            p->row_bytes = now.arena_bytes;
+        if (rows == 1 || (fits && now.costs.flops_extra == 0))
             break;
-        low = high;
-        high *= 2;
-        out->arena_bytes = bytes;
+        // Shares of three quarters at most.
+        while ((p->batch + n - 1) / n > (rows > 3 ? rows * 3 / 4 : rows - 1))
+            n++;
     }
-    if (high > rows_max + 1)
-        high = rows_max + 1;
-    while (high - low > 1) {
-        const uint32_t middle = low + (high - low) / 2;
-        if ((rc = arena_of(&bytes, p, middle, err)) < 0)
+    if (best.rows)
+        *m = best;
+    return best.rows > 0;
+}
+
+static double mib(size_t bytes)
+{
+    return (double) bytes / (1 << 20);
+}
+
+static void explain(struct microbatch *m, const struct probe *p,
+                    uint32_t length)
+{
+    const struct program_costs *c = &m->costs;
+    const double percent =
+        (double) c->flops_extra * 100 / (double) (c->flops - c->flops_extra);
+    size_t at = 0;
+    int n = 0;
+
+    if (m->length < length)
+        n = snprintf(m->why, sizeof(m->why),
+                     "Rows are cut to %u tokens, for one of %u does not fit "
+                     "into memory_mib %u. ",
+                     m->length, length, (unsigned) (m->budget >> 20));
+    at = n > 0 ? (size_t) n : 0;
+    if (c->flops_extra > 0)
+        (void) snprintf(m->why + at, sizeof(m->why) - at,
+                        "%u instructions of the forward pass run again for "
+                        "the gradients, %.1f %% more work: to keep all would "
+                        "take %.0f MiB.",
+                        c->n_recomputed, percent, mib(c->kept_bytes));
+    else
+        (void) snprintf(m->why + at, sizeof(m->why) - at,
+                        "Nothing is made again: all that gradients read fits.");
+}
+
+static int refuse(const struct microbatch *m, const struct probe *p,
+                  struct error *err)
+{
+    return error_set(err, -ENOMEM,
+                     "training: a row of %u tokens needs %.0f MiB, but "
+                     "memory_mib is %u: raise it, or let fewer tensors learn",
+                     m->length, mib(p->row_bytes) + 0.5,
+                     (unsigned) (m->budget >> 20));
+}
+
+// The longest rows that fit: as asked for, or a half, a quarter.
+static int choose(struct microbatch *m, struct probe *p, struct error *err)
+{
+    const uint32_t length = m->length;
+
+    for (;;) {
+        uint32_t rows_max = PLACES_MAX / m->length;
+        p->params.length = m->length;
+        rows_max = rows_max < 1 ? 1 : rows_max;
+        rows_max = rows_max > p->batch ? p->batch : rows_max;
+        int rc = choose_rows(m, p, rows_max, err);
+        if (rc < 0)
             return rc;
-        if (bytes > budget) {
-            high = middle;
-        } else {
-            low = middle;
-            out->arena_bytes = bytes;
-        }
+        if (rc > 0)
+            break;
+        if (m->length / 2 < LENGTH_MIN)
+            return refuse(m, p, err);
+        m->length /= 2;
     }
-    out->rows = low;
+    explain(m, p, length);
     return 0;
 }
 
@@ -97,27 +165,24 @@ int microbatch_plan(struct microbatch *out, const struct base_model *base,
     const uint32_t context = base->config.context;
     struct microbatch result = {
         .length = r->length < context ? r->length : context,
+        .budget = (uint64_t) r->memory_mib << 20,
     };
     struct probe p = {
         .base = base,
-        .params = {.kind = PROGRAM_UPDATE, .length = result.length},
+        .params = {.kind = PROGRAM_UPDATE, .arena_budget = result.budget},
+        .batch = r->batch,
     };
-    uint32_t rows_max = PLACES_MAX / result.length;
     struct scheme scheme;
     int rc = recipe_scheme(&scheme, r, &base->config, err);
 
     if (rc < 0)
         return rc;
-    if (rows_max < 1)
-        rows_max = 1;
-    if (rows_max > r->batch)
-        rows_max = r->batch;
     p.params.scheme = &scheme;
     p.params.first_block = recipe_first_block(r, &scheme, &base->config);
     result.n_floats = (size_t) scheme_floats(&scheme, &base->config);
     if ((rc = base->backend->open(&p.dev, &one, err)) < 0)
         return rc;
-    rc = most_rows(&result, &p, rows_max, (size_t) r->memory_mib << 20, err);
+    rc = choose(&result, &p, err);
     base->backend->close(p.dev);
     if (rc == 0)
         *out = result;

@@ -6,11 +6,15 @@
 /*
  * Micro-batch
  *
- * How many rows a training program may have within the recipe's memory. Found
- * by compiling, before anything is allocated. The answer is part of what a
- * run's bytes depend on, so it must not depend on the number of threads: it is
- * asked for a device of one.
+ * How a training step fits into the recipe's memory: rows in a program, their
+ * length, and what its planner makes again instead of keeping. Found by
+ * compiling, before anything is allocated: of the ways that fit, the one with
+ * the least work for a step; if none does, rows are shortened. The answer is
+ * part of what a run's bytes depend on, so it must not depend on the number of
+ * threads: it is asked for a device of one.
  */
+
+#include "engine/exec/program.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -21,11 +25,15 @@ struct recipe;
 
 struct microbatch {
     uint32_t rows;
-    uint32_t length; // places in a row: the recipe's, or the model's context
+    uint32_t n_micro; // programs in a step, at most
+    uint32_t length;  // places in a row: the recipe's, or what fits
     size_t arena_bytes;
-    size_t n_floats; // of the adapter
+    size_t n_floats;            // of the adapter
+    uint64_t budget;            // of the arena, for all programs of the run
+    struct program_costs costs; // of the largest program
+    char why[256];              // sentences for people
 };
 
-// -ENOMEM with a sentence when not even one row fits.
+// -ENOMEM with a sentence when not even one short row fits.
 int microbatch_plan(struct microbatch *out, const struct base_model *base,
                     const struct recipe *r, struct error *err);

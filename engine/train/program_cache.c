@@ -144,7 +144,8 @@ static bool is_same(const struct program_params *a,
     return a->kind == b->kind && a->batch == b->batch &&
            a->length == b->length && a->cache_length == b->cache_length &&
            a->n_rows == b->n_rows && a->scheme == b->scheme &&
-           a->first_block == b->first_block;
+           a->first_block == b->first_block &&
+           a->arena_budget == b->arena_budget;
 }
 
 static int find(struct entry **out, struct program_cache *c,

@@ -327,6 +327,7 @@ static int run_micro(struct trainer *t, enum program_kind kind, uint32_t first,
         .length = t->packing.length,
         .scheme = &t->scheme,
         .first_block = t->prefix ? prefix_first_block(t->prefix) : 0,
+        .arena_budget = (uint64_t) t->recipe.memory_mib << 20,
     };
     const size_t places = (size_t) n * t->packing.length;
     float hyper[ADAMW_HYPERS];

@@ -26,10 +26,13 @@ static int scenario(struct bank *bank, enum program_kind kind)
     const struct model_config m = tiny_config(DTYPE_q8_0, 2);
     const struct scheme_lora lora = {2, 4, LORA_ALL, 0};
     const struct scheme scheme = tiny_scheme(&m, &lora);
-    const struct program_params params = {kind, kind == PROGRAM_CACHED ? 0 : 1,
-                                          8,    8,
-                                          1,    &scheme,
-                                          0};
+    const struct program_params params = {.kind = kind,
+                                          .batch =
+                                              kind == PROGRAM_CACHED ? 0 : 1,
+                                          .length = 8,
+                                          .cache_length = 8,
+                                          .n_rows = 1,
+                                          .scheme = &scheme};
     const struct executor_params ep = bank_executor_params(bank);
     struct program *p = NULL;
     struct executor *e = NULL;

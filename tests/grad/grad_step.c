@@ -412,6 +412,7 @@ static struct program *compile_naive(struct fixture *f, bool has_passes,
     };
     static const char *const passes[] = {"canon", "cse", "fuse", "dce"};
     struct liveness_params lp = {.no_inplace = true};
+    struct lower_target target = {&cpu_backend, f->dev};
     struct program *p = calloc(1, sizeof(*p));
     value_id wrt[PARAMS_MAX];
     value_id grads[PARAMS_MAX];
@@ -441,12 +442,16 @@ static struct program *compile_naive(struct fixture *f, bool has_passes,
     for (int i = 0; i < 4 && has_passes; i++)
         assert_in_range(pass_run_named(g, passes[i], NULL), 0, INT32_MAX);
     assert_int_equal(schedule_create_kind(&s, g, SCHEDULE_GIVEN, work), 0);
-    assert_int_equal(lower_schedule(p, &scratch, s, &cpu_backend, f->dev, NULL),
-                     0);
+    assert_int_equal(lower_schedule(p, s, &target, NULL), 0);
+    scratch = calloc(s->n + 1u, sizeof(*scratch));
+    assert_non_null(scratch);
+    for (uint32_t i = 0; i < s->n; i++)
+        scratch[i] = lower_scratch(&target, g, &g->nodes[s->order[i]]);
     lp.scratch = scratch;
     assert_int_equal(liveness_find(&l, s, &lp, work), 0);
     assert_int_equal(memplan_assign(&plan, l, work), 0);
     assert_int_equal(lower_places(p, plan), 0);
+    free(scratch);
     arena_destroy(work);
     return p;
 }
@@ -492,6 +497,68 @@ static void planning_changes_no_byte(void **state)
         assert_true(fabsf(g[0][i] - g[2][i]) < 1e-5f + 1e-4f * fabsf(g[0][i]));
     for (int i = 0; i < 3; i++)
         free(g[i]);
+    close_fixture(&f);
+}
+
+static struct program_costs gradients_within(struct fixture *f, uint64_t budget,
+                                             float *out)
+{
+    const struct program_params params = {
+        .kind = PROGRAM_GRADIENT,
+        .batch = f->n_batch,
+        .length = f->batch.n / f->n_batch,
+        .scheme = &f->scheme,
+        .arena_budget = budget,
+    };
+    struct program_costs costs;
+    struct error err = {0};
+    struct program *p;
+
+    if (program_compile(&p, &f->m, &params, &cpu_backend, f->dev, &err) < 0)
+        fail_msg("%s", err.text);
+    program_costs(&costs, p);
+    if (budget > 1)
+        assert_in_range(program_arena_bytes(p), 1, budget);
+    gradients_of(f, p, out);
+    return costs;
+}
+
+// Whatever the planner makes again for a budget: nothing, some, all that it
+// can.
+static void recomputation_changes_no_byte(void **state)
+{
+    enum { STEPS = 6 };
+    const size_t n = (size_t) PARAMS_MAX * COUNT_MAX;
+    struct fixture f;
+    float *g[2];
+
+    open_fixture(&f, DTYPE_q8_0, &all);
+    for (int i = 0; i < 2; i++) {
+        g[i] = calloc(n, sizeof(float));
+        assert_non_null(g[i]);
+    }
+    const struct program_costs all_kept = gradients_within(&f, 0, g[0]);
+    const struct program_costs least = gradients_within(&f, 1, g[1]);
+    assert_memory_equal(g[0], g[1], n * sizeof(float));
+    assert_int_equal(all_kept.n_recomputed, 0);
+    assert_true(least.n_recomputed > 20 && least.flops_extra > 0);
+    assert_true(least.live_bytes < all_kept.live_bytes);
+    assert_int_equal(least.kept_bytes, all_kept.live_bytes);
+    assert_true(least.flops == all_kept.flops + least.flops_extra);
+
+    // The more there is, the less is made again.
+    uint64_t extra = least.flops_extra;
+    const size_t span = all_kept.live_bytes - least.live_bytes;
+    for (size_t i = 1; i <= STEPS; i++) {
+        const size_t budget = least.live_bytes + span * i / STEPS;
+        const struct program_costs c = gradients_within(&f, budget, g[1]);
+        assert_memory_equal(g[0], g[1], n * sizeof(float));
+        assert_true(c.flops_extra <= extra);
+        extra = c.flops_extra;
+    }
+    assert_true(extra == 0);
+    free(g[0]);
+    free(g[1]);
     close_fixture(&f);
 }
 
@@ -583,6 +650,7 @@ int main(void)
         cmocka_unit_test(training_equals_adamw_by_hand),
         cmocka_unit_test(accumulation_equals_adamw_on_the_sum),
         cmocka_unit_test(planning_changes_no_byte),
+        cmocka_unit_test(recomputation_changes_no_byte),
         cmocka_unit_test(updating_early_changes_no_byte),
         cmocka_unit_test(
             a_sparse_scheme_equals_the_dense_one_with_the_rest_discarded),

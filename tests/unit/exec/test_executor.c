@@ -54,8 +54,10 @@ static int open_fixture(void **state)
     const struct device_params dp = {.threads = 1, .tier = "c"};
     const struct model_config m = tiny_config(DTYPE_f32, 2);
     const struct scheme scheme = tiny_scheme(&m, &everything);
-    const struct program_params params = {PROGRAM_TRAIN, 2, 11, 0, 0,
-                                          &scheme,       0};
+    const struct program_params params = {.kind = PROGRAM_TRAIN,
+                                          .batch = 2,
+                                          .length = 11,
+                                          .scheme = &scheme};
 
     halting = cpu_backend;
     halting.run = run_some;
@@ -217,7 +219,10 @@ static void a_backend_that_lacks_an_operator_is_refused(void **state)
 {
     const struct model_config m = tiny_config(DTYPE_f32, 1);
     const struct scheme scheme = tiny_scheme(&m, &everything);
-    const struct program_params params = {PROGRAM_EVAL, 1, 8, 0, 0, &scheme, 0};
+    const struct program_params params = {.kind = PROGRAM_EVAL,
+                                          .batch = 1,
+                                          .length = 8,
+                                          .scheme = &scheme};
     struct backend lacking = cpu_backend;
     struct error err = {0};
     struct program *p = NULL;
@@ -236,10 +241,16 @@ static void generation_in_steps_equals_generation_at_once(void **state)
     const struct model_config m = tiny_config(DTYPE_f32, 2);
     const struct scheme scheme = tiny_scheme(&m, &everything);
     const int32_t tokens[] = {3, 14, 15, 9, 26, 5};
-    const struct program_params whole = {PROGRAM_CACHED, 0, 6, 16, 6,
-                                         &scheme,        0};
-    const struct program_params single = {PROGRAM_CACHED, 0, 1, 16, 1,
-                                          &scheme,        0};
+    const struct program_params whole = {.kind = PROGRAM_CACHED,
+                                         .length = 6,
+                                         .cache_length = 16,
+                                         .n_rows = 6,
+                                         .scheme = &scheme};
+    const struct program_params single = {.kind = PROGRAM_CACHED,
+                                          .length = 1,
+                                          .cache_length = 16,
+                                          .n_rows = 1,
+                                          .scheme = &scheme};
     float want[6][37];
     float got[37];
     struct fixture *f = *state;
@@ -284,8 +295,12 @@ static void generation_agrees_with_evaluation(void **state)
     const struct model_config m = tiny_config(DTYPE_q8_0, 2);
     const struct scheme scheme = tiny_scheme(&m, &everything);
     const struct program_params params[] = {
-        {PROGRAM_EVAL, 1, 9, 0, 0, &scheme, 0},
-        {PROGRAM_CACHED, 0, 9, 9, 9, &scheme, 0},
+        {.kind = PROGRAM_EVAL, .batch = 1, .length = 9, .scheme = &scheme},
+        {.kind = PROGRAM_CACHED,
+         .length = 9,
+         .cache_length = 9,
+         .n_rows = 9,
+         .scheme = &scheme},
     };
     int32_t count[9];
     float logits[9][37];

@@ -295,7 +295,10 @@ static void refuses_what_cannot_be(void **state)
 {
     const struct model_config m = tiny_config(DTYPE_f32, 2);
     struct scheme scheme = tiny_scheme(&m, &everything);
-    struct program_params p = {PROGRAM_TRAIN, 1, 8, 0, 0, &scheme, 0};
+    struct program_params p = {.kind = PROGRAM_TRAIN,
+                               .batch = 1,
+                               .length = 8,
+                               .scheme = &scheme};
 
     p.length = 65;
     check_refusal(&p, -EINVAL,

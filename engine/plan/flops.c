@@ -1,0 +1,101 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "engine/plan/flops.h"
+
+enum {
+    DECODE = 8, // to read a quantised value and use it
+    EXP = 16,   // an exponential, a sine
+};
+
+static uint64_t count(const struct graph *g, value_id v)
+{
+    return v == VALUE_NONE ? 0 : (uint64_t) shape_count(&g->values[v].shape);
+}
+
+// Columns: what one row of the last dimension holds.
+static uint64_t columns(const struct graph *g, value_id v)
+{
+    const struct shape *s = &g->values[v].shape;
+    return (uint64_t) s->ne[s->rank - 1];
+}
+
+static uint64_t decode(const struct graph *g, value_id w)
+{
+    const struct value *v = &g->values[w];
+    return v->kind == VALUE_WEIGHT ? DECODE * count(g, w) : 0;
+}
+
+static uint64_t matmul(const struct graph *g, const struct node *n)
+{
+    const struct shape *a = &g->values[n->in[0]].shape;
+    const uint64_t k = (uint64_t) a->ne[n->attr.trans_a ? 0 : a->rank - 1];
+    return 2 * k * count(g, n->out[0]) + decode(g, n->in[1]);
+}
+
+// Each query sees half of the keys of its sequence; scores and their sum.
+static uint64_t attention(const struct graph *g, const struct node *n)
+{
+    const uint64_t scores =
+        count(g, n->in[0]) / n->attr.head_dim * n->attr.length / 2;
+    return scores * (4 * (uint64_t) n->attr.head_dim + EXP);
+}
+
+// The logits, their softmax, and the same product back if it is asked for.
+static uint64_t xent(const struct graph *g, const struct node *n)
+{
+    const uint64_t tokens = count(g, n->in[2]);
+    const uint64_t vocab = count(g, n->in[1]) / columns(g, n->in[1]);
+    const uint64_t product =
+        2 * tokens * count(g, n->in[1]) + decode(g, n->in[1]);
+    return (n->out[2] == VALUE_NONE ? 1 : 2) * product + tokens * vocab * EXP;
+}
+
+uint64_t flops_node(const struct graph *g, const struct node *n)
+{
+    switch ((enum op) n->op) {
+    case OP_matmul:
+        return matmul(g, n);
+    case OP_attention:
+        return attention(g, n);
+    case OP_attention_back:
+        return attention(g, n) / 2 * 5;
+    case OP_attention_cached:
+        return 4 * count(g, n->in[0]) * count(g, n->in[1]) /
+               columns(g, n->in[1]);
+    case OP_xent:
+        return xent(g, n);
+    case OP_rope:
+        return EXP * count(g, n->in[0]);
+    case OP_swiglu:
+    case OP_swiglu_back:
+    case OP_adamw:
+        return EXP * count(g, n->in[0]);
+    case OP_rmsnorm:
+    case OP_rmsnorm_dw:
+        return 4 * count(g, n->in[0]);
+    case OP_rmsnorm_dx:
+        return 8 * count(g, n->in[0]);
+    case OP_embed:
+    case OP_rows:
+        return count(g, n->out[0]);
+    case OP_add:
+    case OP_scale:
+    case OP_kv_store:
+    case OP_accumulate:
+    case OP_zero:
+        return count(g, n->in[0]);
+    case OP_COUNT:
+        break;
+    }
+    return 0;
+}
+
+uint64_t flops_graph(const struct graph *g)
+{
+    uint64_t sum = 0;
+    for (node_id i = 0; i < g->n_nodes; i++)
+        if (!g->nodes[i].is_dead)
+            sum += flops_node(g, &g->nodes[i]);
+    return sum;
+}
