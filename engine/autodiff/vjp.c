@@ -138,6 +138,42 @@ static int vjp_scale(struct vjp *v)
     return v->b->rc;
 }
 
+// y = x * w
+static int vjp_scale_columns(struct vjp *v)
+{
+    const struct node *n = v->node;
+    int rc = check(v, 2);
+    if (rc < 0)
+        return rc;
+    if (v->needs[0])
+        v->dx[0] =
+            builder_binary(v->b, OP_scale_columns, NULL, v->dy[0], n->in[1]);
+    if (v->needs[1])
+        v->dx[1] =
+            builder_binary(v->b, OP_dot_columns, NULL, v->dy[0], n->in[0]);
+    return v->b->rc;
+}
+
+static int vjp_columns(struct vjp *v)
+{
+    const struct node *n = v->node;
+    const struct op_attr attr = {
+        .width = (uint32_t) v->b->g->values[n->in[0]].shape.ne[1],
+        .part = n->attr.part,
+    };
+    int rc = check(v, 1);
+    if (rc < 0)
+        return rc;
+    v->dx[0] = builder_unary(v->b, OP_columns_back, &attr, v->dy[0]);
+    return v->b->rc;
+}
+
+// Taken as a constant, whatever it is made of.
+static int vjp_constant(struct vjp *v)
+{
+    return v->is_loss ? refuse(v, "as a loss") : 0;
+}
+
 // The forward kernel has the gradient of the loss at hand, as its output 2.
 static int vjp_xent(struct vjp *v)
 {

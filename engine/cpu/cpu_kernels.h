@@ -115,6 +115,35 @@ enum {
     void name(float *y, const float *x, float alpha, int64_t count, \
               struct pool *pool)
 
+// y (T,C) = x (T,C) * w (C); y may be x
+#define KERNEL_scale_columns(name)                                             \
+    void name(float *y, const float *x, const float *restrict w, int64_t rows, \
+              int64_t cols, struct pool *pool)
+
+// w (C) = sum over rows of a (T,C) * b (T,C)
+#define KERNEL_dot_columns(name)                                   \
+    void name(float *restrict w, const float *restrict a,          \
+              const float *restrict b, int64_t rows, int64_t cols, \
+              struct pool *pool)
+
+// y (T,P) = the eighths `part` of the columns of x (T,C)
+#define KERNEL_columns(name)                                            \
+    void name(float *restrict y, const float *restrict x, uint8_t part, \
+              int64_t rows, int64_t cols, struct pool *pool)
+
+// dx (T,C) = dy (T,P) in those columns, 0 in others
+#define KERNEL_columns_back(name)                                         \
+    void name(float *restrict dx, const float *restrict dy, uint8_t part, \
+              int64_t rows, int64_t cols, struct pool *pool)
+
+// y (O) = |w_o| / |w_o + alpha * b_o a|, rows w_o of w (O,I) of type w_type,
+// a (R,I), b (O,R); 1 where w_o + alpha * b_o a is zero
+#define KERNEL_row_ratio(name)                                             \
+    void name(float *restrict y, const float *restrict a,                  \
+              const float *restrict b, const void *restrict w,             \
+              enum dtype w_type, int64_t rows, int64_t cols, int64_t rank, \
+              float alpha, void *restrict scratch, struct pool *pool)
+
 // y (N,C) = rows `index` (N) of x (T,C)
 #define KERNEL_rows(name)                                                  \
     void name(float *restrict y, const float *restrict x,                  \

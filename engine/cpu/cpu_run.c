@@ -139,6 +139,48 @@ static void run_scale(const struct cpu_run *r)
                       count_of(&r->instr->in[0]), r->pool);
 }
 
+static const char types_scale_columns[] = "ff";
+static void run_scale_columns(const struct cpu_run *r)
+{
+    const struct operand *x = &r->instr->in[0];
+    r->kernels->scale_columns(r->out[0], r->in[0], r->in[1], rows_of(x),
+                              cols_of(x), r->pool);
+}
+
+static const char types_dot_columns[] = "ff";
+static void run_dot_columns(const struct cpu_run *r)
+{
+    const struct operand *a = &r->instr->in[0];
+    r->kernels->dot_columns(r->out[0], r->in[0], r->in[1], rows_of(a),
+                            cols_of(a), r->pool);
+}
+
+static const char types_columns[] = "f";
+static void run_columns(const struct cpu_run *r)
+{
+    const struct operand *x = &r->instr->in[0];
+    r->kernels->columns(r->out[0], r->in[0], r->instr->attr.part, rows_of(x),
+                        cols_of(x), r->pool);
+}
+
+static const char types_columns_back[] = "f";
+static void run_columns_back(const struct cpu_run *r)
+{
+    const struct operand *dx = &r->instr->out[0];
+    r->kernels->columns_back(r->out[0], r->in[0], r->instr->attr.part,
+                             rows_of(dx), cols_of(dx), r->pool);
+}
+
+static const char types_row_ratio[] = "ffw";
+static void run_row_ratio(const struct cpu_run *r)
+{
+    const struct operand *w = &r->instr->in[2];
+    r->kernels->row_ratio(r->out[0], r->in[0], r->in[1], r->in[2],
+                          (enum dtype) w->dtype, rows_of(w), cols_of(w),
+                          rows_of(&r->instr->in[0]), r->instr->attr.alpha,
+                          r->scratch, r->pool);
+}
+
 static const char types_rows[] = "fi";
 static void run_rows(const struct cpu_run *r)
 {

@@ -117,6 +117,9 @@ size_t cpu_scratch_bytes(const struct instr *in, uint32_t threads)
         return matmul_bytes(in);
     case OP_xent:
         return xent_bytes(in);
+    case OP_row_ratio: // for each thread a row of w, and of the sum
+        return (size_t) threads * 2 *
+               (size_t) round_up(cols_of(&in->in[2]), 16) * sizeof(float);
     case OP_embed:
     case OP_rmsnorm:
     case OP_rmsnorm_dx:
@@ -126,6 +129,10 @@ size_t cpu_scratch_bytes(const struct instr *in, uint32_t threads)
     case OP_swiglu_back:
     case OP_add:
     case OP_scale:
+    case OP_scale_columns:
+    case OP_dot_columns:
+    case OP_columns:
+    case OP_columns_back:
     case OP_rows:
     case OP_kv_store:
     case OP_accumulate:

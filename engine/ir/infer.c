@@ -277,6 +277,67 @@ static int infer_swiglu_back(struct infer *c)
     return rc;
 }
 
+// x (T,C) or (C), w (C) -> y
+static int infer_scale_columns(struct infer *c)
+{
+    const struct shape *s = &c->in[0]->shape;
+    const int64_t columns = s->ne[s->rank == 1 ? 0 : 1];
+    int rc;
+    if ((rc = want(c, 0, DTYPE_f32, s->rank == 1 ? 1 : 2, ANY, ANY)) < 0 ||
+        (rc = want(c, 1, DTYPE_f32, 1, columns, ANY)) < 0)
+        return rc;
+    c->out[0] = (struct infer_type){DTYPE_f32, *s};
+    return 0;
+}
+
+// a, b (T,C) or (C) -> w (C)
+static int infer_dot_columns(struct infer *c)
+{
+    const struct shape *s = &c->in[0]->shape;
+    int rc;
+    if ((rc = infer_same(c)) < 0 ||
+        (rc = want(c, 0, DTYPE_f32, s->rank == 1 ? 1 : 2, ANY, ANY)) < 0)
+        return rc;
+    set1(c, 0, s->ne[s->rank == 1 ? 0 : 1]);
+    return 0;
+}
+
+static int set_part(struct infer *c, int64_t rows, int64_t columns, bool back)
+{
+    const int64_t n = op_part_columns(c->attr->part, columns);
+    if (n == 0)
+        return refuse_attr(c, "part must hold a column");
+    set2(c, 0, rows, back ? columns : n);
+    return 0;
+}
+
+// x (T,C) -> y (T,P)
+static int infer_columns(struct infer *c)
+{
+    int rc = want(c, 0, DTYPE_f32, 2, ANY, ANY);
+    return rc < 0 ? rc : set_part(c, dim(c, 0, 0), dim(c, 0, 1), false);
+}
+
+// dy (T,P) -> dx (T,C)
+static int infer_columns_back(struct infer *c)
+{
+    const int64_t n = op_part_columns(c->attr->part, c->attr->width);
+    int rc = want(c, 0, DTYPE_f32, 2, ANY, n);
+    return rc < 0 ? rc : set_part(c, dim(c, 0, 0), c->attr->width, true);
+}
+
+// a (R,I), b (O,R), W (O,I) -> y (O)
+static int infer_row_ratio(struct infer *c)
+{
+    int rc;
+    if ((rc = want(c, 0, DTYPE_f32, 2, ANY, ANY)) < 0 ||
+        (rc = want(c, 1, DTYPE_f32, 2, ANY, dim(c, 0, 0))) < 0 ||
+        (rc = want(c, 2, TYPE_WEIGHT, 2, dim(c, 1, 0), dim(c, 0, 1))) < 0)
+        return rc;
+    set1(c, 0, dim(c, 1, 0));
+    return 0;
+}
+
 // x (T,C), rows (N) -> y (N,C)
 static int infer_rows(struct infer *c)
 {

@@ -70,7 +70,29 @@ struct op_attr {
     uint32_t head_dim;   // rope, attention*
     uint32_t rope_dims;  // rope: the first values of a head that turn; even
     uint32_t length;     // attention, attention_back: L, rows of one sequence
+    uint32_t width;      // columns_back: C
+    uint8_t part;        // columns*: eighths of the columns, as bits; 0: all
 };
+
+// Columns [from, to) are eighth `e` of `columns`.
+static inline void op_part_range(int64_t *from, int64_t *to, int64_t columns,
+                                 int e)
+{
+    *from = columns * e / 8;
+    *to = columns * (e + 1) / 8;
+}
+
+// How many of `columns` a part has.
+static inline int64_t op_part_columns(uint8_t part, int64_t columns)
+{
+    int64_t n = 0, from, to;
+
+    for (int e = 0; e < 8; e++) {
+        op_part_range(&from, &to, columns, e);
+        n += part == 0 || part >> e & 1 ? to - from : 0;
+    }
+    return n;
+}
 
 // The fields of op_attr by name, for printing, parsing and comparing.
 struct op_attr_field {

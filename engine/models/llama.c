@@ -265,44 +265,129 @@ static value_id weight(struct llama *l, const char *name, uint8_t dtype,
     return v != VALUE_NONE ? v : builder_weight(l->b, name, dtype, s);
 }
 
-// x (T,I) -> x W^T (T,O), and the adapter's branch where there is one
+// A linear under construction.
+struct linear {
+    const char *name;
+    const struct scheme_linear *how;
+    value_id x;    // (T,I)
+    value_id w;    // (O,I)
+    int64_t ne[2]; // O, I
+};
+
+static value_id state(struct llama *l, const char *of, const char *suffix,
+                      const struct shape *s)
+{
+    char name[MODEL_NAME_BYTES + 16];
+    (void) snprintf(name, sizeof(name), "%s.%s", of, suffix);
+    return builder_state(l->b, name, s);
+}
+
+// y (T,O) with rows as long as before b a was added, times what learns.
+// Liu et al., arXiv 2402.09353; the ratio is a constant to gradients (4.3).
+static value_id magnitude(struct llama *l, const struct linear *of, value_id a,
+                          value_id b, value_id y, float scale)
+{
+    const struct op_attr attr = {.alpha = scale};
+    const struct shape s = shape1(of->ne[0]);
+    const value_id in[] = {a, b, of->w};
+    const value_id ratio =
+        builder_apply(l->b, NULL, OP_row_ratio, &attr, in, 3);
+    const value_id m = state(l, of->name, "magnitude", &s);
+    const value_id scaled =
+        builder_binary(l->b, OP_scale_columns, NULL, m, ratio);
+    const value_id gain = builder_binary(l->b, OP_add, NULL, ratio, scaled);
+    return builder_binary(l->b, OP_scale_columns, NULL, y, gain);
+}
+
+// y (T,O) + scale (x A^T) B^T
+static value_id low_rank(struct llama *l, const struct linear *of, value_id y)
+{
+    const uint32_t rank = of->how->rank;
+    const float scale = scheme_lora_scale(l->p->scheme, rank);
+    const struct op_attr plain = {.alpha = 1, .trans_b = 1};
+    const struct op_attr scaled = {.alpha = scale, .trans_b = 1};
+    const struct shape sa = shape2(rank, of->ne[1]);
+    const struct shape sb = shape2(of->ne[0], rank);
+    const value_id a = state(l, of->name, "lora_a", &sa);
+    const value_id b = state(l, of->name, "lora_b", &sb);
+    const value_id h = builder_matmul(l->b, of->x, a, VALUE_NONE, &plain);
+
+    y = builder_matmul(l->b, h, b, y, &scaled);
+    if (of->how->learn == LEARN_DORA)
+        y = magnitude(l, of, a, b, y, scale);
+    return y;
+}
+
+// y (T,O) + x D^T, or the part of x that D has columns for
+static value_id difference(struct llama *l, const struct linear *of, value_id y)
+{
+    const struct op_attr plain = {.alpha = 1, .trans_b = 1};
+    const struct op_attr part = {.part = of->how->part};
+    const struct shape s =
+        shape2(of->ne[0], op_part_columns(of->how->part, of->ne[1]));
+    const bool is_whole = s.ne[1] == of->ne[1];
+    const value_id x =
+        is_whole ? of->x : builder_unary(l->b, OP_columns, &part, of->x);
+    return builder_matmul(l->b, x, state(l, of->name, "delta", &s), y, &plain);
+}
+
+// x (T,I) -> x W^T (T,O), and what the scheme adds to it
 static value_id linear(struct llama *l, uint32_t block, enum model_linear which,
                        value_id x)
 {
     const struct scheme *scheme = l->p->scheme;
     const struct op_attr plain = {.alpha = 1, .trans_b = 1};
     char name[MODEL_NAME_BYTES];
-    char ab[MODEL_NAME_BYTES + 8];
-    int64_t ne[2]; // O, I
+    struct linear of = {.name = name, .x = x};
 
     model_linear_name(name, block, which);
-    model_linear_shape(ne, l->m, which);
-    const struct shape sw = shape2(ne[0], ne[1]);
-    const value_id w = weight(l, name, l->m->linear_dtypes[block][which], &sw);
-    const value_id y = builder_matmul(l->b, x, w, VALUE_NONE, &plain);
-    if (!scheme || scheme->linears[block][which].learn == LEARN_NONE)
+    model_linear_shape(of.ne, l->m, which);
+    const struct shape s = shape2(of.ne[0], of.ne[1]);
+    of.w = weight(l, name, l->m->linear_dtypes[block][which], &s);
+    const value_id y = builder_matmul(l->b, x, of.w, VALUE_NONE, &plain);
+    if (!scheme)
         return y;
 
-    const uint32_t rank = scheme->linears[block][which].rank;
-    const struct op_attr scaled = {.alpha = scheme_lora_scale(scheme, rank),
-                                   .trans_b = 1};
-    const struct shape sa = shape2(rank, ne[1]);
-    const struct shape sb = shape2(ne[0], rank);
-    (void) snprintf(ab, sizeof(ab), "%s.lora_a", name);
-    const value_id a = builder_state(l->b, ab, &sa);
-    (void) snprintf(ab, sizeof(ab), "%s.lora_b", name);
-    const value_id b = builder_state(l->b, ab, &sb);
-    const value_id h = builder_matmul(l->b, x, a, VALUE_NONE, &plain);
-    return builder_matmul(l->b, h, b, y, &scaled);
+    of.how = &scheme->linears[block][which];
+    switch ((enum learn) of.how->learn) {
+    case LEARN_LORA:
+    case LEARN_LORA_B:
+    case LEARN_DORA:
+        return low_rank(l, &of, y);
+    case LEARN_DELTA:
+        return difference(l, &of, y);
+    case LEARN_NONE:
+    case LEARN_KINDS:
+        break;
+    }
+    return y;
 }
 
 // x (T,C) -> (T,C)
-static value_id norm(struct llama *l, const char *name, value_id x)
+static value_id norm(struct llama *l, const char *name, bool learns, value_id x)
 {
     const struct op_attr attr = {.eps = l->m->rms_eps};
     const struct shape s = shape1(l->m->width);
-    const value_id w = weight(l, name, DTYPE_f32, &s);
+    value_id w = weight(l, name, DTYPE_f32, &s);
+    if (learns)
+        w = builder_binary(l->b, OP_add, NULL, w, state(l, name, "delta", &s));
     return builder_binary(l->b, OP_rmsnorm, &attr, x, w);
+}
+
+static value_id block_norm(struct llama *l, uint32_t block, int which,
+                           value_id x)
+{
+    const struct scheme *scheme = l->p->scheme;
+    char name[MODEL_NAME_BYTES];
+
+    model_norm_name(name, block, which);
+    return norm(l, name, scheme && scheme->norms[block] >> which & 1, x);
+}
+
+static value_id last_norm(struct llama *l, value_id x)
+{
+    const struct scheme *scheme = l->p->scheme;
+    return norm(l, "output_norm.weight", scheme && scheme->output_norm, x);
 }
 
 // x (T,n*D) -> (T,n*D)
@@ -381,17 +466,19 @@ static value_id embed(struct llama *l, value_id tokens)
 static value_id blocks(struct llama *l, value_id x, uint32_t first,
                        uint32_t end)
 {
-    char name[MODEL_NAME_BYTES];
-
     for (uint32_t i = first; i < end && l->b->rc == 0; i++) {
-        (void) snprintf(name, sizeof(name), "blk.%u.attn_norm.weight", i);
-        value_id y = attention(l, i, norm(l, name, x));
+        value_id y = attention(l, i, block_norm(l, i, 0, x));
         x = builder_binary(l->b, OP_add, NULL, x, y);
-        (void) snprintf(name, sizeof(name), "blk.%u.ffn_norm.weight", i);
-        y = feed_forward(l, i, norm(l, name, x));
+        y = feed_forward(l, i, block_norm(l, i, 1, x));
         x = builder_binary(l->b, OP_add, NULL, x, y);
     }
     return x;
+}
+
+// Where the last norm and the head stand.
+static uint32_t end_of(const struct llama *l)
+{
+    return l->p->scheme ? scheme_blocks(l->p->scheme, l->m) : l->m->n_blocks;
 }
 
 static value_id head(struct llama *l)
@@ -416,8 +503,8 @@ static void build_loss(struct llama *l)
     const value_id targets = builder_input(b, "targets", DTYPE_i32, &s);
     const value_id weights = builder_input(b, "weights", DTYPE_f32, &s);
 
-    x = blocks(l, x, l->p->first_block, l->m->n_blocks);
-    x = norm(l, "output_norm.weight", x);
+    x = blocks(l, x, l->p->first_block, end_of(l));
+    x = last_norm(l, x);
     const value_id in[] = {x, head(l), targets, weights};
     builder_apply(b, out, OP_xent, NULL, in, 4);
     builder_output(b, out[0], "loss");
@@ -448,9 +535,9 @@ static void build_cached(struct llama *l)
     const value_id rows = builder_input(b, "rows", DTYPE_i32, &sr);
 
     // Rows are chosen before the last norm, so that it runs on few.
-    value_id x = blocks(l, embed(l, tokens), 0, l->m->n_blocks);
+    value_id x = blocks(l, embed(l, tokens), 0, end_of(l));
     x = builder_binary(b, OP_rows, NULL, x, rows);
-    x = norm(l, "output_norm.weight", x);
+    x = last_norm(l, x);
     x = builder_matmul(b, x, head(l), VALUE_NONE, &plain);
     builder_output(b, x, "logits");
 }

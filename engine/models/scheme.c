@@ -10,6 +10,7 @@
 
 #include "engine/base/error.h"
 #include "engine/base/hash.h"
+#include "engine/ir/op.h"
 
 _Static_assert(sizeof(struct scheme) ==
                    4 * 4 + 4 + MODEL_BLOCKS_MAX * (1 + 4 * MODEL_LINEARS),
@@ -163,16 +164,6 @@ float scheme_lora_scale(const struct scheme *s, uint32_t rank)
     return s->alpha / (s->scale == SCHEME_SCALE_ROOT ? sqrtf(r) : r);
 }
 
-int64_t scheme_part_columns(uint8_t part, int64_t columns)
-{
-    int64_t n = 0;
-
-    for (int e = 0; e < 8; e++)
-        if (part == 0 || part >> e & 1)
-            n += columns * (e + 1) / 8 - columns * e / 8;
-    return n;
-}
-
 /*
  * The most common one.
  */
@@ -277,7 +268,7 @@ static void add_linear(struct list *list, const struct scheme *s,
     if (l->learn == LEARN_DELTA) {
         p.kind = PARAM_DELTA;
         p.ne[0] = ne[0];
-        p.ne[1] = scheme_part_columns(l->part, ne[1]);
+        p.ne[1] = op_part_columns(l->part, ne[1]);
         add(list, &p, name, "delta");
     }
 }

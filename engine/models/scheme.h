@@ -77,8 +77,6 @@ uint32_t scheme_first_block(const struct scheme *s,
                             const struct model_config *m);
 // What the product of A and B is multiplied with.
 float scheme_lora_scale(const struct scheme *s, uint32_t rank);
-// Columns of the weight that a DELTA has, of `columns`.
-int64_t scheme_part_columns(uint8_t part, int64_t columns);
 
 /*
  * The most common scheme: one rank for the same linears of the last blocks.
