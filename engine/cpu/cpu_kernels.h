@@ -138,11 +138,12 @@ enum {
 
 // y (O) = |w_o| / |w_o + alpha * b_o a|, rows w_o of w (O,I) of type w_type,
 // a (R,I), b (O,R); 1 where w_o + alpha * b_o a is zero
-#define KERNEL_row_ratio(name)                                             \
-    void name(float *restrict y, const float *restrict a,                  \
-              const float *restrict b, const void *restrict w,             \
-              enum dtype w_type, int64_t rows, int64_t cols, int64_t rank, \
-              float alpha, void *restrict scratch, struct pool *pool)
+#define KERNEL_row_ratio(name)                                     \
+    void name(float *restrict y, const float *restrict a,          \
+              const void *restrict w, enum dtype w_type,           \
+              const float *restrict b, int64_t rows, int64_t cols, \
+              int64_t rank, float alpha, void *restrict scratch,   \
+              struct pool *pool)
 
 // y (N,C) = rows `index` (N) of x (T,C)
 #define KERNEL_rows(name)                                                  \

@@ -171,12 +171,12 @@ static void run_columns_back(const struct cpu_run *r)
                              rows_of(dx), cols_of(dx), r->pool);
 }
 
-static const char types_row_ratio[] = "ffw";
+static const char types_row_ratio[] = "fwf";
 static void run_row_ratio(const struct cpu_run *r)
 {
-    const struct operand *w = &r->instr->in[2];
-    r->kernels->row_ratio(r->out[0], r->in[0], r->in[1], r->in[2],
-                          (enum dtype) w->dtype, rows_of(w), cols_of(w),
+    const struct operand *w = &r->instr->in[1];
+    r->kernels->row_ratio(r->out[0], r->in[0], r->in[1], (enum dtype) w->dtype,
+                          r->in[2], rows_of(w), cols_of(w),
                           rows_of(&r->instr->in[0]), r->instr->attr.alpha,
                           r->scratch, r->pool);
 }

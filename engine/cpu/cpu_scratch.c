@@ -119,7 +119,7 @@ size_t cpu_scratch_bytes(const struct instr *in, uint32_t threads)
         return xent_bytes(in);
     case OP_row_ratio: // for each thread a row of w, and of the sum
         return (size_t) threads * 2 *
-               (size_t) round_up(cols_of(&in->in[2]), 16) * sizeof(float);
+               (size_t) round_up(cols_of(&in->in[1]), 16) * sizeof(float);
     case OP_embed:
     case OP_rmsnorm:
     case OP_rmsnorm_dx:

@@ -326,13 +326,13 @@ static int infer_columns_back(struct infer *c)
     return rc < 0 ? rc : set_part(c, dim(c, 0, 0), c->attr->width, true);
 }
 
-// a (R,I), b (O,R), W (O,I) -> y (O)
+// a (R,I), W (O,I), b (O,R) -> y (O)
 static int infer_row_ratio(struct infer *c)
 {
     int rc;
     if ((rc = want(c, 0, DTYPE_f32, 2, ANY, ANY)) < 0 ||
-        (rc = want(c, 1, DTYPE_f32, 2, ANY, dim(c, 0, 0))) < 0 ||
-        (rc = want(c, 2, TYPE_WEIGHT, 2, dim(c, 1, 0), dim(c, 0, 1))) < 0)
+        (rc = want(c, 1, TYPE_WEIGHT, 2, ANY, dim(c, 0, 1))) < 0 ||
+        (rc = want(c, 2, DTYPE_f32, 2, dim(c, 1, 0), dim(c, 0, 0))) < 0)
         return rc;
     set1(c, 0, dim(c, 1, 0));
     return 0;

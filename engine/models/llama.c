@@ -289,7 +289,7 @@ static value_id magnitude(struct llama *l, const struct linear *of, value_id a,
 {
     const struct op_attr attr = {.alpha = scale};
     const struct shape s = shape1(of->ne[0]);
-    const value_id in[] = {a, b, of->w};
+    const value_id in[] = {a, of->w, b};
     const value_id ratio =
         builder_apply(l->b, NULL, OP_row_ratio, &attr, in, 3);
     const value_id m = state(l, of->name, "magnitude", &s);

@@ -151,19 +151,19 @@ static bool check_ratio_of(enum dtype type, KERNEL_row_ratio((*ref)),
     const struct instr in = {
         .op = OP_row_ratio,
         .in = {check_operand(DTYPE_f32, rank, cols),
-               check_operand(DTYPE_f32, rows, rank),
-               check_operand(type, rows, cols)},
+               check_operand(type, rows, cols),
+               check_operand(DTYPE_f32, rows, rank)},
         .n_in = 3,
     };
     void *scratch = check_scratch(&in);
     bool ok = true;
 
     memset(b + 3 * rank, 0, (size_t) rank * sizeof(*b));
-    ref(want, a, b, w, type, rows, cols, rank, 0.7f, scratch, NULL);
+    ref(want, a, w, type, b, rows, cols, rank, 0.7f, scratch, NULL);
     ok &= want[3] == 1.0f;
     for (int i = 0; i < CHECK_POOLS; i++) {
         float *y = check_room(rows);
-        fn(y, a, b, w, type, rows, cols, rank, 0.7f, scratch, check_pools[i]);
+        fn(y, a, w, type, b, rows, cols, rank, 0.7f, scratch, check_pools[i]);
         ok &= check_close(want, y, rows, 0.1f, 2e-6f, "row_ratio_%s %s", isa,
                           dtype_infos[type].name);
     }

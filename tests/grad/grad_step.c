@@ -41,13 +41,15 @@ struct fixture {
     uint32_t n_params;
 };
 
-static int open_fixture(struct fixture *f, uint8_t dtype,
-                        const struct scheme_lora *lora)
+typedef void (*make_fn)(struct scheme *s, const struct model_config *m);
+
+static int open_made(struct fixture *f, uint8_t dtype, make_fn make)
 {
     const struct device_params dp = {.threads = 2, .tier = "c"};
     memset(f, 0, sizeof(*f));
     f->m = tiny_config(dtype, 2);
-    f->scheme = tiny_scheme(&f->m, lora);
+    scheme_init(&f->scheme);
+    make(&f->scheme, &f->m);
     f->n_batch = 2;
     assert_int_equal(cpu_backend.open(&f->dev, &dp, NULL), 0);
     bank_init(&f->bank, &cpu_backend, f->dev, 1);
@@ -55,6 +57,20 @@ static int open_fixture(struct fixture *f, uint8_t dtype,
     f->n_params = scheme_params(f->params, PARAMS_MAX, &f->m, &f->scheme);
     assert_in_range(f->n_params, 1, PARAMS_MAX);
     return 0;
+}
+
+static const struct scheme_lora *lora_to_make;
+
+static void make_lora(struct scheme *s, const struct model_config *m)
+{
+    *s = tiny_scheme(m, lora_to_make);
+}
+
+static int open_fixture(struct fixture *f, uint8_t dtype,
+                        const struct scheme_lora *lora)
+{
+    lora_to_make = lora;
+    return open_made(f, dtype, make_lora);
 }
 
 static void close_fixture(struct fixture *f)
@@ -107,15 +123,78 @@ static double run_loss(struct fixture *f, struct loaded *l)
     return sum;
 }
 
+/*
+ * DoRA takes the lengths of rows as constants where A and B learn: a difference
+ * that moves A or B has to undo what that does to them, in the magnitude.
+ */
+
+static const struct param *find_param(const struct fixture *f, const char *name)
+{
+    for (uint32_t i = 0; i < f->n_params; i++)
+        if (strcmp(f->params[i].name, name) == 0)
+            return &f->params[i];
+    return NULL;
+}
+
+static bool is_held(const struct fixture *f, const char *name)
+{
+    const struct param *p = find_param(f, name);
+    return p && p->linear < MODEL_LINEARS && p->kind != PARAM_MAGNITUDE &&
+           f->scheme.linears[p->block][p->linear].learn == LEARN_DORA;
+}
+
+static const char *beside(char *out, size_t bytes, const char *name,
+                          const char *suffix)
+{
+    (void) snprintf(out, bytes, "%.*s%s", (int) (strrchr(name, '.') - name),
+                    name, suffix);
+    return out;
+}
+
+// The gains (O) of the linear that `name` belongs to: ratio * (1 + magnitude).
+static void ratios_of(struct fixture *f, const char *name, float *ratio)
+{
+    static _Alignas(64) float scratch[1024];
+    float a[COUNT_MAX], b[COUNT_MAX];
+    char buf[96];
+    const struct param *p = find_param(f, name);
+    const uint32_t rank = f->scheme.linears[p->block][p->linear].rank;
+    const struct bank_item *w =
+        bank_find(&f->bank, beside(buf, sizeof(buf), name, ""));
+
+    bank_read(&f->bank, beside(buf, sizeof(buf), name, ".lora_a"), a);
+    bank_read(&f->bank, beside(buf, sizeof(buf), name, ".lora_b"), b);
+    row_ratio_c(ratio, a, w->data, (enum dtype) w->slot.dtype, b, w->slot.ne[0],
+                w->slot.ne[1], rank, scheme_lora_scale(&f->scheme, rank),
+                scratch, NULL);
+}
+
 // The loss with a parameter moved by h along u.
 static double loss_at(struct fixture *f, struct loaded *eval, const char *name,
                       const float *p, const float *u, size_t n, double h)
 {
     float q[COUNT_MAX];
+    float before[COUNT_MAX], after[COUNT_MAX], m[COUNT_MAX], held[COUNT_MAX];
+    char magnitude[96];
+
     for (size_t i = 0; i < n; i++)
         q[i] = (float) ((double) p[i] + h * (double) u[i]);
+    if (!is_held(f, name)) {
+        bank_write(&f->bank, name, q);
+        return run_loss(f, eval);
+    }
+    beside(magnitude, sizeof(magnitude), name, ".magnitude");
+    bank_write(&f->bank, name, p);
+    ratios_of(f, name, before);
     bank_write(&f->bank, name, q);
-    return run_loss(f, eval);
+    ratios_of(f, name, after);
+    bank_read(&f->bank, magnitude, m);
+    for (size_t i = 0; i < bank_count(&f->bank, magnitude); i++)
+        held[i] = before[i] / after[i] * (1 + m[i]) - 1;
+    bank_write(&f->bank, magnitude, held);
+    const double loss = run_loss(f, eval);
+    bank_write(&f->bank, magnitude, m);
+    return loss;
 }
 
 // Central differences at h and 2h, combined so that the error is of order h^4.
@@ -179,10 +258,10 @@ static void check_param(struct fixture *f, struct loaded *eval,
     }
 }
 
-static void check_gradients(uint8_t dtype, const struct scheme_lora *lora)
+static void check_made(uint8_t dtype, make_fn make)
 {
     struct fixture f;
-    open_fixture(&f, dtype, lora);
+    open_made(&f, dtype, make);
     struct loaded eval = load(&f, PROGRAM_EVAL);
     struct loaded grad = load(&f, PROGRAM_GRADIENT);
 
@@ -190,10 +269,17 @@ static void check_gradients(uint8_t dtype, const struct scheme_lora *lora)
     const double b = run_loss(&f, &grad);
     assert_true(fabs(a - b) < 1e-6);
     for (uint32_t i = 0; i < f.n_params; i++)
-        check_param(&f, &eval, &grad, f.params[i].name, i);
+        if (!f.params[i].is_frozen)
+            check_param(&f, &eval, &grad, f.params[i].name, i);
     unload(&grad);
     unload(&eval);
     close_fixture(&f);
+}
+
+static void check_gradients(uint8_t dtype, const struct scheme_lora *lora)
+{
+    lora_to_make = lora;
+    check_made(dtype, make_lora);
 }
 
 static const struct scheme_lora all = {3, 6, LORA_ALL, 0};
@@ -212,6 +298,100 @@ static void gradients_of_the_last_block(void **state)
 {
     const struct scheme_lora last = {2, 3, LORA_Q | LORA_V | LORA_DOWN, 1};
     check_gradients(DTYPE_f32, &last);
+}
+
+/*
+ * All other ways to learn.
+ */
+
+static void set_all(struct scheme *s, const struct model_config *m,
+                    struct scheme_linear how)
+{
+    for (uint32_t i = 0; i < m->n_blocks; i++)
+        for (int l = 0; l < MODEL_LINEARS; l++)
+            s->linears[i][l] = how;
+}
+
+static void make_fixed_a(struct scheme *s, const struct model_config *m)
+{
+    s->alpha = 2;
+    s->scale = SCHEME_SCALE_ROOT;
+    set_all(s, m, (struct scheme_linear){LEARN_LORA_B, 0, 3});
+}
+
+static void make_dora(struct scheme *s, const struct model_config *m)
+{
+    s->alpha = 6;
+    set_all(s, m, (struct scheme_linear){LEARN_DORA, 0, 2});
+}
+
+static void make_whole(struct scheme *s, const struct model_config *m)
+{
+    set_all(s, m, (struct scheme_linear){LEARN_DELTA, 0, 0});
+    memset(s->norms, SCHEME_BOTH_NORMS, m->n_blocks);
+    s->output_norm = 1;
+}
+
+static void make_parts(struct scheme *s, const struct model_config *m)
+{
+    static const uint8_t parts[] = {1, 0x81, 0x3c, 0xff, 0x80, 0x55, 0xfe};
+    for (uint32_t i = 0; i < m->n_blocks; i++)
+        for (int l = 0; l < MODEL_LINEARS; l++)
+            s->linears[i][l] =
+                (struct scheme_linear){LEARN_DELTA,
+                                       parts[(i + (uint32_t) l) % 7], 0};
+}
+
+static void make_norms(struct scheme *s, const struct model_config *m)
+{
+    s->norms[0] = SCHEME_FFN_NORM;
+    s->norms[1] = SCHEME_ATTN_NORM;
+    s->output_norm = 1;
+}
+
+// Every kind at once, the last block left out of the model.
+static void make_window(struct scheme *s, const struct model_config *m)
+{
+    s->alpha = 4;
+    s->exit_block = 1;
+    s->norms[0] = SCHEME_BOTH_NORMS;
+    s->linears[0][MODEL_LINEAR_q] = (struct scheme_linear){LEARN_LORA, 0, 2};
+    s->linears[0][MODEL_LINEAR_v] = (struct scheme_linear){LEARN_DORA, 0, 3};
+    s->linears[0][MODEL_LINEAR_o] = (struct scheme_linear){LEARN_LORA_B, 0, 1};
+    s->linears[0][MODEL_LINEAR_gate] =
+        (struct scheme_linear){LEARN_DELTA, 6, 0};
+}
+
+static void gradients_where_a_is_fixed(void **state)
+{
+    check_made(DTYPE_f32, make_fixed_a);
+}
+
+static void gradients_of_magnitudes(void **state)
+{
+    check_made(DTYPE_f32, make_dora);
+    check_made(DTYPE_q8_0, make_dora);
+}
+
+static void gradients_of_whole_weights(void **state)
+{
+    check_made(DTYPE_f32, make_whole);
+    check_made(DTYPE_q8_0, make_whole);
+}
+
+static void gradients_of_parts_of_weights(void **state)
+{
+    check_made(DTYPE_f32, make_parts);
+}
+
+static void gradients_of_norms(void **state)
+{
+    check_made(DTYPE_q8_0, make_norms);
+}
+
+static void gradients_before_an_early_exit(void **state)
+{
+    check_made(DTYPE_f32, make_window);
 }
 
 /*
@@ -647,6 +827,12 @@ int main(void)
         cmocka_unit_test(gradients_of_all_linears),
         cmocka_unit_test(gradients_over_a_quantised_base),
         cmocka_unit_test(gradients_of_the_last_block),
+        cmocka_unit_test(gradients_where_a_is_fixed),
+        cmocka_unit_test(gradients_of_magnitudes),
+        cmocka_unit_test(gradients_of_whole_weights),
+        cmocka_unit_test(gradients_of_parts_of_weights),
+        cmocka_unit_test(gradients_of_norms),
+        cmocka_unit_test(gradients_before_an_early_exit),
         cmocka_unit_test(training_equals_adamw_by_hand),
         cmocka_unit_test(accumulation_equals_adamw_on_the_sum),
         cmocka_unit_test(planning_changes_no_byte),

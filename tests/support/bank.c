@@ -54,12 +54,17 @@ static bool ends_with(const char *s, const char *tail)
     return n >= m && strcmp(s + n - m, tail) == 0;
 }
 
+static bool is_difference(const char *name)
+{
+    return ends_with(name, ".delta") || ends_with(name, ".magnitude");
+}
+
 // Gains near one, the rest small enough that nothing saturates.
 static float *random_values(const struct bank *b, const struct program_slot *s)
 {
     size_t count = 1;
     struct rng r;
-    const bool is_gain = s->rank == 1;
+    const bool is_gain = s->rank == 1 && !is_difference(s->name);
 
     for (int i = 0; i < s->rank; i++)
         count *= (size_t) s->ne[i];
@@ -130,7 +135,7 @@ static int bind_state(struct binding *out, const struct program_slot *slot,
         if (rc < 0)
             return rc;
         if (ends_with(slot->name, ".lora_a") ||
-            ends_with(slot->name, ".lora_b") ||
+            ends_with(slot->name, ".lora_b") || is_difference(slot->name) ||
             strncmp(slot->name, "random.", 7) == 0) {
             float *x = random_values(b, slot);
             rc = b->backend->buffer_write(it->buffer, 0, x, slot->bytes);

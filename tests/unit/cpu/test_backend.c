@@ -89,7 +89,7 @@ static const struct example {
     {OP_dot_columns, {{T, C}, {T, C}}, {{1, C}}, 0, 0},
     {OP_columns, {{T, C}}, {{T, C / 4}}, 0, 0},
     {OP_columns_back, {{T, C / 4}}, {{T, C}}, 0, 0},
-    {OP_row_ratio, {{4, C}, {V, 4}, {V, C}}, {{1, V}}, 0, 4},
+    {OP_row_ratio, {{4, C}, {V, C}, {V, 4}}, {{1, V}}, 0, 2},
     {OP_rows, {{T, C}, {1, 9}}, {{9, C}}, 2, 0},
     {OP_xent, {{T, C}, {V, C}, {1, T}, {1, T}}, {{1, 1}, {1, T}, {T, C}}, 4, 2},
     {OP_kv_store, {{3, C}, {1, 3}, {T, C}}, {{T, C}}, 2, 0},
