@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "daemon/pockd.h"
+#include "daemon/prefix_file.h"
 #include "daemon/train_store.h"
 #include "daemon/watchers.h"
 #include "engine/base/clock.h"
@@ -141,6 +142,7 @@ static int run(struct store *s, void *arg, struct error *err)
         (rc = read_new_records(s, &r->facts, err)) < 0)
         return rc;
     r->facts.store_bytes = store_bytes(s);
+    r->facts.prefix_bytes = prefix_file_bytes(&r->p->paths);
     r->ns = clock_monotonic_ns() - start;
     return 0;
 }
@@ -161,6 +163,7 @@ static void take(struct pockd *p, struct facts *from)
     f->adapter_count = from->adapter_count;
     f->store_bytes = from->store_bytes;
     f->adapter_bytes = from->adapter_bytes;
+    f->prefix_bytes = from->prefix_bytes;
     f->is_loaded = true;
 }
 

@@ -42,6 +42,7 @@ struct facts {
     size_t adapter_count;
     int64_t store_bytes;
     int64_t adapter_bytes;
+    int64_t prefix_bytes;
 
     // All that follow are private.
     uv_timer_t timer;

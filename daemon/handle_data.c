@@ -9,6 +9,7 @@
 #include "daemon/dbcall.h"
 #include "daemon/events.h"
 #include "daemon/handlers.h"
+#include "daemon/prefix_file.h"
 #include "daemon/record_filter.h"
 #include "daemon/training.h"
 #include "engine/base/clock.h"
@@ -444,6 +445,14 @@ static int run_erase(struct store *s, struct dbcall *c, struct error *err)
         return error_set(err, -EINVAL,
                          "nothing says which records: give a filter, or all: "
                          "true");
+    }
+    // What was computed from the records goes first: nothing is lost by it.
+    if (!dry_run && (rc = prefix_file_drop(&c->p->paths)) < 0) {
+        record_filter_finish(&f);
+        return error_set(err, rc,
+                         "the kept states of the records cannot be erased: "
+                         "%s: remove %s",
+                         strerror(-rc), c->p->paths.prefix);
     }
     encoder_put_array(&c->out, "used_by");
     rc = store_record_erase(s, &f.filter, dry_run, clock_unix_ms(), &erased,

@@ -13,6 +13,7 @@
 #include "daemon/events.h"
 #include "daemon/fdio.h"
 #include "daemon/handlers.h"
+#include "daemon/prefix_file.h"
 #include "daemon/tools.h"
 #include "engine/base/clock.h"
 #include "engine/base/hash.h"
@@ -366,6 +367,8 @@ static int run_remove(struct store *s, struct dbcall *c, struct error *err)
     if (rc < 0)
         return rc;
     rc = store_model_remove(s, name, err);
+    if (rc == 0)
+        (void) prefix_file_drop(&c->p->paths);
     if (rc == -ENOENT)
         return error_set(err, rc, "there is no model %s", name);
     if (rc == -EBUSY)

@@ -9,6 +9,7 @@
 #include "daemon/dbcall.h"
 #include "daemon/events.h"
 #include "daemon/handlers.h"
+#include "daemon/training.h"
 #include "engine/base/clock.h"
 #include "storage/store_policy.h"
 
@@ -175,6 +176,8 @@ static void after_set(struct dbcall *c)
                           policy_get(&ch->policy, ch->rows[i].row), NULL);
     events_emit(c->p, &(struct event_params){.kind = "policy_changed",
                                              .text = "the policy was changed"});
+    if (c->p->policy.prefix_cache_mib == 0)
+        training_drop_prefix(c->p);
     pockd_reconsider(c->p);
 }
 

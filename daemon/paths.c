@@ -144,8 +144,9 @@ int paths_init(struct paths *p, const struct config *c, struct error *err)
     if ((rc = init_state(p, c, err)) < 0 ||
         (rc = init_runtime(p, c, err)) < 0 || (rc = init_socket(p, c, err)) < 0)
         return rc;
-    const int room = PATHS_BYTES - 16;
+    const int room = PATHS_BYTES - 32;
     if ((rc = put(p->checkpoints, err, "%.*s/ckpt", room, p->state)) < 0 ||
+        (rc = put(p->prefix, err, "%.*s/prefix.cache", room, p->state)) < 0 ||
         (rc = put(p->tmp, err, "%.*s/tmp", room, p->state)) < 0 ||
         (rc = init_worker(p, c, err)) < 0)
         return rc;

@@ -21,6 +21,7 @@ struct paths {
     char runtime[PATHS_BYTES];     // directory of the socket
     char socket[PATHS_BYTES];      // fits sun_path
     char checkpoints[PATHS_BYTES]; // state/ckpt
+    char prefix[PATHS_BYTES];      // state/prefix.cache
     char tmp[PATHS_BYTES];         // state/tmp, emptied at each start
     char worker[PATHS_BYTES];      // pock-worker
     char probe[PATHS_BYTES];       // probe.jsonl

@@ -83,6 +83,7 @@ static void encode_store(struct encoder *e, const struct pockd *p)
     encoder_put_int(e, "models", f->models);
     encoder_put_int(e, "store_bytes", f->store_bytes);
     encoder_put_int(e, "adapter_bytes", f->adapter_bytes);
+    encoder_put_int(e, "prefix_bytes", f->prefix_bytes);
     encoder_put_int(e, "free_bytes",
                     s->disk_free_bytes < 0 ? 0 : s->disk_free_bytes);
 }

@@ -23,28 +23,31 @@ static const struct row {
     double min;
     double max;
     const char *fallback;
+    const char *words; // of KIND_WORDS: what they may be
 } rows[] = {
-    {"rank", KIND_INT, 1, 256, NULL},
-    {"alpha", KIND_NUM, 0.001, 65536, NULL},
-    {"targets", KIND_WORDS, 0, 0, "all"},
-    {"last_blocks", KIND_INT, 0, 4096, NULL},
-    {"lr", KIND_NUM, 1e-8, 1, NULL},
-    {"warmup", KIND_INT, 0, 1000000, NULL},
-    {"schedule", KIND_WORDS, 0, 0, "linear"},
-    {"lr_floor", KIND_NUM, 0, 1, NULL},
-    {"epochs", KIND_INT, 1, 1000, NULL},
-    {"batch", KIND_INT, 1, 4096, NULL},
-    {"length", KIND_INT, 16, 65536, NULL},
-    {"clip", KIND_NUM, 0, 1e9, NULL},
-    {"decay", KIND_NUM, 0, 1, NULL},
-    {"beta1", KIND_NUM, 0, 0.9999, NULL},
-    {"beta2", KIND_NUM, 0, 0.999999, NULL},
-    {"eps", KIND_NUM, 1e-16, 1, NULL},
-    {"eval_every", KIND_INT, 0, 1000000, NULL},
-    {"patience", KIND_INT, 1, 1000, NULL},
-    {"min_delta", KIND_NUM, 0, 100, NULL},
-    {"memory_mib", KIND_INT, 16, 1048576, NULL},
-    {"seed", KIND_INT, 0, 9007199254740991.0, NULL},
+    {"rank", KIND_INT, 1, 256, NULL, NULL},
+    {"alpha", KIND_NUM, 0.001, 65536, NULL, NULL},
+    {"targets", KIND_WORDS, 0, 0, "all",
+     "all, or some of q,k,v,o,gate,up,down"},
+    {"last_blocks", KIND_INT, 0, 4096, NULL, NULL},
+    {"lr", KIND_NUM, 1e-8, 1, NULL, NULL},
+    {"warmup", KIND_INT, 0, 1000000, NULL, NULL},
+    {"schedule", KIND_WORDS, 0, 0, "linear", "linear, cosine or constant"},
+    {"lr_floor", KIND_NUM, 0, 1, NULL, NULL},
+    {"epochs", KIND_INT, 1, 1000, NULL, NULL},
+    {"batch", KIND_INT, 1, 4096, NULL, NULL},
+    {"length", KIND_INT, 16, 65536, NULL, NULL},
+    {"clip", KIND_NUM, 0, 1e9, NULL, NULL},
+    {"decay", KIND_NUM, 0, 1, NULL, NULL},
+    {"beta1", KIND_NUM, 0, 0.9999, NULL, NULL},
+    {"beta2", KIND_NUM, 0, 0.999999, NULL, NULL},
+    {"eps", KIND_NUM, 1e-16, 1, NULL, NULL},
+    {"eval_every", KIND_INT, 0, 1000000, NULL, NULL},
+    {"patience", KIND_INT, 1, 1000, NULL, NULL},
+    {"min_delta", KIND_NUM, 0, 100, NULL, NULL},
+    {"memory_mib", KIND_INT, 16, 1048576, NULL, NULL},
+    {"prefix_cache", KIND_WORDS, 0, 0, "f16", "off, f16 or int8"},
+    {"seed", KIND_INT, 0, 9007199254740991.0, NULL, NULL},
 };
 
 enum { ROW_COUNT = sizeof(rows) / sizeof(rows[0]) };
@@ -82,11 +85,12 @@ static int put_number(struct maker *m, const struct row *r, double v,
     return 0;
 }
 
-// Names and commas only, so that they stay one word of the recipe.
+// Names, digits and commas only, so that they stay one word of the recipe.
 static bool is_words(struct codec_bytes b)
 {
     for (size_t i = 0; i < b.bytes; i++)
-        if (!((b.data[i] >= 'a' && b.data[i] <= 'z') || b.data[i] == ','))
+        if (!((b.data[i] >= 'a' && b.data[i] <= 'z') ||
+              (b.data[i] >= '0' && b.data[i] <= '9') || b.data[i] == ','))
             return false;
     return b.bytes > 0 && b.bytes < 64;
 }
@@ -102,12 +106,8 @@ static int put_words(struct maker *m, const struct row *r,
         return 0;
     }
     if (!is_words(b))
-        return error_set(err, -EINVAL,
-                         strcmp(r->key, "targets") == 0
-                             ? "recipe targets must be all, or some of q,k,v,"
-                               "o,gate,up,down"
-                             : "recipe schedule must be linear, cosine or "
-                               "constant");
+        return error_set(err, -EINVAL, "recipe %s must be %s", r->key,
+                         r->words);
     snprintf(text, sizeof(text), "%.*s", (int) b.bytes, b.data);
     put(m, r->key, text);
     return 0;

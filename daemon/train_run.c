@@ -40,7 +40,7 @@ struct train_run {
     struct worker_link *worker;
     struct train_input input; // the database thread's while it gathers
     struct train_output output;
-    struct policy policy; // of when the result came
+    struct policy policy; // of the start, then of when the result came
     int tasks;
     bool is_gathered;
     bool is_stopping;
@@ -274,6 +274,10 @@ static void on_message(struct worker_link *w, struct worker_msg *m, void *user)
         log_warn("event=job_restarted job=%lld text=%s", (long long) r->job.id,
                  m->restarted.msg);
         r->step = 0;
+    } else if (m->type == WORKER_MSG_notice) {
+        log_warn("event=job_notice job=%lld text=%s", (long long) r->job.id,
+                 m->notice.msg);
+        r->callbacks.on_notice(m->notice.msg, r->user);
     } else if (m->type == WORKER_MSG_stopped) {
         log_info("event=worker_stopped job=%lld step=%u latency_us=%u",
                  (long long) r->job.id, m->stopped.step, m->stopped.latency_us);
@@ -339,6 +343,8 @@ static int start_worker(struct train_run *r, struct error *err)
     m.train_start.probe_fd = r->input.probe_fd;
     m.train_start.parent_fd = r->input.parent_fd;
     m.train_start.checkpoint_fd = r->input.checkpoint_fd;
+    m.train_start.prefix_fd = r->input.prefix_fd;
+    m.train_start.prefix_bytes = r->input.prefix_bytes;
     return worker_link_send(r->worker, &m, err);
 }
 
@@ -357,8 +363,8 @@ static int run_gather(struct store *s, void *arg, struct error *err)
 {
     struct train_run *r = arg;
 
-    return train_input_gather(&r->input, s, &r->job, r->p->paths.checkpoints,
-                              r->p->paths.probe, err);
+    return train_input_gather(&r->input, s, &r->job, &r->p->paths, &r->policy,
+                              err);
 }
 
 static void done_gather(void *arg, int rc, const struct error *err)
@@ -399,6 +405,7 @@ int train_run_create(struct train_run **out, struct pockd *p,
         return error_set(err, -ENOMEM, "out of memory");
     r->p = p;
     r->job = *job;
+    r->policy = p->policy;
     r->callbacks = *callbacks;
     r->user = user;
     r->step = job->step;

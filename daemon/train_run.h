@@ -37,6 +37,8 @@ struct train_run_callbacks {
     void (*on_progress)(const struct worker_progress *g, void *user);
     void (*on_checkpoint)(int64_t step, bool is_saved, const char *message,
                           void *user);
+    // One sentence that the owner should know; the run goes on.
+    void (*on_notice)(const char *text, void *user);
     // Exactly once, and last.
     void (*on_end)(const struct train_end *end, void *user);
 };

@@ -14,6 +14,7 @@
 
 #include "daemon/fdio.h"
 #include "daemon/gate.h"
+#include "daemon/prefix_file.h"
 #include "daemon/record_pack.h"
 #include "engine/base/clock.h"
 #include "storage/blob.h"
@@ -39,13 +40,14 @@ void train_input_init(struct train_input *in)
                                .records_fd = -1,
                                .probe_fd = -1,
                                .parent_fd = -1,
-                               .checkpoint_fd = -1};
+                               .checkpoint_fd = -1,
+                               .prefix_fd = -1};
 }
 
 void train_input_finish(struct train_input *in)
 {
-    int *fds[] = {&in->model_fd, &in->records_fd, &in->probe_fd, &in->parent_fd,
-                  &in->checkpoint_fd};
+    int *fds[] = {&in->model_fd,  &in->records_fd,    &in->probe_fd,
+                  &in->parent_fd, &in->checkpoint_fd, &in->prefix_fd};
 
     for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
         if (*fds[i] >= 0)
@@ -186,21 +188,22 @@ static void open_checkpoint(struct train_input *in, const char *path)
 }
 
 int train_input_gather(struct train_input *in, struct store *s,
-                       const struct store_job *job, const char *checkpoints,
-                       const char *probe, struct error *err)
+                       const struct store_job *job, const struct paths *paths,
+                       const struct policy *policy, struct error *err)
 {
     char path[PATH_BYTES];
     char name[64];
     int rc;
 
     train_checkpoint_name(name, job->id);
-    snprintf(path, sizeof(path), "%s/%s", checkpoints, name);
+    snprintf(path, sizeof(path), "%s/%s", paths->checkpoints, name);
     open_checkpoint(in, path);
     if ((rc = open_model(&in->model_fd, s, job, err)) < 0 ||
         (rc = open_parent(in, s, job, err)) < 0 ||
         (rc = gather_records(in, s, job, err)) < 0)
         return rc;
-    gather_probe(in, probe);
+    gather_probe(in, paths->probe);
+    in->prefix_fd = prefix_file_open(paths, policy, &in->prefix_bytes);
     return 0;
 }
 

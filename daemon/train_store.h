@@ -10,6 +10,7 @@
  * and the adapter it made, checked against the gate and turned into a version.
  */
 
+#include "daemon/paths.h"
 #include "daemon/policy.h"
 #include "ipc/worker_proto.h"
 #include "storage/store_job.h"
@@ -20,8 +21,10 @@ struct train_input {
     int probe_fd;      // -1: no probe could be read; probe_text says why
     int parent_fd;     // -1: from the base model
     int checkpoint_fd; // -1: from the beginning
-    uint32_t parent;   // version; 0: the base model
-    int64_t *ids;      // of the records, in the file's order
+    int prefix_fd;     // -1: no states are kept
+    uint64_t prefix_bytes;
+    uint32_t parent; // version; 0: the base model
+    int64_t *ids;    // of the records, in the file's order
     size_t count;
     char probe_text[STORE_TEXT_SIZE];
 };
@@ -38,8 +41,8 @@ void train_input_finish(struct train_input *in);
 
 // -ENODATA: there are no records. -ENOENT: the model's file is gone.
 int train_input_gather(struct train_input *in, struct store *s,
-                       const struct store_job *job, const char *checkpoints,
-                       const char *probe, struct error *err);
+                       const struct store_job *job, const struct paths *paths,
+                       const struct policy *policy, struct error *err);
 
 // One transaction: version, lineage, and the switch when the gate is passed.
 // The adapter's file is durable before it.

@@ -4,6 +4,7 @@
 #define LOG_MODULE "training"
 
 #include "daemon/training.h"
+#include "daemon/prefix_file.h"
 
 #include <assert.h>
 #include <dirent.h>
@@ -306,6 +307,13 @@ static void on_run_checkpoint(int64_t step, bool is_saved, const char *message,
     training_save(t, j);
 }
 
+static void on_run_notice(const char *text, void *user)
+{
+    struct training *t = user;
+
+    training_emit(t, t->current, "job_notice", text);
+}
+
 struct unlinking {
     char path[PATHS_BYTES + 64];
 };
@@ -337,6 +345,19 @@ static void drop_checkpoint(struct training *t, struct tjob *j)
     if (dbthread_submit_own(t->p->dbthread, DBTHREAD_ALONE, run_unlink,
                             done_unlink, u) < 0)
         free(u);
+}
+
+static int run_drop_prefix(struct store *s, void *arg, struct error *err)
+{
+    const struct pockd *p = arg;
+
+    return prefix_file_drop(&p->paths);
+}
+
+void training_drop_prefix(struct pockd *p)
+{
+    (void) dbthread_submit_own(p->dbthread, DBTHREAD_ALONE, run_drop_prefix,
+                               NULL, p);
 }
 
 static void remove_job(struct training *t, struct tjob *j)
@@ -464,6 +485,8 @@ static void on_run_end(const struct train_end *end, void *user)
     training_become(j, next_state(t, j, &e));
     t->current = NULL;
     t->run = NULL;
+    if (e.reason == STOP_REASON_DISK)
+        training_drop_prefix(t->p);
     if (e.is_lost) {
         drop_checkpoint(t, j);
         j->row.step = 0;
@@ -488,6 +511,7 @@ static void start_run(struct training *t, struct tjob *j)
         .on_started = on_run_started,
         .on_progress = on_run_progress,
         .on_checkpoint = on_run_checkpoint,
+        .on_notice = on_run_notice,
         .on_end = on_run_end,
     };
     struct error err = {0};
@@ -750,6 +774,8 @@ int training_create(struct training **out, struct pockd *p, struct error *err)
         return rc;
     }
     sweep_checkpoints(t);
+    if (p->policy.prefix_cache_mib == 0)
+        (void) prefix_file_drop(&p->paths);
     if (store_policy_get(p->store, BUDGET_KEY, text, sizeof(text), NULL) == 0 &&
         sscanf(text, "%lld %lld", &day, &used) == 2) {
         t->budget_day = day;

@@ -40,6 +40,9 @@ bool training_is_held(const struct training *t);
 
 // No worker trains.
 bool training_is_quiet(const struct training *t);
+// The file of kept states goes, soon.
+void training_drop_prefix(struct pockd *p);
+
 // Runs `next` when nothing trains and no checkpoint is left; training waits
 // until training_erase_ended().
 void training_before_erase(struct pockd *p, struct request *r,

@@ -19,6 +19,7 @@ static const struct answer {
 } answers[] = {
     {WORKER_MSG_train_start, WORKER_MSG_progress, false},
     {WORKER_MSG_train_start, WORKER_MSG_restarted, false},
+    {WORKER_MSG_train_start, WORKER_MSG_notice, false},
     {WORKER_MSG_train_start, WORKER_MSG_checkpoint, false},
     {WORKER_MSG_train_start, WORKER_MSG_stopped, true},
     {WORKER_MSG_train_start, WORKER_MSG_result, true},

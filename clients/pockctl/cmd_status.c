@@ -117,6 +117,7 @@ static void add_machine(struct out_table *t, const struct pock_value *s)
 {
     char store[OUT_TIME_BYTES];
     char files[OUT_TIME_BYTES];
+    char prefix[OUT_TIME_BYTES];
     char room[OUT_TIME_BYTES];
     char uptime[OUT_TIME_BYTES];
 
@@ -125,7 +126,9 @@ static void add_machine(struct out_table *t, const struct pock_value *s)
     out_bytes_format(room, pock_get_int(s, "free_bytes", 0));
     out_duration_format(uptime, pock_get_int(s, "uptime_s", 0) * 1000);
     out_table_text(t, "disk");
-    out_table_cell(t, "store %s, adapters %s, %s free", store, files, room);
+    out_bytes_format(prefix, pock_get_int(s, "prefix_bytes", 0));
+    out_table_cell(t, "store %s, adapters %s, kept states %s, %s free", store,
+                   files, prefix, room);
     out_table_text(t, "device");
     out_table_cell(t, "%s, %" PRId64 " threads", pock_get_str(s, "device", "?"),
                    pock_get_int(s, "threads", 0));

@@ -141,11 +141,16 @@ static void say_restarted(struct training *t, const char *what, const char *why)
 static int create_train(struct training *t)
 {
     struct error *err = &t->failure.err;
+    const struct prefix_file prefix = {
+        .fd = t->start.prefix_fd,
+        .bytes_max = t->start.prefix_bytes,
+    };
     struct engine_train_params params = {
         .recipe = &t->recipe,
         .records = t->records.records,
         .n_records = t->records.count,
         .start = t->parent,
+        .prefix = t->start.prefix_fd >= 0 ? &prefix : NULL,
     };
     const void *map = NULL;
     size_t bytes = 0;
@@ -233,6 +238,19 @@ static void say_phase(struct training *t, const char *phase)
     say(t, phase, &p, clock_monotonic_ns());
 }
 
+static void say_notice(struct training *t)
+{
+    const char *text = engine_train_notice(t->train);
+    struct worker_msg m;
+
+    if (!text)
+        return;
+    worker_msg_init(&m, WORKER_MSG_notice);
+    m.notice.req = t->start.req;
+    (void) snprintf(m.notice.msg, sizeof(m.notice.msg), "%s", text);
+    (void) worker_control_send(t->control, &m);
+}
+
 // The state of the run, unless it was sent already.
 static int send_checkpoint(struct training *t)
 {
@@ -281,6 +299,7 @@ static void on_progress(void *user, const struct engine_progress *p)
     struct training *t = user;
     uint64_t now_ns = clock_monotonic_ns();
 
+    say_notice(t);
     if (is_due(now_ns, t->progress_ns, t->start.progress_ms, PROGRESS_MS) ||
         p->has_held_out || p->step == p->steps_total)
         say(t, "train", p, now_ns);

@@ -330,6 +330,89 @@ def erased_records_take_their_versions_with_them():
                     assert b'lime tree' not in h.read(), f
 
 
+def prefix_path(d):
+    return os.path.join(d.dir, 'd/prefix.cache')
+
+
+def train_last(d, **kw):
+    """A whole job in which only the last of two blocks learns; its newest version."""
+    job = d.c.call('train.start', recipe=dict(RECIPE, last_blocks=1, **kw))['job']['id']
+    j = wait_end(d, job)
+    assert j['state'] == 'done', j
+    return d.c.call('adapter.show', adapter='default')['adapter']['versions'][-1]
+
+
+def notices(d):
+    return d.c.call('events.watch', kinds=['job_notice'])['events']
+
+
+def states_of_a_frozen_prefix_are_kept_between_epochs_and_jobs():
+    with night() as d:
+        d.c.call('data.put_many', records=records(60), create_stream=True)
+        train_last(d)
+        size = os.stat(prefix_path(d)).st_size
+        assert os.stat(prefix_path(d)).st_mode & 0o777 == 0o600
+        # 60 records of a dozen tokens or more, 32 values of 2 bytes each.
+        assert size > 60 * 12 * 64, size
+        wait_for('the size in status', 10, lambda: d.c.call('status')['prefix_bytes'] == size)
+        with open(prefix_path(d), 'rb') as f:
+            before = f.read()
+        train_last(d)
+        with open(prefix_path(d), 'rb') as f:
+            assert f.read() == before, 'the second job computed them again'
+        assert notices(d) == []
+        # Damage is found, said once, and made good.
+        with open(prefix_path(d), 'r+b') as f:
+            f.seek(size // 2)
+            f.write(b'damage' * 20)
+        train_last(d)
+        said = notices(d)
+        assert len(said) == 1 and 'damaged' in said[0]['text'], said
+        with open(prefix_path(d), 'rb') as f:
+            after = f.read()
+        assert b'damage' not in after and len(after) == size
+        train_last(d, prefix_cache='int8')
+        assert 'another model or scheme' in notices(d)[-1]['text'], notices(d)
+        assert os.stat(prefix_path(d)).st_size < 0.75 * size
+        d.c.call('policy.set', values={'prefix_cache_mib': 0})
+        wait_for('the file to go', 10, lambda: not os.path.exists(prefix_path(d)))
+        train_last(d)
+        assert not os.path.exists(prefix_path(d))
+
+
+def kept_states_change_no_byte_of_the_adapter():
+    hashes = []
+    for mib in (256, 0):
+        with night() as d:
+            d.c.call('policy.set', values={'prefix_cache_mib': mib})
+            d.c.call('data.put_many', records=records(60), create_stream=True)
+            hashes.append(train_last(d)['sha256'])
+            assert os.path.exists(prefix_path(d)) == (mib > 0)
+    assert hashes[0] == hashes[1], hashes
+
+
+def erasing_a_record_erases_its_states():
+    with night() as d:
+        d.c.call('data.put_many', records=records(60), create_stream=True)
+        train_last(d)
+        with open(prefix_path(d), 'rb') as f:
+            states = f.read()
+        pieces = [states[i:i + 32] for i in range(1000, len(states) - 32, 4000)]
+        plan = d.c.call('data.erase', ids=[1], dry_run=True)
+        assert plan['records'] == 1 and os.path.exists(prefix_path(d))
+        with open(prefix_path(d), 'rb') as held:
+            assert d.c.call('data.erase', ids=[1])['records'] == 1
+            assert held.read() == b'', 'who had it open still reads it'
+        assert not os.path.exists(prefix_path(d))
+        for root, _, files in os.walk(os.path.join(d.dir, 'd')):
+            for name in files:
+                if name.endswith('.sock'):
+                    continue
+                with open(os.path.join(root, name), 'rb') as h:
+                    data = h.read()
+                assert not [p for p in pieces if p in data], name
+
+
 def erasing_while_it_trains_stops_it_first():
     with night() as d:
         start_long(d)
@@ -367,6 +450,9 @@ if __name__ == '__main__':
         adapters_are_exported_imported_rolled_back_and_used,
         a_streamed_answer_can_be_cancelled,
         erased_records_take_their_versions_with_them,
+        states_of_a_frozen_prefix_are_kept_between_epochs_and_jobs,
+        kept_states_change_no_byte_of_the_adapter,
+        erasing_a_record_erases_its_states,
         erasing_while_it_trains_stops_it_first,
         nothing_is_left_after_a_clean_stop,
     ])
