@@ -689,7 +689,7 @@ int trainer_best(struct adapter **out, const struct trainer *t,
  * What it takes.
  */
 
-static size_t state_bytes(size_t n_floats)
+size_t trainer_state_bytes(size_t n_floats)
 {
     return n_floats * sizeof(float) * (ADAPTER_PARTS + SAVED_PARTS + 1);
 }
@@ -706,7 +706,7 @@ void trainer_describe(struct trainer_info *out, const struct trainer *t)
         .micro_rows = t->micro_rows,
         .length = t->length,
         .arena_bytes = program_cache_arena_bytes(t->cache),
-        .state_bytes = state_bytes(t->n_floats) +
+        .state_bytes = trainer_state_bytes(t->n_floats) +
                        (t->prefix ? prefix_bytes(t->prefix) : 0),
     };
 }
@@ -736,7 +736,7 @@ int trainer_plan(struct trainer_info *out, const struct base_model *base,
         .micro_rows = micro.rows,
         .length = micro.length,
         .arena_bytes = micro.arena_bytes,
-        .state_bytes = state_bytes(micro.n_floats),
+        .state_bytes = trainer_state_bytes(micro.n_floats),
     };
     return 0;
 }

@@ -50,6 +50,10 @@ int trainer_create(struct trainer **out, struct base_model *base,
                    const struct trainer_params *params, struct error *err);
 void trainer_destroy(struct trainer *t);
 
+// What an adapter of so many floats takes while it learns: with its optimizer,
+// the state before the step and the best so far.
+size_t trainer_state_bytes(size_t n_floats);
+
 struct trainer_info {
     uint32_t n_trained, n_held_out; // records
     uint64_t targets_trained, targets_held_out;
