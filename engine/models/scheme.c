@@ -18,7 +18,7 @@ _Static_assert(sizeof(struct scheme) ==
 
 void scheme_init(struct scheme *s)
 {
-    *s = (struct scheme){.alpha = 16, .b_rate = 1, .delta_rate = 1};
+    *s = (struct scheme){.alpha = 16, .b_rate = 1, .delta_rate = 0.1f};
 }
 
 bool scheme_equal(const struct scheme *a, const struct scheme *b)
@@ -57,7 +57,7 @@ static int check_common(const struct scheme *s, const struct model_config *m,
     if ((rc = check_rate(s->b_rate, "b_rate", err)) < 0 ||
         (rc = check_rate(s->delta_rate, "delta_rate", err)) < 0)
         return rc;
-    if (s->exit_block > m->n_blocks)
+    if (s->exit_block >= m->n_blocks)
         return error_set(err, -EINVAL,
                          "scheme: exit after %u blocks, but the model has %u",
                          s->exit_block, m->n_blocks);
@@ -87,6 +87,10 @@ static int check_linear(const struct scheme_linear *l, uint32_t block,
         return error_set(err, -EINVAL,
                          "scheme: %s has a rank, but no LoRA that could have "
                          "one",
+                         name);
+    if (l->learn == LEARN_DELTA && l->part == 0xff)
+        return error_set(err, -EINVAL,
+                         "scheme: %s has all parts, which is written as none",
                          name);
     if (l->learn != LEARN_DELTA && l->part != 0)
         return error_set(err, -EINVAL,
@@ -258,7 +262,7 @@ static void add_linear(struct list *list, const struct scheme *s,
         p.ne[1] = l->rank;
         add(list, &p, name, "lora_b");
     }
-    p.rate = s->delta_rate;
+    p.rate = 1;
     if (l->learn == LEARN_DORA) {
         p.kind = PARAM_MAGNITUDE;
         p.ne[0] = 1;
@@ -267,14 +271,15 @@ static void add_linear(struct list *list, const struct scheme *s,
     }
     if (l->learn == LEARN_DELTA) {
         p.kind = PARAM_DELTA;
+        p.rate = s->delta_rate;
         p.ne[0] = ne[0];
         p.ne[1] = op_part_columns(l->part, ne[1]);
         add(list, &p, name, "delta");
     }
 }
 
-static void add_gain(struct list *list, const struct scheme *s,
-                     const struct model_config *m, uint32_t block, int norm)
+static void add_gain(struct list *list, const struct model_config *m,
+                     uint32_t block, int norm)
 {
     char name[MODEL_NAME_BYTES] = "output_norm.weight";
     const struct param p = {
@@ -282,7 +287,7 @@ static void add_gain(struct list *list, const struct scheme *s,
         .block = (uint16_t) block,
         .linear = (uint8_t) (MODEL_LINEARS + norm),
         .kind = PARAM_GAIN,
-        .rate = s->delta_rate,
+        .rate = 1,
     };
 
     if (block < m->n_blocks)
@@ -300,10 +305,10 @@ uint32_t scheme_params(struct param *out, uint32_t max,
             add_linear(&list, s, m, i, (enum model_linear) l);
         for (int k = 0; k < 2; k++)
             if (s->norms[i] >> k & 1)
-                add_gain(&list, s, m, i, k);
+                add_gain(&list, m, i, k);
     }
     if (s && s->output_norm)
-        add_gain(&list, s, m, m->n_blocks, 0);
+        add_gain(&list, m, m->n_blocks, 0);
     return list.n;
 }
 

@@ -48,7 +48,7 @@ enum scheme_norm {
 struct scheme {
     float alpha;
     float b_rate;     // learning rate of B in that of A. LoRA+, 2402.12354
-    float delta_rate; // of DELTA and norms, in that of the recipe
+    float delta_rate; // of whole weights, in that of the recipe
     // 0: the whole model; else it ends after so many blocks, with the last
     // norm and the head. EDGE-LLM, arXiv 2406.15758.
     uint32_t exit_block;

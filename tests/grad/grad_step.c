@@ -334,7 +334,7 @@ static void make_whole(struct scheme *s, const struct model_config *m)
 
 static void make_parts(struct scheme *s, const struct model_config *m)
 {
-    static const uint8_t parts[] = {1, 0x81, 0x3c, 0xff, 0x80, 0x55, 0xfe};
+    static const uint8_t parts[] = {1, 0x81, 0x3c, 0x7f, 0x80, 0x55, 0xfe};
     for (uint32_t i = 0; i < m->n_blocks; i++)
         for (int l = 0; l < MODEL_LINEARS; l++)
             s->linears[i][l] =
