@@ -33,6 +33,10 @@ run()
 run kernels
 run steps $model clients/demo
 run demo $model clients/demo
+run prefix $model clients/demo 4
+mv $out/prefix.json $out/prefix8.json
+$out/tests/bench/make_shape blocks32 q8_0 $out/blocks32.gguf
+run prefix $out/blocks32.gguf clients/demo 5
 echo "bench store" >&2
 "$out/tests/bench/bench_store" "${TMPDIR:-/var/tmp}" | sed -n \
     's/^durable records.s \([0-9]*\).*/{"bench":"store","records_per_s":\1}/p' >$out/store.json
