@@ -4,15 +4,20 @@
 #include "engine/engine.h"
 
 #include "engine/backend.h"
+#include "engine/base/clock.h"
 #include "engine/base/error.h"
 #include "engine/base/str.h"
 #include "engine/formats/gguf.h"
+#include "engine/models/scheme_text.h"
 #include "engine/tokenizer/chat.h"
 #include "engine/train/adapter.h"
 #include "engine/train/base_model.h"
+#include "engine/train/contribution.h"
+#include "engine/train/dataset.h"
 #include "engine/train/evaluator.h"
 #include "engine/train/generator.h"
 #include "engine/train/runner.h"
+#include "engine/train/scheme_search.h"
 #include "engine/train/trainer.h"
 
 #include <assert.h>
@@ -510,6 +515,75 @@ int engine_train_plan(struct engine_train_info *out, struct engine_model *m,
     if (rc == 0)
         to_info(out, &info);
     return rc;
+}
+
+static int search(struct scheme_found *f, struct engine_model *m,
+                  const struct engine_search_params *params, struct error *err)
+{
+    const struct recipe *r = params->recipe;
+    const uint32_t context = m->base->config.context;
+    const struct dataset_params data = {
+        .records = params->records,
+        .n_records = params->n_records,
+        .subset = DATASET_TRAINED,
+        .length = r->length < context ? r->length : context,
+    };
+    struct contribution_params measure = {
+        .length = data.length,
+        .n_samples = params->n_samples ? params->n_samples : 32,
+        .seed = r->seed,
+    };
+    struct contribution *c = NULL;
+    struct dataset *d = NULL;
+    int rc = dataset_create(&d, m->base->tokenizer, &data, err);
+
+    measure.data = d;
+    if (rc == 0)
+        rc = contribution_measure(&c, m->base, &measure, err);
+    if (rc == 0) {
+        const struct scheme_search_params limits = {
+            .contribution = c,
+            .alpha = r->alpha,
+            .rows = 1,
+            .length = data.length,
+            .tokens = d->n_tokens * r->epochs,
+            .memory_bytes =
+                params->memory_bytes ? params->memory_bytes : UINT64_MAX,
+            .seconds = params->seconds,
+        };
+        rc = scheme_search(f, m->base, &limits, err);
+    }
+    free(c);
+    dataset_destroy(d);
+    return rc;
+}
+
+int engine_search(struct engine_found *out, struct engine_model *m,
+                  const struct engine_search_params *params, struct error *err)
+{
+    const uint64_t begin = clock_monotonic_ns();
+    struct scheme_found f;
+    struct str text = {0};
+    int rc = recipe_check(params->recipe, &m->base->config, err);
+
+    if (rc < 0 || (rc = search(&f, m, params, err)) < 0)
+        return rc;
+    scheme_print(&text, &f.scheme, &m->base->config);
+    if (!text.data || text.rc < 0) {
+        str_free(&text);
+        return error_set(err, -ENOMEM, "scheme search: out of memory");
+    }
+    *out = (struct engine_found){
+        .scheme = text.data,
+        .floats = scheme_floats(&f.scheme, &m->base->config),
+        .gain = f.gain,
+        .arena_bytes = f.arena_bytes,
+        .state_bytes = f.state_bytes,
+        .n_recomputed = f.n_recomputed,
+        .seconds = f.seconds,
+        .search_seconds = (double) (clock_monotonic_ns() - begin) * 1e-9,
+    };
+    return 0;
 }
 
 _Static_assert((int) ENGINE_TRAIN_COMPLETE == (int) TRAINER_COMPLETE &&

@@ -196,6 +196,34 @@ void engine_train_describe(struct engine_train_info *out,
 int engine_train_plan(struct engine_train_info *out, struct engine_model *m,
                       const struct recipe *r, struct error *err);
 
+/*
+ * Which linears should learn, found within some memory and time from gradients
+ * on the records themselves; see engine/train/scheme_search.h.
+ */
+
+struct engine_search_params {
+    const struct recipe *recipe; // alpha, length, epochs, seed
+    const struct record *records;
+    size_t n_records;
+    uint64_t memory_bytes; // arena and adapter state; 0: no limit
+    double seconds;        // of the whole training; 0: no limit
+    uint32_t n_samples;    // backward passes; 0: 32
+};
+
+struct engine_found {
+    char *scheme;    // JSON for the recipe's "scheme"; free() it
+    uint64_t floats; // that learn
+    double gain;     // of what all linears with high ranks would gain
+    uint64_t arena_bytes, state_bytes; // with one row in a micro-batch
+    uint32_t n_recomputed;             // instructions that run twice
+    double seconds;                    // predicted, of the whole training
+    double search_seconds;             // what finding it took
+};
+
+// -ENOSPC when nothing fits, with a sentence that says what would.
+int engine_search(struct engine_found *out, struct engine_model *m,
+                  const struct engine_search_params *params, struct error *err);
+
 enum engine_train_end {
     ENGINE_TRAIN_GOING,
     ENGINE_TRAIN_COMPLETE,  // all epochs

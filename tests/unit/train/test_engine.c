@@ -403,6 +403,36 @@ static void a_plan_costs_no_memory_and_says_what_would(void **state)
     assert_non_null(strstr(err.text, "blocks"));
 }
 
+static void a_scheme_is_found_for_the_records(void **state)
+{
+    static const struct record records[] = {
+        {.id = 1, .kind = RECORD_TEXT, .text = TEXT("the bees the bees")},
+        {.id = 2, .kind = RECORD_TEXT, .text = TEXT("tea in the rain")},
+    };
+    struct recipe recipe;
+    struct engine_found all;
+    struct engine_found some;
+    struct error err;
+
+    recipe_init(&recipe);
+    struct engine_search_params params = {
+        .recipe = &recipe,
+        .records = records,
+        .n_records = 2,
+    };
+    ok(engine_search(&all, model, &params, &err), &err);
+    assert_non_null(strstr(all.scheme, "\"rank\":32"));
+    assert_true(all.gain > 0.999 && all.seconds > 0);
+    params.memory_bytes = (all.arena_bytes + all.state_bytes) / 2;
+    ok(engine_search(&some, model, &params, &err), &err);
+    assert_true(some.arena_bytes + some.state_bytes <= params.memory_bytes);
+    assert_true(some.floats < all.floats);
+    params.memory_bytes = 1;
+    assert_int_equal(engine_search(&some, model, &params, &err), -ENOSPC);
+    free(all.scheme);
+    free(some.scheme);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -418,6 +448,7 @@ int main(void)
         cmocka_unit_test(bad_wishes_are_refused),
         cmocka_unit_test(a_raised_flag_stops_everything_and_breaks_nothing),
         cmocka_unit_test(a_plan_costs_no_memory_and_says_what_would),
+        cmocka_unit_test(a_scheme_is_found_for_the_records),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
