@@ -13,6 +13,7 @@ enum kind {
     KIND_INT,
     KIND_NUM,
     KIND_WORDS, // names, with a comma between them
+    KIND_TEXT,  // a word or JSON, which the worker reads; absent: not said
 };
 
 // A key of the API, which is also its name in the worker's recipe; how it is
@@ -30,6 +31,7 @@ static const struct row {
     {"targets", KIND_WORDS, 0, 0, "all",
      "all, or some of q,k,v,o,gate,up,down"},
     {"last_blocks", KIND_INT, 0, 4096, NULL, NULL},
+    {"scheme", KIND_TEXT, 0, 0, NULL, NULL},
     {"lr", KIND_NUM, 1e-8, 1, NULL, NULL},
     {"warmup", KIND_INT, 0, 1000000, NULL, NULL},
     {"schedule", KIND_WORDS, 0, 0, "linear", "linear, cosine or constant"},
@@ -113,6 +115,50 @@ static int put_words(struct maker *m, const struct row *r,
     return 0;
 }
 
+// Without blanks, which divide the pairs of the text; none of them means
+// anything outside of JSON's strings.
+static int put_text(struct maker *m, const struct row *r,
+                    const msgpack_object *map, struct error *err)
+{
+    struct codec_bytes b = codec_str(map, r->key);
+    char text[TRAIN_RECIPE_BYTES];
+    size_t n = 0;
+    bool is_string = false;
+
+    for (size_t i = 0; i < b.bytes; i++) {
+        const char c = b.data[i];
+        is_string ^= c == '"';
+        if (!is_string && strchr(" \t\r\n", c) && c)
+            continue;
+        if (c <= ' ' || c > '~' || n + 1 >= sizeof(text))
+            return error_set(err, -EINVAL,
+                             "recipe %s must be a preset or JSON of at most "
+                             "%d characters, with names in ASCII",
+                             r->key, 4095);
+        text[n++] = c;
+    }
+    text[n] = '\0';
+    if (n > 0)
+        put(m, r->key, text);
+    return 0;
+}
+
+static int put_row(struct maker *m, const struct row *r,
+                   const msgpack_object *map, double otherwise,
+                   struct error *err)
+{
+    switch (r->kind) {
+    case KIND_INT:
+    case KIND_NUM:
+        return put_number(m, r, codec_float(map, r->key, otherwise), err);
+    case KIND_WORDS:
+        return put_words(m, r, map, err);
+    case KIND_TEXT:
+        break;
+    }
+    return put_text(m, r, map, err);
+}
+
 static double fallback(const struct row *r, const struct policy *p)
 {
     char name[64];
@@ -130,11 +176,7 @@ int train_recipe_make(char out[TRAIN_RECIPE_BYTES], const msgpack_object *map,
 
     for (size_t i = 0; i < ROW_COUNT; i++) {
         const struct row *r = &rows[i];
-        int rc =
-            r->kind == KIND_WORDS
-                ? put_words(&m, r, map, err)
-                : put_number(&m, r, codec_float(map, r->key, fallback(r, p)),
-                             err);
+        int rc = put_row(&m, r, map, fallback(r, p), err);
         if (rc < 0)
             return rc;
     }
@@ -155,6 +197,7 @@ static void encode_pair(struct encoder *e, const struct row *r,
         encoder_put_float(e, r->key, strtod(value, NULL));
         return;
     case KIND_WORDS:
+    case KIND_TEXT:
         encoder_put_cstr(e, r->key, value);
         return;
     }

@@ -14,7 +14,7 @@
 #include "ipc/codec.h"
 #include "ipc/encoder.h"
 
-enum { TRAIN_RECIPE_BYTES = 1024 };
+enum { TRAIN_RECIPE_BYTES = 6144 };
 
 // `map` may be NULL: all defaults. -EINVAL and a sentence.
 int train_recipe_make(char out[TRAIN_RECIPE_BYTES], const msgpack_object *map,

@@ -44,7 +44,7 @@ struct store_job {
     bool has_before;
     int64_t before_ms; // only records with time < before_ms
     bool is_forced;
-    char recipe[1024]; // key=value pairs
+    char recipe[6144]; // key=value pairs
     int64_t created_ms;
     int64_t started_ms;    // 0 = not yet
     int64_t finished_ms;   // 0 = not yet

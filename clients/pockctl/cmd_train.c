@@ -75,6 +75,32 @@ static int watch_job(struct ctl *c, int64_t id)
  * Starting
  */
 
+// Up to the next comma that stands outside of JSON; NULL at the end.
+static char *next_item(char **rest)
+{
+    char *item = *rest;
+    bool is_string = false;
+    int depth = 0;
+
+    if (!item)
+        return NULL;
+    for (char *p = item;; p++) {
+        if (*p == '\0') {
+            *rest = NULL;
+            return item;
+        }
+        is_string ^= *p == '"';
+        if (is_string)
+            continue;
+        depth += (*p == '{' || *p == '[') - (*p == '}' || *p == ']');
+        if (*p == ',' && depth == 0) {
+            *p = '\0';
+            *rest = p + 1;
+            return item;
+        }
+    }
+}
+
 // "rank=16,lr=0.002": integers and floats as such, lists with "+" between.
 static int set_recipe(struct ctl *c, struct pock_request *r, const char *text)
 {
@@ -86,7 +112,7 @@ static int set_recipe(struct ctl *c, struct pock_request *r, const char *text)
     if (!copy)
         return ctl_no_memory(c);
     pock_open_map(r, "recipe");
-    while (status == CTL_OK && (item = strsep(&rest, ","))) {
+    while (status == CTL_OK && (item = next_item(&rest))) {
         char *equals = strchr(item, '=');
         char *end;
         if (!equals || equals == item || !equals[1]) {

@@ -54,9 +54,40 @@ static void *field(const struct recipe *r, const struct recipe_option *o)
 void recipe_init(struct recipe *r)
 {
     memset(r, 0, sizeof *r); // padding too
-#define RECIPE(name, type, min, max, def, help) r->name = def;
+#define SET_U32(name, def)                      r->name = def
+#define SET_U64(name, def)                      r->name = def
+#define SET_F32(name, def)                      r->name = def
+#define SET_CHOICE(name, def)                   r->name = def
+#define SET_TARGETS(name, def)                  r->name = def
+#define SET_TEXT(name, def)                     (void) 0
+#define RECIPE(name, type, min, max, def, help) SET_##type(name, def);
 #include "engine/train/recipe.def"
 #undef RECIPE
+}
+
+// Blanks divide the pairs of a recipe, so they are left out of JSON, where they
+// mean nothing; inside of its strings no name of a tensor has any.
+static int parse_text(struct recipe_text *out, const struct recipe_option *o,
+                      const char *value, struct error *err)
+{
+    struct recipe_text next = {""};
+    size_t n = 0;
+    bool is_string = false;
+
+    for (const char *p = value; *p; p++) {
+        is_string ^= *p == '"';
+        if (isspace((unsigned char) *p) && !is_string)
+            continue;
+        if ((unsigned char) *p <= ' ' || n + 1 >= sizeof next.text)
+            return error_set(err, -EINVAL,
+                             *p <= ' ' ? "recipe: %s has a name with a blank "
+                                         "in it"
+                                       : "recipe: %s is too long",
+                             o->name);
+        next.text[n++] = *p;
+    }
+    *out = next;
+    return 0;
 }
 
 static int parse_targets(uint32_t *out, const char *value, struct error *err)
@@ -166,6 +197,8 @@ int recipe_set(struct recipe *r, const char *name, const char *value,
             return parse_choice(field(r, o), o, value, err);
         case RECIPE_TARGETS:
             return parse_targets(field(r, o), value, err);
+        case RECIPE_TEXT:
+            return parse_text(field(r, o), o, value, err);
         }
     }
     return error_set(err, -ENOENT, "recipe: there is no setting \"%.40s\"",
@@ -180,7 +213,7 @@ int recipe_parse(struct recipe *r, const char *text, struct error *err)
     for (const char *p = text + strspn(text, blanks); *p;
          p += strspn(p, blanks)) {
         const size_t n = strcspn(p, blanks);
-        char pair[128];
+        char pair[SCHEME_TEXT_BYTES + 16];
 
         if (n >= sizeof pair)
             return error_set(err, -EINVAL, "recipe: \"%.40s...\" is too long",
@@ -211,6 +244,11 @@ int recipe_scheme(struct scheme *out, const struct recipe *r,
         .targets = r->targets,
         .last_blocks = r->last_blocks,
     };
+    const struct scheme_defaults defaults = {r->rank, r->alpha};
+    const char *text = r->scheme.text;
+
+    if (*text)
+        return scheme_parse(out, text, strlen(text), &defaults, m, err);
     return scheme_from_lora(out, &lora, m, err);
 }
 
@@ -263,20 +301,24 @@ static int print_value(char *out, size_t bytes, const struct recipe *r,
                         recipe_choices(o->name)[*(const uint32_t *) p]);
     case RECIPE_TARGETS:
         return print_targets(out, bytes, *(const uint32_t *) p);
+    case RECIPE_TEXT:
+        return snprintf(out, bytes, "%s", (const char *) p);
     }
     return -EINVAL;
 }
 
 int recipe_print(char *out, size_t bytes, const struct recipe *r)
 {
-    char text[1024];
+    char text[RECIPE_TEXT_BYTES];
     size_t used = 0;
 
     for (size_t i = 0; i < recipe_option_count; i++) {
-        char value[64];
+        char value[SCHEME_TEXT_BYTES];
         int n = print_value(value, sizeof value, r, &recipe_options[i]);
         if (n < 0 || (size_t) n >= sizeof value)
             return -E2BIG;
+        if (n == 0) // a text that says nothing
+            continue;
         n = snprintf(text + used, sizeof text - used, "%s%s=%s",
                      used ? " " : "", recipe_options[i].name, value);
         if (n < 0 || (size_t) n >= sizeof text - used)
@@ -291,7 +333,7 @@ int recipe_print(char *out, size_t bytes, const struct recipe *r)
 
 int recipe_hash(uint8_t out[32], const struct recipe *r)
 {
-    char text[1024];
+    char text[RECIPE_TEXT_BYTES];
     int n = recipe_print(text, sizeof text, r);
 
     if (n < 0)

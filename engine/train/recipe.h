@@ -11,12 +11,14 @@
  * the name, the value and what is allowed.
  */
 
-#include "engine/models/scheme.h"
+#include "engine/models/scheme_text.h"
 
 #include <stddef.h>
 #include <stdint.h>
 
 struct error;
+
+enum { RECIPE_TEXT_BYTES = SCHEME_TEXT_BYTES + 2048 };
 
 enum recipe_schedule {
     RECIPE_SCHEDULE_LINEAR,
@@ -25,12 +27,17 @@ enum recipe_schedule {
     RECIPE_SCHEDULE_COUNT
 };
 
+struct recipe_text {
+    char text[SCHEME_TEXT_BYTES]; // zeros behind the end
+};
+
 struct recipe {
 #define RECIPE_TYPE_U32                         uint32_t
 #define RECIPE_TYPE_U64                         uint64_t
 #define RECIPE_TYPE_F32                         float
 #define RECIPE_TYPE_CHOICE                      uint32_t
 #define RECIPE_TYPE_TARGETS                     uint32_t
+#define RECIPE_TYPE_TEXT                        struct recipe_text
 #define RECIPE(name, type, min, max, def, help) RECIPE_TYPE_##type name;
 #include "engine/train/recipe.def"
 #undef RECIPE
@@ -39,6 +46,7 @@ struct recipe {
 #undef RECIPE_TYPE_F32
 #undef RECIPE_TYPE_CHOICE
 #undef RECIPE_TYPE_TARGETS
+#undef RECIPE_TYPE_TEXT
 };
 
 // All defaults.
@@ -54,7 +62,7 @@ int recipe_parse(struct recipe *r, const char *text, struct error *err);
 int recipe_check(const struct recipe *r, const struct model_config *m,
                  struct error *err);
 // All values as text that recipe_parse() reads back exactly. Returns the
-// length, or -E2BIG.
+// length, or -E2BIG; RECIPE_TEXT_BYTES are enough for any.
 int recipe_print(char *out, size_t bytes, const struct recipe *r);
 // SHA-256 of that text: two recipes with one hash train alike.
 int recipe_hash(uint8_t out[32], const struct recipe *r);
@@ -78,6 +86,7 @@ enum recipe_type {
     RECIPE_F32,
     RECIPE_CHOICE,
     RECIPE_TARGETS,
+    RECIPE_TEXT,
 };
 
 // The table, for help texts and completions.

@@ -16,6 +16,7 @@
 
 #include "engine/base/error.h"
 #include "engine/exec/lower.h"
+#include "engine/models/scheme_text.h"
 #include "tests/support/tiny.h"
 
 static struct device *dev;
@@ -141,6 +142,128 @@ static void nothing_runs_backward_below_the_lowest_block_that_learns(void **s)
         }
         program_destroy(p);
     }
+}
+
+static struct program *compile_text(const struct model_config *m,
+                                    struct scheme *scheme, const char *text)
+{
+    const struct scheme_defaults defaults = {3, 6};
+    const struct program_params params = {PROGRAM_TRAIN, 2, 12, 0, 0,
+                                          scheme,        0};
+    struct error err = {0};
+    struct program *p;
+
+    if (scheme_parse(scheme, text, strlen(text), &defaults, m, &err) < 0 ||
+        program_compile(&p, m, &params, &cpu_backend, dev, &err) < 0)
+        fail_msg("%s: %s", text, err.text);
+    return p;
+}
+
+// Nodes whose result an optimizer reads: what adamw's fourth input is made by.
+static uint32_t count_gradients(const struct program *p)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < p->n_instrs; i++) {
+        const struct operand *g = &p->instrs[i].in[3];
+        if (p->instrs[i].op != OP_adamw)
+            continue;
+        uint32_t k = i;
+        while (k-- > 0) {
+            const struct operand *o = &p->instrs[k].out[0];
+            if (o->region == g->region && o->offset == g->offset)
+                break;
+        }
+        const enum op by = (enum op) p->instrs[k].op;
+        assert_true(by == OP_matmul
+                        ? p->instrs[k].attr.trans_a
+                        : by == OP_rmsnorm_dw || by == OP_scale_columns ||
+                              by == OP_dot_columns);
+        n++;
+    }
+    return n;
+}
+
+// One gradient and one update for each tensor that learns, none for those that
+// do not, and nothing backward below the lowest of them.
+static void gradients_are_those_of_the_scheme(void **state)
+{
+    static const struct {
+        const char *text;
+        uint32_t lowest, blocks;
+    } cases[] = {
+        {"lora-all", 0, 4},
+        {"lora-last:2", 2, 4},
+        {"lora-fa:3", 1, 4},
+        {"dora:1", 3, 4},
+        {"pockengine:2", 2, 4},
+        {"full", 0, 4},
+        {"norms", 0, 4},
+        {"window:1-2", 1, 3},
+        {"{\"rules\":[{\"tensors\":\"ffn_up\",\"blocks\":2,"
+         "\"learn\":\"delta\",\"part\":[1,5]}]}",
+         2, 4},
+        {"{\"exit\":3,\"rules\":[{\"tensors\":\"attn_v\",\"blocks\":1,"
+         "\"learn\":\"dora\"},{\"tensors\":\"ffn_norm\",\"blocks\":2,"
+         "\"learn\":\"delta\"}]}",
+         1, 3},
+    };
+    const struct model_config m = tiny_config(DTYPE_f32, 4);
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct scheme s;
+        struct param params[256];
+        struct program *p = compile_text(&m, &s, cases[i].text);
+        uint32_t learning = 0;
+        const uint32_t n = scheme_params(params, 256, &m, &s);
+        for (uint32_t k = 0; k < n; k++)
+            learning += !params[k].is_frozen;
+        assert_int_equal(count_op(p, OP_adamw), learning);
+        assert_int_equal(count_gradients(p), learning);
+        assert_int_equal(scheme_first_block(&s, &m), cases[i].lowest);
+        assert_int_equal(count_op(p, OP_attention), cases[i].blocks);
+        assert_in_range(count_op(p, OP_attention_back), 0,
+                        cases[i].blocks - cases[i].lowest);
+        for (uint32_t k = 0; k < p->n_instrs; k++) {
+            const struct instr *in = &p->instrs[k];
+            unsigned block;
+            if (in->op != OP_matmul || in->attr.trans_b ||
+                in->in[1].region != REGION_WEIGHT ||
+                sscanf(p->weights[in->in[1].slot].name, "blk.%u.", &block) != 1)
+                continue;
+            assert_in_range(block, cases[i].lowest, cases[i].blocks - 1);
+        }
+        program_destroy(p);
+    }
+}
+
+// LoRA-FA keeps x A^T alone of the input of a linear.
+static void a_fixed_a_keeps_less(void **state)
+{
+    const struct model_config m = tiny_config(DTYPE_f32, 4);
+    struct scheme s;
+    struct program *a = compile_text(&m, &s, "lora-all");
+    struct program *b = compile_text(&m, &s, "lora-fa");
+
+    assert_true(program_arena_bytes(b) < program_arena_bytes(a));
+    program_destroy(a);
+    program_destroy(b);
+}
+
+static void rates_are_factors_of_the_optimizer(void **state)
+{
+    const struct model_config m = tiny_config(DTYPE_f32, 1);
+    struct scheme s;
+    struct program *p = compile_text(&m, &s, "lora-plus");
+
+    for (uint32_t i = 0; i < p->n_instrs; i++) {
+        const struct instr *in = &p->instrs[i];
+        if (in->op != OP_adamw)
+            continue;
+        const bool is_b = strstr(p->states[in->in[0].slot].name, ".lora_b");
+        assert_true(in->attr.alpha == (is_b ? 16 : 0));
+    }
+    program_destroy(p);
 }
 
 // Adapters on the queries alone: no gradient of keys and values is made.
@@ -338,6 +461,9 @@ int main(void)
         cmocka_unit_test(one_gradient_and_one_update_for_each_param),
         cmocka_unit_test(
             nothing_runs_backward_below_the_lowest_block_that_learns),
+        cmocka_unit_test(gradients_are_those_of_the_scheme),
+        cmocka_unit_test(a_fixed_a_keeps_less),
+        cmocka_unit_test(rates_are_factors_of_the_optimizer),
         cmocka_unit_test(outputs_that_no_one_reads_are_not_computed),
         cmocka_unit_test(the_arena_shrinks_with_the_scheme),
         cmocka_unit_test(arenas_are_as_small_as_what_is_live),

@@ -20,7 +20,7 @@ static void defaults_are_in_their_ranges(void **state)
 {
     struct recipe r, again;
     struct error err;
-    char text[1024];
+    char text[RECIPE_TEXT_BYTES];
 
     recipe_init(&r);
     assert_true(recipe_print(text, sizeof text, &r) > 0);
@@ -36,7 +36,7 @@ static void what_is_printed_reads_back_exactly(void **state)
 {
     struct recipe a, b;
     struct error err;
-    char text[1024];
+    char text[RECIPE_TEXT_BYTES];
 
     recipe_init(&a);
     assert_int_equal(
@@ -132,6 +132,53 @@ static void the_rate_warms_up_and_decays(void **state)
     assert_float_equal(recipe_rate(&r, 99, 100), 1, 1e-6);
 }
 
+// As it is written in a recipe, with blanks when set by itself.
+static void a_scheme_takes_the_place_of_targets(void **state)
+{
+    const struct model_config m = {
+        .n_blocks = 4,
+        .width = 16,
+        .n_heads = 2,
+        .n_kv_heads = 2,
+        .head_dim = 8,
+        .ffn_width = 24,
+    };
+    char text[RECIPE_TEXT_BYTES];
+    struct recipe r, again;
+    struct scheme a, b;
+    struct error err = {0};
+
+    recipe_init(&r);
+    assert_int_equal(recipe_parse(&r, "rank=3 scheme=lora-last:2 last_blocks=1",
+                                  &err),
+                     0);
+    assert_int_equal(recipe_scheme(&a, &r, &m, &err), 0);
+    assert_int_equal(scheme_first_block(&a, &m), 2);
+    assert_int_equal(a.linears[3][0].rank, 3);
+
+    assert_int_equal(
+        recipe_set(&r, "scheme",
+                   "{ \"rules\": [ {\"tensors\": \"attn_*\", "
+                   "\"blocks\": \"last:2\", \"learn\": \"dora\"} ] }",
+                   &err),
+        0);
+    assert_int_equal(recipe_scheme(&a, &r, &m, &err), 0);
+    assert_int_equal(a.linears[2][0].learn, LEARN_DORA);
+    assert_true(recipe_print(text, sizeof text, &r) > 0);
+    assert_null(strstr(text, ": "));
+    recipe_init(&again);
+    assert_int_equal(recipe_parse(&again, text, &err), 0);
+    assert_memory_equal(&r, &again, sizeof r);
+    assert_int_equal(recipe_scheme(&b, &again, &m, &err), 0);
+    assert_true(scheme_equal(&a, &b));
+
+    assert_int_equal(recipe_set(&r, "scheme", "\"a b\"", &err), -EINVAL);
+    assert_non_null(strstr(err.text, "scheme has a name with a blank"));
+    assert_int_equal(recipe_set(&r, "scheme", "lora-last:5", &err), 0);
+    assert_int_equal(recipe_check(&r, &m, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "\"lora-last:5\" must say"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -141,6 +188,7 @@ int main(void)
         cmocka_unit_test(more_blocks_than_the_model_has_are_refused),
         cmocka_unit_test(the_hash_follows_every_value),
         cmocka_unit_test(the_rate_warms_up_and_decays),
+        cmocka_unit_test(a_scheme_takes_the_place_of_targets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
