@@ -32,6 +32,7 @@ static const struct answer {
     {WORKER_MSG_inspect_model, WORKER_MSG_model_info, true},
     {WORKER_MSG_check_adapter, WORKER_MSG_adapter_info, true},
     {WORKER_MSG_convert_adapter, WORKER_MSG_converted, true},
+    {WORKER_MSG_plan, WORKER_MSG_planned, true},
     {WORKER_MSG_tokenize, WORKER_MSG_tokens, true},
 };
 enum { N_ANSWERS = sizeof(answers) / sizeof(answers[0]) };
@@ -137,6 +138,9 @@ static int claims(struct claim out[2], const struct worker_msg *m)
             out[n++] = (struct claim){"the adapter's configuration",
                                       m->converted.config_fd,
                                       m->converted.config_bytes, NULL};
+    } else if (m->type == WORKER_MSG_planned && m->planned.file_fd >= 0) {
+        out[n++] = (struct claim){"the drawing", m->planned.file_fd,
+                                  m->planned.bytes, NULL};
     } else if (m->type == WORKER_MSG_tokens) {
         out[n++] = (struct claim){"the list of tokens", m->tokens.file_fd,
                                   m->tokens.bytes, NULL};

@@ -586,6 +586,12 @@ int engine_search(struct engine_found *out, struct engine_model *m,
     return 0;
 }
 
+int engine_plan(struct trainplan *out, char **drawing, struct engine_model *m,
+                const struct recipe *r, struct error *err)
+{
+    return trainplan_make(out, drawing, m->base, r, err);
+}
+
 _Static_assert((int) ENGINE_TRAIN_COMPLETE == (int) TRAINER_COMPLETE &&
                    (int) ENGINE_TRAIN_CONVERGED == (int) TRAINER_CONVERGED &&
                    (int) ENGINE_TRAIN_DIVERGED == (int) TRAINER_DIVERGED,

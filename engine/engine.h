@@ -19,6 +19,7 @@
 #include "engine/train/prefix.h"
 #include "engine/train/recipe.h"
 #include "engine/train/record.h"
+#include "engine/train/trainplan.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -223,6 +224,11 @@ struct engine_found {
 // -ENOSPC when nothing fits, with a sentence that says what would.
 int engine_search(struct engine_found *out, struct engine_model *m,
                   const struct engine_search_params *params, struct error *err);
+
+// The same at length, for people. `drawing` may be NULL, else gets the arena
+// over time as SVG; free() it.
+int engine_plan(struct trainplan *out, char **drawing, struct engine_model *m,
+                const struct recipe *r, struct error *err);
 
 enum engine_train_end {
     ENGINE_TRAIN_GOING,

@@ -75,75 +75,6 @@ static int watch_job(struct ctl *c, int64_t id)
  * Starting
  */
 
-// Up to the next comma that stands outside of JSON; NULL at the end.
-static char *next_item(char **rest)
-{
-    char *item = *rest;
-    bool is_string = false;
-    int depth = 0;
-
-    if (!item)
-        return NULL;
-    for (char *p = item;; p++) {
-        if (*p == '\0') {
-            *rest = NULL;
-            return item;
-        }
-        is_string ^= *p == '"';
-        if (is_string)
-            continue;
-        depth += (*p == '{' || *p == '[') - (*p == '}' || *p == ']');
-        if (*p == ',' && depth == 0) {
-            *p = '\0';
-            *rest = p + 1;
-            return item;
-        }
-    }
-}
-
-// "rank=16,lr=0.002": integers and floats as such, lists with "+" between.
-static int set_recipe(struct ctl *c, struct pock_request *r, const char *text)
-{
-    char *copy = strdup(text);
-    char *rest = copy;
-    char *item;
-    int status = CTL_OK;
-
-    if (!copy)
-        return ctl_no_memory(c);
-    pock_open_map(r, "recipe");
-    while (status == CTL_OK && (item = next_item(&rest))) {
-        char *equals = strchr(item, '=');
-        char *end;
-        if (!equals || equals == item || !equals[1]) {
-            status =
-                ctl_fail(c, CTL_USAGE,
-                         "--recipe: \"%s\" is not of the form KEY=VALUE", item);
-            break;
-        }
-        *equals++ = '\0';
-        long long whole = strtoll(equals, &end, 10);
-        if (!*end) {
-            pock_set_int(r, item, whole);
-            continue;
-        }
-        double v = strtod(equals, &end);
-        if (!*end && isfinite(v)) {
-            pock_set_float(r, item, v);
-        } else if (strcmp(item, "targets") == 0) {
-            pock_open_list(r, item);
-            while ((item = strsep(&equals, "+")))
-                pock_set_str(r, NULL, item);
-            pock_close(r);
-        } else {
-            pock_set_str(r, item, equals);
-        }
-    }
-    pock_close(r);
-    free(copy);
-    return status;
-}
-
 static int fill_start(struct ctl *c, struct pock_request *r, int64_t before,
                       bool now)
 {
@@ -160,7 +91,7 @@ static int fill_start(struct ctl *c, struct pock_request *r, int64_t before,
         pock_set_int(r, "before", before);
     if (now)
         pock_set_bool(r, "now", true);
-    return recipe ? set_recipe(c, r, recipe) : CTL_OK;
+    return recipe ? ctl_set_recipe(c, r, recipe) : CTL_OK;
 }
 
 // CONDITIONS brings the gates that are closed along.

@@ -6,6 +6,7 @@
 #include "daemon/worker/worker_crash.h"
 #include "daemon/worker/worker_reply.h"
 #include "daemon/worker/worker_samples.h"
+#include "engine/base/mapfile.h"
 #include "engine/base/memfile.h"
 #include "engine/base/str.h"
 #include "engine/base/utf8.h"
@@ -222,6 +223,97 @@ out:
 }
 
 /*
+ * Plans
+ */
+
+static uint32_t put_groups(struct worker_plan_group *out,
+                           const struct trainplan_group *in, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        put_name(out[i].what, sizeof(out[i].what), in[i].what);
+        (void) snprintf(out[i].kind, sizeof(out[i].kind), "%s",
+                        program_piece_kind_name(in[i].kind));
+        out[i].count = in[i].count;
+        out[i].bytes = in[i].bytes;
+    }
+    return n;
+}
+
+static void fill_planned(struct worker_planned *out, const struct trainplan *p)
+{
+    const struct program_costs *c = &p->micro.costs;
+
+    out->tensors = p->n_tensors;
+    out->params = p->n_floats;
+    out->first_block = p->first_block;
+    out->n_blocks = p->n_blocks;
+    out->rows = p->micro.rows;
+    out->micro_batches = p->micro.n_micro;
+    out->length = p->micro.length;
+    out->flops_token = p->flops_token;
+    out->again_pct =
+        100.0 * (double) c->flops_extra / (double) (c->flops - c->flops_extra);
+    out->arena_bytes = p->micro.arena_bytes;
+    out->live_bytes = c->live_bytes;
+    out->kept_bytes = c->kept_bytes;
+    out->state_bytes = p->state_bytes;
+    out->instructions = p->n_instrs;
+    out->compile_us = p->compile_us;
+    (void) snprintf(out->why, sizeof(out->why), "%s", p->micro.why);
+    out->n_largest = put_groups(out->largest, p->largest, p->n_largest);
+    out->n_again = put_groups(out->again, p->again, p->n_again);
+}
+
+static int put_drawing(struct worker_planned *out, const char *text,
+                       struct error *err)
+{
+    uint8_t ignored[WORKER_HASH_BYTES];
+    int rc;
+
+    if ((rc = memfile_create(&out->file_fd, "pock-plan")) < 0 ||
+        (rc = file_write_all(out->file_fd, text, strlen(text))) < 0)
+        return error_set(err, rc, "no room for the drawing");
+    return worker_file_seal(out->file_fd, &out->bytes, ignored, err);
+}
+
+static int handle_plan(struct tool *t, const struct worker_plan *q)
+{
+    struct error *err = &t->failure.err;
+    struct engine_model *model = NULL;
+    struct trainplan plan;
+    struct recipe recipe;
+    struct worker_msg m;
+    char *drawing = NULL;
+    int rc;
+
+    worker_msg_init(&m, WORKER_MSG_planned);
+    recipe_init(&recipe);
+    if ((rc = open_model(&model, t, q->model_fd)) < 0)
+        goto out;
+    if ((rc = recipe_parse(&recipe, q->recipe, err)) < 0 ||
+        (rc = engine_plan(&plan, q->has_drawing ? &drawing : NULL, model,
+                          &recipe, err)) < 0) {
+        // That a job does not fit is an answer, not a lack of memory here.
+        rc = fail(t, rc == -ENOMEM ? -EINVAL : rc, "BAD_RECIPE",
+                  WORKER_SEVERITY_PERMANENT);
+        goto out;
+    }
+    m.planned.req = q->req;
+    fill_planned(&m.planned, &plan);
+    if (drawing && (rc = put_drawing(&m.planned, drawing, err)) < 0) {
+        (void) fail(t, rc, "INTERNAL", WORKER_SEVERITY_TRANSIENT);
+        goto out;
+    }
+    (void) worker_control_send(t->control, &m);
+
+out:
+    free(drawing);
+    worker_msg_finish(&m);
+    engine_model_close(model);
+    return rc;
+}
+
+/*
  * Tokens
  */
 
@@ -331,6 +423,8 @@ static int handle(struct tool *t, const struct worker_msg *m)
         return handle_check(t, &m->check_adapter);
     if (m->type == WORKER_MSG_convert_adapter)
         return handle_convert(t, &m->convert_adapter);
+    if (m->type == WORKER_MSG_plan)
+        return handle_plan(t, &m->plan);
     if (m->type == WORKER_MSG_tokenize)
         return handle_tokenize(t, &m->tokenize);
     int rc = error_set(&t->failure.err, -EINVAL, "%s is not for a tool worker",

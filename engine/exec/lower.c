@@ -224,26 +224,74 @@ static int add_ios(struct program *p, const struct memplan *plan)
     return 0;
 }
 
+// What made a value: the operator and the weight or state that it read.
+static const char *describe(struct program *p, const struct graph *g,
+                            value_id v)
+{
+    const node_id id = g->values[v].producer;
+    if (id == NODE_NONE)
+        return "input";
+
+    const struct node *n = &g->nodes[id];
+    const char *op = op_infos[n->op].name;
+    for (int i = 0; i < n->n_in; i++) {
+        const struct value *x = &g->values[n->in[i]];
+        if (x->kind == VALUE_WEIGHT || x->kind == VALUE_STATE)
+            return arena_printf(p->arena, "%s %s", op, x->name);
+    }
+    return op;
+}
+
+static enum program_piece_kind kind_of(const struct program *p,
+                                       const struct graph *g,
+                                       const struct interval *v)
+{
+    if (v->value == VALUE_NONE)
+        return PROGRAM_PIECE_SCRATCH;
+    const node_id id = g->values[v->value].producer;
+    if (id == NODE_NONE || g->values[v->value].is_output)
+        return PROGRAM_PIECE_IO;
+    if (g->nodes[id].is_backward)
+        return g->nodes[id].is_recomputed ? PROGRAM_PIECE_AGAIN
+                                          : PROGRAM_PIECE_GRADIENT;
+    return v->last >= p->first_backward ? PROGRAM_PIECE_KEPT
+                                        : PROGRAM_PIECE_FORWARD;
+}
+
 static int add_pieces(struct program *p, const struct memplan *plan)
 {
     const struct liveness *l = plan->liveness;
-    const struct graph *g = l->schedule->graph;
+    const struct schedule *s = l->schedule;
+    const struct graph *g = s->graph;
 
     p->pieces = arena_calloc(p->arena, l->n + 1u, sizeof(*p->pieces));
     if (!p->pieces)
         return -ENOMEM;
+    p->first_backward = 0;
+    while (p->first_backward < s->n &&
+           !g->nodes[s->order[p->first_backward]].is_backward)
+        p->first_backward++;
     for (uint32_t i = 0; i < l->n; i++) {
         const struct interval *v = &l->intervals[i];
         const char *name = "scratch";
-        if (v->value != VALUE_NONE && g->values[v->value].name)
-            name = arena_strdup(p->arena, g->values[v->value].name);
-        else if (v->value != VALUE_NONE)
-            name = arena_printf(p->arena, "%%%u", v->value);
-        if (!name)
+        const char *what = op_infos[p->instrs[v->first].op].name;
+        if (v->value != VALUE_NONE) {
+            name = g->values[v->value].name
+                       ? arena_strdup(p->arena, g->values[v->value].name)
+                       : arena_printf(p->arena, "%%%u", v->value);
+            what = describe(p, g, v->value);
+        }
+        if (!name || !what)
             return -ENOMEM;
-        p->pieces[p->n_pieces++] =
-            (struct program_piece){name, plan->offsets[i], v->bytes, v->first,
-                                   v->last};
+        p->pieces[p->n_pieces++] = (struct program_piece){
+            .name = name,
+            .what = what,
+            .kind = kind_of(p, g, v),
+            .offset = plan->offsets[i],
+            .bytes = v->bytes,
+            .first = v->first,
+            .last = v->last,
+        };
     }
     return 0;
 }

@@ -25,15 +25,6 @@ struct program_io {
     struct operand operand;
 };
 
-// One interval of the arena, for people.
-struct program_piece {
-    const char *name; // of its first value
-    size_t offset;
-    size_t bytes;
-    uint32_t first; // instructions, both included
-    uint32_t last;
-};
-
 // Everything lives in `arena`.
 struct program {
     struct arena *arena;
@@ -47,6 +38,7 @@ struct program {
     uint32_t n_ios;
     struct program_piece *pieces;
     uint32_t n_pieces;
+    uint32_t first_backward; // instruction; n_instrs: there is none
     size_t arena_bytes;
     size_t live_bytes; // the largest sum of live bytes: what no plan can beat
     struct program_costs costs;

@@ -316,6 +316,16 @@ const struct program_slot *program_state(const struct program *p, uint32_t i)
     return i < p->n_states ? &p->states[i] : NULL;
 }
 
+uint32_t program_piece_count(const struct program *p)
+{
+    return p->n_pieces;
+}
+
+const struct program_piece *program_piece(const struct program *p, uint32_t i)
+{
+    return i < p->n_pieces ? &p->pieces[i] : NULL;
+}
+
 const struct operand *program_io(const struct program *p, const char *name)
 {
     for (uint32_t i = 0; i < p->n_ios; i++)

@@ -93,6 +93,32 @@ const struct program_slot *program_state(const struct program *p, uint32_t i);
 // Inputs and outputs of the host live in the arena. NULL when there is none.
 const struct operand *program_io(const struct program *p, const char *name);
 
+// Pieces of the arena, each for a span of instructions.
+enum program_piece_kind {
+    PROGRAM_PIECE_IO,       // inputs and outputs of the host
+    PROGRAM_PIECE_FORWARD,  // of the forward pass, dead before the gradients
+    PROGRAM_PIECE_KEPT,     // of the forward pass, read by gradients
+    PROGRAM_PIECE_AGAIN,    // made again for gradients
+    PROGRAM_PIECE_GRADIENT, // of the backward pass
+    PROGRAM_PIECE_SCRATCH,  // room for one instruction
+    PROGRAM_PIECE_KINDS
+};
+struct program_piece {
+    const char *name; // of its first value
+    const char *what; // "matmul blk.3.ffn_up.weight": what made it
+    enum program_piece_kind kind;
+    size_t offset;
+    size_t bytes;
+    uint32_t first; // instructions, both included
+    uint32_t last;
+};
+uint32_t program_piece_count(const struct program *p);
+const struct program_piece *program_piece(const struct program *p, uint32_t i);
+const char *program_piece_kind_name(enum program_piece_kind kind); // "kept"
+
+// Offset against instruction, a rectangle for each piece, as SVG; free() it.
+int program_draw(char **out, const struct program *p);
+
 // Passes, instructions and arena map as text for people; free() it.
 int program_print(char **out, const struct program *p);
 

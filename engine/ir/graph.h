@@ -59,7 +59,8 @@ struct node {
     uint8_t n_out;
     bool is_dead;     // removed by a pass; skipped by everyone
     bool is_backward; // made by autodiff or the optimizer
-    // Gradients do not read what it made, but make it again (pass_remat).
+    // Gradients do not read what it made, but make it again (pass_remat); on a
+    // node of the backward pass: it is such a copy.
     bool is_recomputed;
     struct op_attr attr;
     value_id in[OP_INPUTS_MAX];

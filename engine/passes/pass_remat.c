@@ -16,7 +16,7 @@
  *     %3 f32[4,8] = swiglu %1, %2 recompute
  *     %4 f32[4,8] = matmul %3, @w {alpha=1}
  *     ...
- *     %12 f32[4,8] = swiglu %1, %2 backward
+ *     %12 f32[4,8] = swiglu %1, %2 recompute backward
  *     %9 f32[8,8] = matmul %12, %8 {alpha=1, trans_a=1} backward
  *     %10 f32[4,8], %11 f32[4,8] = swiglu_back %8, %1, %2 backward
  */
@@ -101,7 +101,7 @@ static int emit_clone(struct remat *r, node_id id)
     int rc;
 
     n.is_backward = true;
-    n.is_recomputed = false;
+    n.is_recomputed = true;
     for (int i = 0; i < n.n_in; i++)
         if (r->copy[n.in[i]] != VALUE_NONE)
             n.in[i] = r->copy[n.in[i]];
@@ -221,7 +221,8 @@ static void look(struct remat *r)
 static bool has_marks(const struct graph *g)
 {
     for (node_id i = 0; i < g->n_nodes; i++)
-        if (g->nodes[i].is_recomputed && !g->nodes[i].is_dead)
+        if (g->nodes[i].is_recomputed && !g->nodes[i].is_backward &&
+            !g->nodes[i].is_dead)
             return true;
     return false;
 }

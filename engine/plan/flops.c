@@ -81,10 +81,18 @@ uint64_t flops_node(const struct graph *g, const struct node *n)
         return count(g, n->out[0]);
     case OP_add:
     case OP_scale:
+    case OP_columns:
+    case OP_columns_back:
+    case OP_scale_columns:
     case OP_kv_store:
     case OP_accumulate:
     case OP_zero:
         return count(g, n->in[0]);
+    case OP_dot_columns:
+        return 2 * count(g, n->in[0]);
+    case OP_row_ratio: // the rows of b a, their sum with W, both lengths
+        return (2 * columns(g, n->in[2]) + 4) * count(g, n->in[1]) +
+               decode(g, n->in[1]);
     case OP_COUNT:
         break;
     }

@@ -71,6 +71,9 @@ void trainer_describe(struct trainer_info *out, const struct trainer *t);
 int trainer_plan(struct trainer_info *out, const struct base_model *base,
                  const struct recipe *r, struct error *err);
 
+// Adapter, optimizer, sums and copies of a run.
+size_t trainer_state_bytes(size_t n_floats);
+
 struct trainer_progress {
     uint64_t step, steps_total;
     double epoch;

@@ -250,6 +250,37 @@ def asks_a_model_and_cancels():
         assert ctl(d, *ask).out == streamed.out
 
 
+def shows_what_a_job_would_take_and_draws_it():
+    with Daemon() as d:
+        ctl(d, 'plan', status=5)  # no model yet
+        ctl(d, 'model', 'add', f'{DEMO}/pock-16m-q8_0.gguf')
+        r = ctl(d, 'plan', '--recipe', 'batch=4,length=256,memory_mib=200', '--json').json()
+        assert r['again'] == [] and r['again_pct'] == 0 and r['tensors'] == 112, r
+        assert r['micro_batches'] * r['rows'] >= 4 and r['length'] == 256, r
+        assert r['live_bytes'] <= r['arena_bytes'] <= 1.05 * r['live_bytes'], r
+        assert r['arena_bytes'] <= 200 << 20 and r['why'].startswith('Nothing'), r
+
+        svg = os.path.join(d.dir, 'plan.svg')
+        tight = ['plan', '--recipe', 'batch=4,length=256,memory_mib=40']
+        t = ctl(d, *tight, '--svg', svg, '--json').json()
+        assert t['arena_bytes'] <= 40 << 20 and t['kept_bytes'] > 40 << 20, t
+        assert t['again_pct'] > 0 and sum(g['count'] for g in t['again']) > 5, t
+        drawing = open(svg).read()
+        assert drawing.startswith('<svg ') and drawing.endswith('</svg>\n') and len(drawing) == t['drawing_bytes']
+        assert drawing.count('<rect ') > 200 and 'made again' in drawing
+        text = ctl(d, *tight).out
+        assert 'run again for the gradients' in text and 'MADE AGAIN' in text, text
+        assert int(ctl(d, *tight, '-q').out) == t['arena_bytes'] + t['state_bytes']
+
+        # What does not fit gets shorter rows, or is refused with what it needs.
+        short = ctl(d, 'plan', '--recipe', 'length=512,memory_mib=16', '--json').json()
+        assert short['length'] < 512 and short['why'].startswith('Rows are cut to'), short
+        for bad in ('rank=0', 'targets=x', 'length=x', 'nonsense'):
+            assert 'recipe' in ctl(d, 'plan', '--recipe', bad, status=2).err
+        ctl(d, 'plan', '--model', 'nope', status=5)
+        ctl(d, 'plan', '--svg', '/nonexistent/x.svg', status=1)
+
+
 def trains_watches_and_cancels():
     with Daemon() as d:
         ctl(d, 'model', 'add', f'{DEMO}/pock-16m-q8_0.gguf')
@@ -378,6 +409,7 @@ pockd_rpc.main([
     inhibits_training_while_a_command_runs,
     refuses_what_needs_a_model_with_status_5,
     asks_a_model_and_cancels,
+    shows_what_a_job_would_take_and_draws_it,
     trains_watches_and_cancels,
     follows_events_until_ctrl_c,
     watches_the_status_as_json_lines,

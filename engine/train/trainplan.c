@@ -1,0 +1,193 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "engine/train/trainplan.h"
+
+#include "engine/base/clock.h"
+#include "engine/base/error.h"
+#include "engine/train/base_model.h"
+#include "engine/train/recipe.h"
+#include "engine/train/trainer.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+// "blk.17." becomes "blk.*."
+static void name_group(char out[TRAINPLAN_NAME], const char *what)
+{
+    const char *at = strstr(what, "blk.");
+    const char *dot = at ? strchr(at + 4, '.') : NULL;
+
+    if (dot)
+        (void) snprintf(out, TRAINPLAN_NAME, "%.*sblk.*%s", (int) (at - what),
+                        what, dot);
+    else
+        (void) snprintf(out, TRAINPLAN_NAME, "%s", what);
+}
+
+struct groups {
+    struct trainplan_group *items;
+    uint32_t n;
+};
+
+static void add(struct groups *g, const struct program_piece *x)
+{
+    char name[TRAINPLAN_NAME];
+    uint32_t i = 0;
+
+    name_group(name, x->what);
+    while (i < g->n &&
+           (g->items[i].kind != x->kind || strcmp(g->items[i].what, name) != 0))
+        i++;
+    if (i == g->n) {
+        g->items[g->n++] = (struct trainplan_group){.kind = x->kind};
+        memcpy(g->items[i].what, name, sizeof(name));
+    }
+    g->items[i].count++;
+    g->items[i].bytes += x->bytes;
+}
+
+static int by_bytes(const void *a, const void *b)
+{
+    const struct trainplan_group *x = a;
+    const struct trainplan_group *y = b;
+
+    if (x->bytes != y->bytes)
+        return x->bytes < y->bytes ? 1 : -1;
+    return strcmp(x->what, y->what);
+}
+
+static uint32_t take(struct trainplan_group *out, struct groups *g)
+{
+    const uint32_t n = g->n < TRAINPLAN_GROUPS ? g->n : TRAINPLAN_GROUPS;
+
+    qsort(g->items, g->n, sizeof(*g->items), by_bytes);
+    memcpy(out, g->items, n * sizeof(*out));
+    g->n = 0;
+    return n;
+}
+
+// Where most is live.
+static uint32_t find_peak(const struct program *p, size_t *live, uint32_t n)
+{
+    uint32_t at = 0;
+
+    for (uint32_t i = 0; i < program_piece_count(p); i++) {
+        const struct program_piece *x = program_piece(p, i);
+        for (uint32_t k = x->first; k <= x->last && k < n; k++)
+            live[k] += x->bytes;
+    }
+    for (uint32_t k = 1; k < n; k++)
+        if (live[k] > live[at])
+            at = k;
+    return at;
+}
+
+static int look(struct trainplan *out, const struct program *p)
+{
+    const uint32_t n = program_piece_count(p);
+    struct groups g = {calloc(n + 1u, sizeof(*g.items)), 0};
+    size_t *live = calloc(program_instr_count(p) + 1u, sizeof(*live));
+    int rc = g.items && live ? 0 : -ENOMEM;
+
+    if (rc < 0)
+        goto out;
+    out->n_instrs = program_instr_count(p);
+    out->peak_instr = find_peak(p, live, out->n_instrs);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct program_piece *x = program_piece(p, i);
+        if (x->first <= out->peak_instr && out->peak_instr <= x->last)
+            add(&g, x);
+    }
+    out->n_largest = take(out->largest, &g);
+    for (uint32_t i = 0; i < n; i++)
+        if (program_piece(p, i)->kind == PROGRAM_PIECE_AGAIN)
+            add(&g, program_piece(p, i));
+    out->n_again = take(out->again, &g);
+
+out:
+    free(live);
+    free(g.items);
+    return rc;
+}
+
+static int compile(struct trainplan *out, char **drawing,
+                   const struct base_model *base, const struct scheme *scheme,
+                   uint32_t first_block, struct error *err)
+{
+    const struct device_params one = {.threads = 1};
+    const struct program_params params = {
+        .kind = out->micro.n_micro > 1 ? PROGRAM_UPDATE : PROGRAM_TRAIN,
+        .batch = out->micro.rows,
+        .length = out->micro.length,
+        .scheme = scheme,
+        .first_block = first_block,
+        .arena_budget = out->micro.budget,
+    };
+    struct device *dev = NULL;
+    struct program *p = NULL;
+    int rc;
+
+    if ((rc = base->backend->open(&dev, &one, err)) < 0)
+        return rc;
+    const uint64_t begin = clock_monotonic_ns();
+    rc = program_compile(&p, &base->config, &params, base->backend, dev, err);
+    out->compile_us = (clock_monotonic_ns() - begin) / 1000;
+    if (rc == 0)
+        rc = look(out, p);
+    if (rc == 0) {
+        out->micro.arena_bytes = program_arena_bytes(p);
+        program_costs(&out->micro.costs, p);
+    }
+    if (rc == 0 && drawing)
+        rc = program_draw(drawing, p);
+    program_destroy(p);
+    base->backend->close(dev);
+    return rc;
+}
+
+static uint32_t count_tensors(const struct scheme *s,
+                              const struct model_config *m)
+{
+    const uint32_t n = scheme_params(NULL, 0, m, s);
+    struct param *params = calloc(n + 1u, sizeof(*params));
+    uint32_t learn = 0;
+
+    if (!params)
+        return n;
+    (void) scheme_params(params, n, m, s);
+    for (uint32_t i = 0; i < n; i++)
+        learn += !params[i].is_frozen;
+    free(params);
+    return learn;
+}
+
+int trainplan_make(struct trainplan *out, char **drawing,
+                   const struct base_model *base, const struct recipe *r,
+                   struct error *err)
+{
+    const struct model_config *m = &base->config;
+    struct trainplan plan = {0};
+    struct scheme scheme;
+    int rc;
+
+    if ((rc = microbatch_plan(&plan.micro, base, r, err)) < 0 ||
+        (rc = recipe_scheme(&scheme, r, m, err)) < 0)
+        return rc;
+    plan.n_tensors = count_tensors(&scheme, m);
+    plan.n_floats = scheme_floats(&scheme, m);
+    plan.first_block = scheme_first_block(&scheme, m);
+    plan.n_blocks = m->n_blocks;
+    plan.state_bytes = trainer_state_bytes(plan.micro.n_floats);
+    rc = compile(&plan, drawing, base, &scheme,
+                 recipe_first_block(r, &scheme, m), err);
+    if (rc < 0)
+        return rc;
+    plan.flops_token = (double) plan.micro.costs.flops /
+                       ((double) plan.micro.rows * (double) plan.micro.length);
+    *out = plan;
+    return 0;
+}
