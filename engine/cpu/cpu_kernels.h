@@ -66,6 +66,14 @@ enum {
               int64_t k, bool trans_a, bool trans_b, float alpha,        \
               void *restrict scratch, struct pool *pool)
 
+// y (M,N) = alpha * a (M,K) (op(b) + op(d)) + c; b (K,N) of type b_type and d
+// (K,N) are both stored (N,K) if trans_b. c may be NULL or y.
+#define KERNEL_matmul_delta(name)                                         \
+    void name(float *y, const float *restrict a, const void *restrict b,  \
+              enum dtype b_type, const float *restrict d, const float *c, \
+              int64_t m, int64_t n, int64_t k, bool trans_b, float alpha, \
+              void *restrict scratch, struct pool *pool)
+
 // Turns the first rope_dims values of each head of x (T,H*D) by the angles
 // sign * pos * base^(-2i / rope_dims). y may be x.
 #define KERNEL_rope(name)                                                   \
@@ -233,7 +241,6 @@ struct cpu_matmul_plan {
 struct cpu_matmul_plan cpu_matmul_plan(int64_t m, int64_t n, int64_t k,
                                        bool trans_a, bool trans_b,
                                        enum dtype b_type);
-
 // How many tokens' logits exist at a time, and where in the scratch the room of
 // the products begins, in floats.
 struct cpu_xent_plan {

@@ -80,6 +80,18 @@ static void run_matmul(const struct cpu_run *r)
                        r->pool);
 }
 
+static const char types_matmul_delta[] = "fwff";
+static void run_matmul_delta(const struct cpu_run *r)
+{
+    const struct op_attr *attr = &r->instr->attr;
+    const struct operand *y = &r->instr->out[0];
+    r->kernels->matmul_delta(r->out[0], r->in[0], r->in[1],
+                             (enum dtype) r->instr->in[1].dtype, r->in[2],
+                             r->in[3], rows_of(y), cols_of(y),
+                             cols_of(&r->instr->in[0]), attr->trans_b,
+                             attr->alpha, r->scratch, r->pool);
+}
+
 static const char types_rope[] = "fi";
 static void run_rope(const struct cpu_run *r)
 {

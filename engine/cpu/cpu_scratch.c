@@ -114,6 +114,7 @@ size_t cpu_scratch_bytes(const struct instr *in, uint32_t threads)
     case OP_adamw:
         return adamw_bytes(count_of(&in->in[0]));
     case OP_matmul:
+    case OP_matmul_delta:
         return matmul_bytes(in);
     case OP_xent:
         return xent_bytes(in);

@@ -6,8 +6,18 @@
 
 #include <string.h>
 
-// y (M,N) = alpha * op(a) (M,K) op(b) (K,N) + c (M,N), a tile of outputs at a
-// time, so that each part of b is decoded once for 16 rows of y.
+// y (M,N) = alpha * op(a) (M,K) (op(b) + op(d)) (K,N) + c (M,N), a tile of
+// outputs at a time, so that each part of b is decoded once for 16 rows of y.
+struct product {
+    float *y;
+    const float *a;
+    const void *b;
+    enum dtype b_type;
+    const float *d, *c; // or NULL
+    int64_t m, n, k;
+    bool trans_a, trans_b;
+    float alpha;
+};
 
 enum {
     TILE_M = 16,
@@ -45,32 +55,81 @@ static int64_t min(int64_t x, int64_t y)
     return x < y ? x : y;
 }
 
-KERNEL_matmul(matmul_c)
+// tile += op(d), where load_b() put op(b)
+static void add_d(float tile[TILE_K][TILE_N], const struct product *x,
+                  int64_t k0, int64_t ks, int64_t n0, int64_t ns)
+{
+    for (int64_t i = 0; i < ks; i++)
+        for (int64_t j = 0; j < ns; j++)
+            tile[i][j] += x->trans_b ? x->d[(n0 + j) * x->k + k0 + i]
+                                     : x->d[(k0 + i) * x->n + n0 + j];
+}
+
+static void product_tile(const struct product *x, int64_t m0, int64_t n0)
 {
     float bt[TILE_K][TILE_N] = {{0}};
-    double acc[TILE_M][TILE_N];
+    double acc[TILE_M][TILE_N] = {{0}};
+    const int64_t ns = min(TILE_N, x->n - n0);
+    const int64_t ms = min(TILE_M, x->m - m0);
 
-    for (int64_t n0 = 0; n0 < n; n0 += TILE_N)
-        for (int64_t m0 = 0; m0 < m; m0 += TILE_M) {
-            const int64_t ns = min(TILE_N, n - n0);
-            const int64_t ms = min(TILE_M, m - m0);
-
-            memset(acc, 0, sizeof(acc));
-            for (int64_t k0 = 0; k0 < k; k0 += TILE_K) {
-                const int64_t ks = min(TILE_K, k - k0);
-                load_b(bt, b, b_type, trans_b, k0, ks, n0, ns, k, n);
-                for (int64_t i = 0; i < ms; i++)
-                    for (int64_t p = 0; p < ks; p++) {
-                        const double x = trans_a ? a[(k0 + p) * m + m0 + i]
-                                                 : a[(m0 + i) * k + k0 + p];
-                        for (int64_t j = 0; j < TILE_N; j++)
-                            acc[i][j] += x * bt[p][j];
-                    }
+    for (int64_t k0 = 0; k0 < x->k; k0 += TILE_K) {
+        const int64_t ks = min(TILE_K, x->k - k0);
+        load_b(bt, x->b, x->b_type, x->trans_b, k0, ks, n0, ns, x->k, x->n);
+        if (x->d)
+            add_d(bt, x, k0, ks, n0, ns);
+        for (int64_t i = 0; i < ms; i++)
+            for (int64_t p = 0; p < ks; p++) {
+                const double a = x->trans_a ? x->a[(k0 + p) * x->m + m0 + i]
+                                            : x->a[(m0 + i) * x->k + k0 + p];
+                for (int64_t j = 0; j < TILE_N; j++)
+                    acc[i][j] += a * bt[p][j];
             }
-            for (int64_t i = 0; i < ms; i++)
-                for (int64_t j = 0; j < ns; j++) {
-                    const int64_t at = (m0 + i) * n + n0 + j;
-                    y[at] = (float) (alpha * acc[i][j] + (c ? c[at] : 0.0f));
-                }
+    }
+    for (int64_t i = 0; i < ms; i++)
+        for (int64_t j = 0; j < ns; j++) {
+            const int64_t at = (m0 + i) * x->n + n0 + j;
+            x->y[at] =
+                (float) (x->alpha * acc[i][j] + (x->c ? x->c[at] : 0.0f));
         }
+}
+
+static void product(const struct product *x)
+{
+    for (int64_t n0 = 0; n0 < x->n; n0 += TILE_N)
+        for (int64_t m0 = 0; m0 < x->m; m0 += TILE_M)
+            product_tile(x, m0, n0);
+}
+
+KERNEL_matmul(matmul_c)
+{
+    product(&(struct product){
+        .y = y,
+        .a = a,
+        .b = b,
+        .b_type = b_type,
+        .c = c,
+        .m = m,
+        .n = n,
+        .k = k,
+        .trans_a = trans_a,
+        .trans_b = trans_b,
+        .alpha = alpha,
+    });
+}
+
+KERNEL_matmul_delta(matmul_delta_c)
+{
+    product(&(struct product){
+        .y = y,
+        .a = a,
+        .b = b,
+        .b_type = b_type,
+        .d = d,
+        .c = c,
+        .m = m,
+        .n = n,
+        .k = k,
+        .trans_b = trans_b,
+        .alpha = alpha,
+    });
 }

@@ -11,6 +11,8 @@
  * are columns there, or would push each other out of the cache: then they are
  * packed as well, [k][TILE_ROWS]. Goto & van
  * de Geijn, Anatomy of High-Performance Matrix Multiplication, 2008.
+ *
+ * A difference to b is added to it while b is packed.
  */
 
 enum {
@@ -61,6 +63,12 @@ ALWAYS_INLINE float *panel_at(const struct product *pr, int64_t col, int64_t p)
            col % TILE_COLS;
 }
 
+ALWAYS_INLINE void add_row(float *x, const float *d, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        x[i] += d[i];
+}
+
 // Columns col .. col + 8 of op(b) are rows of b: decode and transpose.
 ALWAYS_INLINE void pack_rows(const struct product *pr, enum dtype type,
                              int64_t col)
@@ -78,6 +86,9 @@ ALWAYS_INLINE void pack_rows(const struct product *pr, enum dtype type,
                 decode_32(x[i], type, row, pr->k0 + p);
             else
                 decode_rest((float *) x[i], type, row, pr->k0 + p, depth);
+            if (pr->d)
+                add_row((float *) x[i],
+                        pr->d + (pr->n0 + col + i) * pr->k + pr->k0 + p, depth);
         }
         for (int64_t q = 0; q < depth; q += 8) {
             v8 r[8];
@@ -98,6 +109,7 @@ ALWAYS_INLINE void pack_columns(const struct product *pr, enum dtype type,
     const size_t row_bytes = dtype_row_bytes(type, pr->n);
     const int64_t cols = min(PACK_COLS, pr->ns - col);
     const char *row = pr->b + (size_t) pr->k0 * row_bytes;
+    const float *d = pr->d ? pr->d + pr->k0 * pr->n + pr->n0 + col : NULL;
 
     for (int64_t p = 0; p < pr->ks; p++, row += row_bytes) {
         if (cols == PACK_COLS) {
@@ -105,6 +117,8 @@ ALWAYS_INLINE void pack_columns(const struct product *pr, enum dtype type,
             for (int64_t j = 0; j < PACK_COLS; j += 32) {
                 v8 v[4];
                 decode_32(v, type, row, pr->n0 + col + j);
+                if (d)
+                    add_row((float *) v, d + p * pr->n + j, 32);
 #pragma GCC unroll 4
                 for (int64_t q = 0; q < 4; q++)
                     v8_store(panel_at(pr, col + j + 8 * q, p), v[q]);
@@ -113,6 +127,8 @@ ALWAYS_INLINE void pack_columns(const struct product *pr, enum dtype type,
         }
         float x[PACK_COLS] = {0};
         decode(x, type, row, pr->n0 + col, cols);
+        if (d)
+            add_row(x, d + p * pr->n, cols);
         for (int64_t j = 0; j < PACK_COLS; j += TILE_COLS)
             memcpy(panel_at(pr, col + j, p), x + j, TILE_COLS * sizeof(float));
     }

@@ -3,6 +3,28 @@
 
 #include "engine/cpu/matmul_vec.h"
 
+static void run(struct product *pr, const struct cpu_matmul_plan *plan,
+                float *scratch, struct pool *pool)
+{
+    pr->is_a_packed = plan->is_a_packed;
+    pr->pa = scratch;
+    pr->pb = scratch ? scratch + plan->a_floats : NULL;
+    switch (plan->path) {
+    case CPU_MATMUL_TILES:
+        VEC_NAME(matmul_tiles)(pr, plan, pool);
+        break;
+    case CPU_MATMUL_GEMV:
+        VEC_NAME(matmul_gemv)(pr, pool);
+        break;
+    case CPU_MATMUL_DOTS:
+        VEC_NAME(matmul_dots)(pr, pool);
+        break;
+    case CPU_MATMUL_OUTER:
+        VEC_NAME(matmul_outer)(pr, pool);
+        break;
+    }
+}
+
 KERNEL_matmul(VEC_NAME(matmul))
 {
     const struct cpu_matmul_plan plan =
@@ -18,24 +40,31 @@ KERNEL_matmul(VEC_NAME(matmul))
         .k = k,
         .trans_a = trans_a,
         .trans_b = trans_b,
-        .is_a_packed = plan.is_a_packed,
         .alpha = alpha,
-        .pa = scratch,
-        .pb = scratch ? (float *) scratch + plan.a_floats : NULL,
     };
+    run(&pr, &plan, scratch, pool);
+}
 
-    switch (plan.path) {
-    case CPU_MATMUL_TILES:
-        VEC_NAME(matmul_tiles)(&pr, &plan, pool);
-        break;
-    case CPU_MATMUL_GEMV:
-        VEC_NAME(matmul_gemv)(&pr, pool);
-        break;
-    case CPU_MATMUL_DOTS:
-        VEC_NAME(matmul_dots)(&pr, pool);
-        break;
-    case CPU_MATMUL_OUTER:
-        VEC_NAME(matmul_outer)(&pr, pool);
-        break;
-    }
+// What is not made of tiles is small: two products.
+KERNEL_matmul_delta(VEC_NAME(matmul_delta))
+{
+    const struct cpu_matmul_plan plan =
+        cpu_matmul_plan(m, n, k, false, trans_b, b_type);
+    struct product pr = {
+        .y = y,
+        .a = a,
+        .b = b,
+        .c = c,
+        .b_type = b_type,
+        .m = m,
+        .n = n,
+        .k = k,
+        .trans_b = trans_b,
+        .alpha = alpha,
+        .d = plan.path == CPU_MATMUL_TILES ? d : NULL,
+    };
+    run(&pr, &plan, scratch, pool);
+    if (!pr.d)
+        VEC_NAME(matmul)
+    (y, a, d, DTYPE_f32, y, m, n, k, false, trans_b, alpha, scratch, pool);
 }

@@ -7,7 +7,7 @@
  * The paths of a product, for matmul_*_vec.c files
  *
  * y (M,N) = alpha * op(a) (M,K) op(b) (K,N) + c (M,N). cpu_matmul_plan() says
- * which path a shape takes; each has a file.
+ * which path a shape takes; each has a file. Only tiles know of d.
  */
 
 #include "engine/cpu/cpu_kernels.h"
@@ -22,6 +22,7 @@ struct product {
     int64_t m, n, k;
     bool trans_a, trans_b, is_a_packed;
     float alpha;
+    const float *d; // (K,N) as b is stored, added to b; or NULL
     float *pa, *pb; // packed parts
     // Of tiles: the part at hand: rows m0 .. m0 + ms, and so on.
     int64_t m0, ms, n0, ns, k0, ks;

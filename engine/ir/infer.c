@@ -175,6 +175,25 @@ static int infer_matmul(struct infer *c)
     return 0;
 }
 
+// a (M,K), b (K,N), d (K,N), [c (M,N)] -> y (M,N)
+static int infer_matmul_delta(struct infer *c)
+{
+    const bool tb = c->attr->trans_b;
+    int rc;
+    if ((rc = want(c, 0, DTYPE_f32, 2, ANY, ANY)) < 0)
+        return rc;
+    const int64_t m = dim(c, 0, 0);
+    const int64_t k = dim(c, 0, 1);
+    if ((rc = want(c, 1, TYPE_WEIGHT, 2, tb ? ANY : k, tb ? k : ANY)) < 0)
+        return rc;
+    const int64_t n = dim(c, 1, tb ? 0 : 1);
+    if ((rc = want(c, 2, DTYPE_f32, 2, tb ? n : k, tb ? k : n)) < 0 ||
+        (c->n_in > 3 && (rc = want(c, 3, DTYPE_f32, 2, m, n)) < 0))
+        return rc;
+    set2(c, 0, m, n);
+    return 0;
+}
+
 // x (T,H*D), pos (T) -> y (T,H*D)
 static int infer_rope(struct infer *c)
 {

@@ -49,8 +49,8 @@ static void fault(struct verify *v, node_id n, const char *fmt, ...)
 
 static bool may_be_quantised(enum op op, int in)
 {
-    return in == 1 && (op == OP_matmul || op == OP_embed || op == OP_xent ||
-                       op == OP_row_ratio);
+    return in == 1 && (op == OP_matmul || op == OP_matmul_delta ||
+                       op == OP_embed || op == OP_xent || op == OP_row_ratio);
 }
 
 static void check_value(struct verify *v, value_id id)

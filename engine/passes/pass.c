@@ -118,3 +118,35 @@ bool pass_replace(struct graph *g, value_id from, value_id to)
                 g->nodes[i].in[k] = to;
     return true;
 }
+
+struct node *pass_private_matmul(const struct graph *g, value_id v,
+                                 const uint32_t *uses)
+{
+    const node_id p = g->values[v].producer;
+
+    if (p == NODE_NONE || g->nodes[p].op != OP_matmul || uses[v] != 1 ||
+        g->values[v].is_output)
+        return NULL;
+    return &g->nodes[p];
+}
+
+static bool reads(const struct node *n, value_id v)
+{
+    for (int i = 0; i < n->n_in; i++)
+        if (n->in[i] == v)
+            return true;
+    return false;
+}
+
+bool pass_is_updated_between(const struct graph *g, node_id from, node_id to)
+{
+    for (node_id i = from + 1; i < to; i++) {
+        const struct node *n = &g->nodes[i];
+        for (int k = 0; k < n->n_out && !n->is_dead; k++) {
+            const int in = op_updates((enum op) n->op, k);
+            if (in >= 0 && reads(&g->nodes[from], n->in[in]))
+                return true;
+        }
+    }
+    return false;
+}

@@ -54,3 +54,9 @@ uint32_t *pass_count_uses(const struct graph *g);
 // Every reader of `from` reads `to`, which also takes over its name if it is
 // an output. False, and nothing done, when both are known by name.
 bool pass_replace(struct graph *g, value_id from, value_id to);
+// The matmul that makes `v` for one reader alone, and not for the host; NULL
+// when it is something else.
+struct node *pass_private_matmul(const struct graph *g, value_id v,
+                                 const uint32_t *uses);
+// Would node `from` read something else if it stood at `to`, behind it?
+bool pass_is_updated_between(const struct graph *g, node_id from, node_id to);

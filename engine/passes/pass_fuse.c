@@ -27,30 +27,6 @@ static bool is_before(const struct graph *g, value_id v, node_id n)
     return p == NODE_NONE || p < n;
 }
 
-// A matmul that only the sum reads.
-static bool is_private_matmul(const struct graph *g, value_id v,
-                              const uint32_t *uses)
-{
-    const node_id p = g->values[v].producer;
-    return p != NODE_NONE && g->nodes[p].op == OP_matmul && uses[v] == 1 &&
-           !g->values[v].is_output;
-}
-
-// Would reading v at node `to` instead of `from` come after an update of it?
-static bool is_updated_between(const struct graph *g, value_id v, node_id from,
-                               node_id to)
-{
-    for (node_id i = from + 1; i < to; i++) {
-        const struct node *n = &g->nodes[i];
-        for (int k = 0; k < n->n_out && !n->is_dead; k++) {
-            const int in = op_updates((enum op) n->op, k);
-            if (in >= 0 && n->in[in] == v)
-                return true;
-        }
-    }
-    return false;
-}
-
 // The sum becomes the matmul: it stands where both summands are known.
 static void absorb(struct graph *g, struct node *sum, value_id product,
                    value_id other)
@@ -71,13 +47,13 @@ static bool fuse(struct graph *g, node_id at, value_id product, value_id other,
 {
     struct node *sum = &g->nodes[at];
 
-    if (!is_private_matmul(g, product, uses))
+    if (!pass_private_matmul(g, product, uses))
         return false;
 
     node_id first = g->values[product].producer;
     while (g->nodes[first].n_in == 3) {
         const value_id c = g->nodes[first].in[2];
-        if (!is_private_matmul(g, c, uses))
+        if (!pass_private_matmul(g, c, uses))
             return false;
         first = g->values[c].producer;
     }
@@ -90,10 +66,8 @@ static bool fuse(struct graph *g, node_id at, value_id product, value_id other,
         sum->is_dead = true;
         return true;
     }
-    const struct node *m = &g->nodes[first];
     if (first != g->values[product].producer ||
-        is_updated_between(g, m->in[0], first, at) ||
-        is_updated_between(g, m->in[1], first, at))
+        pass_is_updated_between(g, first, at))
         return false;
     absorb(g, sum, product, other);
     return true;

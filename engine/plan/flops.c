@@ -56,6 +56,8 @@ uint64_t flops_node(const struct graph *g, const struct node *n)
     switch ((enum op) n->op) {
     case OP_matmul:
         return matmul(g, n);
+    case OP_matmul_delta:
+        return matmul(g, n) + count(g, n->in[2]);
     case OP_attention:
         return attention(g, n);
     case OP_attention_back:

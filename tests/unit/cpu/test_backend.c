@@ -70,6 +70,7 @@ static const struct example {
     {OP_rmsnorm_dx, {{T, C}, {T, C}, {1, C}, {1, T}}, {{T, C}}, 0, 0},
     {OP_rmsnorm_dw, {{T, C}, {T, C}, {1, T}}, {{1, C}}, 0, 0},
     {OP_matmul, {{T, C}, {96, C}}, {{T, 96}}, 0, 2},
+    {OP_matmul_delta, {{T, C}, {96, C}, {96, C}}, {{T, 96}}, 0, 2},
     {OP_rope, {{T, C}, {1, T}}, {{T, C}}, 2, 0},
     {OP_attention,
      {{T, H *D}, {T, G *D}, {T, G *D}, {1, T}},
@@ -313,7 +314,7 @@ static void refuses_what_no_kernel_takes(void **state)
     in.in[1].ne[3] = C;
     in.in[0].dtype = DTYPE_f16; // only b may be anything
     assert_false(cpu_backend.supports(dev, &in));
-    make_instr(&p, &in, &examples[6], dev); // attention
+    make_instr(&p, &in, &examples[7], dev); // attention
     in.attr.head_dim = 512;
     assert_false(cpu_backend.supports(dev, &in));
     in.attr.head_dim = D;

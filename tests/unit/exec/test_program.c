@@ -73,13 +73,18 @@ static uint32_t count_weight_gradients(const struct program *p)
     return n;
 }
 
+static bool is_product(const struct instr *in)
+{
+    return in->op == OP_matmul || in->op == OP_matmul_delta;
+}
+
 // Products dX = dY W with this weight.
 static uint32_t count_input_gradients(const struct program *p, const char *name)
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < p->n_instrs; i++) {
         const struct instr *in = &p->instrs[i];
-        n += in->op == OP_matmul && !in->attr.trans_b &&
+        n += is_product(in) && !in->attr.trans_b &&
              in->in[1].region == REGION_WEIGHT &&
              strcmp(p->weights[in->in[1].slot].name, name) == 0;
     }

@@ -72,7 +72,7 @@ static inline void random_keep(struct random_program *x, int w, value_id v)
 static inline const char *random_name(struct random_program *x, char name[48],
                                       const char *suffix)
 {
-    (void) snprintf(name, 48, "random.%u%s", x->n_names++, suffix);
+    (void) snprintf(name, 48, "t%u%s", x->n_names++, suffix);
     return name;
 }
 
@@ -88,13 +88,15 @@ static inline value_id random_weight(struct random_program *x, int64_t rows,
                           rows ? types[rng_below(&x->r, n)] : DTYPE_f32, &s);
 }
 
-// State with random values, which learns in some programs.
+// State with random values, which learns in some programs. By its ending the
+// bank knows it from what the optimizer keeps beside it, which begins as zero.
 static inline value_id random_param(struct random_program *x, int64_t rows,
                                     int64_t cols)
 {
     const struct shape s = rows ? shape2(rows, cols) : shape1(cols);
     char name[48];
-    const value_id v = builder_state(&x->b, random_name(x, name, ""), &s);
+    const value_id v =
+        builder_state(&x->b, random_name(x, name, ".lora_a"), &s);
     if (x->n_params < 32 && rng_below(&x->r, 4))
         x->params[x->n_params++] = v;
     return v;
@@ -139,7 +141,7 @@ static inline void random_linear(struct random_program *x)
         attr.trans_b ? random_weight(x, o, i) : random_weight(x, i, o);
     const value_id c = rng_below(&x->r, 4) ? VALUE_NONE : random_from(x, to);
     value_id y = builder_matmul(&x->b, in, w, c, &attr);
-    const uint32_t kind = rng_below(&x->r, 3);
+    const uint32_t kind = rng_below(&x->r, 4);
     if (kind == 1) { // a low-rank branch
         const int64_t rank = 1 + rng_below(&x->r, 9);
         const struct op_attr plain = {.alpha = 1, .trans_b = 1};
@@ -148,9 +150,24 @@ static inline void random_linear(struct random_program *x)
         const value_id h = builder_matmul(&x->b, in, a, VALUE_NONE, &plain);
         const value_id b = random_param(x, o, rank);
         y = builder_matmul(&x->b, h, b, y, &scaled);
+        if (attr.trans_b && rng_below(&x->r, 2)) {
+            const value_id of[] = {a, w, b};
+            const value_id ratio =
+                builder_apply(&x->b, NULL, OP_row_ratio, &scaled, of, 3);
+            const value_id m = builder_binary(&x->b, OP_scale_columns, NULL,
+                                              random_param(x, 0, o), ratio);
+            y = builder_binary(&x->b, OP_scale_columns, NULL, y, m);
+        }
     } else if (kind == 2) { // a whole delta
-        const struct op_attr plain = {.alpha = 1, .trans_b = 1};
+        const struct op_attr plain = {.alpha = attr.alpha, .trans_b = 1};
         y = builder_matmul(&x->b, in, random_param(x, o, i), y, &plain);
+    } else if (kind == 3) { // a delta of some columns
+        const struct op_attr plain = {.alpha = 1, .trans_b = 1};
+        const struct op_attr part = {.part =
+                                         (uint8_t) (1 + rng_below(&x->r, 254))};
+        const value_id d = random_param(x, o, op_part_columns(part.part, i));
+        y = builder_matmul(&x->b, builder_unary(&x->b, OP_columns, &part, in),
+                           d, y, &plain);
     }
     random_keep(x, to, random_finish(x, to, y));
 }
@@ -206,7 +223,8 @@ static inline void random_memory(struct random_program *x)
 
     if (x->memory[w] == VALUE_NONE) {
         char name[48];
-        x->memory[w] = builder_state(&x->b, random_name(x, name, ""), &s);
+        x->memory[w] =
+            builder_state(&x->b, random_name(x, name, ".lora_a"), &s);
     }
     const value_id y =
         builder_matmul(&x->b, in, x->memory[w], VALUE_NONE, &read);
