@@ -48,6 +48,7 @@ static const struct row {
     {"patience", KIND_INT, 1, 1000, NULL, NULL},
     {"min_delta", KIND_NUM, 0, 100, NULL, NULL},
     {"memory_mib", KIND_INT, 16, 1048576, NULL, NULL},
+    {"drop_rate", KIND_NUM, 0, 0.9, NULL, NULL},
     {"prefix_cache", KIND_WORDS, 0, 0, "f16", "off, f16 or int8"},
     {"seed", KIND_INT, 0, 9007199254740991.0, NULL, NULL},
 };

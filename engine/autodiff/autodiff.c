@@ -39,7 +39,7 @@ static void mark_needs(struct walk *w, const struct graph *g)
             any |= w->needs[n->in[k]];
         for (int k = 0; k < n->n_out && any; k++)
             if (n->out[k] != VALUE_NONE)
-                w->needs[n->out[k]] = true;
+                w->needs[n->out[k]] = !g->values[n->out[k]].is_detached;
     }
 }
 

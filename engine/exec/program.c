@@ -34,6 +34,7 @@ static struct model_graph_params graph_params(const struct program_params *p)
         .n_rows = p->n_rows,
         .scheme = p->scheme,
         .first_block = p->first_block,
+        .drop = p->drop,
     };
 }
 
@@ -55,11 +56,24 @@ static enum optim_mode optim_mode(enum program_kind kind)
     return OPTIM_OUTPUT;
 }
 
+// The last norm stands in no branch.
+static bool is_dropped(const struct model_drop *drop, const struct param *p,
+                       const struct model_config *m)
+{
+    if (p->block >= m->n_blocks)
+        return false;
+    const bool is_ffn = p->linear < MODEL_LINEARS
+                            ? p->linear >= MODEL_LINEAR_gate
+                            : p->linear > MODEL_LINEARS;
+    return model_drop_has(drop, 2 * (uint32_t) p->block + is_ffn);
+}
+
 // The values of those of the scheme's params that learn, in its order.
 static int find_params(value_id **out, float **rates, uint32_t *n_out,
                        struct graph *g, const struct model_config *m,
-                       const struct scheme *scheme, struct error *err)
+                       const struct program_params *program, struct error *err)
 {
+    const struct scheme *scheme = program->scheme;
     const uint32_t n = scheme_params(NULL, 0, m, scheme);
     uint32_t learning = 0;
 
@@ -75,7 +89,7 @@ static int find_params(value_id **out, float **rates, uint32_t *n_out,
         return -ENOMEM;
     (void) scheme_params(params, n, m, scheme);
     for (uint32_t i = 0; i < n; i++) {
-        if (params[i].is_frozen)
+        if (params[i].is_frozen || is_dropped(&program->drop, &params[i], m))
             continue;
         (*rates)[learning] = params[i].rate;
         values[learning++] = graph_find(g, params[i].name);
@@ -97,7 +111,7 @@ static int add_learning(struct graph *g, const struct model_config *m,
     if (params->kind == PROGRAM_EVAL || params->kind == PROGRAM_CACHED ||
         params->kind == PROGRAM_PREFIX)
         return 0;
-    if ((rc = find_params(&wrt, &rates, &n, g, m, params->scheme, err)) < 0)
+    if ((rc = find_params(&wrt, &rates, &n, g, m, params, err)) < 0)
         return rc;
     value_id *grads = arena_calloc(g->arena, n, sizeof(*grads));
     if (!grads)

@@ -45,6 +45,7 @@ struct program_params {
     // the forward pass again for the gradients; 0: no limit. Where nothing
     // meets it, program_arena_bytes() is larger. Results do not hang on it.
     uint64_t arena_budget;
+    struct model_drop drop; // of the kinds that learn
 };
 
 int program_compile(struct program **out, const struct model_config *m,

@@ -44,9 +44,10 @@ struct shape {
 };
 
 struct value {
-    uint8_t kind;   // enum value_kind
-    uint8_t dtype;  // enum dtype
-    bool is_output; // the host reads it after each run, by name
+    uint8_t kind;     // enum value_kind
+    uint8_t dtype;    // enum dtype
+    bool is_output;   // the host reads it after each run, by name
+    bool is_detached; // autodiff takes it as a constant
     struct shape shape;
     node_id producer; // NODE_NONE unless TEMP
     uint8_t output;   // which output of its producer

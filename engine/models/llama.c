@@ -466,10 +466,12 @@ static value_id embed(struct llama *l, value_id tokens)
 static value_id blocks(struct llama *l, value_id x, uint32_t first,
                        uint32_t end)
 {
-    for (uint32_t i = first; i < end && l->b->rc == 0; i++) {
-        value_id y = attention(l, i, block_norm(l, i, 0, x));
-        x = builder_binary(l->b, OP_add, NULL, x, y);
-        y = feed_forward(l, i, block_norm(l, i, 1, x));
+    for (uint32_t i = 2 * first; i < 2 * end && l->b->rc == 0; i++) {
+        const value_id n = block_norm(l, i / 2, i % 2, x);
+        const value_id y =
+            i % 2 ? feed_forward(l, i / 2, n) : attention(l, i / 2, n);
+        if (y != VALUE_NONE)
+            l->b->g->values[y].is_detached = model_drop_has(&l->p->drop, i);
         x = builder_binary(l->b, OP_add, NULL, x, y);
     }
     return x;

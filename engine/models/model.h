@@ -69,6 +69,21 @@ const char *model_norm_name(char out[MODEL_NAME_BYTES], uint32_t block,
 void model_linear_shape(int64_t ne[2], const struct model_config *m,
                         enum model_linear linear);
 
+/*
+ * Branches of the residual stream whose backward pass is left out: attention is
+ * branch 2 * block, feed-forward 2 * block + 1. The forward pass is the same;
+ * the gradient passes by on the identity path, and what learns in the branch
+ * is left as it is. DropBP, arXiv 2402.17812.
+ */
+struct model_drop {
+    uint64_t bits[2 * MODEL_BLOCKS_MAX / 64];
+};
+
+static inline bool model_drop_has(const struct model_drop *d, uint32_t branch)
+{
+    return d->bits[branch / 64] >> branch % 64 & 1;
+}
+
 enum model_phase {
     // inputs tokens pos start targets i32 (T), weights f32 (T), T = batch *
     // length; outputs loss (1), nll (T). With first_block: input hidden
@@ -90,6 +105,7 @@ struct model_graph_params {
     uint32_t n_rows;             // CACHED
     const struct scheme *scheme; // borrowed; NULL: the base model alone
     uint32_t first_block;        // LOSS, PREFIX
+    struct model_drop drop;      // LOSS
 };
 
 int model_build(struct graph **out, const struct model_config *m,

@@ -12,7 +12,7 @@
 #include <string.h>
 
 // More shapes than a run needs; past it the cache starts over.
-enum { ENTRIES_MAX = 64, SCHEMES_MAX = 8 };
+enum { ENTRIES_MAX = 256, SCHEMES_MAX = 8 };
 
 struct entry {
     struct program_params params;
@@ -145,7 +145,8 @@ static bool is_same(const struct program_params *a,
            a->length == b->length && a->cache_length == b->cache_length &&
            a->n_rows == b->n_rows && a->scheme == b->scheme &&
            a->first_block == b->first_block &&
-           a->arena_budget == b->arena_budget;
+           a->arena_budget == b->arena_budget &&
+           memcmp(&a->drop, &b->drop, sizeof a->drop) == 0;
 }
 
 static int find(struct entry **out, struct program_cache *c,

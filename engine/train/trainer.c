@@ -18,6 +18,7 @@
 #include "engine/train/adapter.h"
 #include "engine/train/adapter_state.h"
 #include "engine/train/base_model.h"
+#include "engine/train/drop.h"
 #include "engine/train/evaluator.h"
 #include "engine/train/microbatch.h"
 #include "engine/train/packing.h"
@@ -317,6 +318,16 @@ static void set_hyper(float hyper[ADAMW_HYPERS], const struct trainer *t)
     hyper[ADAMW_CLIP] = r->clip;
 }
 
+// The first tenth of a run finds its way with all branches.
+static struct model_drop drop_of_step(const struct trainer *t)
+{
+    struct model_drop drop = {{0}};
+
+    if (t->step >= t->steps_total / 10)
+        drop_choose(&drop, &t->scheme, &t->base->config, &t->recipe, t->step);
+    return drop;
+}
+
 // Rows [first, first + n) through one program; adds its loss to *loss.
 static int run_micro(struct trainer *t, enum program_kind kind, uint32_t first,
                      uint32_t n, double *loss, struct error *err)
@@ -328,6 +339,7 @@ static int run_micro(struct trainer *t, enum program_kind kind, uint32_t first,
         .scheme = &t->scheme,
         .first_block = t->prefix ? prefix_first_block(t->prefix) : 0,
         .arena_budget = (uint64_t) t->recipe.memory_mib << 20,
+        .drop = drop_of_step(t),
     };
     const size_t places = (size_t) n * t->packing.length;
     float hyper[ADAMW_HYPERS];

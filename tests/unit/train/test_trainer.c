@@ -399,6 +399,32 @@ static void a_start_adapter_of_another_shape_is_refused(void **state)
     rig_finish(&r);
 }
 
+static void dropped_branches_still_learn_and_repeat(void **state)
+{
+    struct rig r;
+    struct error err = {0};
+    struct trainer_progress p;
+
+    rig_init(&r, 1);
+    struct bytes whole = run_through(&r);
+    ok(recipe_parse(&r.recipe, "drop_rate=0.5 batch=4 epochs=3", &err), &err);
+    struct trainer *t = rig_trainer(&r);
+    assert_int_equal(trainer_run(t, 0, NULL, NULL, &err), 0);
+    trainer_progress(&p, t);
+    assert_true(p.best_loss < 0.95 * p.start_loss);
+    struct bytes straight = save(t);
+    trainer_destroy(t);
+    struct bytes pieces = run_in_pieces(&r, 4, 4000);
+    assert_int_equal(pieces.n, straight.n);
+    assert_memory_equal(pieces.data, straight.data, straight.n);
+    assert_true(whole.n != straight.n ||
+                memcmp(whole.data, straight.data, whole.n) != 0);
+    free(whole.data);
+    free(pieces.data);
+    free(straight.data);
+    rig_finish(&r);
+}
+
 /*
  * A frozen prefix
  */
@@ -574,6 +600,7 @@ int main(void)
         cmocka_unit_test(the_best_is_kept_and_patience_ends_the_run),
         cmocka_unit_test(nothing_to_learn_from_is_said),
         cmocka_unit_test(a_start_adapter_of_another_shape_is_refused),
+        cmocka_unit_test(dropped_branches_still_learn_and_repeat),
         cmocka_unit_test(a_prefix_is_computed_once),
         cmocka_unit_test(bytes_do_not_depend_on_what_was_kept),
         cmocka_unit_test(a_kept_prefix_learns_as_well),
