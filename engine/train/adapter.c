@@ -66,3 +66,51 @@ size_t adapter_floats(const struct adapter *a)
 {
     return a->starts[a->n_params];
 }
+
+static int refuse(struct error *err, const char *format, const char *tensor,
+                  const char *what, const char *instead)
+{
+    return error_set(err, -ENOTSUP, "%s cannot hold %s of %s: export it as %s",
+                     format, what, tensor, instead);
+}
+
+int adapter_check_lora(const struct adapter *a, const char *format,
+                       struct error *err)
+{
+    static const char any[] = "merged, or as lora-svd";
+    const struct scheme *s = &a->scheme;
+
+    if (s->exit_block)
+        return error_set(err, -ENOTSUP,
+                         "%s cannot hold that the model ends after %u blocks: "
+                         "export it as merged",
+                         format, s->exit_block);
+    for (uint32_t i = 0; i < a->n_params; i++) {
+        const struct param *p = &a->params[i];
+        switch ((enum param_kind) p->kind) {
+        case PARAM_MAGNITUDE:
+            return refuse(err, format, p->name, "the lengths (DoRA)", any);
+        case PARAM_DELTA:
+            return refuse(err, format, p->name, "a whole weight", any);
+        case PARAM_GAIN:
+            return refuse(err, format, p->name, "the gain", "merged");
+        case PARAM_LORA_A:
+            if (s->scale == SCHEME_SCALE_ROOT && p->ne[0] != a->params[0].ne[0])
+                return refuse(err, format, p->name,
+                              "one of several ranks, rank-stabilised,", any);
+            break;
+        case PARAM_LORA_B:
+            break;
+        }
+    }
+    return 0;
+}
+
+int adapter_check_peft(const struct adapter *a, struct error *err)
+{
+    struct adapter plain = *a;
+
+    // It may say a rank for each linear, whatever the scale.
+    plain.scheme.scale = SCHEME_SCALE_RANK;
+    return adapter_check_lora(&plain, "PEFT", err);
+}

@@ -6,14 +6,15 @@
 /*
  * Adapter
  *
- * A LoRA adapter in memory: which linears of which base model, and the
- * tensors in the order of scheme_params(), in one allocation of floats. Files
- * are GGUF, as llama.cpp's --lora loads, and PEFT (adapter_model.safetensors
- * with adapter_config.json), as transformers loads.
+ * What a scheme lets learn, in memory: the tensors in the order of
+ * scheme_params(), in one allocation of floats. Files are GGUF, as llama.cpp's
+ * --lora loads, and PEFT (adapter_model.safetensors with adapter_config.json),
+ * as transformers loads. What is no plain LoRA is GGUF of a layout of ours:
+ * adapter.type is "pockd", the key pockd.scheme holds the scheme as JSON, and
+ * tensors are named as in struct param.
  *
- * Loading accepts adapters made elsewhere when they fit the scheme: the same
- * linears in the same last blocks, one rank, both halves of each, finite
- * numbers. Errors name the tensor.
+ * Loading accepts adapters made elsewhere when both halves of each linear are
+ * there, with finite numbers. Errors name the tensor.
  */
 
 #include "engine/base/hash.h"
@@ -45,6 +46,12 @@ void adapter_destroy(struct adapter *a);
 // The floats of param i, row-major (ne[0], ne[1]).
 float *adapter_param(const struct adapter *a, uint32_t i);
 size_t adapter_floats(const struct adapter *a);
+
+// Is it a LoRA and nothing else, as files of others can hold it? -ENOTSUP and
+// a sentence that names a tensor and the formats that would do.
+int adapter_check_lora(const struct adapter *a, const char *format,
+                       struct error *err);
+int adapter_check_peft(const struct adapter *a, struct error *err);
 
 /*
  * GGUF. `name` is general.name. Saving to an fd writes at its offset and does

@@ -3,8 +3,13 @@
 
 #include "engine/train/adapter.h"
 
+#include "engine/base/bits.h"
 #include "engine/base/error.h"
+#include "engine/base/fault.h"
+#include "engine/base/half.h"
+#include "engine/base/str.h"
 #include "engine/formats/gguf.h"
+#include "engine/models/scheme_text.h"
 #include "engine/train/adapter_import.h"
 
 #include <errno.h>
@@ -15,6 +20,8 @@
 
 // Ours: which base the adapter was trained on. Other programs ignore it.
 #define KEY_BASE "pock.base.sha256"
+// What learnt and how, as scheme_print() says it.
+#define KEY_SCHEME "pockd.scheme"
 
 // Readers scale by alpha / rank. All that is rank-stabilised has one rank.
 static float plain_alpha(const struct adapter *a)
@@ -24,14 +31,24 @@ static float plain_alpha(const struct adapter *a)
                                                 : a->scheme.alpha;
 }
 
-static void fill_writer(struct gguf_writer *w, const struct adapter *a,
-                        const char *name)
+static int fill_writer(struct gguf_writer *w, const struct adapter *a,
+                       const char *name)
 {
+    const struct model_config m = {.n_blocks = a->n_blocks};
+    const bool is_lora = adapter_check_lora(a, "", NULL) == 0;
+    struct str scheme = {0};
+    int rc;
+
+    scheme_print(&scheme, &a->scheme, &m);
+    if ((rc = str_finish(&scheme)) < 0)
+        goto out;
     gguf_writer_str(w, "general.architecture", a->arch);
     gguf_writer_str(w, "general.type", "adapter");
     gguf_writer_str(w, "general.name", name);
-    gguf_writer_str(w, "adapter.type", "lora");
-    gguf_writer_f32(w, "adapter.lora.alpha", plain_alpha(a));
+    gguf_writer_str(w, "adapter.type", is_lora ? "lora" : "pockd");
+    if (is_lora)
+        gguf_writer_f32(w, "adapter.lora.alpha", plain_alpha(a));
+    gguf_writer_str(w, KEY_SCHEME, scheme.data);
     if (a->base_sha256[0] != '\0')
         gguf_writer_str(w, KEY_BASE, a->base_sha256);
     for (uint32_t i = 0; i < a->n_params; i++) {
@@ -40,17 +57,21 @@ static void fill_writer(struct gguf_writer *w, const struct adapter *a,
                            (int64_t[]){p->ne[1], p->ne[0]},
                            adapter_param(a, i));
     }
+
+out:
+    str_free(&scheme);
+    return rc;
 }
 
 int adapter_save_gguf_fd(const struct adapter *a, const char *name, int fd,
                          struct error *err)
 {
-    struct gguf_writer *w;
+    struct gguf_writer *w = NULL;
     int rc = gguf_writer_create(&w);
-    if (rc < 0)
-        return error_set(err, rc, "not enough memory to write the adapter");
-    fill_writer(w, a, name);
-    rc = gguf_writer_save_fd(w, fd, err);
+    if (rc == 0)
+        rc = fill_writer(w, a, name);
+    rc = rc < 0 ? error_set(err, rc, "not enough memory to write the adapter")
+                : gguf_writer_save_fd(w, fd, err);
     gguf_writer_destroy(w);
     return rc;
 }
@@ -58,12 +79,12 @@ int adapter_save_gguf_fd(const struct adapter *a, const char *name, int fd,
 int adapter_save_gguf(const struct adapter *a, const char *name, int dirfd,
                       const char *file, struct error *err)
 {
-    struct gguf_writer *w;
+    struct gguf_writer *w = NULL;
     int rc = gguf_writer_create(&w);
-    if (rc < 0)
-        return error_set(err, rc, "not enough memory to write the adapter");
-    fill_writer(w, a, name);
-    rc = gguf_writer_save(w, dirfd, file, err);
+    if (rc == 0)
+        rc = fill_writer(w, a, name);
+    rc = rc < 0 ? error_set(err, rc, "not enough memory to write the adapter")
+                : gguf_writer_save(w, dirfd, file, err);
     gguf_writer_destroy(w);
     return rc;
 }
@@ -104,12 +125,17 @@ static int check_base(const struct gguf *g, const char *base_sha256,
 static int check_metadata(const struct gguf *g, const struct model_config *m,
                           const char *base_sha256, struct error *err)
 {
+    const char *type = "";
     int rc;
 
+    if (gguf_has(g, KEY_SCHEME))
+        (void) gguf_get_str(&type, g, "adapter.type", NULL);
+    const bool is_ours = strcmp(type, "pockd") == 0;
     if ((rc = expect(g, "general.type", "adapter",
                      "this is not an adapter's file", err)) < 0 ||
-        (rc = expect(g, "adapter.type", "lora",
-                     "other kinds of adapters are not supported", err)) < 0 ||
+        (!is_ours &&
+         (rc = expect(g, "adapter.type", "lora",
+                      "other kinds of adapters are not supported", err)) < 0) ||
         (rc = expect(g, "general.architecture", m->arch,
                      "the adapter was made for another kind of model", err)) <
             0 ||
@@ -182,6 +208,99 @@ static int add_tensor(struct adapter_import *in, const struct gguf *g,
     return adapter_import_add(in, block, linear, side, &piece, err);
 }
 
+/*
+ * Ours: the scheme says which tensors there are.
+ */
+
+static float value_of(const struct gguf_tensor *t, size_t i)
+{
+    const unsigned char *data = t->data;
+    if (t->dtype == DTYPE_f32)
+        return bits_to_f32(bits_load32(data + 4 * i));
+    const uint16_t h = bits_load16(data + 2 * i);
+    return t->dtype == DTYPE_f16 ? half_to_f32(h) : bf16_to_f32(h);
+}
+
+static int check_own(const struct gguf *g, const struct param *p,
+                     struct error *err)
+{
+    const struct gguf_tensor *t;
+    int rc = gguf_get_tensor(&t, g, p->name, err);
+
+    if (rc < 0)
+        return rc;
+    if (t->dtype != DTYPE_f32 && t->dtype != DTYPE_f16 &&
+        t->dtype != DTYPE_bf16)
+        return error_set(err, -ENOTSUP,
+                         "tensor %s is of type %s, but an adapter's must be "
+                         "f32, f16 or bf16",
+                         p->name, dtype_infos[t->dtype].name);
+    if (t->ne[0] != p->ne[1] || t->ne[1] != p->ne[0] || t->ne[2] != 1 ||
+        t->ne[3] != 1)
+        return error_set(err, -EINVAL,
+                         "tensor %s is %lld x %lld, but its scheme and this "
+                         "base model ask for %lld x %lld",
+                         p->name, (long long) t->ne[1], (long long) t->ne[0],
+                         (long long) p->ne[0], (long long) p->ne[1]);
+    const size_t n = (size_t) p->ne[0] * (size_t) p->ne[1];
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(value_of(t, i)))
+            return error_set(err, -EINVAL,
+                             "tensor %s holds a value that is not a finite "
+                             "number, in row %zu",
+                             p->name, i / (size_t) p->ne[1]);
+    return 0;
+}
+
+// Every tensor is looked at before memory for them is asked for.
+static int check_all_own(const struct gguf *g, const struct scheme *s,
+                         const struct model_config *m, struct error *err)
+{
+    const uint32_t n = scheme_params(NULL, 0, m, s);
+    struct param *params = fault_calloc(n, sizeof(*params));
+    int rc = 0;
+
+    if (!params)
+        return error_set(err, -ENOMEM, "not enough memory for the adapter");
+    (void) scheme_params(params, n, m, s);
+    for (uint32_t i = 0; i < n && rc == 0; i++)
+        rc = check_own(g, &params[i], err);
+    if (rc == 0 && gguf_n_tensors(g) != n)
+        rc = error_set(err, -EINVAL,
+                       "the adapter has %u tensors, but its scheme names %u",
+                       gguf_n_tensors(g), n);
+    free(params);
+    return rc;
+}
+
+static int read_own(struct adapter **out, const struct gguf *g,
+                    const struct model_config *m, const char *base_sha256,
+                    struct error *err)
+{
+    const struct scheme_defaults defaults = {1, 1};
+    const struct gguf_tensor *t;
+    struct scheme scheme;
+    struct adapter *a;
+    const char *text;
+    int rc;
+
+    if ((rc = gguf_get_str(&text, g, KEY_SCHEME, err)) < 0)
+        return rc;
+    if ((rc = scheme_parse(&scheme, text, strlen(text), &defaults, m, err)) < 0)
+        return error_prefix(err, rc, KEY_SCHEME);
+    if ((rc = check_all_own(g, &scheme, m, err)) < 0 ||
+        (rc = adapter_create(&a, m, &scheme, base_sha256, err)) < 0)
+        return rc;
+    for (uint32_t i = 0; i < a->n_params; i++) {
+        float *data = adapter_param(a, i);
+        t = gguf_find(g, a->params[i].name);
+        for (size_t k = 0; k < a->starts[i + 1] - a->starts[i]; k++)
+            data[k] = value_of(t, k);
+    }
+    *out = a;
+    return 0;
+}
+
 static int read_adapter(struct adapter **out, const struct gguf *g,
                         const struct model_config *m, const char *base_sha256,
                         struct error *err)
@@ -189,7 +308,11 @@ static int read_adapter(struct adapter **out, const struct gguf *g,
     struct adapter_import in;
     float alpha = 0;
     int rc = check_metadata(g, m, base_sha256, err);
-    if (rc < 0 || (rc = adapter_import_init(&in, m, err)) < 0)
+    if (rc < 0)
+        return rc;
+    if (gguf_has(g, KEY_SCHEME))
+        return read_own(out, g, m, base_sha256, err);
+    if ((rc = adapter_import_init(&in, m, err)) < 0)
         return rc;
     if (gguf_has(g, "adapter.lora.alpha"))
         rc = gguf_get_f32(&alpha, g, "adapter.lora.alpha", err);

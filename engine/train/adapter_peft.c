@@ -81,8 +81,10 @@ int adapter_save_peft_fd(const struct adapter *a, const struct model_config *m,
         fault_calloc(a->n_params, sizeof(*tensors));
     char(*names)[PEFT_NAME_BYTES] = fault_calloc(a->n_params, sizeof(*names));
     float *copy = fault_malloc(adapter_floats(a) * sizeof(*copy));
-    int rc;
+    int rc = adapter_check_peft(a, err);
 
+    if (rc < 0)
+        goto out;
     if (!tensors || !names || !copy) {
         rc = error_set(err, -ENOMEM, "not enough memory to write the adapter");
         goto out;

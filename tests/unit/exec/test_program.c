@@ -153,10 +153,12 @@ static struct program *compile_text(const struct model_config *m,
                                     struct scheme *scheme, const char *text)
 {
     const struct scheme_defaults defaults = {3, 6};
-    const struct program_params params = {.kind = PROGRAM_TRAIN,
-                                          .batch = 2,
-                                          .length = 12,
-                                          .scheme = scheme};
+    const struct program_params params = {
+        .kind = PROGRAM_TRAIN,
+        .batch = 2,
+        .length = 12,
+        .scheme = scheme,
+    };
     struct error err = {0};
     struct program *p;
 
