@@ -242,6 +242,42 @@ static void stops_anywhere_and_ends_with_the_same_bytes(void **state)
     rig_finish(&r);
 }
 
+// Whatever learns, the loss falls, and pieces make the same bytes as one run.
+static void every_scheme_learns_and_resumes(void **state)
+{
+    static const char *const recipes[] = {
+        "scheme=dora:1 epochs=1",
+        "scheme=lora-fa epochs=1",
+        "scheme=lora-plus epochs=1 lr=0.003",
+        "scheme=pockengine:1 epochs=1",
+        "scheme=norms epochs=1 lr=0.02",
+        "scheme=window:0-0 epochs=1",
+        "epochs=1 scheme={\"rules\":[{\"tensors\":\"ffn_*\",\"learn\":"
+        "\"delta\",\"part\":[0,3]}]}",
+    };
+    for (size_t i = 0; i < sizeof recipes / sizeof *recipes; i++) {
+        struct rig r;
+        struct error err;
+        struct trainer_progress p;
+
+        rig_init(&r, 1);
+        ok(recipe_parse(&r.recipe, recipes[i], &err), &err);
+        struct trainer *t = rig_trainer(&r);
+        assert_int_equal(trainer_run(t, 0, NULL, NULL, &err), 0);
+        trainer_progress(&p, t);
+        if (!(p.best_loss < p.start_loss - 0.01))
+            fail_msg("%s: %g to %g", recipes[i], p.start_loss, p.best_loss);
+        trainer_destroy(t);
+        struct bytes straight = run_through(&r);
+        struct bytes pieces = run_in_pieces(&r, i, 4000);
+        assert_int_equal(pieces.n, straight.n);
+        assert_memory_equal(pieces.data, straight.data, straight.n);
+        free(pieces.data);
+        free(straight.data);
+        rig_finish(&r);
+    }
+}
+
 // Rows of a step that do not fit together go through several programs.
 static void micro_batches_can_be_stopped_too(void **state)
 {
@@ -595,6 +631,7 @@ int main(void)
         cmocka_unit_test(held_out_loss_falls),
         cmocka_unit_test(bytes_are_the_same_for_any_number_of_threads),
         cmocka_unit_test(stops_anywhere_and_ends_with_the_same_bytes),
+        cmocka_unit_test(every_scheme_learns_and_resumes),
         cmocka_unit_test(micro_batches_can_be_stopped_too),
         cmocka_unit_test(checkpoints_of_other_runs_are_refused),
         cmocka_unit_test(the_best_is_kept_and_patience_ends_the_run),
