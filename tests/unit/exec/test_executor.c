@@ -15,6 +15,7 @@
 
 #include "engine/base/error.h"
 #include "engine/exec/program.h"
+#include "engine/models/scheme_text.h"
 #include "tests/support/tiny.h"
 
 /*
@@ -290,10 +291,11 @@ static void generation_in_steps_equals_generation_at_once(void **state)
 }
 
 // What generation says of a token is what evaluation charges for it.
-static void generation_agrees_with_evaluation(void **state)
+static void check_agreement(struct fixture *f, const char *text)
 {
     const struct model_config m = tiny_config(DTYPE_q8_0, 2);
-    const struct scheme scheme = tiny_scheme(&m, &everything);
+    const struct scheme_defaults defaults = {2, 4};
+    struct scheme scheme;
     const struct program_params params[] = {
         {.kind = PROGRAM_EVAL, .batch = 1, .length = 9, .scheme = &scheme},
         {.kind = PROGRAM_CACHED,
@@ -305,11 +307,13 @@ static void generation_agrees_with_evaluation(void **state)
     int32_t count[9];
     float logits[9][37];
     float nll[9];
-    struct fixture *f = *state;
     struct program *p[2];
     struct executor *e[2];
     struct bank bank;
 
+    assert_int_equal(scheme_parse(&scheme, text, strlen(text), &defaults, &m,
+                                  NULL),
+                     0);
     bank_init(&bank, &cpu_backend, dev, 8);
     const struct executor_params ep = bank_executor_params(&bank);
     for (int i = 0; i < 2; i++) {
@@ -345,6 +349,22 @@ static void generation_agrees_with_evaluation(void **state)
         program_destroy(p[i]);
     }
     bank_finish(&bank);
+}
+
+static void generation_agrees_with_evaluation(void **state)
+{
+    static const char *const texts[] = {
+        "lora-all",
+        "dora",
+        "full",
+        "norms",
+        "rslora:1",
+        "window:0-0",
+        "{\"rules\":[{\"tensors\":\"*n*\",\"learn\":\"delta\","
+        "\"part\":[2,5]}]}",
+    };
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+        check_agreement(*state, texts[i]);
 }
 
 int main(void)
