@@ -377,6 +377,16 @@ static inline int random_learn(struct random_program *x)
     return optim_apply(g, &params, x->b.err);
 }
 
+// Some of the forward pass dies in it, and is made again for the gradients.
+static inline void random_marks(struct random_program *x)
+{
+    const uint32_t rarity = 1 + rng_below(&x->r, 4);
+    for (node_id i = 0; i < x->b.g->n_nodes; i++) {
+        struct node *n = &x->b.g->nodes[i];
+        n->is_recomputed = !n->is_backward && rng_below(&x->r, 4) >= rarity;
+    }
+}
+
 // The same graph for the same seed. Borrows `a`.
 static inline int random_program_build(struct graph **out, uint64_t seed,
                                        struct arena *a, struct error *err)
@@ -403,6 +413,7 @@ static inline int random_program_build(struct graph **out, uint64_t seed,
         random_step(&x);
     if (x.learns && x.b.rc == 0) {
         rc = random_learn(&x);
+        random_marks(&x);
     } else if (x.b.rc == 0) {
         const value_id last = random_from(&x, RANDOM_WIDE);
         builder_output(&x.b, builder_binary(&x.b, OP_rows, NULL, last, x.start),
