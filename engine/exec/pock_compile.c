@@ -6,11 +6,14 @@
  *
  *   pock-compile MODEL.gguf [--kind train] [--batch 1] [--length 256]
  *                [--cache N] [--rows 1] [--rank 8] [--alpha 16]
- *                [--targets 127] [--last 0] [--dump PASS] [--summary]
+ *                [--targets 127] [--last 0] [--scheme SCHEME]
+ *                [--without PASS] [--dump PASS] [--summary]
  *                [--profile RUNS] [--threads N] [--budget MIB]
  *
- * Prints the passes, the instructions and the map of the arena. --dump prints
- * the graph after that pass (or `build`, or `all`) on standard error.
+ * Prints the passes, how many nodes of each operator they leave, the
+ * instructions and the map of the arena. --scheme is a preset or JSON, instead
+ * of the LoRA of the options before it. --dump prints the graph after that pass
+ * (or `build`, or `all`) on standard error.
  * --profile runs the program on empty inputs and prints where its time goes.
  */
 
@@ -24,6 +27,8 @@
 #include "engine/base/error.h"
 #include "engine/exec/program.h"
 #include "engine/formats/gguf.h"
+#include "engine/models/scheme_text.h"
+#include "engine/passes/pass.h"
 
 static const char *const kinds[] = {
     [PROGRAM_TRAIN] = "train",   [PROGRAM_ACCUMULATE] = "accumulate",
@@ -39,6 +44,7 @@ struct options {
     uint32_t threads;
     struct program_params params;
     struct scheme_lora lora;
+    const char *scheme; // NULL: lora
 };
 
 static int parse_kind(enum program_kind *out, const char *text)
@@ -46,6 +52,17 @@ static int parse_kind(enum program_kind *out, const char *text)
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
         if (strcmp(kinds[i], text) == 0) {
             *out = (enum program_kind) i;
+            return 0;
+        }
+    }
+    return -EINVAL;
+}
+
+static int parse_pass(uint32_t *off, const char *text)
+{
+    for (int i = 0; i < PASS_COUNT; i++) {
+        if (strcmp(pass_name((enum pass) i), text) == 0) {
+            *off |= 1u << i;
             return 0;
         }
     }
@@ -73,6 +90,7 @@ static int parse_options(struct options *o, int argc, char **argv)
         {"last", 1, NULL, 'L'},    {"summary", 0, NULL, 's'},
         {"dump", 1, NULL, 'd'},    {"profile", 1, NULL, 'p'},
         {"threads", 1, NULL, 'T'}, {"budget", 1, NULL, 'B'},
+        {"scheme", 1, NULL, 'S'},  {"without", 1, NULL, 'w'},
         {NULL, 0, NULL, 0},
     };
     struct program_params *p = &o->params;
@@ -101,6 +119,10 @@ static int parse_options(struct options *o, int argc, char **argv)
             rc = parse_kind(&p->kind, optarg);
         else if (c == 'd')
             rc = setenv("POCK_DUMP", optarg, 1);
+        else if (c == 'S')
+            o->scheme = optarg;
+        else if (c == 'w')
+            rc = parse_pass(&p->passes_off, optarg);
         else
             rc = c == '?' ? -EINVAL : parse_u32(fields[c], optarg);
     }
@@ -314,6 +336,15 @@ out:
     return rc;
 }
 
+static int make_scheme(struct scheme *out, const struct options *o,
+                       const struct model_config *m, struct error *err)
+{
+    const struct scheme_defaults defaults = {o->lora.rank, o->lora.alpha};
+    if (!o->scheme)
+        return scheme_from_lora(out, &o->lora, m, err);
+    return scheme_parse(out, o->scheme, strlen(o->scheme), &defaults, m, err);
+}
+
 static int compile(const struct options *o, struct error *err)
 {
     const struct device_params dp = {.threads = o->threads};
@@ -331,7 +362,7 @@ static int compile(const struct options *o, struct error *err)
         goto out;
     if ((rc = cpu_backend.open(&dev, &dp, err)) < 0)
         goto out;
-    if ((rc = scheme_from_lora(&scheme, &o->lora, &m, err)) < 0)
+    if ((rc = make_scheme(&scheme, o, &m, err)) < 0)
         goto out;
     params.scheme = &scheme;
     const uint64_t start = clock_monotonic_ns();
@@ -354,14 +385,16 @@ int main(int argc, char **argv)
     struct error err = {0};
 
     if (parse_options(&o, argc, argv) < 0) {
-        (void) fprintf(stderr,
-                       "usage: pock-compile MODEL.gguf [--kind train|accumulate"
-                       "|update|gradient|eval|cached]\n"
-                       "       [--batch N] [--length N] [--cache N] [--rows N] "
-                       "[--rank N] [--alpha N]\n"
-                       "       [--targets BITS] [--last BLOCKS] [--dump PASS] "
-                       "[--summary]\n"
-                       "       [--profile RUNS] [--threads N]\n");
+        (void) fprintf(
+            stderr,
+            "usage: pock-compile MODEL.gguf [--kind train|accumulate"
+            "|update|gradient|eval|cached]\n"
+            "       [--batch N] [--length N] [--cache N] [--rows N] "
+            "[--rank N] [--alpha N]\n"
+            "       [--targets BITS] [--last BLOCKS] [--scheme SCHEME]\n"
+            "       [--without PASS] [--dump PASS] "
+            "[--summary]\n"
+            "       [--profile RUNS] [--threads N]\n");
         return 2;
     }
     if (compile(&o, &err) < 0) {

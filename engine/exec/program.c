@@ -269,7 +269,8 @@ int program_compile(struct program **out, const struct model_config *m,
         goto out;
     if ((rc = add_learning(g, m, params, err)) < 0)
         goto out;
-    rc = compile_graph(out, g, 0, (size_t) params->arena_budget, &target, err);
+    rc = compile_graph(out, g, params->passes_off,
+                       (size_t) params->arena_budget, &target, err);
 
 out:
     if (rc == -ENOMEM)

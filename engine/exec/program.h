@@ -46,6 +46,7 @@ struct program_params {
     // meets it, program_arena_bytes() is larger. Results do not hang on it.
     uint64_t arena_budget;
     struct model_drop drop; // of the kinds that learn
+    uint32_t passes_off; // bits 1 << PASS_name, for tests and tools
 };
 
 int program_compile(struct program **out, const struct model_config *m,

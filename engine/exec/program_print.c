@@ -97,6 +97,36 @@ static void print_map(struct str *s, const struct program *p)
     free(order);
 }
 
+// How many nodes of each operator the model makes, each pass leaves, and run.
+static void print_ops(struct str *s, const struct program *p)
+{
+    uint32_t run[OP_COUNT] = {0};
+    const uint32_t *before = NULL;
+
+    for (uint32_t i = 0; i < p->n_instrs; i++)
+        run[p->instrs[i].op]++;
+    for (int i = PASS_COUNT; i-- > 0;)
+        before = p->passes[i].name ? p->passes[i].before : before;
+    str_puts(s, "operator          model");
+    for (int i = 0; i < PASS_COUNT; i++)
+        if (p->passes[i].name)
+            str_printf(s, "%7s", p->passes[i].name);
+    str_puts(s, "    run\n");
+    for (int op = 0; op < OP_COUNT; op++) {
+        const uint32_t first = before ? before[op] : run[op];
+        uint32_t any = first | run[op];
+        for (int i = 0; i < PASS_COUNT; i++)
+            any |= p->passes[i].after[op];
+        if (!any)
+            continue;
+        str_printf(s, "%-16s%7u", op_infos[op].name, first);
+        for (int i = 0; i < PASS_COUNT; i++)
+            if (p->passes[i].name)
+                str_printf(s, "%7u", p->passes[i].after[op]);
+        str_printf(s, "%7u\n", run[op]);
+    }
+}
+
 int program_print(char **out, const struct program *p)
 {
     struct str s = {.limit = 256u << 20};
@@ -107,6 +137,7 @@ int program_print(char **out, const struct program *p)
             str_printf(&s, "pass %-8s %5u changes, %5u nodes, %7.3f ms\n",
                        p->passes[i].name, p->passes[i].changes,
                        p->passes[i].n_nodes, (double) p->passes[i].ns * 1e-6);
+    print_ops(&s, p);
     print_slots(&s, "weights", p->weights, p->n_weights);
     print_slots(&s, "states", p->states, p->n_states);
     str_printf(&s, "arena: %zu bytes, live at most %zu\n", p->arena_bytes,

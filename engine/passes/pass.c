@@ -40,18 +40,20 @@ static int check(const struct graph *g, const char *after, struct error *err)
 static int run(struct graph *g, int i, struct pass_stats *stats,
                struct error *err)
 {
+    if (stats)
+        pass_count_ops(stats->before, g);
     const uint64_t start = clock_monotonic_ns();
     const int rc = passes[i].run(g);
 
     if (rc < 0)
         return rc;
-    if (stats)
-        *stats = (struct pass_stats){
-            .name = passes[i].name,
-            .changes = (uint32_t) rc,
-            .n_nodes = pass_count_nodes(g),
-            .ns = clock_monotonic_ns() - start,
-        };
+    if (stats) {
+        stats->ns = clock_monotonic_ns() - start;
+        stats->name = passes[i].name;
+        stats->changes = (uint32_t) rc;
+        stats->n_nodes = pass_count_nodes(g);
+        pass_count_ops(stats->after, g);
+    }
     dump(g, passes[i].name);
     const int fault = check(g, passes[i].name, err);
     return fault < 0 ? fault : rc;
@@ -68,6 +70,11 @@ int passes_run(struct graph *g, uint32_t off,
     return rc < 0 ? rc : 0;
 }
 
+const char *pass_name(enum pass pass)
+{
+    return passes[pass].name;
+}
+
 int pass_run_named(struct graph *g, const char *name, struct error *err)
 {
     for (int i = 0; i < PASS_COUNT; i++)
@@ -82,6 +89,14 @@ uint32_t pass_count_nodes(const struct graph *g)
     for (node_id i = 0; i < g->n_nodes; i++)
         n += !g->nodes[i].is_dead;
     return n;
+}
+
+void pass_count_ops(uint32_t counts[OP_COUNT], const struct graph *g)
+{
+    memset(counts, 0, OP_COUNT * sizeof(*counts));
+    for (node_id i = 0; i < g->n_nodes; i++)
+        if (!g->nodes[i].is_dead)
+            counts[g->nodes[i].op]++;
 }
 
 uint32_t *pass_count_uses(const struct graph *g)

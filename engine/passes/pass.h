@@ -33,7 +33,9 @@ enum pass {
 struct pass_stats {
     const char *name;
     uint32_t changes;
-    uint32_t n_nodes; // alive after it
+    uint32_t n_nodes;          // alive after it
+    uint32_t before[OP_COUNT]; // of them, by operator
+    uint32_t after[OP_COUNT];
     uint64_t ns;
 };
 
@@ -41,6 +43,7 @@ struct pass_stats {
 // (for tests). `stats` may be NULL; a pass that is off leaves its row as it is.
 int passes_run(struct graph *g, uint32_t off,
                struct pass_stats stats[PASS_COUNT], struct error *err);
+const char *pass_name(enum pass pass);
 // One, by name: how many changes it made; -ENOENT when there is none.
 int pass_run_named(struct graph *g, const char *name, struct error *err);
 
@@ -48,6 +51,7 @@ int pass_run_named(struct graph *g, const char *name, struct error *err);
  * Helpers of passes.
  */
 uint32_t pass_count_nodes(const struct graph *g);
+void pass_count_ops(uint32_t counts[OP_COUNT], const struct graph *g);
 // How often each value is read by living nodes; outputs count once more. In
 // the graph's arena; NULL when memory is out.
 uint32_t *pass_count_uses(const struct graph *g);
