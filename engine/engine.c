@@ -11,6 +11,7 @@
 #include "engine/models/scheme_text.h"
 #include "engine/tokenizer/chat.h"
 #include "engine/train/adapter.h"
+#include "engine/train/adapter_merge.h"
 #include "engine/train/base_model.h"
 #include "engine/train/contribution.h"
 #include "engine/train/dataset.h"
@@ -311,6 +312,26 @@ int engine_adapter_save_peft(const struct adapter *a,
                          "adapter: adapter_config.json cannot be written: %s",
                          strerror(-rc));
     return adapter_save_peft_fd(a, &m->base->config, tensors_fd, err);
+}
+
+int engine_adapter_check_lora(const struct adapter *a, struct error *err)
+{
+    return adapter_check_lora(a, "GGUF", err);
+}
+
+int engine_adapter_merge(const struct adapter *a, const struct engine_model *m,
+                         int fd, struct error *err)
+{
+    return adapter_merge_fd(a, &m->base->config, m->base->file, fd, err);
+}
+
+int engine_adapter_to_lora(struct adapter **out, double *relative_error,
+                           const struct adapter *a,
+                           const struct engine_model *m, uint32_t rank,
+                           struct error *err)
+{
+    return adapter_to_lora(out, relative_error, a, &m->base->config,
+                           m->base->file, rank, err);
 }
 
 void engine_adapter_destroy(struct adapter *a)

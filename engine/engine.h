@@ -100,6 +100,18 @@ int engine_adapter_save(const struct adapter *a, const struct engine_model *m,
 int engine_adapter_save_peft(const struct adapter *a,
                              const struct engine_model *m, int config_fd,
                              int tensors_fd, struct error *err);
+// Is it a plain LoRA, which engine_adapter_save() writes as llama.cpp loads it?
+// -ENOTSUP and a sentence that says which formats would do.
+int engine_adapter_check_lora(const struct adapter *a, struct error *err);
+// The model with the adapter in it, as a file of its own.
+int engine_adapter_merge(const struct adapter *a, const struct engine_model *m,
+                         int fd, struct error *err);
+// The best plain LoRA of this rank, and how much of the adapter it leaves out:
+// 0 to 1.
+int engine_adapter_to_lora(struct adapter **out, double *relative_error,
+                           const struct adapter *a,
+                           const struct engine_model *m, uint32_t rank,
+                           struct error *err);
 void engine_adapter_destroy(struct adapter *a); // accepts NULL
 
 struct engine_adapter_info {

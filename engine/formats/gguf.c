@@ -46,6 +46,7 @@ struct pair {
     uint64_t count; // of an array, else 1
     uint32_t type;
     uint32_t item_type; // of an array
+    size_t from, end;   // of key and value, in the file
 };
 
 struct gguf {
@@ -246,6 +247,7 @@ static int read_pairs(struct gguf *g, struct error *err)
 
     for (uint32_t i = 0; i < g->n_pairs; i++) {
         struct pair *p = &g->pairs[i];
+        p->from = g->at;
         int rc = take_name(&p->key, g, KEY_BYTES_MAX, "key of pair", i, err);
         if (rc < 0)
             return rc;
@@ -253,6 +255,7 @@ static int read_pairs(struct gguf *g, struct error *err)
             return ends_inside(p, err);
         if ((rc = take_value(g, p, err)) < 0)
             return rc;
+        p->end = g->at;
         g->by_key[i] = p;
     }
     qsort(g->by_key, g->n_pairs, sizeof(struct pair *), key_compare);
@@ -773,4 +776,18 @@ int gguf_get_tensor(const struct gguf_tensor **out, const struct gguf *g,
                          name, t->type_id);
     *out = t;
     return 0;
+}
+
+uint32_t gguf_n_pairs(const struct gguf *g)
+{
+    return g->n_pairs;
+}
+
+const void *gguf_pair_at(const struct gguf *g, uint32_t i, const char **key,
+                         size_t *bytes)
+{
+    const struct pair *p = &g->pairs[i];
+    *key = p->key;
+    *bytes = p->end - p->from;
+    return g->data + p->from;
 }

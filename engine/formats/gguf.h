@@ -101,6 +101,11 @@ float gguf_array_f32(const struct gguf_array *a, uint64_t i);
 const char *gguf_array_next(const struct gguf_array *a, size_t *cursor,
                             size_t *bytes);
 
+// Pairs in the order of the file, as bytes that gguf_writer_pair() takes.
+uint32_t gguf_n_pairs(const struct gguf *g);
+const void *gguf_pair_at(const struct gguf *g, uint32_t i, const char **key,
+                         size_t *bytes);
+
 uint32_t gguf_n_tensors(const struct gguf *g);
 const struct gguf_tensor *gguf_tensor_at(const struct gguf *g, uint32_t i);
 // NULL when there is none; may be of an unknown type.
@@ -126,7 +131,14 @@ void gguf_writer_strs(struct gguf_writer *w, const char *key,
                       const char *const *texts, uint32_t count);
 void gguf_writer_i32s(struct gguf_writer *w, const char *key,
                       const int32_t *values, uint32_t count);
-// `ne` in the file's order, n_dims of them.
+// A pair of another file, as gguf_pair_at() gives it.
+void gguf_writer_pair(struct gguf_writer *w, const void *pair, size_t bytes);
+// `ne` in the file's order, n_dims of them. Without `data` the source is asked
+// for them when the file is written: *data lives until it is asked again.
+typedef int gguf_writer_source_fn(const void **data, void *user,
+                                  const char *name, struct error *err);
+void gguf_writer_source(struct gguf_writer *w, gguf_writer_source_fn *source,
+                        void *user);
 void gguf_writer_tensor(struct gguf_writer *w, const char *name,
                         enum dtype type, uint32_t n_dims, const int64_t *ne,
                         const void *data);

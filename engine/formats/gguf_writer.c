@@ -28,6 +28,8 @@ struct gguf_writer {
     uint32_t n_tensors, tensors_size;
     uint64_t data_bytes;
     int rc; // the first failure
+    gguf_writer_source_fn *source;
+    void *user;
 };
 
 int gguf_writer_create(struct gguf_writer **out)
@@ -123,6 +125,19 @@ void gguf_writer_i32s(struct gguf_writer *w, const char *key,
         put_u32(&w->pairs, (uint32_t) values[i]);
 }
 
+void gguf_writer_pair(struct gguf_writer *w, const void *pair, size_t bytes)
+{
+    str_append(&w->pairs, pair, bytes);
+    w->n_pairs++;
+}
+
+void gguf_writer_source(struct gguf_writer *w, gguf_writer_source_fn *source,
+                        void *user)
+{
+    w->source = source;
+    w->user = user;
+}
+
 static void latch(struct gguf_writer *w, int rc)
 {
     if (w->rc == 0)
@@ -185,7 +200,7 @@ static int write_padding(int fd, uint64_t bytes)
     return file_write_all(fd, zeros, bits_align(bytes, ALIGNMENT) - bytes);
 }
 
-static int write_all(struct gguf_writer *w, int fd)
+static int write_all(struct gguf_writer *w, int fd, struct error *err)
 {
     struct str head = {0};
     int rc;
@@ -204,7 +219,11 @@ static int write_all(struct gguf_writer *w, int fd)
         goto out;
     for (uint32_t i = 0; i < w->n_tensors; i++) {
         const struct gguf_tensor *t = &w->tensors[i];
-        if ((rc = file_write_all(fd, t->data, t->bytes)) < 0 ||
+        const void *data = t->data;
+        if (!data && w->source &&
+            (rc = w->source(&data, w->user, t->name, err)) < 0)
+            goto out;
+        if ((rc = file_write_all(fd, data, t->bytes)) < 0 ||
             (rc = write_padding(fd, t->bytes)) < 0)
             goto out;
     }
@@ -221,7 +240,7 @@ int gguf_writer_save_fd(struct gguf_writer *w, int fd, struct error *err)
                          w->rc == -ENOMEM ? strerror(ENOMEM)
                                           : "a tensor's name or shape is not "
                                             "possible in this format");
-    int rc = write_all(w, fd);
+    int rc = write_all(w, fd, err);
     if (rc < 0)
         return error_set(err, rc, "cannot write GGUF: %s", strerror(-rc));
     return 0;

@@ -93,7 +93,8 @@ int adapter_check_lora(const struct adapter *a, const char *format,
         case PARAM_DELTA:
             return refuse(err, format, p->name, "a whole weight", any);
         case PARAM_GAIN:
-            return refuse(err, format, p->name, "the gain", "merged");
+            return refuse(err, format, p->name, "the gain",
+                          p->block < a->n_blocks ? any : "merged");
         case PARAM_LORA_A:
             if (s->scale == SCHEME_SCALE_ROOT && p->ne[0] != a->params[0].ne[0])
                 return refuse(err, format, p->name,
