@@ -303,10 +303,10 @@ uint32_t prefix_first_block(const struct prefix *p)
     return p->params.first_block;
 }
 
-size_t prefix_bytes(const struct prefix *p)
+size_t prefix_bytes(enum prefix_values values, uint32_t width, size_t places)
 {
-    return (size_t) p->params.rows * p->params.length *
-           (p->row_bytes + p->width * sizeof *p->states);
+    return places *
+           (prefix_values_row_bytes(values, width) + width * sizeof(float));
 }
 
 void prefix_stats(struct prefix_cache_stats *out, const struct prefix *p)

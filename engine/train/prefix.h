@@ -57,7 +57,8 @@ int prefix_fill(struct prefix *p, const struct dataset *d,
 int prefix_write(const struct prefix *p, struct executor *x);
 
 uint32_t prefix_first_block(const struct prefix *p);
-size_t prefix_bytes(const struct prefix *p); // of memory
+// Memory for so many places.
+size_t prefix_bytes(enum prefix_values values, uint32_t width, size_t places);
 // Zeros without a file.
 void prefix_stats(struct prefix_cache_stats *out, const struct prefix *p);
 // A sentence for the owner, once; then NULL.

@@ -706,6 +706,13 @@ size_t trainer_state_bytes(size_t n_floats)
     return n_floats * sizeof(float) * (ADAPTER_PARTS + SAVED_PARTS + 1);
 }
 
+// Of a frozen prefix, on the host.
+static size_t states_bytes(const struct recipe *r, const struct model_config *m,
+                           size_t places)
+{
+    return prefix_bytes((enum prefix_values) r->prefix_cache, m->width, places);
+}
+
 void trainer_describe(struct trainer_info *out, const struct trainer *t)
 {
     *out = (struct trainer_info){
@@ -718,8 +725,11 @@ void trainer_describe(struct trainer_info *out, const struct trainer *t)
         .micro_rows = t->micro_rows,
         .length = t->length,
         .arena_bytes = program_cache_arena_bytes(t->cache),
-        .state_bytes = trainer_state_bytes(t->n_floats) +
-                       (t->prefix ? prefix_bytes(t->prefix) : 0),
+        .state_bytes =
+            trainer_state_bytes(t->n_floats) +
+            (t->prefix ? states_bytes(&t->recipe, &t->base->config,
+                                      (size_t) t->micro_rows * t->length)
+                       : 0),
     };
 }
 
@@ -740,15 +750,21 @@ int trainer_plan(struct trainer_info *out, const struct base_model *base,
                  const struct recipe *r, struct error *err)
 {
     struct microbatch micro;
-    int rc = microbatch_plan(&micro, base, r, err);
+    struct scheme scheme;
+    int rc = recipe_scheme(&scheme, r, &base->config, err);
 
-    if (rc < 0)
+    if (rc < 0 || (rc = microbatch_plan(&micro, base, r, err)) < 0)
         return rc;
+    const bool has_prefix = recipe_first_block(r, &scheme, &base->config) > 0;
     *out = (struct trainer_info){
         .micro_rows = micro.rows,
         .length = micro.length,
         .arena_bytes = micro.arena_bytes,
-        .state_bytes = trainer_state_bytes(micro.n_floats),
+        .state_bytes =
+            trainer_state_bytes(micro.n_floats) +
+            (has_prefix ? states_bytes(r, &base->config,
+                                       (size_t) micro.rows * micro.length)
+                        : 0),
     };
     return 0;
 }

@@ -182,6 +182,10 @@ int trainplan_make(struct trainplan *out, char **drawing,
     plan.first_block = scheme_first_block(&scheme, m);
     plan.n_blocks = m->n_blocks;
     plan.state_bytes = trainer_state_bytes(plan.micro.n_floats);
+    if (recipe_first_block(r, &scheme, m) > 0)
+        plan.state_bytes +=
+            prefix_bytes((enum prefix_values) r->prefix_cache, m->width,
+                         (size_t) plan.micro.rows * plan.micro.length);
     rc = compile(&plan, drawing, base, &scheme,
                  recipe_first_block(r, &scheme, m), err);
     if (rc < 0)
