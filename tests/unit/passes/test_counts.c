@@ -152,11 +152,34 @@ static void one_update_for_each_tensor_that_learns(void **state)
     }
 }
 
+// There is no pass that folds constants, for there are none to fold: every
+// node reads something that is not a weight of the file.
+static void no_node_reads_weights_alone(void **state)
+{
+    static const char *const schemes[] = {"lora-all", "full", "dora", "norms",
+                                          "window:2-5"};
+    for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++) {
+        struct scheme scheme;
+        struct program *p = compile(&scheme, schemes[i]);
+        for (uint32_t k = 0; k < program_instr_count(p); k++) {
+            const struct instr *in = program_instr(p, k);
+            bool varies = false;
+            for (int j = 0; j < in->n_in; j++)
+                varies |= in->in[j].region != REGION_WEIGHT;
+            if (!varies)
+                fail_msg("%s: %s could be folded", schemes[i],
+                         op_infos[in->op].name);
+        }
+        program_destroy(p);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_pass_leaves_what_it_should),
         cmocka_unit_test(one_update_for_each_tensor_that_learns),
+        cmocka_unit_test(no_node_reads_weights_alone),
     };
     return cmocka_run_group_tests(tests, open_model, close_model);
 }
