@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -19,16 +20,28 @@ enum format {
     FORMAT_GGUF,
     FORMAT_PEFT_WEIGHTS,
     FORMAT_PEFT_CONFIG,
+    FORMAT_MERGED,
+    FORMAT_LORA_SVD,
     FORMAT_COUNT
 };
 
-static const char *const format_names[FORMAT_COUNT] = {"gguf", "peft-weights",
-                                                       "peft-config"};
+static const struct {
+    const char *name;
+    const char *to; // what a worker makes of the stored file
+} formats[FORMAT_COUNT] = {
+    [FORMAT_GGUF] = {"gguf", "gguf"},
+    [FORMAT_PEFT_WEIGHTS] = {"peft-weights", "peft"},
+    [FORMAT_PEFT_CONFIG] = {"peft-config", "peft"},
+    [FORMAT_MERGED] = {"merged", "merged"},
+    [FORMAT_LORA_SVD] = {"lora-svd", "lora-svd"},
+};
 
 struct exporting {
     struct pockd *p;
     struct request *r;
     enum format format;
+    uint32_t rank;   // LORA_SVD
+    double left_out; // LORA_SVD
     struct store_version version;
     int model_fd;
     int file_fd; // what is written out
@@ -101,6 +114,8 @@ static int write_out(struct exporting *x, struct dbcall *c, struct error *err)
     encoder_put_int(&c->out, "version", x->version.version);
     encoder_put_int(&c->out, "bytes", (int64_t) bytes);
     encoder_put_cstr(&c->out, "sha256", hex);
+    if (x->format == FORMAT_LORA_SVD)
+        encoder_put_float(&c->out, "left_out", x->left_out);
     return 0;
 }
 
@@ -123,8 +138,7 @@ static int run_open(struct store *s, struct dbcall *c, struct error *err)
     if (rc < 0)
         return rc;
     x->file_fd = rc;
-    return x->format == FORMAT_GGUF ? write_out(x, c, err)
-                                    : open_model(x, s, a.model_id, err);
+    return open_model(x, s, a.model_id, err);
 }
 
 static void on_converted(void *arg, int rc, struct worker_msg *m,
@@ -145,8 +159,13 @@ static void on_converted(void *arg, int rc, struct worker_msg *m,
             request_fail(r, RPC_ERROR_DEVICE, "the worker answered nonsense");
         return;
     }
-    (void) close(x->file_fd);
-    x->file_fd = worker_fd_take(fd);
+    x->left_out = m->converted.left_out;
+    // That a plain GGUF can be made of it is all that was asked: the owner
+    // gets the file that is stored.
+    if (x->format != FORMAT_GGUF) {
+        (void) close(x->file_fd);
+        x->file_fd = worker_fd_take(fd);
+    }
     dbcall_start(x->p, r,
                  &(struct dbcall_params){.kind = DBTHREAD_ALONE,
                                          .run = run_write,
@@ -160,14 +179,14 @@ static void after_open(struct dbcall *c)
     struct error err = {0};
     struct worker_msg m;
 
-    if (x->format == FORMAT_GGUF)
-        return;
     x->r = c->r;
     c->r = NULL;
     c->data = NULL;
     worker_msg_init(&m, WORKER_MSG_convert_adapter);
     m.convert_adapter.req = 1;
-    memcpy(m.convert_adapter.to, "peft", 5);
+    m.convert_adapter.rank = x->rank;
+    (void) snprintf(m.convert_adapter.to, sizeof(m.convert_adapter.to), "%s",
+                    formats[x->format].to);
     m.convert_adapter.model_fd = x->model_fd;
     m.convert_adapter.adapter_fd = x->file_fd;
     int rc = tools_run(x->p->tools, &m, on_converted, x, &err);
@@ -188,16 +207,19 @@ void adapter_export(struct pockd *p, struct request *r)
         return;
     }
     while (name.data && format < FORMAT_COUNT &&
-           !codec_bytes_equal(name, format_names[format]))
+           !codec_bytes_equal(name, formats[format].name))
         format++;
     if (format == FORMAT_COUNT) {
         free(x);
-        request_fail(r, RPC_ERROR_BAD_PARAMS,
-                     "format must be gguf, peft-weights or peft-config");
+        request_fail(
+            r, RPC_ERROR_BAD_PARAMS,
+            "format must be gguf, peft-weights, peft-config, merged or "
+            "lora-svd");
         return;
     }
     x->p = p;
     x->format = (enum format) format;
+    x->rank = (uint32_t) codec_int(request_params(r), "rank", 8);
     x->model_fd = x->file_fd = -1;
     dbcall_start(p, r,
                  &(struct dbcall_params){.kind = DBTHREAD_ALONE,

@@ -21,7 +21,7 @@ enum { CONFIG_BYTES_MAX = 64 << 10 };
  */
 
 static int export_file(struct ctl *c, const struct ctl_adapter *ref,
-                       const char *format, const char *path,
+                       const char *format, int64_t rank, const char *path,
                        struct pock_reply **out)
 {
     struct ctl_call how = {.has_fd = true};
@@ -40,6 +40,8 @@ static int export_file(struct ctl *c, const struct ctl_adapter *ref,
     if (ref->version > 0)
         pock_set_int(r, "version", ref->version);
     pock_set_str(r, "format", format);
+    if (rank > 0)
+        pock_set_int(r, "rank", rank);
     how.fd = o.fd;
     status = ctl_send(c, r, &how, &reply);
     status = ctl_output_close(c, &o, status);
@@ -63,14 +65,20 @@ static int tell_export(struct ctl *c, const struct pock_value *v,
     ctl_remark(c, "%s:%" PRId64 ", %s, SHA-256 %s", name,
                pock_get_int(v, "version", 0), size,
                pock_get_str(v, "sha256", "?"));
+    const double left_out = pock_get_float(v, "left_out", -1);
+    if (left_out >= 0)
+        ctl_remark(c,
+                   "%.2f %% of what was learnt is left out: a higher --rank "
+                   "keeps more",
+                   100 * left_out);
     return CTL_OK;
 }
 
 static int export_gguf(struct ctl *c, const struct ctl_adapter *ref,
-                       const char *path)
+                       const char *format, int64_t rank, const char *path)
 {
     struct pock_reply *reply;
-    int status = export_file(c, ref, "gguf", path, &reply);
+    int status = export_file(c, ref, format, rank, path, &reply);
 
     if (status != CTL_OK)
         return status;
@@ -95,10 +103,10 @@ static int export_peft(struct ctl *c, const struct ctl_adapter *ref,
         return ctl_fail_errno(c, -errno, path);
     snprintf(config, sizeof(config), "%s/" PEFT_CONFIG, path);
     snprintf(weights, sizeof(weights), "%s/" PEFT_WEIGHTS, path);
-    if ((status = export_file(c, ref, "peft-config", config, &reply)))
+    if ((status = export_file(c, ref, "peft-config", 0, config, &reply)))
         return status;
     pock_reply_destroy(reply);
-    if ((status = export_file(c, ref, "peft-weights", weights, &reply)))
+    if ((status = export_file(c, ref, "peft-weights", 0, weights, &reply)))
         return status;
     status = tell_export(c, pock_result(reply), ref->name, path);
     pock_reply_destroy(reply);
@@ -126,18 +134,39 @@ static int resolve_version(struct ctl *c, struct ctl_adapter *ref)
                     ref->name);
 }
 
+static const struct {
+    const char *name;
+    const char *ending; // of the file, or directory
+} formats[] = {
+    {"gguf", ".gguf"},
+    {"peft", ""},
+    {"merged", "-merged.gguf"},
+    {"lora-svd", "-svd.gguf"},
+};
+enum { N_FORMATS = sizeof(formats) / sizeof(formats[0]), PEFT = 1, SVD = 3 };
+
 int cmd_adapter_export(struct ctl *c)
 {
     const char *format = c->line.values[FLAG_FORMAT];
     const char *path = c->line.values[FLAG_OUTPUT];
     struct ctl_adapter ref;
+    int64_t rank = 0;
     char name[128];
     int status;
+    int i = 0;
 
-    if (format && strcmp(format, "gguf") != 0 && strcmp(format, "peft") != 0)
+    while (format && i < N_FORMATS && strcmp(format, formats[i].name) != 0)
+        i++;
+    if (i == N_FORMATS)
         return ctl_fail(c, CTL_USAGE,
-                        "--format is \"%s\", but must be gguf or peft", format);
-    bool is_peft = format && strcmp(format, "peft") == 0;
+                        "--format is \"%s\", but must be gguf, peft, merged "
+                        "or lora-svd",
+                        format);
+    if (c->line.values[FLAG_RANK] && i != SVD)
+        return ctl_fail(c, CTL_USAGE,
+                        "--rank goes with --format lora-svd alone");
+    if ((status = ctl_int_flag(c, FLAG_RANK, 1, 256, &rank)))
+        return status;
     if ((status =
              ctl_adapter_ref(c,
                              c->line.arg_count > 0 ? c->line.args[0] : "active",
@@ -145,10 +174,10 @@ int cmd_adapter_export(struct ctl *c)
         (status = resolve_version(c, &ref)))
         return status;
     snprintf(name, sizeof(name), "%s-%" PRId64 "%s", ref.name, ref.version,
-             is_peft ? "" : ".gguf");
-    if (is_peft)
+             formats[i].ending);
+    if (i == PEFT)
         return export_peft(c, &ref, path ? path : name);
-    return export_gguf(c, &ref, path ? path : name);
+    return export_gguf(c, &ref, formats[i].name, rank, path ? path : name);
 }
 
 /*

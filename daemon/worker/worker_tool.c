@@ -170,16 +170,61 @@ static int write_peft(struct worker_converted *out, const struct adapter *a,
     return worker_file_seal(out->config_fd, &out->config_bytes, ignored, err);
 }
 
-static int write_converted(struct worker_converted *out, bool is_peft,
-                           const struct adapter *a,
+static int write_svd(struct worker_converted *out, uint32_t rank,
+                     const struct adapter *a, const struct engine_model *model,
+                     struct error *err)
+{
+    struct adapter *lora;
+    int rc = engine_adapter_to_lora(&lora, &out->left_out, a, model, rank, err);
+
+    if (rc < 0)
+        return rc;
+    rc = engine_adapter_save(lora, model, out->file_fd, err);
+    engine_adapter_destroy(lora);
+    return rc;
+}
+
+static int write_gguf(struct worker_converted *out, const struct adapter *a,
+                      const struct engine_model *model, struct error *err)
+{
+    int rc = engine_adapter_check_lora(a, err);
+    return rc < 0 ? rc : engine_adapter_save(a, model, out->file_fd, err);
+}
+
+enum target { TO_GGUF, TO_PEFT, TO_MERGED, TO_SVD, TO_COUNT };
+
+static const char *const targets[TO_COUNT] = {
+    [TO_GGUF] = "gguf",
+    [TO_PEFT] = "peft",
+    [TO_MERGED] = "merged",
+    [TO_SVD] = "lora-svd",
+};
+
+static int write_converted(struct worker_converted *out, enum target to,
+                           uint32_t rank, const struct adapter *a,
                            const struct engine_model *model, struct error *err)
 {
     int rc;
 
     if ((rc = memfile_create(&out->file_fd, "pock-adapter")) < 0)
         return error_set(err, rc, "no room for the adapter");
-    rc = is_peft ? write_peft(out, a, model, err)
-                 : engine_adapter_save(a, model, out->file_fd, err);
+    switch (to) {
+    case TO_GGUF:
+        rc = write_gguf(out, a, model, err);
+        break;
+    case TO_PEFT:
+        rc = write_peft(out, a, model, err);
+        break;
+    case TO_MERGED:
+        rc = engine_adapter_merge(a, model, out->file_fd, err);
+        break;
+    case TO_SVD:
+        rc = write_svd(out, rank, a, model, err);
+        break;
+    case TO_COUNT:
+        rc = -EINVAL;
+        break;
+    }
     if (rc < 0)
         return rc;
     return worker_file_seal(out->file_fd, &out->bytes, out->sha256, err);
@@ -194,10 +239,13 @@ static int handle_convert(struct tool *t,
     int rc;
 
     worker_msg_init(&m, WORKER_MSG_converted);
-    bool is_peft = strcmp(q->to, "peft") == 0;
-    if (!is_peft && strcmp(q->to, "gguf") != 0) {
+    int to = 0;
+    while (to < TO_COUNT && strcmp(q->to, targets[to]) != 0)
+        to++;
+    if (to == TO_COUNT) {
         rc = error_set(&t->failure.err, -EINVAL,
-                       "adapters can be converted to gguf and peft, not %s",
+                       "adapters can be converted to gguf, peft, merged and "
+                       "lora-svd, not %s",
                        q->to);
         return fail(t, rc, "BAD_REQUEST", WORKER_SEVERITY_PERMANENT);
     }
@@ -208,9 +256,12 @@ static int handle_convert(struct tool *t,
     m.converted.req = q->req;
     (void) snprintf(m.converted.format, sizeof(m.converted.format), "%s",
                     q->to);
-    if ((rc = write_converted(&m.converted, is_peft, a, model,
+    if ((rc = write_converted(&m.converted, (enum target) to, q->rank, a, model,
                               &t->failure.err)) < 0) {
-        (void) fail(t, rc, "INTERNAL", WORKER_SEVERITY_TRANSIENT);
+        const bool is_wish = rc == -ENOTSUP || rc == -EINVAL;
+        (void) fail(t, rc, is_wish ? "BAD_REQUEST" : "INTERNAL",
+                    is_wish ? WORKER_SEVERITY_PERMANENT
+                            : WORKER_SEVERITY_TRANSIENT);
         goto out;
     }
     (void) worker_control_send(t->control, &m);

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Nights of a real pockd with real workers on a tiny model."""
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -250,6 +251,38 @@ def a_full_disk_pauses_the_job_and_says_so():
         wait_for('training to go on', 60, lambda: jobs(d)[0]['state'] == 'running')
 
 
+def whole_weights_learn_and_leave_as_a_model_or_a_lora():
+    scheme = {'rules': [{'tensors': ['attn_q', 'ffn_gate'], 'blocks': 1, 'learn': 'delta'},
+                        {'tensors': 'attn_norm', 'blocks': 1, 'learn': 'delta'}]}
+    with night() as d:
+        d.c.call('data.put_many', records=records(60), create_stream=True)
+        job = d.c.call('train.start', recipe=dict(RECIPE, scheme=json.dumps(scheme)))['job']['id']
+        end = wait_end(d, job)
+        assert end['state'] == 'done' and json.loads(end['recipe']['scheme']) == scheme, end
+        assert d.c.call('gen.start', prompt='bee', max_tokens=8, seed=3)['version'] == 1
+        with tempfile.TemporaryFile() as f:
+            try:
+                d.c.call('adapter.export', fd=f.fileno(), adapter='default')
+                raise AssertionError('a whole weight was exported as a LoRA')
+            except RpcError as e:
+                assert 'attn_q' in str(e) and 'merged' in str(e) and 'lora-svd' in str(e), e
+        with tempfile.TemporaryFile() as f:
+            x = d.c.call('adapter.export', fd=f.fileno(), adapter='default', format='merged')
+            f.seek(0)
+            data = f.read()
+            assert data[:4] == b'GGUF' and hashlib.sha256(data).hexdigest() == x['sha256']
+            assert b'adapter.type' not in data and b'tokenizer.ggml.tokens' in data
+        with tempfile.TemporaryFile() as f:
+            x = d.c.call('adapter.export', fd=f.fileno(), adapter='default', format='lora-svd', rank=4)
+            assert 0 < x['left_out'] < 1, x
+            f.seek(0)
+            i = d.c.call('adapter.import', fd=f.fileno(), adapter='svd')
+            assert i['version']['rank'] == 4, i
+        job = d.c.call('train.start', recipe=dict(RECIPE, scheme='lora-last:99'))['job']['id']
+        end = wait_end(d, job)
+        assert end['state'] == 'failed' and 'lora-last:99' in json.dumps(end), end
+
+
 def adapters_are_exported_imported_rolled_back_and_used():
     with night() as d:
         d.c.call('data.put_many', records=records(60), create_stream=True)
@@ -447,6 +480,7 @@ if __name__ == '__main__':
         inhibit_stops_training_until_the_connection_ends,
         pause_and_resume_one_job,
         a_full_disk_pauses_the_job_and_says_so,
+        whole_weights_learn_and_leave_as_a_model_or_a_lora,
         adapters_are_exported_imported_rolled_back_and_used,
         a_streamed_answer_can_be_cancelled,
         erased_records_take_their_versions_with_them,

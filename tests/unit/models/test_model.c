@@ -282,9 +282,13 @@ static void builds_valid_graphs_of_both_phases(void **state)
     const struct scheme_lora lora = {4, 8, LORA_ALL, 0};
     struct scheme s;
     const struct model_graph_params params[] = {
-        {MODEL_PHASE_LOSS, 3, 16, 0, 0, &s, 0, {{0}}},
-        {MODEL_PHASE_LOSS, 1, 128, 0, 0, NULL, 0, {{0}}},
-        {MODEL_PHASE_CACHED, 0, 4, 64, 1, &s, 0, {{0}}},
+        {.phase = MODEL_PHASE_LOSS, .batch = 3, .length = 16, .scheme = &s},
+        {.phase = MODEL_PHASE_LOSS, .batch = 1, .length = 128},
+        {.phase = MODEL_PHASE_CACHED,
+         .length = 4,
+         .cache_length = 64,
+         .n_rows = 1,
+         .scheme = &s},
     };
     struct model_config m;
 
