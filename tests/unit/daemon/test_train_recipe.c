@@ -62,6 +62,27 @@ static void what_is_asked_for_wins(void **state)
     assert_non_null(strstr(text, "targets=q,v "));
 }
 
+static void a_scheme_stays_one_word(void **state)
+{
+    char text[TRAIN_RECIPE_BYTES];
+    struct encoder e;
+    struct error err = {0};
+
+    encoder_init(&e, 0);
+    encoder_open_map(&e);
+    encoder_put_cstr(&e, "scheme", " {\n \"rules\": [ 1, 2 ] }\n");
+    encoder_close(&e);
+    assert_int_equal(make(&e, text, &err), 0);
+    assert_non_null(strstr(text, " scheme={\"rules\":[1,2]} lr="));
+
+    encoder_init(&e, 0);
+    encoder_open_map(&e);
+    encoder_put_cstr(&e, "scheme", "{\"a b\":1}");
+    encoder_close(&e);
+    assert_int_equal(make(&e, text, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "recipe scheme must be a preset or JSON"));
+}
+
 static void refuses_numbers_out_of_range_and_words_that_are_more(void **state)
 {
     char text[TRAIN_RECIPE_BYTES];
@@ -110,6 +131,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_come_from_the_policy),
         cmocka_unit_test(what_is_asked_for_wins),
+        cmocka_unit_test(a_scheme_stays_one_word),
         cmocka_unit_test(refuses_numbers_out_of_range_and_words_that_are_more),
         cmocka_unit_test(the_map_of_the_api_comes_back),
     };

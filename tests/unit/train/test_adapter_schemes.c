@@ -4,6 +4,7 @@
 #include "engine/train/adapter.h"
 
 #include "engine/base/error.h"
+#include "engine/base/str.h"
 #include "engine/formats/gguf.h"
 #include "engine/models/scheme_text.h"
 #include "tests/support/tiny.h"
@@ -115,6 +116,41 @@ static void says_which_format_can_hold_it(void **state)
     }
 }
 
+// PEFT names linears in full, and ranks that differ, where blocks differ.
+static void peft_holds_ranks_and_linears_that_differ(void **state)
+{
+    static const char *const texts[] = {
+        mixed_root,
+        "{\"rules\":[{\"tensors\":\"attn_q\",\"learn\":\"lora\",\"rank\":5},"
+        "{\"tensors\":[\"attn_q\",\"ffn_up\"],\"blocks\":1,\"learn\":\"lora\","
+        "\"rank\":2}]}",
+    };
+    const struct model_config m = tiny_config(DTYPE_f32, 3);
+
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        struct adapter *a = make(texts[i]), *b;
+        struct str config = {0};
+        struct error err = {0};
+        int fd = memfd_create("peft", MFD_CLOEXEC);
+        adapter_peft_config(a, "base", &config);
+        assert_int_equal(str_finish(&config), 0);
+        assert_non_null(strstr(config.data, "rank_pattern"));
+        assert_int_equal(strstr(config.data, "layers.1.mlp.up_proj") != NULL,
+                         i == 1);
+        assert_int_equal(adapter_save_peft_fd(a, &m, fd, &err), 0);
+        if (adapter_load_peft_fd(&b, &m, NULL, config.data, config.bytes, fd,
+                                 &err) < 0)
+            fail_msg("%s", err.text);
+        assert_true(scheme_equal(&a->scheme, &b->scheme));
+        assert_memory_equal(a->data, b->data,
+                            adapter_floats(a) * sizeof(float));
+        close(fd);
+        str_free(&config);
+        adapter_destroy(a);
+        adapter_destroy(b);
+    }
+}
+
 // llama.cpp scales by alpha / rank.
 static void a_stabilised_scale_is_written_as_a_plain_one(void **state)
 {
@@ -176,6 +212,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(keeps_adapters_of_every_scheme),
         cmocka_unit_test(says_which_format_can_hold_it),
+        cmocka_unit_test(peft_holds_ranks_and_linears_that_differ),
         cmocka_unit_test(a_stabilised_scale_is_written_as_a_plain_one),
         cmocka_unit_test(refuses_own_files_that_do_not_fit),
     };
