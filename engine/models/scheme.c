@@ -18,7 +18,7 @@ _Static_assert(sizeof(struct scheme) ==
 
 void scheme_init(struct scheme *s)
 {
-    *s = (struct scheme){.alpha = 16, .b_rate = 1, .delta_rate = 0.1f};
+    *s = (struct scheme){.alpha = 16, .b_rate = 1, .delta_rate = 1};
 }
 
 bool scheme_equal(const struct scheme *a, const struct scheme *b)

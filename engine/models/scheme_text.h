@@ -9,7 +9,7 @@
  * A preset, "lora-last:4", or JSON: rules that are applied in order, so that a
  * later one has the last word, and what holds for all of them.
  *
- *   {"alpha":16,"scale":"rank","b_rate":1,"delta_rate":0.1,"exit":0,
+ *   {"alpha":16,"scale":"rank","b_rate":1,"delta_rate":1,"exit":0,
  *    "rules":[{"tensors":["attn_*","ffn_gate"],"blocks":"4-7",
  *              "learn":"lora","rank":8},
  *             {"tensors":"attn_v","blocks":7,"learn":"delta","part":[0,1]},
