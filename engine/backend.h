@@ -53,6 +53,9 @@ struct instr {
     uint8_t op; // enum op
     uint8_t n_in;
     uint8_t n_out;
+    // Runs even when `stop` is raised: it ends what the instruction before it
+    // began, and is short.
+    bool is_tail;
     struct op_attr attr;
     struct operand in[OP_INPUTS_MAX];
     // An output that no one reads has REGION_NONE and need not be computed.
@@ -109,7 +112,7 @@ struct backend {
     size_t (*scratch_bytes)(const struct device *dev, const struct instr *in);
 
     // Run instrs[0..count) in order and return the number that ran completely:
-    // fewer only when `stop` was raised, between two instructions. A negative
+    // fewer only when `stop` was raised, before one that is no tail. A negative
     // errno means the device failed and its memory is undefined.
     int (*run)(struct device *dev, const struct instr *instrs, uint32_t count,
                const struct bindings *b);

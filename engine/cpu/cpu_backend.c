@@ -168,7 +168,7 @@ static int cpu_run(struct device *dev, const struct instr *instrs,
     uint32_t i = 0;
 
     for (; i < count; i++) {
-        if (dev->stop && atomic_load(dev->stop))
+        if (dev->stop && !instrs[i].is_tail && atomic_load(dev->stop))
             break;
         cpu_run_resolve(&r, &instrs[i], b);
         // What only reads its inputs may give up and begin again later.

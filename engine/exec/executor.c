@@ -138,6 +138,21 @@ int executor_read(struct executor *e, const char *output, void *data,
     return e->backend->buffer_read(e->arena, o->offset, data, bytes);
 }
 
+int executor_run_gradients(struct executor *e)
+{
+    const struct program *p = e->program;
+    const struct bindings b = {e->arena, e->weights, e->states};
+    const uint32_t count = p->first_update - e->next;
+
+    const int n = e->backend->run(e->dev, p->instrs + e->next, count, &b);
+    if (n < 0) {
+        e->next = 0;
+        return n;
+    }
+    e->next += (uint32_t) n;
+    return e->next < p->first_update ? -EINTR : 0;
+}
+
 int executor_run(struct executor *e)
 {
     const struct program *p = e->program;

@@ -126,8 +126,18 @@ static void mark_touched(bool *touched, const struct schedule *s)
     }
 }
 
+static void mark_tail(struct program *p, const struct schedule *s)
+{
+    while (p->first_update > 0 &&
+           schedule_is_update(&s->graph->nodes[s->order[p->first_update - 1]]))
+        p->first_update--;
+    for (uint32_t i = p->first_update + 1; i < p->n_instrs; i++)
+        p->instrs[i].is_tail = true;
+}
+
 int lower_schedule(struct program *p, const struct schedule *s,
-                   const struct lower_target *target, struct error *err)
+                   bool is_deferred, const struct lower_target *target,
+                   struct error *err)
 {
     const struct graph *g = s->graph;
     int rc;
@@ -149,6 +159,9 @@ int lower_schedule(struct program *p, const struct schedule *s,
             return refuse(g, n, target->backend, err);
     }
     p->n_instrs = s->n;
+    p->first_update = s->n;
+    if (is_deferred)
+        mark_tail(p, s);
     return 0;
 }
 

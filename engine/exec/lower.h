@@ -39,6 +39,7 @@ struct program {
     struct program_piece *pieces;
     uint32_t n_pieces;
     uint32_t first_backward; // instruction; n_instrs: there is none
+    uint32_t first_update;   // of a program that is deferred; n_instrs else
     size_t arena_bytes;
     size_t live_bytes; // the largest sum of live bytes: what no plan can beat
     struct program_costs costs;
@@ -55,7 +56,9 @@ size_t lower_scratch(void *target, const struct graph *g, const struct node *n);
 
 // Instructions without places. -ENOTSUP and a sentence when the backend cannot
 // run one.
+// `is_deferred`: all updates stand at the end.
 int lower_schedule(struct program *p, const struct schedule *s,
-                   const struct lower_target *target, struct error *err);
+                   bool is_deferred, const struct lower_target *target,
+                   struct error *err);
 // Their places, the inputs and outputs, and the map of the arena.
 int lower_places(struct program *p, const struct memplan *plan);

@@ -141,10 +141,20 @@ struct layout {
     int n_recomputed;
 };
 
-static int make_layout(struct layout *out, struct graph *g, size_t budget,
-                       struct lower_target *target, struct error *err)
+struct request {
+    uint32_t off; // passes
+    size_t budget;
+    bool is_deferred;
+};
+
+static int make_layout(struct layout *out, struct graph *g,
+                       const struct request *r, struct lower_target *target,
+                       struct error *err)
 {
-    const struct remat_params remat = {budget, lower_scratch, target};
+    const size_t budget = r->budget;
+    const struct remat_params remat = {budget, lower_scratch, target,
+                                       r->is_deferred};
+    struct schedule_params order = {.is_deferred = r->is_deferred};
     struct liveness_params live = {0};
     struct liveness *l;
     int rc;
@@ -161,7 +171,8 @@ static int make_layout(struct layout *out, struct graph *g, size_t budget,
     for (node_id i = 0; i < g->n_nodes; i++)
         if (!g->nodes[i].is_dead)
             scratch[i] = lower_scratch(target, g, &g->nodes[i]);
-    if ((rc = schedule_create_for(&out->schedule, NULL, g, scratch, g->arena)) <
+    order.scratch = scratch;
+    if ((rc = schedule_create_for(&out->schedule, NULL, g, &order, g->arena)) <
         0)
         return rc;
     for (uint32_t i = 0; i < out->schedule->n; i++)
@@ -174,33 +185,37 @@ static int make_layout(struct layout *out, struct graph *g, size_t budget,
 
 // The planner of recomputation counts live bytes; an arena may need a little
 // more, and then a little more has to go.
-static int find_layout(struct layout *out, struct graph *g, size_t budget,
-                       struct lower_target *target, struct error *err)
+static int find_layout(struct layout *out, struct graph *g,
+                       const struct request *r, struct lower_target *target,
+                       struct error *err)
 {
     enum { ROUNDS = 3 };
-    size_t aim = budget;
+    const size_t budget = r->budget;
+    struct request aim = *r;
     int rc;
 
     for (int i = 0; i < ROUNDS; i++) {
         struct layout l = {0};
         struct graph *copy;
         if ((rc = graph_copy(&copy, g, g->arena)) < 0 ||
-            (rc = make_layout(&l, copy, aim, target, err)) < 0)
+            (rc = make_layout(&l, copy, &aim, target, err)) < 0)
             return rc;
         if (i == 0 || l.plan->peak < out->plan->peak)
             *out = l;
-        if (budget == 0 || l.plan->peak <= budget || l.choice.peak > aim)
+        if (budget == 0 || l.plan->peak <= budget || l.choice.peak > aim.budget)
             break;
         const size_t excess = l.plan->peak - budget;
-        aim = excess < aim / 2 ? aim - excess : aim / 2;
+        aim.budget =
+            excess < aim.budget / 2 ? aim.budget - excess : aim.budget / 2;
     }
     return 0;
 }
 
-static int compile_graph(struct program **out, struct graph *g, uint32_t off,
-                         size_t budget, struct lower_target *target,
-                         struct error *err)
+static int compile_graph(struct program **out, struct graph *g,
+                         const struct request *asked,
+                         struct lower_target *target, struct error *err)
 {
+    struct request r = *asked;
     struct layout layout = {0};
     int rc = -ENOMEM;
 
@@ -210,13 +225,14 @@ static int compile_graph(struct program **out, struct graph *g, uint32_t off,
     if ((rc = arena_create(&p->arena, COMPILE_BYTES_MAX)) < 0)
         goto error;
 
-    if ((rc = passes_run(g, off, p->passes, err)) < 0)
+    if ((rc = passes_run(g, r.off, p->passes, err)) < 0)
         goto error;
-    if (off & 1u << PASS_remat)
-        budget = 0;
-    if ((rc = find_layout(&layout, g, budget, target, err)) < 0)
+    if (r.off & 1u << PASS_remat)
+        r.budget = 0;
+    if ((rc = find_layout(&layout, g, &r, target, err)) < 0)
         goto error;
-    if ((rc = lower_schedule(p, layout.schedule, target, err)) < 0)
+    if ((rc = lower_schedule(p, layout.schedule, r.is_deferred, target, err)) <
+        0)
         goto error;
     if ((rc = lower_places(p, layout.plan)) < 0)
         goto error;
@@ -242,7 +258,8 @@ int program_compile_graph_without(struct program **out, struct graph *g,
                                   const struct device *dev, struct error *err)
 {
     struct lower_target target = {backend, dev};
-    return compile_graph(out, g, off, 0, &target, err);
+    const struct request r = {.off = off};
+    return compile_graph(out, g, &r, &target, err);
 }
 
 int program_compile_graph(struct program **out, struct graph *g,
@@ -259,6 +276,8 @@ int program_compile(struct program **out, const struct model_config *m,
 {
     const struct model_graph_params forward = graph_params(params);
     struct lower_target target = {backend, dev};
+    const struct request r = {params->passes_off, (size_t) params->arena_budget,
+                              params->is_deferred};
     struct arena *work = NULL;
     struct graph *g;
     int rc;
@@ -269,8 +288,7 @@ int program_compile(struct program **out, const struct model_config *m,
         goto out;
     if ((rc = add_learning(g, m, params, err)) < 0)
         goto out;
-    rc = compile_graph(out, g, params->passes_off,
-                       (size_t) params->arena_budget, &target, err);
+    rc = compile_graph(out, g, &r, &target, err);
 
 out:
     if (rc == -ENOMEM)

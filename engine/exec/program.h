@@ -46,7 +46,10 @@ struct program_params {
     // meets it, program_arena_bytes() is larger. Results do not hang on it.
     uint64_t arena_budget;
     struct model_drop drop; // of the kinds that learn
-    uint32_t passes_off; // bits 1 << PASS_name, for tests and tools
+    uint32_t passes_off;    // bits 1 << PASS_name, for tests and tools
+    // The optimizer runs last, behind executor_run_gradients(). Costs the bytes
+    // of all gradients, spares a copy of the state for a step that is undone.
+    bool is_deferred;
 };
 
 int program_compile(struct program **out, const struct model_config *m,
@@ -157,6 +160,10 @@ int executor_read(struct executor *e, const char *output, void *data,
 // raised (call again to go on at the same instruction; executor_reset() starts
 // over), or a negative errno of the device.
 int executor_run(struct executor *e);
+// The same up to the updates of a program that is deferred, all of any other:
+// values and moments of the adapter have not changed. executor_run() goes on
+// from there, and is not stopped once the first update has begun.
+int executor_run_gradients(struct executor *e);
 void executor_reset(struct executor *e);
 // As executor_run() from the start, one instruction at a time; adds the
 // nanoseconds of instruction i to ns[i].

@@ -306,7 +306,8 @@ static int plan_copy(size_t *peak, uint64_t *flops, const struct choose *c,
         if (!g->nodes[i].is_dead)
             scratch[i] = c->params->scratch(c->params->user, g, &g->nodes[i]);
     *flops = flops_graph(g);
-    return schedule_create_for(&s, peak, g, scratch, g->arena);
+    const struct schedule_params params = {scratch, c->params->is_deferred};
+    return schedule_create_for(&s, peak, g, &params, g->arena);
 }
 
 // The peak with the first n steps taken in segments below `end`.

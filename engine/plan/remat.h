@@ -26,6 +26,7 @@ struct remat_params {
     size_t budget;             // bytes live at once; 0: no limit
     remat_scratch_fn *scratch; // NULL: none
     void *user;
+    bool is_deferred; // as in struct schedule_params
 };
 
 struct remat_choice {

@@ -243,9 +243,31 @@ static int find_peak(size_t *peak, const struct schedule *s,
     return 0;
 }
 
+bool schedule_is_update(const struct node *n)
+{
+    return n->op == OP_adamw || n->op == OP_zero;
+}
+
+// Both parts keep their order: an update moves away from what must come before
+// it, never towards it.
+static int defer(struct schedule *s, struct arena *a)
+{
+    uint32_t n = 0;
+    node_id *order = arena_calloc(a, s->n + 1u, sizeof(*order));
+
+    if (!order)
+        return -ENOMEM;
+    for (int is_update = 0; is_update <= 1; is_update++)
+        for (uint32_t i = 0; i < s->n; i++)
+            if (schedule_is_update(&s->graph->nodes[s->order[i]]) == is_update)
+                order[n++] = s->order[i];
+    s->order = order;
+    return 0;
+}
+
 int schedule_create_for(struct schedule **out, size_t *peak,
-                        const struct graph *g, const size_t *scratch,
-                        struct arena *a)
+                        const struct graph *g,
+                        const struct schedule_params *params, struct arena *a)
 {
     struct schedule *best = NULL;
     size_t best_peak = 0;
@@ -256,7 +278,8 @@ int schedule_create_for(struct schedule **out, size_t *peak,
         int rc;
         if ((rc = schedule_create_kind(&s, g, (enum schedule_kind) kind, a)) <
                 0 ||
-            (rc = find_peak(&mine, s, scratch, a)) < 0)
+            (params->is_deferred && (rc = defer(s, a)) < 0) ||
+            (rc = find_peak(&mine, s, params->scratch, a)) < 0)
             return rc;
         assert(schedule_check(s));
         if (!best || mine < best_peak) {
@@ -273,7 +296,8 @@ int schedule_create_for(struct schedule **out, size_t *peak,
 int schedule_create(struct schedule **out, const struct graph *g,
                     struct arena *a)
 {
-    return schedule_create_for(out, NULL, g, NULL, a);
+    const struct schedule_params params = {0};
+    return schedule_create_for(out, NULL, g, &params, a);
 }
 
 bool schedule_check(const struct schedule *s)

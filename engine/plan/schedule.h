@@ -28,11 +28,19 @@ struct schedule {
 int schedule_create(struct schedule **out, const struct graph *g,
                     struct arena *a);
 
-// The same, where nodes need scratch while they run (bytes by node; NULL:
-// none). `peak` gets the live bytes, scratch included; it may be NULL.
+struct schedule_params {
+    const size_t *scratch; // bytes that a node needs while it runs; NULL: none
+    // The optimizer runs behind everything else, so that until then nothing
+    // that outlives the program has changed.
+    bool is_deferred;
+};
+// The same with these. `peak` gets the live bytes, scratch included; it may be
+// NULL.
 int schedule_create_for(struct schedule **out, size_t *peak,
-                        const struct graph *g, const size_t *scratch,
-                        struct arena *a);
+                        const struct graph *g,
+                        const struct schedule_params *params, struct arena *a);
+// Does the node belong to what is deferred?
+bool schedule_is_update(const struct node *n);
 
 // One of the two, for tests.
 enum schedule_kind {

@@ -180,6 +180,8 @@ int microbatch_plan(struct microbatch *out, const struct base_model *base,
     p.params.scheme = &scheme;
     p.params.first_block = recipe_first_block(r, &scheme, &base->config);
     result.n_floats = (size_t) scheme_floats(&scheme, &base->config);
+    result.is_deferred = result.n_floats * sizeof(float) <= result.budget / 2;
+    p.params.is_deferred = result.is_deferred;
     if ((rc = base->backend->open(&p.dev, &one, err)) < 0)
         return rc;
     rc = choose(&result, &p, err);

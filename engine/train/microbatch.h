@@ -16,6 +16,7 @@
 
 #include "engine/exec/program.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -28,8 +29,11 @@ struct microbatch {
     uint32_t n_micro; // programs in a step, at most
     uint32_t length;  // places in a row: the recipe's, or what fits
     size_t arena_bytes;
-    size_t n_floats;            // of the adapter
-    uint64_t budget;            // of the arena, for all programs of the run
+    size_t n_floats; // of the adapter
+    uint64_t budget; // of the arena, for all programs of the run
+    // Updates come last (program_params): where gradients take less than half
+    // of the memory. It saves the copies that undo a step.
+    bool is_deferred;
     struct program_costs costs; // of the largest program
     char why[256];              // sentences for people
 };

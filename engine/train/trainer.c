@@ -49,11 +49,14 @@ struct trainer {
     uint64_t order_epoch;
     uint32_t length; // places in the longest row
     uint32_t micro_rows;
+    struct microbatch micro;
     uint64_t steps_epoch, steps_total, eval_every;
 
     size_t n_floats;
-    float *saved; // (SAVED_PARTS, n_floats): the state before this step
-    float *best;  // (n_floats)
+    // (SAVED_PARTS, n_floats): the state before this step; NULL where updates
+    // come last, and a step that is cut off has changed nothing.
+    float *saved;
+    float *best; // (n_floats)
     bool is_dirty;
 
     uint64_t step;
@@ -191,8 +194,9 @@ static int make_state(struct trainer *t, const struct adapter *start,
         return rc;
     t->n_floats = adapter_state_floats(t->state);
     t->best = calloc(t->n_floats, sizeof *t->best);
-    t->saved = calloc(t->n_floats * SAVED_PARTS, sizeof *t->saved);
-    if (!t->best || !t->saved)
+    if (!t->micro.is_deferred)
+        t->saved = calloc(t->n_floats * SAVED_PARTS, sizeof *t->saved);
+    if (!t->best || (!t->saved && !t->micro.is_deferred))
         return error_set(err, -ENOMEM, "training: out of memory");
     if (start) {
         if ((rc = check_start(t, start, err)) < 0)
@@ -246,7 +250,6 @@ int trainer_create(struct trainer **out, struct base_model *base,
                    const struct trainer_params *params, struct error *err)
 {
     struct trainer *t = calloc(1, sizeof *t);
-    struct microbatch micro;
     int rc;
 
     if (!t)
@@ -257,10 +260,10 @@ int trainer_create(struct trainer **out, struct base_model *base,
     t->step_loss = NAN;
     t->order_epoch = UINT64_MAX;
     if ((rc = recipe_scheme(&t->scheme, &t->recipe, &base->config, err)) < 0 ||
-        (rc = microbatch_plan(&micro, base, &t->recipe, err)) < 0)
+        (rc = microbatch_plan(&t->micro, base, &t->recipe, err)) < 0)
         goto error;
-    t->length = micro.length;
-    t->micro_rows = micro.rows;
+    t->length = t->micro.length;
+    t->micro_rows = t->micro.rows;
     if ((rc = load_data(t, params, err)) < 0 ||
         (rc = make_state(t, params->start, err)) < 0 ||
         (rc = make_key(t, err)) < 0 ||
@@ -269,7 +272,7 @@ int trainer_create(struct trainer **out, struct base_model *base,
         goto error;
     set_schedule(t);
     t->order = calloc(t->trained->n_windows, sizeof *t->order);
-    rc = packing_rows_init(&t->rows, (size_t) micro.rows * micro.length);
+    rc = packing_rows_init(&t->rows, (size_t) t->micro_rows * t->length);
     if (!t->order || rc < 0) {
         rc = error_set(err, -ENOMEM, "training: out of memory");
         goto error;
@@ -338,8 +341,9 @@ static int run_micro(struct trainer *t, enum program_kind kind, uint32_t first,
         .length = t->packing.length,
         .scheme = &t->scheme,
         .first_block = t->prefix ? prefix_first_block(t->prefix) : 0,
-        .arena_budget = (uint64_t) t->recipe.memory_mib << 20,
         .drop = drop_of_step(t),
+        .arena_budget = t->micro.budget,
+        .is_deferred = t->micro.is_deferred,
     };
     const size_t places = (size_t) n * t->packing.length;
     float hyper[ADAMW_HYPERS];
@@ -359,10 +363,13 @@ static int run_micro(struct trainer *t, enum program_kind kind, uint32_t first,
     if (kind != PROGRAM_ACCUMULATE &&
         (rc = executor_write(x, "hyper", hyper, sizeof hyper)) < 0)
         goto error;
-    if ((rc = executor_run(x)) < 0 ||
+    if ((rc = executor_run_gradients(x)) < 0 ||
         (rc = executor_read(x, "loss", &part, sizeof part)) < 0)
         goto error;
     *loss += part;
+    // A loss that is no number must not reach the weights.
+    if (isfinite(*loss) && (rc = executor_run(x)) < 0)
+        goto error;
     return 0;
 
 error:
@@ -374,7 +381,7 @@ static int save_state(struct trainer *t)
 {
     int rc = 0;
 
-    for (int i = 0; i < SAVED_PARTS && rc == 0; i++)
+    for (int i = 0; i < SAVED_PARTS && rc == 0 && t->saved; i++)
         rc = adapter_state_read(t->state, (enum adapter_part) i,
                                 t->saved + (size_t) i * t->n_floats);
     return rc;
@@ -384,7 +391,7 @@ static int undo_step(struct trainer *t)
 {
     int rc = 0;
 
-    for (int i = 0; i < SAVED_PARTS && rc == 0; i++)
+    for (int i = 0; i < SAVED_PARTS && rc == 0 && t->saved; i++)
         rc = adapter_state_write(t->state, (enum adapter_part) i,
                                  t->saved + (size_t) i * t->n_floats);
     return rc;
@@ -415,7 +422,7 @@ static int run_rows(struct trainer *t, double *loss, struct error *err)
             return rc;
         row += share;
     }
-    if (n_micro > 1)
+    if (n_micro > 1 && isfinite(*loss))
         t->is_dirty = false;
     return 0;
 }
@@ -713,6 +720,13 @@ static size_t states_bytes(const struct recipe *r, const struct model_config *m,
     return prefix_bytes((enum prefix_values) r->prefix_cache, m->width, places);
 }
 
+size_t trainer_micro_bytes(const struct microbatch *m)
+{
+    const size_t parts = (m->n_micro > 1 ? ADAPTER_PARTS : ADAPTER_PARTS - 1) +
+                         (m->is_deferred ? 0 : SAVED_PARTS) + 1;
+    return m->n_floats * sizeof(float) * parts;
+}
+
 void trainer_describe(struct trainer_info *out, const struct trainer *t)
 {
     *out = (struct trainer_info){
@@ -726,7 +740,7 @@ void trainer_describe(struct trainer_info *out, const struct trainer *t)
         .length = t->length,
         .arena_bytes = program_cache_arena_bytes(t->cache),
         .state_bytes =
-            trainer_state_bytes(t->n_floats) +
+            trainer_micro_bytes(&t->micro) +
             (t->prefix ? states_bytes(&t->recipe, &t->base->config,
                                       (size_t) t->micro_rows * t->length)
                        : 0),
@@ -761,7 +775,7 @@ int trainer_plan(struct trainer_info *out, const struct base_model *base,
         .length = micro.length,
         .arena_bytes = micro.arena_bytes,
         .state_bytes =
-            trainer_state_bytes(micro.n_floats) +
+            trainer_micro_bytes(&micro) +
             (has_prefix ? states_bytes(r, &base->config,
                                        (size_t) micro.rows * micro.length)
                         : 0),

@@ -25,6 +25,7 @@
 
 struct adapter;
 struct base_model;
+struct microbatch;
 struct error;
 struct trainer;
 
@@ -53,6 +54,8 @@ void trainer_destroy(struct trainer *t);
 // What an adapter of so many floats takes while it learns: with its optimizer,
 // the state before the step and the best so far.
 size_t trainer_state_bytes(size_t n_floats);
+// The same where it is known how: without what such a run never touches.
+size_t trainer_micro_bytes(const struct microbatch *m);
 
 struct trainer_info {
     uint32_t n_trained, n_held_out; // records
@@ -70,9 +73,6 @@ void trainer_describe(struct trainer_info *out, const struct trainer *t);
 // What a run would need; the counts are zero.
 int trainer_plan(struct trainer_info *out, const struct base_model *base,
                  const struct recipe *r, struct error *err);
-
-// Adapter, optimizer, sums and copies of a run.
-size_t trainer_state_bytes(size_t n_floats);
 
 struct trainer_progress {
     uint64_t step, steps_total;

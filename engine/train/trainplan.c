@@ -126,6 +126,7 @@ static int compile(struct trainplan *out, char **drawing,
         .scheme = scheme,
         .first_block = first_block,
         .arena_budget = out->micro.budget,
+        .is_deferred = out->micro.is_deferred,
     };
     struct device *dev = NULL;
     struct program *p = NULL;
@@ -181,7 +182,7 @@ int trainplan_make(struct trainplan *out, char **drawing,
     plan.n_floats = scheme_floats(&scheme, m);
     plan.first_block = scheme_first_block(&scheme, m);
     plan.n_blocks = m->n_blocks;
-    plan.state_bytes = trainer_state_bytes(plan.micro.n_floats);
+    plan.state_bytes = trainer_micro_bytes(&plan.micro);
     if (recipe_first_block(r, &scheme, m) > 0)
         plan.state_bytes +=
             prefix_bytes((enum prefix_values) r->prefix_cache, m->width,

@@ -625,7 +625,7 @@ static struct program *compile_naive(struct fixture *f, bool has_passes,
     if (has_passes)
         assert_int_equal(passes_run(g, 1u << PASS_remat, NULL, NULL), 0);
     assert_int_equal(schedule_create_kind(&s, g, SCHEDULE_GIVEN, work), 0);
-    assert_int_equal(lower_schedule(p, s, &target, NULL), 0);
+    assert_int_equal(lower_schedule(p, s, false, &target, NULL), 0);
     scratch = calloc(s->n + 1u, sizeof(*scratch));
     assert_non_null(scratch);
     for (uint32_t i = 0; i < s->n; i++)
@@ -798,6 +798,60 @@ static void updating_early_changes_no_byte(void **state)
     }
 }
 
+static void read_all(struct fixture *f, float *out)
+{
+    for (uint32_t i = 0; i < f->n_params; i++)
+        bank_read(&f->bank, f->params[i].name, out + (size_t) i * COUNT_MAX);
+}
+
+// Deferred updates: until they begin the parameters are as they were, and at
+// the end they are what updates at once make of them.
+static void deferred_updates_change_nothing_before_and_no_byte_after(
+    void **state)
+{
+    const size_t bytes = (size_t) PARAMS_MAX * COUNT_MAX * sizeof(float);
+    float *p[4]; // at once; before, at the last gradient, after
+    struct error err = {0};
+
+    for (int i = 0; i < 4; i++) {
+        p[i] = calloc(1, bytes);
+        assert_non_null(p[i]);
+    }
+    for (int is_deferred = 0; is_deferred <= 1; is_deferred++) {
+        struct fixture f;
+        struct loaded l;
+        open_fixture(&f, DTYPE_f32, &all);
+        const struct executor_params ep = bank_executor_params(&f.bank);
+        const struct program_params params = {
+            .kind = PROGRAM_TRAIN,
+            .batch = f.n_batch,
+            .length = f.batch.n / f.n_batch,
+            .scheme = &f.scheme,
+            .is_deferred = is_deferred,
+        };
+        assert_int_equal(program_compile(&l.p, &f.m, &params, &cpu_backend,
+                                         f.dev, &err),
+                         0);
+        assert_int_equal(executor_create(&l.e, l.p, &ep, &err), 0);
+        tiny_batch_write(l.e, &f.batch);
+        write_hyper(&l, 1);
+        if (is_deferred) {
+            read_all(&f, p[1]);
+            assert_int_equal(executor_run_gradients(l.e), 0);
+            read_all(&f, p[2]);
+        }
+        assert_int_equal(executor_run(l.e), 0);
+        read_all(&f, is_deferred ? p[3] : p[0]);
+        unload(&l);
+        close_fixture(&f);
+    }
+    assert_memory_equal(p[1], p[2], bytes);
+    assert_memory_equal(p[0], p[3], bytes);
+    assert_memory_not_equal(p[2], p[3], bytes);
+    for (int i = 0; i < 4; i++)
+        free(p[i]);
+}
+
 // With zeros in the adapters of block 0, a scheme that learns all blocks
 // computes the same network as one that learns block 1 only; what it derives
 // in addition must not change a bit of what both derive.
@@ -860,6 +914,8 @@ int main(void)
         cmocka_unit_test(planning_changes_no_byte),
         cmocka_unit_test(recomputation_changes_no_byte),
         cmocka_unit_test(updating_early_changes_no_byte),
+        cmocka_unit_test(
+            deferred_updates_change_nothing_before_and_no_byte_after),
         cmocka_unit_test(
             a_sparse_scheme_equals_the_dense_one_with_the_rest_discarded),
     };

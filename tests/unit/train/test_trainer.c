@@ -32,11 +32,15 @@ static uint64_t instrs_left = UINT64_MAX;
 static int run_some(struct device *dev, const struct instr *instrs,
                     uint32_t count, const struct bindings *b)
 {
-    const uint32_t n = instrs_left < count ? (uint32_t) instrs_left : count;
-    int rc = n > 0 ? cpu_backend.run(dev, instrs, n, b) : 0;
+    uint32_t n = instrs_left < count ? (uint32_t) instrs_left : count;
+    const uint32_t counted = n;
 
+    // What ends a thing that has begun is not stopped.
+    while (n > 0 && n < count && instrs[n].is_tail)
+        n++;
+    int rc = n > 0 ? cpu_backend.run(dev, instrs, n, b) : 0;
     if (rc >= 0)
-        instrs_left -= instrs_left == UINT64_MAX ? 0 : n;
+        instrs_left -= instrs_left == UINT64_MAX ? 0 : counted;
     return rc;
 }
 
