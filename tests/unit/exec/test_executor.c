@@ -360,8 +360,8 @@ static void generation_agrees_with_evaluation(void **state)
         "norms",
         "rslora:1",
         "window:0-0",
-        "{\"rules\":[{\"tensors\":\"*n*\",\"learn\":\"delta\","
-        "\"part\":[2,5]}]}",
+        ("{\"rules\":[{\"tensors\":\"*n*\",\"learn\":\"delta\","
+         "\"part\":[2,5]}]}"),
     };
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
         check_agreement(*state, texts[i]);

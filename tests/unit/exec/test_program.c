@@ -160,7 +160,7 @@ static struct program *compile_text(const struct model_config *m,
         .scheme = scheme,
     };
     struct error err = {0};
-    struct program *p;
+    struct program *p = NULL;
 
     if (scheme_parse(scheme, text, strlen(text), &defaults, m, &err) < 0 ||
         program_compile(&p, m, &params, &cpu_backend, dev, &err) < 0)

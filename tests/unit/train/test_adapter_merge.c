@@ -110,8 +110,8 @@ static const char *const schemes[] = {
     "norms",
     "pockengine:1",
     "window:0-0",
-    "{\"rules\":[{\"tensors\":\"*_q\",\"learn\":\"delta\",\"part\":[2,5]},"
-    "{\"tensors\":\"ffn_*\",\"learn\":\"dora\"}]}",
+    ("{\"rules\":[{\"tensors\":\"*_q\",\"learn\":\"delta\",\"part\":[2,5]},"
+     "{\"tensors\":\"ffn_*\",\"learn\":\"dora\"}]}"),
 };
 enum { N_SCHEMES = sizeof schemes / sizeof *schemes };
 
@@ -137,8 +137,8 @@ static void a_lora_comes_as_near_as_its_rank_allows(void **state)
         "lora-all",
         "dora",
         "pockengine:2",
-        "{\"rules\":[{\"tensors\":\"*_norm\",\"blocks\":\"0-1\",\"learn\":"
-        "\"delta\"}]}",
+        ("{\"rules\":[{\"tensors\":\"*_norm\",\"blocks\":\"0-1\",\"learn\":"
+         "\"delta\"}]}"),
     };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         struct adapter *a = make(texts[i]);

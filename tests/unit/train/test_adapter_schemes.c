@@ -121,9 +121,9 @@ static void peft_holds_ranks_and_linears_that_differ(void **state)
 {
     static const char *const texts[] = {
         mixed_root,
-        "{\"rules\":[{\"tensors\":\"attn_q\",\"learn\":\"lora\",\"rank\":5},"
-        "{\"tensors\":[\"attn_q\",\"ffn_up\"],\"blocks\":1,\"learn\":\"lora\","
-        "\"rank\":2}]}",
+        ("{\"rules\":[{\"tensors\":\"attn_q\",\"learn\":\"lora\",\"rank\":5},"
+         "{\"tensors\":[\"attn_q\",\"ffn_up\"],\"blocks\":1,\"learn\":\"lora\","
+         "\"rank\":2}]}"),
     };
     const struct model_config m = tiny_config(DTYPE_f32, 3);
 

@@ -256,8 +256,8 @@ static void every_scheme_learns_and_resumes(void **state)
         "scheme=pockengine:1 epochs=1",
         "scheme=norms epochs=1 lr=0.02",
         "scheme=window:0-0 epochs=1",
-        "epochs=1 scheme={\"rules\":[{\"tensors\":\"ffn_*\",\"learn\":"
-        "\"delta\",\"part\":[0,3]}]}",
+        ("epochs=1 scheme={\"rules\":[{\"tensors\":\"ffn_*\",\"learn\":"
+         "\"delta\",\"part\":[0,3]}]}"),
     };
     for (size_t i = 0; i < sizeof recipes / sizeof *recipes; i++) {
         struct rig r;
