@@ -46,6 +46,8 @@ static int run_open(struct store *s, struct dbcall *c, struct error *err)
     if (request_fd(c->r) >= 0 &&
         (rc = fdio_check_writable(request_fd(c->r), err)) < 0)
         return rc;
+    if ((rc = train_recipe_resolve(x->recipe, s, err)) < 0)
+        return rc;
     rc = x->model[0] ? store_model_get(s, x->model, &m, err)
                      : store_model_get_default(s, &m, err);
     if (rc == -ENOENT && !x->model[0]) {

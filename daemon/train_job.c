@@ -118,6 +118,28 @@ static int check_streams(const struct train_job *j, struct store *s,
     return 0;
 }
 
+int train_job_find(struct train_job *j, struct store *s, struct error *err)
+{
+    struct store_adapter a;
+    struct store_model m;
+    int rc;
+
+    j->code = RPC_ERROR_NONE;
+    if ((rc = check_streams(j, s, err)) < 0 ||
+        (rc = train_recipe_resolve(j->row.recipe, s, err)) < 0)
+        return rc;
+    rc = j->model[0] ? -ENOENT : store_adapter_get(s, j->adapter, &a, NULL);
+    if (rc == 0)
+        rc = store_model_get_id(s, a.model_id, &m, err);
+    else if (rc == -ENOENT)
+        rc = find_model(j, s, &m, err);
+    if (rc < 0)
+        return rc;
+    j->row.model_id = m.id;
+    memcpy(j->row.model, m.name, sizeof(j->row.model));
+    return 0;
+}
+
 int train_job_add(struct train_job *j, struct store *s, struct error *err)
 {
     struct store_adapter a;
@@ -125,6 +147,7 @@ int train_job_add(struct train_job *j, struct store *s, struct error *err)
 
     j->code = RPC_ERROR_NONE;
     if ((rc = check_streams(j, s, err)) < 0 ||
+        (rc = train_recipe_resolve(j->row.recipe, s, err)) < 0 ||
         (rc = find_adapter(j, s, &a, err)) < 0)
         return rc;
     j->row.adapter_id = a.id;

@@ -26,5 +26,7 @@ struct train_job {
 // `params` may be NULL. -EINVAL.
 int train_job_init(struct train_job *j, const msgpack_object *params,
                    const struct policy *policy, struct error *err);
+// Database thread: the model and the recipe that the job would have.
+int train_job_find(struct train_job *j, struct store *s, struct error *err);
 // Database thread, in a transaction: makes the adapter when it is unknown.
 int train_job_add(struct train_job *j, struct store *s, struct error *err);

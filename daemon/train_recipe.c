@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "storage/store_scheme.h"
+
 enum kind {
     KIND_INT,
     KIND_NUM,
@@ -184,6 +186,55 @@ int train_recipe_make(char out[TRAIN_RECIPE_BYTES], const msgpack_object *map,
     if (m.rc < 0)
         return error_set(err, m.rc, "the recipe is too long");
     memcpy(out, text, sizeof(text));
+    return 0;
+}
+
+// The value of a pair of the text; NULL when it is not there.
+static char *find_value(const char *text, const char *key)
+{
+    const size_t bytes = strlen(key);
+
+    for (const char *at = text; at; at = strchr(at, ' ')) {
+        at += *at == ' ';
+        if (strncmp(at, key, bytes) == 0 && at[bytes] == '=')
+            return (char *) at + bytes + 1;
+    }
+    return NULL;
+}
+
+int64_t train_recipe_int(const char *text, const char *key)
+{
+    const char *value = find_value(text, key);
+
+    return value ? strtoll(value, NULL, 10) : 0;
+}
+
+int train_recipe_resolve(char text[TRAIN_RECIPE_BYTES], struct store *s,
+                         struct error *err)
+{
+    char *at = find_value(text, "scheme");
+    char made[TRAIN_RECIPE_BYTES];
+    char name[STORE_NAME_SIZE];
+    struct store_scheme sc;
+
+    if (!at || *at != '@')
+        return 0;
+    const size_t bytes = strcspn(++at, " ");
+    if (bytes == 0 || bytes >= sizeof(name))
+        return error_set(err, -EINVAL,
+                         "recipe scheme: @ must be followed by the name of a "
+                         "saved scheme: `pockctl scheme list` shows them");
+    memcpy(name, at, bytes);
+    name[bytes] = '\0';
+    int rc = store_scheme_get(s, name, &sc, err);
+    if (rc < 0)
+        return rc;
+    int n = snprintf(made, sizeof(made), "%.*s%s%s", (int) (at - 1 - text),
+                     text, sc.json, at + bytes);
+    if (n < 0 || (size_t) n >= sizeof(made))
+        return error_set(err, -E2BIG,
+                         "the recipe is too long with the scheme %s", name);
+    memcpy(text, made, (size_t) n + 1);
     return 0;
 }
 

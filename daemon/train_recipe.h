@@ -7,17 +7,26 @@
  * Recipes of jobs
  *
  * The recipe of the API (a map), its defaults (the policy), and the text that
- * a job keeps and a worker reads ("rank=8 lr=0.003 ..."). Pure.
+ * a job keeps and a worker reads ("rank=8 lr=0.003 ..."). Pure, but for the
+ * names of saved schemes.
  */
 
 #include "daemon/policy.h"
 #include "ipc/codec.h"
 #include "ipc/encoder.h"
 
+struct store;
+
 enum { TRAIN_RECIPE_BYTES = 6144 };
 
 // `map` may be NULL: all defaults. -EINVAL and a sentence.
 int train_recipe_make(char out[TRAIN_RECIPE_BYTES], const msgpack_object *map,
                       const struct policy *p, struct error *err);
+// Database thread: the JSON of a saved scheme in place of its name. -ENOENT and
+// a sentence that names those that there are.
+int train_recipe_resolve(char text[TRAIN_RECIPE_BYTES], struct store *s,
+                         struct error *err);
+// A number of the text, such as of "memory_mib"; 0 when it is not there.
+int64_t train_recipe_int(const char *text, const char *key);
 // The map of the API, key "recipe".
 void train_recipe_encode(struct encoder *e, const char *text);

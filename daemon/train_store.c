@@ -207,6 +207,14 @@ int train_input_gather(struct train_input *in, struct store *s,
     return 0;
 }
 
+int train_input_gather_records(struct train_input *in, struct store *s,
+                               const struct store_job *job, struct error *err)
+{
+    int rc = open_model(&in->model_fd, s, job, err);
+
+    return rc < 0 ? rc : gather_records(in, s, job, err);
+}
+
 static const struct worker_metric *find_metric(const struct worker_result *r,
                                                const char *kind)
 {

@@ -44,6 +44,10 @@ int train_input_gather(struct train_input *in, struct store *s,
                        const struct store_job *job, const struct paths *paths,
                        const struct policy *policy, struct error *err);
 
+// The model and the records only. -ENODATA as above.
+int train_input_gather_records(struct train_input *in, struct store *s,
+                               const struct store_job *job, struct error *err);
+
 // One transaction: version, lineage, and the switch when the gate is passed.
 // The adapter's file is durable before it.
 int train_output_store(struct train_output *out, struct store *s,

@@ -43,6 +43,7 @@ FIRST = list(dict.fromkeys(c.words[0] for c in COMMANDS))
 # What an argument may be: a command that lists it, or words, or files.
 LISTS = {
     'MODEL': 'pockctl model list -q',
+    'SCHEME': 'pockctl scheme list -q',
     'ADAPTER': 'pockctl adapter list -q',
     'RECORD': 'pockctl data list -q --limit 50',
     'JOB': 'pockctl train status -q',

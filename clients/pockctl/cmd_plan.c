@@ -147,12 +147,21 @@ static int ask(struct ctl *c, struct ctl_call *how, struct pock_reply **reply)
 
 int cmd_plan(struct ctl *c)
 {
+    static const enum flag of_search[] = {FLAG_MEMORY,  FLAG_TIME,
+                                          FLAG_SAMPLES, FLAG_SAVE,
+                                          FLAG_STREAM,  FLAG_UNTIL};
     const char *path = c->line.values[FLAG_SVG];
     struct ctl_call how = {.has_fd = path != NULL};
     struct pock_reply *reply = NULL;
     struct ctl_output o;
     int status;
 
+    if (c->line.given[FLAG_SEARCH])
+        return ctl_search(c);
+    for (size_t i = 0; i < sizeof(of_search) / sizeof(of_search[0]); i++)
+        if (c->line.given[of_search[i]])
+            return ctl_fail(c, CTL_USAGE, "--%s belongs to --search",
+                            flag_table[of_search[i]].name);
     if (path) {
         if ((status = ctl_output_open(c, path, &o)) != CTL_OK)
             return status;

@@ -125,6 +125,9 @@ int ctl_adapter_ref(struct ctl *c, const char *text, struct ctl_adapter *out);
 // "rank=16,lr=0.002": integers and floats as such, lists with "+" between.
 int ctl_set_recipe(struct ctl *c, struct pock_request *r, const char *text);
 
+// `pockctl plan --search`.
+int ctl_search(struct ctl *c);
+
 // A map as two columns: its keys, and its values as people read them; times
 // and sizes are known by their keys.
 int ctl_show(struct ctl *c, const struct pock_value *map);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
 #define DAY_MS INT64_C(86400000)
@@ -250,4 +251,66 @@ void out_bytes_format(char out[OUT_TIME_BYTES], int64_t bytes)
         u++;
     }
     snprintf(out, OUT_TIME_BYTES, "%.1f %s", v, units[u]);
+}
+
+// A decimal number, then a unit of the table: the product, at most 2^53.
+struct unit {
+    const char *name;
+    double factor;
+};
+
+static int parse_quantity(int64_t *out, const char *text,
+                          const struct unit *units, size_t n_units)
+{
+    char *end;
+
+    if (!isdigit((unsigned char) *text) || strspn(text, "0123456789.") == 0)
+        return -EINVAL;
+    const double number = strtod(text, &end);
+    // Neither exponents nor hexadecimal digits.
+    if ((size_t) (end - text) != strspn(text, "0123456789."))
+        return -EINVAL;
+    for (size_t i = 0; i < n_units; i++) {
+        const double value = number * units[i].factor;
+        if (strcasecmp(end, units[i].name) != 0)
+            continue;
+        if (!(value <= 9007199254740992.0))
+            return -EINVAL;
+        *out = (int64_t) value;
+        return 0;
+    }
+    return -EINVAL;
+}
+
+int out_duration_parse(int64_t *out_ms, const char *what, const char *text,
+                       struct error *err)
+{
+    static const struct unit units[] = {
+        {"s", 1000},    {"m", 60000},           {"min", 60000},
+        {"h", 3600000}, {"d", (double) DAY_MS},
+    };
+
+    if (parse_quantity(out_ms, text, units, sizeof(units) / sizeof(units[0])) ==
+        0)
+        return 0;
+    return error_set(err, -EINVAL,
+                     "%s: \"%.64s\" is no duration: write 90s, 20m, 12h or 1d",
+                     what, text);
+}
+
+int out_bytes_parse(int64_t *out, const char *what, const char *text,
+                    struct error *err)
+{
+    static const struct unit units[] = {
+        {"", 1},           {"B", 1},
+        {"K", 1024},       {"KiB", 1024},
+        {"M", 1048576},    {"MiB", 1048576},
+        {"G", 1073741824}, {"GiB", 1073741824},
+    };
+
+    if (parse_quantity(out, text, units, sizeof(units) / sizeof(units[0])) == 0)
+        return 0;
+    return error_set(err, -EINVAL,
+                     "%s: \"%.64s\" is no size: write 300M or 1.5G", what,
+                     text);
 }

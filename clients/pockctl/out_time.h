@@ -31,6 +31,14 @@ int out_time_parse_iso(int64_t *out_ms, const char *text, size_t bytes,
 // "2025-03-01" for midnight UTC (a date), "2025-03-01 10:00:00" in local time,
 // or with a Z behind it in UTC.
 void out_time_format(char out[OUT_TIME_BYTES], int64_t ms, bool utc);
+// "90s", "20m", "20min", "12h" or "1.5d": 0 or -EINVAL with a sentence, which
+// begins with `what`.
+int out_duration_parse(int64_t *out_ms, const char *what, const char *text,
+                       struct error *err);
+// "300M", "1.5G", "300MiB", "1000000": powers of 1024, and bytes without a
+// unit.
+int out_bytes_parse(int64_t *out, const char *what, const char *text,
+                    struct error *err);
 // "850 ms", "12 s", "3 min 20 s", "2 h 5 min", "4 d"
 void out_duration_format(char out[OUT_TIME_BYTES], int64_t ms);
 // "512 B", "1.5 KiB", "16.6 MiB"

@@ -117,7 +117,7 @@ static int run_kind(struct worker_control *c, const struct worker_hello *hello)
     case WORKER_KIND_SERVE:
         return worker_serve_run(c, hello->threads, hello->idle_exit_s);
     case WORKER_KIND_TOOL:
-        return worker_tool_run(c, hello->idle_exit_s);
+        return worker_tool_run(c, hello->threads, hello->idle_exit_s);
     }
     return EXIT_FAILED;
 }

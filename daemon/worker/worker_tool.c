@@ -20,6 +20,7 @@
 struct tool {
     struct worker_control *control;
     struct engine *engine;
+    uint32_t threads; // of a training worker
     struct worker_failure failure;
 };
 
@@ -365,6 +366,86 @@ out:
 }
 
 /*
+ * Search for a scheme
+ */
+
+static int search(struct tool *t, const struct worker_search *q,
+                  struct engine_model *model, const struct samples *in)
+{
+    struct error *err = &t->failure.err;
+    struct engine_found found;
+    struct recipe recipe;
+    struct worker_msg m;
+    int rc;
+
+    recipe_init(&recipe);
+    if ((rc = recipe_parse(&recipe, q->recipe, err)) < 0)
+        return fail(t, rc, "BAD_RECIPE", WORKER_SEVERITY_PERMANENT);
+    const struct engine_search_params params = {
+        .recipe = &recipe,
+        .records = in->records,
+        .n_records = in->count,
+        .memory_bytes = q->memory_bytes,
+        .seconds = q->seconds,
+        .n_samples = q->samples,
+    };
+    if ((rc = engine_search(&found, model, &params, err)) < 0)
+        return rc == -ENOMEM
+                   ? fail(t, rc, "NO_MEMORY", WORKER_SEVERITY_TRANSIENT)
+                   : fail(t, rc, rc == -ENOSPC ? "NO_SCHEME" : "BAD_RECIPE",
+                          WORKER_SEVERITY_PERMANENT);
+    worker_msg_init(&m, WORKER_MSG_found);
+    const size_t room = sizeof(m.found.scheme);
+    if (strlen(found.scheme) >= room) {
+        rc = error_set(err, -E2BIG,
+                       "the scheme found has %zu characters, but a recipe "
+                       "holds %zu: allow less memory or time",
+                       strlen(found.scheme), room - 1);
+        free(found.scheme);
+        return fail(t, rc, "NO_SCHEME", WORKER_SEVERITY_PERMANENT);
+    }
+    m.found.req = q->req;
+    (void) snprintf(m.found.scheme, room, "%s", found.scheme);
+    free(found.scheme);
+    m.found.params = found.floats;
+    m.found.gain = found.gain;
+    m.found.arena_bytes = found.arena_bytes;
+    m.found.state_bytes = found.state_bytes;
+    m.found.recomputed = found.n_recomputed;
+    m.found.seconds = found.seconds;
+    m.found.search_seconds = found.search_seconds;
+    (void) worker_control_send(t->control, &m);
+    return 0;
+}
+
+// With as many threads as training has, whose time is predicted.
+static int handle_search(struct tool *t, const struct worker_search *q)
+{
+    const struct engine_params params = {
+        .threads = t->threads,
+        .stop = worker_control_stop_flag(t->control),
+    };
+    struct error *err = &t->failure.err;
+    struct engine_model *model = NULL;
+    struct engine *engine = NULL;
+    struct samples in = {0};
+    int rc;
+
+    if ((rc = engine_create(&engine, &params, err)) < 0)
+        return fail(t, rc, "INTERNAL", WORKER_SEVERITY_TRANSIENT);
+    if ((rc = engine_model_open(&model, engine, q->model_fd, err)) < 0)
+        (void) fail(t, rc, "BAD_MODEL", WORKER_SEVERITY_PERMANENT);
+    else if ((rc = samples_open(&in, q->records_fd, "the records", err)) < 0)
+        (void) fail(t, rc, "BAD_RECORDS", WORKER_SEVERITY_PERMANENT);
+    else
+        rc = search(t, q, model, &in);
+    samples_close(&in);
+    engine_model_close(model);
+    engine_destroy(engine);
+    return rc;
+}
+
+/*
  * Tokens
  */
 
@@ -476,6 +557,8 @@ static int handle(struct tool *t, const struct worker_msg *m)
         return handle_convert(t, &m->convert_adapter);
     if (m->type == WORKER_MSG_plan)
         return handle_plan(t, &m->plan);
+    if (m->type == WORKER_MSG_search)
+        return handle_search(t, &m->search);
     if (m->type == WORKER_MSG_tokenize)
         return handle_tokenize(t, &m->tokenize);
     int rc = error_set(&t->failure.err, -EINVAL, "%s is not for a tool worker",
@@ -483,9 +566,10 @@ static int handle(struct tool *t, const struct worker_msg *m)
     return fail(t, rc, "BAD_REQUEST", WORKER_SEVERITY_PERMANENT);
 }
 
-int worker_tool_run(struct worker_control *c, uint32_t idle_exit_s)
+int worker_tool_run(struct worker_control *c, uint32_t threads,
+                    uint32_t idle_exit_s)
 {
-    struct tool t = {.control = c};
+    struct tool t = {.control = c, .threads = threads};
     struct engine_params params = {
         .threads = 1,
         .stop = worker_control_stop_flag(c),

@@ -281,6 +281,36 @@ def shows_what_a_job_would_take_and_draws_it():
         ctl(d, 'plan', '--svg', '/nonexistent/x.svg', status=1)
 
 
+def searches_for_a_scheme_and_keeps_it():
+    with Daemon() as d:
+        ctl(d, 'model', 'add', f'{DEMO}/pock-16m-q8_0.gguf')
+        assert 'data import' in ctl(d, 'plan', '--search', status=5).err
+        ctl(d, 'data', 'import', f'{DEMO}/messages.jsonl')
+        short = ['plan', '--search', '--samples', '4', '--recipe', 'length=64,epochs=1']
+        for bad in (['--memory', 'much'], ['--time', '20'], ['--memory', '10'], ['--time', '0s'], ['--samples', '0'],
+                    ['--svg', '-']):
+            assert bad[0] in ctl(d, *short, *bad, status=2).err
+        assert '--search' in ctl(d, 'plan', '--memory', '300M', status=2).err
+        assert 'the smallest needs' in ctl(d, *short, '--memory', '1M', status=2).err
+        assert ctl(d, 'scheme', 'list').out == ''
+
+        r = ctl(d, *short, '--memory', '24M', '--time', '20m', '--save', 'evening')
+        text = r.out
+        for part in ('FOUND', 'gain', 'of what learning everything would gain', 'BLOCK', ' rank ', 'search'):
+            assert part in text, text
+        assert '--recipe scheme=@evening,memory_mib=' in r.err, r.err
+        assert ctl(d, *short, '--save', 'wide', '-q').out == 'wide\n'
+        listed = ctl(d, 'scheme', 'list', '--json').json()['schemes']
+        assert [s['name'] for s in listed] == ['evening', 'wide'], listed
+        assert ctl(d, 'scheme', 'list', '-q').out == 'evening\nwide\n'
+        assert rows(ctl(d, 'scheme', 'list').out)[1][:2] == ['evening', 'pock-16m-q8_0']
+        p = ctl(d, 'plan', '--recipe', 'length=64,scheme=@evening', '--json').json()
+        assert p['recipe']['scheme'] == listed[0]['scheme'], p
+        ctl(d, 'scheme', 'rm', 'evening')
+        assert 'those saved are wide' in ctl(d, 'plan', '--recipe', 'scheme=@evening', status=5).err
+        ctl(d, 'scheme', 'rm', 'evening', status=5)
+
+
 def trains_watches_and_cancels():
     with Daemon() as d:
         ctl(d, 'model', 'add', f'{DEMO}/pock-16m-q8_0.gguf')
@@ -410,6 +440,7 @@ pockd_rpc.main([
     refuses_what_needs_a_model_with_status_5,
     asks_a_model_and_cancels,
     shows_what_a_job_would_take_and_draws_it,
+    searches_for_a_scheme_and_keeps_it,
     trains_watches_and_cancels,
     follows_events_until_ctrl_c,
     watches_the_status_as_json_lines,

@@ -446,6 +446,59 @@ def erasing_a_record_erases_its_states():
                 assert not [p for p in pieces if p in data], name
 
 
+def a_scheme_is_found_saved_used_and_removed():
+    with night() as d:
+        # Nothing to measure on.
+        fails(d, 'NOT_FOUND', 'no records', 'scheme.search', recipe=RECIPE)
+        fails(d, 'NOT_FOUND', 'none has been saved', 'train.start', recipe=dict(RECIPE, scheme='@evening'))
+        d.c.call('data.put_many', records=records(60), create_stream=True)
+
+        # A budget that nothing fits is told with what would.
+        text = fails(d, 'BAD_PARAMS', 'the smallest needs', 'scheme.search', recipe=RECIPE, seconds=1e-6)
+        assert 'MiB' in text, text
+        fails(d, 'BAD_PARAMS', 'above 0', 'scheme.search', seconds=-1.0)
+        fails(d, 'BAD_PARAMS', 'save', 'scheme.search', save='a b')
+        fails(d, 'NOT_FOUND', 'no stream', 'scheme.search', streams=['nope'])
+        assert d.c.call('scheme.list')['schemes'] == []
+
+        f = d.c.call('scheme.search', recipe=RECIPE, memory_mib=32, samples=8, save='evening')
+        assert f['saved'] == 'evening' and f['records'] == 60, f
+        assert 0 < f['gain'] <= 1 and f['params'] > 0 and f['seconds'] > 0, f
+        assert f['arena_bytes'] + f['state_bytes'] <= 32 << 20, f
+        assert 16 <= f['memory_mib'] <= 32, f
+        assert json.loads(f['scheme'])['rules'], f
+        again = d.c.call('scheme.search', recipe=RECIPE, memory_mib=32, samples=8)
+        assert 'saved' not in again and again['scheme'] == f['scheme'], (again, f)
+        listed = d.c.call('scheme.list')['schemes']
+        assert [(s['name'], s['model'], s['scheme']) for s in listed] == [('evening', 'tiny', f['scheme'])], listed
+
+        # A plan and a job have the scheme itself.
+        recipe = dict(RECIPE, scheme='@evening')
+        plan = d.c.call('plan', recipe=recipe)
+        assert plan['params'] == f['params'] and plan['recipe']['scheme'] == f['scheme'], plan
+        job = d.c.call('train.start', recipe=recipe)['job']['id']
+        d.c.call('scheme.remove', scheme='evening')
+        j = wait_end(d, job)
+        assert j['state'] == 'done' and j['recipe']['scheme'] == f['scheme'], j
+        assert j['heldout_best'] < j['heldout_start'], j
+
+        d.c.call('scheme.search', recipe=RECIPE, samples=4, save='other')
+        text = fails(d, 'NOT_FOUND', 'those saved are other', 'train.start', recipe=recipe)
+        fails(d, 'NOT_FOUND', 'those saved are other', 'plan', recipe=recipe)
+        fails(d, 'NOT_FOUND', 'those saved are other', 'scheme.remove', scheme='evening')
+        fails(d, 'BAD_PARAMS', 'scheme list', 'plan', recipe=dict(RECIPE, scheme='@'))
+
+
+def fails(d, name, part, method, **params):
+    """The sentence of a failure, in which `part` must be."""
+    try:
+        d.c.call(method, **params)
+    except RpcError as e:
+        assert e.name == name and part in e.msg, (e.name, e.msg)
+        return e.msg
+    raise AssertionError(method + ' did not fail')
+
+
 def erasing_while_it_trains_stops_it_first():
     with night() as d:
         start_long(d)
@@ -483,6 +536,7 @@ if __name__ == '__main__':
         whole_weights_learn_and_leave_as_a_model_or_a_lora,
         adapters_are_exported_imported_rolled_back_and_used,
         a_streamed_answer_can_be_cancelled,
+        a_scheme_is_found_saved_used_and_removed,
         erased_records_take_their_versions_with_them,
         states_of_a_frozen_prefix_are_kept_between_epochs_and_jobs,
         kept_states_change_no_byte_of_the_adapter,

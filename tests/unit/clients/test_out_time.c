@@ -126,6 +126,47 @@ static void writes_durations_and_sizes(void **state)
     }
 }
 
+static void reads_durations_and_sizes(void **state)
+{
+    static const struct {
+        const char *text;
+        int64_t ms;
+    } durations[] = {{"90s", 90000},
+                     {"20m", 1200000},
+                     {"20min", 1200000},
+                     {"12h", 43200000},
+                     {"1.5d", 129600000}},
+      sizes[] = {{"1000000", 1000000},  {"300M", 300 << 20},
+                 {"300mib", 300 << 20}, {"1.5G", INT64_C(1536) << 20},
+                 {"64K", 65536},        {"7B", 7}};
+    static const char *const bad[] = {"",     "m",    "-3m",   "3 m", "3x",
+                                      "1e3s", "0x9s", "1..5h", "nan"};
+    struct error err;
+    int64_t v;
+
+    for (size_t i = 0; i < sizeof(durations) / sizeof(durations[0]); i++) {
+        assert_int_equal(out_duration_parse(&v, "--time", durations[i].text,
+                                            &err),
+                         0);
+        assert_int_equal(v, durations[i].ms);
+    }
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        assert_int_equal(out_bytes_parse(&v, "--memory", sizes[i].text, &err),
+                         0);
+        assert_int_equal(v, sizes[i].ms);
+    }
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        assert_int_equal(out_duration_parse(&v, "--time", bad[i], &err),
+                         -EINVAL);
+        assert_non_null(strstr(err.text, "--time: "));
+        assert_int_equal(out_bytes_parse(&v, "--memory", bad[i], &err),
+                         -EINVAL);
+    }
+    assert_int_equal(out_duration_parse(&v, "--time", "20", &err), -EINVAL);
+    assert_int_equal(out_bytes_parse(&v, "--memory", "99999999999G", &err),
+                     -EINVAL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -135,6 +176,7 @@ int main(void)
         cmocka_unit_test(refuses_what_is_no_time),
         cmocka_unit_test(writes_dates_local_times_and_utc),
         cmocka_unit_test(writes_durations_and_sizes),
+        cmocka_unit_test(reads_durations_and_sizes),
     };
 
     setenv("TZ", "TST-1", 1);

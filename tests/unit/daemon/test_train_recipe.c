@@ -126,6 +126,16 @@ static void the_map_of_the_api_comes_back(void **state)
     encoder_destroy(&e);
 }
 
+static void numbers_are_found_by_their_whole_key(void **state)
+{
+    assert_int_equal(train_recipe_int("rank=8 memory_mib=96", "memory_mib"),
+                     96);
+    assert_int_equal(train_recipe_int("rank=8 lr=0.1", "rank"), 8);
+    assert_int_equal(train_recipe_int("lora_rank=8", "rank"), 0);
+    assert_int_equal(train_recipe_int("rank_x=8", "rank"), 0);
+    assert_int_equal(train_recipe_int("", "rank"), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -134,6 +144,7 @@ int main(void)
         cmocka_unit_test(a_scheme_stays_one_word),
         cmocka_unit_test(refuses_numbers_out_of_range_and_words_that_are_more),
         cmocka_unit_test(the_map_of_the_api_comes_back),
+        cmocka_unit_test(numbers_are_found_by_their_whole_key),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,18 +12,19 @@
 
 #include "storage/store_policy.h"
 
-// Steps from version 1 on, as a later release would have them.
-static struct migration steps[3];
+// What this build has, and two steps that a later release might have.
+enum { NOW_AT = STORE_SCHEMA, STEPS = STORE_SCHEMA + 2 };
+static struct migration steps[STEPS];
 
 static int migrate_setup(void **state)
 {
     (void) setup(state);
-    steps[0] = migrations[0];
-    steps[1] = (struct migration){
-        "0002_two", "CREATE TABLE two (a INTEGER NOT NULL) STRICT;"
+    memcpy(steps, migrations, sizeof(steps[0]) * NOW_AT);
+    steps[NOW_AT] = (struct migration){
+        "9001_two", "CREATE TABLE two (a INTEGER NOT NULL) STRICT;"
                     "INSERT INTO two SELECT value FROM json_each('[1,2,3]');"};
-    steps[2] =
-        (struct migration){"0003_three", "ALTER TABLE two ADD COLUMN b INTEGER;"
+    steps[NOW_AT + 1] =
+        (struct migration){"9002_three", "ALTER TABLE two ADD COLUMN b INTEGER;"
                                          "UPDATE two SET b = a * 2;"};
     (void) sqlite3_limit(store->db, SQLITE_LIMIT_ATTACHED, 2);
     return 0;
@@ -47,14 +48,14 @@ static void runs_the_steps_that_are_missing(void **state)
 
     assert_int_equal(migration_count, STORE_SCHEMA);
     OK(store_policy_set(store, "k", "v", NOW, &err));
-    OK(migrate_run(store, steps, 3, &err));
-    assert_int_equal(query("PRAGMA user_version"), 3);
+    OK(migrate_run(store, steps, STEPS, &err));
+    assert_int_equal(query("PRAGMA user_version"), STEPS);
     assert_int_equal(query("SELECT sum(b) FROM two"), 12);
     OK(store_policy_get(store, "k", value, sizeof(value), &err));
-    OK(migrate_run(store, steps, 3, &err)); // nothing to do
+    OK(migrate_run(store, steps, STEPS, &err)); // nothing to do
 
     // The copy made before holds what was there, at the old version.
-    (void) snprintf(path, sizeof(path), "%s/data.db.backup-1", dir);
+    (void) snprintf(path, sizeof(path), "%s/data.db.backup-%d", dir, NOW_AT);
     sqlite3 *copy;
     sqlite3_stmt *q;
     assert_int_equal(sqlite3_open(path, &copy), SQLITE_OK);
@@ -66,7 +67,7 @@ static void runs_the_steps_that_are_missing(void **state)
         SQLITE_OK);
     assert_int_equal(sqlite3_step(q), SQLITE_ROW);
     assert_string_equal((const char *) sqlite3_column_text(q, 0), "v");
-    assert_int_equal(sqlite3_column_int(q, 1), 1);
+    assert_int_equal(sqlite3_column_int(q, 1), NOW_AT);
     sqlite3_finalize(q);
     sqlite3_close(copy);
     OK(migrate_forget_backups(store, &err));
@@ -75,13 +76,13 @@ static void runs_the_steps_that_are_missing(void **state)
 
 static void a_failing_step_leaves_the_version_before_it(void **state)
 {
-    steps[2].sql = "UPDATE two SET a = 7; SELECT * FROM nonsense;";
-    assert_true(migrate_run(store, steps, 3, &err) < 0);
+    steps[NOW_AT + 1].sql = "UPDATE two SET a = 7; SELECT * FROM nonsense;";
+    assert_true(migrate_run(store, steps, STEPS, &err) < 0);
     assert_says(
-        "migration 0003_three: cannot migrate the store: no such table");
-    assert_int_equal(query("PRAGMA user_version"), 2);
+        "migration 9002_three: cannot migrate the store: no such table");
+    assert_int_equal(query("PRAGMA user_version"), NOW_AT + 1);
     assert_int_equal(query("SELECT sum(a) FROM two"), 6);
-    assert_int_equal(migrate_check_version(store, 1, &err), -EPROTO);
+    assert_int_equal(migrate_check_version(store, NOW_AT, &err), -EPROTO);
 }
 
 // Dies when it is asked for the n-th time whether to go on.
@@ -111,7 +112,7 @@ static void a_killed_migration_leaves_one_version_or_the_other(void **state)
             (void) sqlite3_limit(store->db, SQLITE_LIMIT_ATTACHED, 2);
             int left = n;
             sqlite3_progress_handler(store->db, 20, on_progress, &left);
-            _exit(migrate_run(store, steps, 3, &err) < 0 ? 1 : 0);
+            _exit(migrate_run(store, steps, STEPS, &err) < 0 ? 1 : 0);
         }
         assert_int_equal(waitpid(child, &status, 0), child);
         // What is newer than this build is refused there: look at it raw.
@@ -122,12 +123,12 @@ static void a_killed_migration_leaves_one_version_or_the_other(void **state)
         struct store raw = {.db = db, .dir = dir};
         store = &raw;
         int64_t version = query("PRAGMA user_version");
-        assert_in_range(version, 1, 3);
+        assert_in_range(version, NOW_AT, STEPS);
         assert_int_equal(query("SELECT count(*) FROM sqlite_schema WHERE name ="
                                " 'two'"),
-                         version > 1);
+                         version > NOW_AT);
         assert_int_equal(query("SELECT sum(b) FROM two"),
-                         version == 3 ? 12 : -1);
+                         version == STEPS ? 12 : -1);
         assert_int_equal(query("SELECT count(*) FROM pragma_integrity_check"
                                " WHERE integrity_check <> 'ok'"),
                          0);
@@ -135,7 +136,7 @@ static void a_killed_migration_leaves_one_version_or_the_other(void **state)
         store = NULL;
         if (WIFEXITED(status)) {
             assert_int_equal(WEXITSTATUS(status), 0);
-            assert_int_equal(version, 3);
+            assert_int_equal(version, STEPS);
             break;
         }
         kills++;
