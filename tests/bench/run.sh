@@ -9,6 +9,7 @@
 # usage: tests/bench/run.sh [--update]
 
 set -eu
+update=${1:-}
 cd "$(dirname "$0")/../.."
 out=build-bench
 model=clients/demo/pock-16m-q8_0.gguf
@@ -37,6 +38,16 @@ run prefix $model clients/demo 4
 mv $out/prefix.json $out/prefix8.json
 $out/tests/bench/make_shape blocks32 q8_0 $out/blocks32.gguf
 run prefix $out/blocks32.gguf clients/demo 5
+shapes=$(mktemp -d "${TMPDIR:-/var/tmp}/pockd-shapes.XXXXXX")
+for shape in "qwen05b q8_0 length=256 memory_mib=52" "4b q4_0 length=128 memory_mib=400"; do
+    set -- $shape
+    echo "bench plan $1" >&2
+    $out/tests/bench/make_shape "$1" "$2" "$shapes/$1.gguf"
+    $out/tests/bench/bench_plan "$1" "$shapes/$1.gguf" --json "$3" "$4" >$out/plan_$1.json ||
+        rm -f $out/plan_$1.json
+    rm -f "$shapes/$1.gguf"
+done
+rmdir "$shapes"
 echo "bench store" >&2
 "$out/tests/bench/bench_store" "${TMPDIR:-/var/tmp}" | sed -n \
     's/^durable records.s \([0-9]*\).*/{"bench":"store","records_per_s":\1}/p' >$out/store.json
@@ -55,4 +66,4 @@ taskset -c 0 "$out/tests/bench/bench_ipc" "$dir/s" --json |
 kill $pockd
 echo "bench idle" >&2
 tests/bench/idle.py $out/daemon/pockd >$out/idle.json
-python3 tests/bench/table.py "$@" $out/*.json
+python3 tests/bench/table.py $update $out/*.json
