@@ -70,10 +70,12 @@ static bool has_rank(const struct scheme_linear *l)
            l->learn == LEARN_DORA;
 }
 
-static int check_linear(const struct scheme_linear *l, uint32_t block,
+static int check_linear(const struct scheme_linear *l,
+                        const struct model_config *m, uint32_t block,
                         enum model_linear linear, struct error *err)
 {
     char name[MODEL_NAME_BYTES];
+    int64_t ne[2];
 
     model_linear_name(name, block, linear);
     if (l->learn >= LEARN_KINDS)
@@ -91,6 +93,10 @@ static int check_linear(const struct scheme_linear *l, uint32_t block,
     if (l->learn == LEARN_DELTA && l->part == 0xff)
         return error_set(err, -EINVAL,
                          "scheme: %s has all parts, which is written as none",
+                         name);
+    model_linear_shape(ne, m, linear);
+    if (l->learn == LEARN_DELTA && op_part_columns(l->part, ne[1]) == 0)
+        return error_set(err, -EINVAL, "scheme: %s has a part without a column",
                          name);
     if (l->learn != LEARN_DELTA && l->part != 0)
         return error_set(err, -EINVAL,
@@ -124,8 +130,8 @@ static int check_block(const struct scheme *s, const struct model_config *m,
         return error_set(err, -EINVAL, "scheme: block %u has but two norms",
                          block);
     for (int l = 0; l < MODEL_LINEARS && rc == 0; l++)
-        rc = check_linear(&s->linears[block][l], block, (enum model_linear) l,
-                          err);
+        rc = check_linear(&s->linears[block][l], m, block,
+                          (enum model_linear) l, err);
     return rc;
 }
 
