@@ -224,7 +224,7 @@ static int parse_line(struct config *c, char *line, struct error *err)
 int config_parse_text(struct config *c, const char *name, const char *text,
                       size_t bytes, struct error *err)
 {
-    char line[CONFIG_TEXT_BYTES + CONFIG_NAME_BYTES];
+    char line[POLICY_TEXT_BYTES + CONFIG_NAME_BYTES];
     const char *end = text + bytes;
 
     for (unsigned number = 1; text < end; number++) {
@@ -307,7 +307,11 @@ void config_print_help(void)
     }
     printf("\npockd.conf holds the same options as `key = value`, and these "
            "of the policy:\n");
-    for (size_t i = 0; i < policy_row_count; i++)
-        printf("  %-22s %s (%g)\n", policy_rows[i].name, policy_rows[i].meaning,
-               policy_rows[i].fallback);
+    for (size_t i = 0; i < policy_row_count; i++) {
+        const struct policy_row *row = &policy_rows[i];
+        if (row->kind == POLICY_KIND_TEXT)
+            printf("  %-22s %s\n", row->name, row->meaning);
+        else
+            printf("  %-22s %s (%g)\n", row->name, row->meaning, row->fallback);
+    }
 }

@@ -9,12 +9,14 @@
 #include "daemon/dbcall.h"
 #include "daemon/events.h"
 #include "daemon/handlers.h"
+#include "daemon/train_recipe.h"
 #include "daemon/training.h"
 #include "engine/base/clock.h"
 #include "storage/store_policy.h"
 
 enum { VALUES_MAX = 64 };
 
+// Not for texts.
 static void put_number(struct encoder *e, const char *key,
                        enum policy_kind kind, double v)
 {
@@ -28,7 +30,18 @@ static void put_number(struct encoder *e, const char *key,
     case POLICY_KIND_NUM:
         encoder_put_float(e, key, v);
         return;
+    case POLICY_KIND_TEXT:
+        return;
     }
+}
+
+static void put_value(struct encoder *e, const char *key,
+                      const struct policy *p, const struct policy_row *row)
+{
+    if (row->kind == POLICY_KIND_TEXT)
+        encoder_put_cstr(e, key, policy_get_text(p, row));
+    else
+        put_number(e, key, row->kind, policy_get(p, row));
 }
 
 static void encode_row(struct encoder *e, const struct pockd *p,
@@ -37,14 +50,15 @@ static void encode_row(struct encoder *e, const struct pockd *p,
 {
     static const char *const types[] = {[POLICY_KIND_BOOL] = "bool",
                                         [POLICY_KIND_INT] = "int",
-                                        [POLICY_KIND_NUM] = "float"};
+                                        [POLICY_KIND_NUM] = "float",
+                                        [POLICY_KIND_TEXT] = "str"};
 
     encoder_open_map(e);
     encoder_put_cstr(e, "key", row->name);
     encoder_put_cstr(e, "type", types[row->kind]);
-    put_number(e, "value", row->kind, policy_get(policy, row));
-    put_number(e, "default", row->kind, policy_get(&p->config->policy, row));
-    if (row->kind != POLICY_KIND_BOOL) {
+    put_value(e, "value", policy, row);
+    put_value(e, "default", &p->config->policy, row);
+    if (row->kind == POLICY_KIND_INT || row->kind == POLICY_KIND_NUM) {
         put_number(e, "min", row->kind, row->min);
         put_number(e, "max", row->kind, row->max);
     }
@@ -98,13 +112,19 @@ static int change_one(struct change *c, const struct pockd *p,
                       const struct policy_row *row, const msgpack_object *v,
                       struct error *err)
 {
+    struct codec_bytes text;
     double number = 0;
 
     c->rows[c->count].row = row;
     c->rows[c->count].is_reset = v->type == MSGPACK_OBJECT_NIL;
-    if (v->type == MSGPACK_OBJECT_NIL)
-        number = policy_get(&p->config->policy, row);
-    else if (v->type == MSGPACK_OBJECT_BOOLEAN && row->kind == POLICY_KIND_BOOL)
+    c->count++;
+    if (v->type == MSGPACK_OBJECT_NIL) {
+        policy_copy(&c->policy, &p->config->policy, row);
+        return 0;
+    }
+    if (codec_as_str(v, &text) && row->kind == POLICY_KIND_TEXT)
+        return policy_set_bytes(&c->policy, row, text.data, text.bytes, err);
+    if (v->type == MSGPACK_OBJECT_BOOLEAN && row->kind == POLICY_KIND_BOOL)
         number = v->via.boolean ? 1 : 0;
     else if (v->type == MSGPACK_OBJECT_POSITIVE_INTEGER)
         number = (double) v->via.u64;
@@ -116,7 +136,6 @@ static int change_one(struct change *c, const struct pockd *p,
     else
         return error_set(err, -EINVAL, "policy %s: the value has a wrong type",
                          row->name);
-    c->count++;
     return policy_set(&c->policy, row->name, number, err);
 }
 
@@ -151,12 +170,21 @@ static int run_set(struct store *s, struct dbcall *c, struct error *err)
     int64_t now = clock_unix_ms();
 
     for (size_t i = 0; i < ch->count; i++) {
-        char text[40];
+        char number[40];
         const struct policy_row *row = ch->rows[i].row;
-        snprintf(text, sizeof(text), "%.17g", policy_get(&ch->policy, row));
-        int rc = store_policy_set(s, row->name,
-                                  ch->rows[i].is_reset ? NULL : text, now, err);
-        if (rc < 0 && !(rc == -ENOENT && ch->rows[i].is_reset))
+        const char *text = policy_get_text(&ch->policy, row);
+        const bool is_reset = ch->rows[i].is_reset;
+        int rc = 0;
+
+        if (!is_reset && strcmp(row->name, "train_scheme") == 0)
+            rc = train_recipe_check_scheme(text, s, err);
+        if (rc < 0)
+            return error_prefix(err, rc, "policy %s", row->name);
+        snprintf(number, sizeof(number), "%.17g", policy_get(&ch->policy, row));
+        if (row->kind != POLICY_KIND_TEXT)
+            text = number;
+        rc = store_policy_set(s, row->name, is_reset ? NULL : text, now, err);
+        if (rc < 0 && !(rc == -ENOENT && is_reset))
             return rc;
     }
     encoder_put_array(&c->out, "policy");
@@ -172,8 +200,7 @@ static void after_set(struct dbcall *c)
 
     // Only what was named: another change may have come in between.
     for (size_t i = 0; i < ch->count; i++)
-        (void) policy_set(&c->p->policy, ch->rows[i].row->name,
-                          policy_get(&ch->policy, ch->rows[i].row), NULL);
+        policy_copy(&c->p->policy, &ch->policy, ch->rows[i].row);
     events_emit(c->p, &(struct event_params){.kind = "policy_changed",
                                              .text = "the policy was changed"});
     if (c->p->policy.prefix_cache_mib == 0)

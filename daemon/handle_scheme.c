@@ -236,6 +236,16 @@ static int run_remove(struct store *s, struct dbcall *c, struct error *err)
 
 void handle_scheme_remove(struct pockd *p, struct request *r)
 {
+    const char *used = p->policy.train_scheme;
+    struct codec_bytes name = codec_str(request_params(r), "scheme");
+
+    if (*used == '@' && codec_bytes_equal(name, used + 1)) {
+        request_fail(r, RPC_ERROR_CONFLICT,
+                     "automatic jobs learn by the scheme %s: `pockctl policy "
+                     "set train_scheme=` first",
+                     used + 1);
+        return;
+    }
     dbcall_start(p, r,
                  &(struct dbcall_params){.kind = DBTHREAD_WRITE,
                                          .run = run_remove});

@@ -19,7 +19,8 @@ enum kind {
 };
 
 // A key of the API, which is also its name in the worker's recipe; how it is
-// written; its range. Defaults of numbers are train_<key> of the policy.
+// written; its range. Defaults of numbers and texts are train_<key> of the
+// policy.
 static const struct row {
     const char *key;
     enum kind kind;
@@ -74,6 +75,14 @@ static void put(struct maker *m, const char *name, const char *value)
         m->at += (size_t) n;
 }
 
+static const struct policy_row *find_policy(const struct row *r)
+{
+    char name[64];
+
+    snprintf(name, sizeof(name), "train_%s", r->key);
+    return policy_find(name);
+}
+
 static int put_number(struct maker *m, const struct row *r, double v,
                       struct error *err)
 {
@@ -118,57 +127,60 @@ static int put_words(struct maker *m, const struct row *r,
     return 0;
 }
 
-// Without blanks, which divide the pairs of the text; none of them means
-// anything outside of JSON's strings.
-static int put_text(struct maker *m, const struct row *r,
-                    const msgpack_object *map, struct error *err)
+// The text of the policy, unless the map says by itself what learns.
+static struct codec_bytes find_text(const struct row *r,
+                                    const msgpack_object *map,
+                                    const struct policy *p)
 {
-    struct codec_bytes b = codec_str(map, r->key);
-    char text[TRAIN_RECIPE_BYTES];
-    size_t n = 0;
-    bool is_string = false;
+    static const char *const own[] = {"scheme", "targets", "last_blocks"};
+    const struct policy_row *row = find_policy(r);
 
-    for (size_t i = 0; i < b.bytes; i++) {
-        const char c = b.data[i];
-        is_string ^= c == '"';
-        if (!is_string && strchr(" \t\r\n", c) && c)
-            continue;
-        if (c <= ' ' || c > '~' || n + 1 >= sizeof(text))
-            return error_set(err, -EINVAL,
-                             "recipe %s must be a preset or JSON of at most "
-                             "%d characters, with names in ASCII",
-                             r->key, 4095);
-        text[n++] = c;
-    }
-    text[n] = '\0';
-    if (n > 0)
+    for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+        if (codec_find(map, own[i]))
+            return codec_str(map, r->key);
+    const char *text = row ? policy_get_text(p, row) : "";
+    return (struct codec_bytes){text, strlen(text)};
+}
+
+// Without blanks, which divide the pairs of the text.
+static int put_text(struct maker *m, const struct row *r,
+                    const msgpack_object *map, const struct policy *p,
+                    struct error *err)
+{
+    struct codec_bytes b = find_text(r, map, p);
+    char text[POLICY_TEXT_BYTES];
+
+    if (policy_pack_text(text, b.data, b.bytes) < 0)
+        return error_set(err, -EINVAL,
+                         "recipe %s must be a preset or JSON of at most "
+                         "%d characters, with names in ASCII",
+                         r->key, POLICY_TEXT_BYTES - 1);
+    if (text[0])
         put(m, r->key, text);
     return 0;
 }
 
+static double fallback(const struct row *r, const struct policy *p)
+{
+    const struct policy_row *row = find_policy(r);
+
+    return row ? policy_get(p, row) : 0;
+}
+
 static int put_row(struct maker *m, const struct row *r,
-                   const msgpack_object *map, double otherwise,
+                   const msgpack_object *map, const struct policy *p,
                    struct error *err)
 {
     switch (r->kind) {
     case KIND_INT:
     case KIND_NUM:
-        return put_number(m, r, codec_float(map, r->key, otherwise), err);
+        return put_number(m, r, codec_float(map, r->key, fallback(r, p)), err);
     case KIND_WORDS:
         return put_words(m, r, map, err);
     case KIND_TEXT:
         break;
     }
-    return put_text(m, r, map, err);
-}
-
-static double fallback(const struct row *r, const struct policy *p)
-{
-    char name[64];
-
-    snprintf(name, sizeof(name), "train_%s", r->key);
-    const struct policy_row *row = policy_find(name);
-    return row ? policy_get(p, row) : 0;
+    return put_text(m, r, map, p, err);
 }
 
 int train_recipe_make(char out[TRAIN_RECIPE_BYTES], const msgpack_object *map,
@@ -179,7 +191,7 @@ int train_recipe_make(char out[TRAIN_RECIPE_BYTES], const msgpack_object *map,
 
     for (size_t i = 0; i < ROW_COUNT; i++) {
         const struct row *r = &rows[i];
-        int rc = put_row(&m, r, map, fallback(r, p), err);
+        int rc = put_row(&m, r, map, p, err);
         if (rc < 0)
             return rc;
     }
@@ -236,6 +248,17 @@ int train_recipe_resolve(char text[TRAIN_RECIPE_BYTES], struct store *s,
                          "the recipe is too long with the scheme %s", name);
     memcpy(text, made, (size_t) n + 1);
     return 0;
+}
+
+int train_recipe_check_scheme(const char *scheme, struct store *s,
+                              struct error *err)
+{
+    char text[TRAIN_RECIPE_BYTES];
+    int n = snprintf(text, sizeof(text), "scheme=%s", scheme);
+
+    if (n < 0 || (size_t) n >= sizeof(text))
+        return error_set(err, -E2BIG, "the scheme is too long");
+    return train_recipe_resolve(text, s, err);
 }
 
 static void encode_pair(struct encoder *e, const struct row *r,

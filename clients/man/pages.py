@@ -106,6 +106,8 @@ def policy():
         yield sentence(text)
         if kind == 'BOOL':
             yield f'Default: {"yes" if default == "1" else "no"}.'
+        elif kind == 'TEXT':
+            yield f'At most {high} characters; default: nothing.'
         else:
             yield f'From {low} to {high}; default: {default}.'
 

@@ -171,6 +171,15 @@ def tells_gates_status_and_policy():
         ctl(d, 'policy', 'set', 'idle_s=soon', status=2)
         ctl(d, 'policy', 'set', 'idle_s=-5', status=2)
         ctl(d, 'policy', 'set', 'nonsense=1', status=5)
+        assert 'none has been saved' in ctl(d, 'policy', 'set', 'train_scheme=@nope', status=5).err
+        assert 'ASCII' in ctl(d, 'policy', 'set', 'train_scheme=l\u00f6ra', status=2).err
+        ctl(d, 'policy', 'set', 'train_scheme={"rules": [{"tensors": "*", "learn": "lora"}]}')
+        p = ctl(d, 'policy', 'get', 'train_scheme', '--json').json()['policy'][0]
+        assert p['type'] == 'str' and p['default'] == '' and 'min' not in p, p
+        assert p['value'] == '{"rules":[{"tensors":"*","learn":"lora"}]}', p
+        assert p['value'] in ctl(d, 'policy', 'get').out
+        ctl(d, 'policy', 'set', 'train_scheme=')
+        assert ctl(d, 'policy', 'get', 'train_scheme', '--json').json()['policy'][0]['value'] == ''
         ctl(d, 'policy', 'set', 'idle_s=')
         p = ctl(d, 'policy', 'get', 'idle_s', '--json').json()['policy'][0]
         assert p['value'] == p['default'], p
@@ -184,6 +193,13 @@ def edits_the_policy_in_an_editor():
         assert r.returncode == 0, r.stderr
         p = json.loads(r.stdout)['policy']
         assert [(x['key'], x['value']) for x in p] == [('budget_s', 60)], p
+        for value in ('lora-last:4', ''):
+            env['VISUAL'] = f"sed -i 's/^train_scheme = .*/train_scheme = {value}/'"
+            r = subprocess.run([POCKCTL, 'policy', 'edit', '--json'], env=env, capture_output=True,
+                               timeout=60 * SLOW)
+            assert r.returncode == 0, r.stderr
+            p = json.loads(r.stdout)['policy']
+            assert [(x['key'], x['value']) for x in p] == [('train_scheme', value)], p
         env['VISUAL'] = 'true'
         r = subprocess.run([POCKCTL, 'policy', 'edit'], env=env, capture_output=True, timeout=60 * SLOW)
         assert r.returncode == 0 and b'nothing was changed' in r.stderr

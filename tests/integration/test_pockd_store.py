@@ -207,10 +207,20 @@ def settings_are_kept_and_checked():
         fails('BAD_PARAMS', lambda: c.call('policy.set', values={'min_records': 1.5}))
         e = fails('BAD_PARAMS', lambda: c.call('policy.set', values={'idle_s': 1, 'level_keep_pct': 101}))
         assert 'level_keep_pct' in e.msg
+        for bad in ('', 7, True, 'a\0b', 'x' * 4096):
+            e = fails('BAD_PARAMS',
+                      lambda: c.call('policy.set', values={'train_scheme': bad}))
+            assert 'train_scheme' in e.msg, e.msg
+        fails('BAD_PARAMS', lambda: c.call('policy.set', values={'min_records': 'norms'}))
+        # All or nothing.
+        e = fails('NOT_FOUND', lambda: c.call('policy.set', values={'idle_s': 1, 'train_scheme': '@nope'}))
+        assert 'no scheme nope' in e.msg, e.msg
+        c.call('policy.set', values={'train_scheme': ' lora-last:4 '})
         d.stop()
         d.start()
         c = d.client()
         got = {k['key']: k['value'] for k in c.call('policy.get')['policy']}
+        assert got['train_scheme'] == 'lora-last:4', got
         assert got['min_records'] == 7 and got['respect_idle'] is False and got['idle_s'] == 1860, got
         c.call('policy.set', values={'min_records': None})
         assert c.call('policy.get', keys=['min_records'])['policy'][0]['value'] == 16

@@ -489,6 +489,42 @@ def a_scheme_is_found_saved_used_and_removed():
         fails(d, 'BAD_PARAMS', 'scheme list', 'plan', recipe=dict(RECIPE, scheme='@'))
 
 
+def a_scheme_of_the_policy_is_what_jobs_learn_by():
+    with night() as d:
+        d.c.call('policy.set', values={'train_scheme': 'lora-last:1'})
+        d.c.call('policy.set', values={'train_' + k: v for k, v in RECIPE.items()})
+        d.c.call('data.put_many', records=records(60), create_stream=True)
+        own = ({}, {'scheme': 'lora-last:1'}, {'scheme': ''}, {'last_blocks': 2})
+        plans = [d.c.call('plan', recipe=r) for r in own]
+        assert ['scheme' in p['recipe'] for p in plans] == [True, True, False, False], plans
+        assert plans[0]['params'] == plans[1]['params'] < plans[2]['params'], plans
+        job = d.c.call('train.start', recipe={'lr': 0.02})['job']['id']
+        j = wait_end(d, job)
+        assert j['state'] == 'done' and j['recipe']['scheme'] == 'lora-last:1', j
+
+        # One that is saved is put into the job when it is queued, automatic ones too.
+        f = d.c.call('scheme.search', samples=4, save='evening')
+        fails(d, 'NOT_FOUND', 'those saved are evening', 'policy.set', values={'train_scheme': '@morning'})
+        d.c.call('policy.set', values={'train_scheme': '@evening'})
+        fails(d, 'CONFLICT', 'train_scheme=', 'scheme.remove', scheme='evening')
+        d.c.call('data.put_many', records=records(30, 60))
+        d.c.call('policy.set', values={'min_records': 16})
+        auto = wait_for('an automatic job', 30, lambda: jobs(d))[0]['id']
+        j = wait_end(d, auto)
+        assert j['state'] == 'done' and j['recipe']['scheme'] == f['scheme'], j
+
+        # What only the model can tell, the job says.
+        d.c.call('policy.set', values={'min_records': 10000, 'train_scheme': 'lora-last:99'})
+        j = wait_end(d, d.c.call('train.start')['job']['id'])
+        assert j['state'] == 'failed' and 'lora-last:99' in json.dumps(j), j
+
+        # The default, as before.
+        d.c.call('policy.set', values={'train_scheme': None})
+        d.c.call('scheme.remove', scheme='evening')
+        j = wait_end(d, d.c.call('train.start')['job']['id'])
+        assert j['state'] == 'done' and 'scheme' not in j['recipe'], j
+
+
 def fails(d, name, part, method, **params):
     """The sentence of a failure, in which `part` must be."""
     try:
@@ -537,6 +573,7 @@ if __name__ == '__main__':
         adapters_are_exported_imported_rolled_back_and_used,
         a_streamed_answer_can_be_cancelled,
         a_scheme_is_found_saved_used_and_removed,
+        a_scheme_of_the_policy_is_what_jobs_learn_by,
         erased_records_take_their_versions_with_them,
         states_of_a_frozen_prefix_are_kept_between_epochs_and_jobs,
         kept_states_change_no_byte_of_the_adapter,

@@ -34,12 +34,14 @@ static void reads_keys_comments_and_policy(void **state)
     assert_int_equal(parse(&c, &err,
                            "# mine\n\n  log-level = debug \n"
                            "threads=3\r\nlevel_start_pct = 55.5\n"
-                           "respect_idle = no"),
+                           "respect_idle = no\n"
+                           "train_scheme = {\"rules\": [1]}"),
                      0);
     assert_string_equal(c.log_level, "debug");
     assert_int_equal(c.threads, 3);
     assert_true(c.policy.level_start_pct == 55.5);
     assert_false(c.policy.respect_idle);
+    assert_string_equal(c.policy.train_scheme, "{\"rules\":[1]}");
 }
 
 static void names_line_and_key_of_what_is_wrong(void **state)
@@ -56,6 +58,7 @@ static void names_line_and_key_of_what_is_wrong(void **state)
         {"idle_s = 1.5\n", -EINVAL, "must be a whole number"},
         {"idle_s = -1\n", -ERANGE, "must be 0 to 86400"},
         {"idle_s = nan\n", -ERANGE, "idle_s"},
+        {"train_scheme =\n", -EINVAL, "line 1: policy train_scheme is empty"},
     };
 
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -71,7 +74,7 @@ static void refuses_zero_bytes_and_long_lines(void **state)
 {
     struct error err = {0};
     struct config c;
-    char text[4096];
+    char text[8192];
 
     assert_int_equal(config_init(&c, &err), 0);
     assert_int_equal(config_parse_text(&c, "f", "a\0=b", 4, &err), -EINVAL);

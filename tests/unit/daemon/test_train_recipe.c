@@ -12,21 +12,28 @@
 #include "daemon/train_recipe.h"
 
 // Make a recipe of the map that `e` holds, and give it back.
-static int make(struct encoder *e, char out[TRAIN_RECIPE_BYTES],
-                struct error *err)
+static int make_by(struct encoder *e, char out[TRAIN_RECIPE_BYTES],
+                   const struct policy *p, struct error *err)
 {
     struct codec_doc doc;
-    struct policy p;
 
-    policy_init(&p);
     assert_int_equal(encoder_finish(e), 0);
     assert_int_equal(codec_decode(&doc, e->data, e->bytes, &frame_limits_full,
                                   err),
                      0);
-    int rc = train_recipe_make(out, &doc.root, &p, err);
+    int rc = train_recipe_make(out, &doc.root, p, err);
     codec_finish(&doc);
     encoder_destroy(e);
     return rc;
+}
+
+static int make(struct encoder *e, char out[TRAIN_RECIPE_BYTES],
+                struct error *err)
+{
+    struct policy p;
+
+    policy_init(&p);
+    return make_by(e, out, &p, err);
 }
 
 static void defaults_come_from_the_policy(void **state)
@@ -81,6 +88,45 @@ static void a_scheme_stays_one_word(void **state)
     encoder_close(&e);
     assert_int_equal(make(&e, text, &err), -EINVAL);
     assert_non_null(strstr(err.text, "recipe scheme must be a preset or JSON"));
+}
+
+static void the_scheme_of_the_policy_is_for_those_that_say_nothing(void **state)
+{
+    static const struct {
+        const char *key;
+        const char *value; // NULL: the number 1
+        const char *has;   // NULL: no scheme at all
+    } rows[] = {
+        {"rank", NULL, " scheme=lora-last:4 "},
+        {"scheme", "norms", " scheme=norms "},
+        {"scheme", "", NULL},
+        {"targets", "q,v", NULL},
+        {"last_blocks", NULL, NULL},
+    };
+    char text[TRAIN_RECIPE_BYTES];
+    struct policy p;
+    struct error err = {0};
+
+    policy_init(&p);
+    assert_int_equal(policy_set_text(&p, "train_scheme", "lora-last:4", &err),
+                     0);
+    assert_int_equal(train_recipe_make(text, NULL, &p, &err), 0);
+    assert_non_null(strstr(text, " scheme=lora-last:4 "));
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct encoder e;
+        encoder_init(&e, 0);
+        encoder_open_map(&e);
+        if (rows[i].value)
+            encoder_put_cstr(&e, rows[i].key, rows[i].value);
+        else
+            encoder_put_int(&e, rows[i].key, 1);
+        encoder_close(&e);
+        assert_int_equal(make_by(&e, text, &p, &err), 0);
+        if (rows[i].has)
+            assert_non_null(strstr(text, rows[i].has));
+        else
+            assert_null(strstr(text, "scheme="));
+    }
 }
 
 static void refuses_numbers_out_of_range_and_words_that_are_more(void **state)
@@ -142,6 +188,8 @@ int main(void)
         cmocka_unit_test(defaults_come_from_the_policy),
         cmocka_unit_test(what_is_asked_for_wins),
         cmocka_unit_test(a_scheme_stays_one_word),
+        cmocka_unit_test(
+            the_scheme_of_the_policy_is_for_those_that_say_nothing),
         cmocka_unit_test(refuses_numbers_out_of_range_and_words_that_are_more),
         cmocka_unit_test(the_map_of_the_api_comes_back),
         cmocka_unit_test(numbers_are_found_by_their_whole_key),
