@@ -30,10 +30,12 @@
 
 static const size_t PROBE_BYTES_MAX = (size_t) 1 << 30;
 
+// Gradients, and what is never made again.
+#define SEGMENT_NONE UINT32_MAX
+
 enum {
-    SEGMENT_NONE = UINT32_MAX, // gradients, and what is never made again
-    SEGMENT_TAIL = 1u << 17,   // behind the blocks
-    TRIES_MAX = 4,             // segments that are kept after all
+    SEGMENT_TAIL = 1 << 17, // behind the blocks
+    TRIES_MAX = 4,          // segments that are kept after all
 };
 
 struct step {

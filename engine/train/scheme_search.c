@@ -51,10 +51,10 @@ struct search {
     struct device *dev; // of one thread: the same answer everywhere
     double rate;        // FLOP/s
     struct cost own[GROUPS][SUBSETS]; // of rank 8, in one block
+    struct cost reach[MODEL_BLOCKS_MAX * GROUPS];
     struct knapsack_option options[MODEL_BLOCKS_MAX * GROUPS][SUBSETS * RANKS];
     struct knapsack_group groups[MODEL_BLOCKS_MAX * GROUPS];
     uint32_t n_groups;
-    double gain_all;
 };
 
 static uint32_t block_of(const struct search *s, uint32_t group)
@@ -140,23 +140,21 @@ static int find_own_costs(struct search *s, struct error *err)
 }
 
 // What it takes to reach each group: a program in which nothing else learns.
-static int find_fixed_costs(struct search *s, struct error *err)
+static int find_reach(struct search *s, struct error *err)
 {
     for (uint32_t g = 0; g < s->n_groups; g++) {
-        uint64_t *fixed = s->groups[g].fixed;
+        struct cost *reach = &s->reach[g];
         struct scheme one;
-        struct cost c;
         scheme_init(&one);
         one.alpha = s->params->alpha;
         learn(&one, block_of(s, g), kinds[g % GROUPS].subsets[0], 1);
-        int rc = cost_of(&c, s, &one, PROGRAM_TRAIN, err);
+        int rc = cost_of(reach, s, &one, PROGRAM_TRAIN, err);
         if (rc < 0)
             return rc;
-        fixed[0] = c.bytes;
-        fixed[1] = c.flops;
-        for (int i = 0; i < KNAPSACK_LIMITS && g > 0; i++)
-            if (fixed[i] < s->groups[g - 1].fixed[i])
-                fixed[i] = s->groups[g - 1].fixed[i];
+        if (g > 0 && reach->bytes < reach[-1].bytes)
+            reach->bytes = reach[-1].bytes;
+        if (g > 0 && reach->flops < reach[-1].flops)
+            reach->flops = reach[-1].flops;
     }
     return 0;
 }
@@ -205,7 +203,7 @@ static double gain_of(const struct search *s, uint32_t block, uint32_t linears,
             square += c->signal[block][l][j] +
                       (c->fisher[block][l][j] - c->signal[block][l][j]) / n;
         model_linear_shape(ne, &s->base->config, (enum model_linear) l);
-        gain += sqrt(square * (double) ne[0] / (double) ne[1]);
+        gain += sqrt(square * (double) (ne[0] + ne[1]));
     }
     return (double) s->params->alpha * gain * rank / (rank + 4.0);
 }
@@ -225,26 +223,36 @@ static uint64_t floats_of(const struct search *s, uint32_t linears,
     return n;
 }
 
-static void add_options(struct search *s, uint32_t group)
+// With all values kept, memory is what the arena grows by and the state; where
+// values are made again it is the state, and the compiler sees to the rest.
+static void set_group(struct search *s, uint32_t group, bool keeps_all)
 {
     const uint32_t g = group % GROUPS;
     struct knapsack_option *o = s->options[group];
-    double most = 0;
 
-    s->groups[group].options = o;
+    s->groups[group] = (struct knapsack_group){
+        .options = o,
+        .n_options = kinds[g].n * RANKS,
+        .fixed = {keeps_all ? s->reach[group].bytes : 0, s->reach[group].flops},
+    };
     for (uint32_t i = 0; i < kinds[g].n; i++)
-        for (int r = 0; r < RANKS; r++) {
+        for (int r = 0; r < RANKS; r++, o++) {
             const uint32_t linears = kinds[g].subsets[i];
-            const uint64_t state =
-                trainer_state_bytes(floats_of(s, linears, ranks[r]));
             o->gain = gain_of(s, block_of(s, group), linears, ranks[r]);
-            o->cost[0] = s->own[g][i].bytes + state;
+            o->cost[0] = trainer_state_bytes(floats_of(s, linears, ranks[r])) +
+                         (keeps_all ? s->own[g][i].bytes : 0);
             o->cost[1] = s->own[g][i].flops * ranks[r] / 8;
-            most = o->gain > most ? o->gain : most;
-            o++;
         }
-    s->groups[group].n_options = kinds[g].n * RANKS;
-    s->gain_all += most;
+}
+
+// What all linears would gain with the highest ranks.
+static double gain_of_all(const struct search *s)
+{
+    double sum = 0;
+
+    for (uint32_t b = 0; b < s->base->config.n_blocks; b++)
+        sum += gain_of(s, b, LORA_ALL, ranks[RANKS - 1]);
+    return sum;
 }
 
 /*
@@ -295,23 +303,32 @@ static int weigh(struct scheme_found *f, const struct search *s,
     return 0;
 }
 
-static uint64_t scaled(uint64_t limit, double by)
+static void spent_by(uint64_t out[KNAPSACK_LIMITS], const struct search *s,
+                     const int32_t *choice)
 {
-    return limit == UINT64_MAX ? limit : (uint64_t) ((double) limit * by);
+    for (int i = 0; i < KNAPSACK_LIMITS; i++) {
+        uint64_t fixed = 0;
+        out[i] = 0;
+        for (uint32_t g = 0; g < s->n_groups; g++)
+            if (choice[g] >= 0) {
+                out[i] += s->groups[g].options[choice[g]].cost[i];
+                fixed = s->groups[g].fixed[i];
+            }
+        out[i] += fixed;
+    }
 }
 
 // The best scheme within `limits` that also fits when compiled: 1, or 0 when
-// there is none. Where a sum was too hopeful the limits shrink.
+// there is none. Where the sums were too hopeful the limits shrink.
 static int choose(struct scheme_found *f, const struct search *s,
                   const uint64_t limits[KNAPSACK_LIMITS], struct error *err)
 {
     const struct scheme_search_params *p = s->params;
+    uint64_t now[KNAPSACK_LIMITS] = {limits[0], limits[1]};
+    uint64_t spent[KNAPSACK_LIMITS];
     int32_t choice[MODEL_BLOCKS_MAX * GROUPS];
-    double shrink[KNAPSACK_LIMITS] = {1, 1};
 
     for (int i = 0; i < TRIES; i++) {
-        const uint64_t now[] = {scaled(limits[0], shrink[0]),
-                                scaled(limits[1], shrink[1])};
         int rc = knapsack_solve(choice, &f->gain, s->groups, s->n_groups, now);
         if (rc < 0)
             return error_set(err, rc, "scheme search: %s", strerror(-rc));
@@ -320,19 +337,18 @@ static int choose(struct scheme_found *f, const struct search *s,
         read_choice(&f->scheme, s, choice);
         if ((rc = weigh(f, s, err)) < 0)
             return rc;
-        const double bytes = (double) (f->arena_bytes + f->state_bytes);
-        const bool is_small = bytes <= (double) p->memory_bytes;
+        const uint64_t over =
+            above(f->arena_bytes + f->state_bytes, p->memory_bytes);
         const bool is_quick = p->seconds <= 0 || f->seconds <= p->seconds;
-        if (is_small && is_quick)
+        if (over == 0 && is_quick)
             return 1;
-        if (!is_small)
-            shrink[0] *= 0.99 * (double) p->memory_bytes / bytes;
+        // A little more than what was too much, so that it ends.
+        spent_by(spent, s, choice);
+        if (over > 0)
+            now[0] = above(spent[0], over + spent[0] / 64);
         if (!is_quick)
-            shrink[1] *= 0.99 * p->seconds / f->seconds;
-        // Nothing to shrink: it does not fit in any way.
-        if ((is_quick || limits[1] == UINT64_MAX) &&
-            (is_small || limits[0] == UINT64_MAX))
-            return 0;
+            now[1] =
+                (uint64_t) ((double) spent[1] * 0.98 * p->seconds / f->seconds);
     }
     return 0;
 }
@@ -356,9 +372,9 @@ static int refuse(const struct search *s, struct error *err)
         ceil(least.seconds));
 }
 
-// Twice: keeping every value, and making some again, which memory does not
-// limit but time does.
-static int choose_best(struct scheme_found *out, const struct search *s,
+// Twice: keeping every value, and making some again where memory is short,
+// which takes time.
+static int choose_best(struct scheme_found *out, struct search *s,
                        struct error *err)
 {
     const struct scheme_search_params *p = s->params;
@@ -367,13 +383,14 @@ static int choose_best(struct scheme_found *out, const struct search *s,
         p->seconds > 0 && s->rate > 0
             ? (uint64_t) (p->seconds * s->rate * places / (double) p->tokens)
             : UINT64_MAX;
-    const uint64_t limits[2][KNAPSACK_LIMITS] = {{p->memory_bytes, flops},
-                                                 {UINT64_MAX, flops}};
+    const uint64_t limits[KNAPSACK_LIMITS] = {p->memory_bytes, flops};
     bool is_found = false;
 
-    for (int i = 0; i < 2; i++) {
+    for (int keeps_all = 1; keeps_all >= 0; keeps_all--) {
         struct scheme_found f = {0};
-        int rc = choose(&f, s, limits[i], err);
+        for (uint32_t g = 0; g < s->n_groups; g++)
+            set_group(s, g, keeps_all);
+        int rc = choose(&f, s, limits, err);
         if (rc < 0)
             return rc;
         if (rc > 0 && (!is_found || f.gain > out->gain)) {
@@ -383,7 +400,7 @@ static int choose_best(struct scheme_found *out, const struct search *s,
     }
     if (!is_found)
         return refuse(s, err);
-    out->gain /= s->gain_all;
+    out->gain /= gain_of_all(s);
     return 0;
 }
 
@@ -401,10 +418,8 @@ int scheme_search(struct scheme_found *out, const struct base_model *base,
     s->n_groups = base->config.n_blocks * GROUPS;
     if ((rc = base->backend->open(&s->dev, &one, err)) < 0 ||
         (rc = find_rate(s, err)) < 0 || (rc = find_own_costs(s, err)) < 0 ||
-        (rc = find_fixed_costs(s, err)) < 0)
+        (rc = find_reach(s, err)) < 0)
         goto out;
-    for (uint32_t g = 0; g < s->n_groups; g++)
-        add_options(s, g);
     rc = choose_best(out, s, err);
 out:
     base->backend->close(s->dev);

@@ -13,10 +13,10 @@
  * and up, so these are chosen together; and what is learned deep in the model
  * needs gradients all the way down to it, which is paid once.
  *
- * The gain of a linear is the first-order fall of the loss for one step of an
- * optimizer that moves each number alike (AdamW): for B (O,R) that starts at
- * zero it grows as alpha * sqrt(O / I) * |dW|, whatever the rank. That a higher
- * rank can hold more in the end is a guess, R / (R + 4). Adding gains up is an
+ * The gain of a linear is the length of its gradient, times the root of how
+ * many numbers its factors have for each rank: the first-order fall of the loss
+ * for an optimizer that moves each number alike (AdamW). That a higher rank can
+ * hold more in the end is a guess, R / (R + 4). Adding gains up is an
  * assumption, too (Lin et al., arXiv 2206.15472, section 2.2).
  */
 
