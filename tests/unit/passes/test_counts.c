@@ -113,7 +113,7 @@ static struct program *compile(struct scheme *scheme, const char *text)
                                           .length = 64,
                                           .scheme = scheme};
     struct error err = {0};
-    struct program *p;
+    struct program *p = NULL;
 
     if (scheme_parse(scheme, text, strlen(text), &defaults, &config, &err) <
             0 ||
