@@ -377,7 +377,7 @@ static void agrees_on_the_vocabulary_of_gpt2(void **state)
     struct mapfile in, out;
     if (access(GPT2_VOCAB, R_OK) < 0) {
         print_message("# no %s: skipped\n", GPT2_VOCAB);
-        skip();
+        return; // skip() of cmocka 1.1 prints "not ok"
     }
     assert_int_equal(mapfile_load(&in, GPT2_VOCAB ".inp", NULL), 0);
     assert_int_equal(mapfile_load(&out, GPT2_VOCAB ".out", NULL), 0);
