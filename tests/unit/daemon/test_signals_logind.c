@@ -269,8 +269,10 @@ static void follows_sessions_inhibitors_and_sleep(void **state)
 {
     struct scene *sc = *state;
 
-    if (!sc->l)
-        skip(); // There is no dbus-daemon here.
+    if (!sc->l) {
+        print_message("# no dbus-daemon: skipped\n");
+        return; // skip() of cmocka 1.1 prints "not ok"
+    }
     wait_until(sc, is_in_use);
     assert_string_equal(sc->s.inhibitors, "");
     set(sc, 1, 0, 0, 0);
