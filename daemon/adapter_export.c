@@ -153,10 +153,7 @@ static void on_converted(void *arg, int rc, struct worker_msg *m,
                                              : &m->converted.file_fd;
     if (rc < 0 || !fd || *fd < 0) {
         free_exporting(x);
-        if (rc < 0)
-            request_fail_errno(r, rc, err);
-        else
-            request_fail(r, RPC_ERROR_DEVICE, "the worker answered nonsense");
+        tools_fail(r, rc, err);
         return;
     }
     x->left_out = m->converted.left_out;

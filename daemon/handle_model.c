@@ -231,10 +231,7 @@ static void on_inspected(void *arg, int rc, struct worker_msg *m,
 
     if (rc < 0 || m->type != WORKER_MSG_model_info) {
         free_adding(a);
-        if (rc < 0)
-            request_fail_errno(r, rc, err);
-        else
-            request_fail(r, RPC_ERROR_DEVICE, "the worker answered nonsense");
+        tools_fail(r, rc, err);
         return;
     }
     take_info(&a->model, &m->model_info);

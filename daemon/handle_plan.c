@@ -128,10 +128,7 @@ static void on_planned(void *arg, int rc, struct worker_msg *m,
     if (rc < 0 || m->type != WORKER_MSG_planned ||
         has_drawing != (m->planned.file_fd >= 0)) {
         free_planning(x);
-        if (rc < 0)
-            request_fail_errno(r, rc, err);
-        else
-            request_fail(r, RPC_ERROR_DEVICE, "the worker answered nonsense");
+        tools_fail(r, rc, err);
         return;
     }
     x->file_fd = worker_fd_take(&m->planned.file_fd);

@@ -107,10 +107,7 @@ static void on_found(void *arg, int rc, struct worker_msg *m,
 
     if (rc < 0 || m->type != WORKER_MSG_found) {
         free_searching(x);
-        if (rc < 0)
-            request_fail_errno(r, rc, err);
-        else
-            request_fail(r, RPC_ERROR_DEVICE, "the worker answered nonsense");
+        tools_fail(r, rc, err);
         return;
     }
     x->found = m->found;

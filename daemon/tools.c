@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "daemon/pockd.h"
+#include "daemon/request.h"
 #include "daemon/worker_link.h"
 
 enum { TOOLS_MAX = 2 };
@@ -150,4 +151,12 @@ void tools_destroy(struct tools *t)
         destroy(t->first);
     }
     free(t);
+}
+
+void tools_fail(struct request *r, int rc, const struct error *err)
+{
+    if (rc < 0)
+        request_fail_errno(r, rc, err);
+    else
+        request_fail(r, RPC_ERROR_DEVICE, "the worker answered nonsense");
 }

@@ -14,6 +14,7 @@
 #include "ipc/worker_proto.h"
 
 struct pockd;
+struct request;
 struct tools;
 
 // rc 0 and the answer, whose descriptors may be taken; or a negative errno and
@@ -29,3 +30,7 @@ void tools_destroy(struct tools *t);
 // may close them after the call. -EBUSY when too many run.
 int tools_run(struct tools *t, const struct worker_msg *m, tools_done_fn done,
               void *arg, struct error *err);
+
+// What a request ends with when done() got an error, or (rc 0) an answer of
+// another kind than was asked for.
+void tools_fail(struct request *r, int rc, const struct error *err);
