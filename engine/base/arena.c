@@ -7,20 +7,27 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
+// The first block is small, and comes from the heap. Later ones are whole
+// mappings: what a compile took goes back to the system at once, where the heap
+// would keep it for the rest of the run.
 enum {
     ARENA_ALIGN = 16,
     ARENA_BLOCK = 64 << 10,
+    ARENA_MAPPING = 1 << 20,
 };
 
 struct block {
     struct block *next;
     size_t used;
     size_t size;
+    bool is_mapped;
     _Alignas(ARENA_ALIGN) unsigned char data[];
 };
 
@@ -40,24 +47,48 @@ int arena_create(struct arena **out, size_t limit)
     return 0;
 }
 
+static void block_free(struct block *b)
+{
+    if (b->is_mapped)
+        (void) munmap(b, sizeof(*b) + b->size);
+    else
+        free(b);
+}
+
 void arena_destroy(struct arena *a)
 {
     if (!a)
         return;
     for (struct block *b = a->head, *next; b; b = next) {
         next = b->next;
-        free(b);
+        block_free(b);
     }
     free(a);
 }
 
+// Zeroed memory for a block and its header; NULL: there is none.
+static struct block *block_map(size_t bytes)
+{
+    if (fault_hit(FAULT_ALLOC))
+        return NULL;
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
 static struct block *block_add(struct arena *a, size_t bytes)
 {
-    size_t size = bytes > ARENA_BLOCK ? bytes : ARENA_BLOCK;
-    struct block *b = fault_calloc(1, sizeof(*b) + size);
+    const bool is_mapped = a->head || bytes > ARENA_BLOCK;
+    const size_t least =
+        is_mapped ? ARENA_MAPPING - sizeof(struct block) : ARENA_BLOCK;
+    const size_t size = bytes > least ? bytes : least;
+    struct block *b = is_mapped ? block_map(sizeof(*b) + size)
+                                : fault_calloc(1, sizeof(*b) + size);
+
     if (!b)
         return NULL;
     b->size = size;
+    b->is_mapped = is_mapped;
     b->next = a->head;
     a->head = b;
     return b;
