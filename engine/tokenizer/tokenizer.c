@@ -34,16 +34,18 @@ enum token_type {
     TOKEN_TYPE_BYTE = 6,
 };
 
+// Small, because a vocabulary has a quarter of a million of them.
 struct token {
-    const char *name; // as in the vocabulary, not NUL-terminated
-    const char *text; // the bytes it stands for
-    uint32_t name_bytes;
-    uint32_t text_bytes;
+    uint32_t name; // as in the vocabulary: where it begins among the letters
+    uint32_t text; // the bytes it stands for, there too
+    uint16_t name_bytes;
+    uint16_t text_bytes;
     uint8_t type; // enum token_type
 };
 
 struct special {
     const struct token *token;
+    const char *text;
     int32_t id;
 };
 
@@ -51,6 +53,8 @@ struct tokenizer {
     struct arena *arena;
     struct token *tokens;
     uint32_t n_vocab;
+    char *letters; // of all names and texts, one after the other
+    uint32_t n_letters;
     struct bpe *bpe;
     // Tokens that are looked for in text before it is cut into words, sorted
     // by first byte, longest first; starts[b] is where those of byte b begin.
@@ -67,7 +71,7 @@ struct tokenizer {
  * is done.
  */
 struct names {
-    const struct token *tokens;
+    const struct tokenizer *t;
     int32_t *slots; // TOKEN_NONE: empty
     uint32_t mask;
 };
@@ -75,6 +79,16 @@ struct names {
 static int no_memory(struct error *err)
 {
     return error_set(err, -ENOMEM, "not enough memory for the tokenizer");
+}
+
+static const char *name_of(const struct tokenizer *t, const struct token *token)
+{
+    return t->letters + token->name;
+}
+
+static const char *text_of(const struct tokenizer *t, const struct token *token)
+{
+    return t->letters + token->text;
 }
 
 static bool is_special(const struct token *t)
@@ -98,8 +112,11 @@ static int32_t *names_slot(const struct names *n, const char *name,
     h ^= h >> 32;
     for (uint32_t i = (uint32_t) h & n->mask;; i = (i + 1) & n->mask) {
         int32_t id = n->slots[i];
-        if (id == TOKEN_NONE || (n->tokens[id].name_bytes == bytes &&
-                                 memcmp(n->tokens[id].name, name, bytes) == 0))
+        if (id == TOKEN_NONE)
+            return &n->slots[i];
+        const struct token *token = &n->t->tokens[id];
+        if (token->name_bytes == bytes &&
+            memcmp(name_of(n->t, token), name, bytes) == 0)
             return &n->slots[i];
     }
 }
@@ -109,7 +126,7 @@ static int names_init(struct names *n, const struct tokenizer *t)
     size_t slots = 16;
     while (slots < 2 * (size_t) t->n_vocab)
         slots *= 2;
-    n->tokens = t->tokens;
+    n->t = t;
     n->mask = (uint32_t) (slots - 1);
     n->slots = fault_malloc(slots * sizeof(*n->slots));
     if (!n->slots)
@@ -118,7 +135,7 @@ static int names_init(struct names *n, const struct tokenizer *t)
         n->slots[i] = TOKEN_NONE;
     for (uint32_t i = 0; i < t->n_vocab; i++) {
         const struct token *token = &t->tokens[i];
-        int32_t *slot = names_slot(n, token->name, token->name_bytes);
+        int32_t *slot = names_slot(n, name_of(t, token), token->name_bytes);
         if (*slot == TOKEN_NONE)
             *slot = (int32_t) i;
     }
@@ -140,30 +157,50 @@ static int byte_of(uint32_t c)
     return c <= 66 ? (int) (c - 33 + 0x7f) : 0xad;
 }
 
-// The bytes that a token's name stands for. A name that is not written in
-// byte characters stands for itself.
-static int spell(struct tokenizer *t, struct token *token)
+// The bytes that a token's name stands for, behind the letters that are there.
+// A name that is not written in byte characters stands for itself.
+static void spell(struct tokenizer *t, struct token *token)
 {
-    const unsigned char *p = (const unsigned char *) token->name;
-    char *text = arena_alloc(t->arena, token->name_bytes);
-    size_t n = 0;
+    const unsigned char *p = (const unsigned char *) name_of(t, token);
+    char *text = t->letters + t->n_letters;
+    uint16_t n = 0;
 
-    if (!text)
-        return -ENOMEM;
+    token->text = token->name;
+    token->text_bytes = token->name_bytes;
+    if (is_special(token))
+        return;
     for (size_t i = 0; i < token->name_bytes;) {
         size_t length = utf8_length(p + i, token->name_bytes - i);
         int byte = length ? byte_of(utf8_decode(p + i, length)) : -1;
-        if (byte < 0 || is_special(token)) {
-            token->text = token->name;
-            token->text_bytes = token->name_bytes;
-            return 0;
-        }
+        if (byte < 0)
+            return;
         text[n++] = (char) byte;
         i += length;
     }
-    token->text = text;
-    token->text_bytes = (uint32_t) n;
-    return 0;
+    if (n == token->name_bytes) // of ASCII only: the same letters
+        return;
+    token->text = t->n_letters;
+    token->text_bytes = n;
+    t->n_letters += n;
+}
+
+// Room for all names, and as much again for what they stand for.
+static int make_letters(struct tokenizer *t, struct gguf_array names,
+                        struct error *err)
+{
+    size_t cursor = 0, total = 0, bytes;
+
+    for (uint64_t i = 0; i < names.count; i++) {
+        (void) gguf_array_next(&names, &cursor, &bytes);
+        if (bytes == 0 || bytes > UINT16_MAX)
+            return error_set(err, -EINVAL,
+                             "token %llu has %zu bytes, but must have 1 to %d",
+                             (unsigned long long) i, bytes, UINT16_MAX);
+        total += bytes;
+    }
+    t->letters =
+        total < UINT32_MAX / 2 ? arena_alloc(t->arena, 2 * total) : NULL;
+    return t->letters ? 0 : no_memory(err);
 }
 
 static int read_tokens(struct tokenizer *t, const struct gguf *file,
@@ -191,26 +228,22 @@ static int read_tokens(struct tokenizer *t, const struct gguf *file,
     if (!t->tokens)
         return no_memory(err);
 
+    if ((rc = make_letters(t, names, err)) < 0)
+        return rc;
+
     for (uint32_t i = 0; i < t->n_vocab; i++) {
         struct token *token = &t->tokens[i];
         const char *p = gguf_array_next(&names, &cursor, &bytes);
         int32_t type = gguf_array_i32(&kinds, i);
-        if (bytes == 0 || bytes > UINT16_MAX)
-            return error_set(err, -EINVAL,
-                             "token %u has %zu bytes, but must have 1 to %d", i,
-                             bytes, UINT16_MAX);
         if (type < TOKEN_TYPE_NORMAL || type > TOKEN_TYPE_BYTE)
             return error_set(err, -EINVAL, "token %u is of unknown type %d", i,
                              type);
-        char *name = arena_alloc(t->arena, bytes);
-        if (!name)
-            return no_memory(err);
-        memcpy(name, p, bytes);
-        *token = (struct token){.name = name,
-                                .name_bytes = (uint32_t) bytes,
+        memcpy(t->letters + t->n_letters, p, bytes);
+        *token = (struct token){.name = t->n_letters,
+                                .name_bytes = (uint16_t) bytes,
                                 .type = (uint8_t) type};
-        if (spell(t, token) < 0)
-            return no_memory(err);
+        t->n_letters += (uint32_t) bytes;
+        spell(t, token);
     }
     return 0;
 }
@@ -223,7 +256,7 @@ static int find_bytes(int32_t out[256], const struct tokenizer *t,
         out[b] = TOKEN_NONE;
     for (uint32_t i = t->n_vocab; i-- > 0;) {
         const struct token *token = &t->tokens[i];
-        const unsigned char *p = (const unsigned char *) token->name;
+        const unsigned char *p = (const unsigned char *) name_of(t, token);
         size_t n = utf8_length(p, token->name_bytes);
         int byte = n == token->name_bytes ? byte_of(utf8_decode(p, n)) : -1;
         if (byte >= 0 && !is_special(token))
@@ -305,8 +338,8 @@ static int read_merges(struct tokenizer *t, const struct gguf *file,
 static int special_compare(const void *a, const void *b)
 {
     const struct special *x = a, *y = b;
-    unsigned char p = (unsigned char) x->token->text[0];
-    unsigned char q = (unsigned char) y->token->text[0];
+    unsigned char p = (unsigned char) x->text[0];
+    unsigned char q = (unsigned char) y->text[0];
     if (p != q)
         return p < q ? -1 : 1;
     if (x->token->text_bytes != y->token->text_bytes)
@@ -327,13 +360,14 @@ static int collect_specials(struct tokenizer *t)
         if (!is_special(&t->tokens[i]))
             continue;
         t->specials[t->n_specials++] =
-            (struct special){&t->tokens[i], (int32_t) i};
+            (struct special){&t->tokens[i], text_of(t, &t->tokens[i]),
+                             (int32_t) i};
         if (t->tokens[i].type == TOKEN_TYPE_USER_DEFINED)
             t->has_user_defined = true;
     }
     qsort(t->specials, n, sizeof(*t->specials), special_compare);
     for (uint32_t b = 0, i = 0; b <= 256; b++) {
-        while (i < n && (unsigned char) t->specials[i].token->text[0] < b)
+        while (i < n && (unsigned char) t->specials[i].text[0] < b)
             i++;
         t->starts[b] = i;
     }
@@ -470,7 +504,7 @@ static const struct special *match_special(const struct tokenizer *t,
     for (uint32_t i = t->starts[first]; i < t->starts[first + 1]; i++) {
         const struct special *s = &t->specials[i];
         if (s->token->text_bytes <= bytes &&
-            memcmp(s->token->text, text, s->token->text_bytes) == 0 &&
+            memcmp(s->text, text, s->token->text_bytes) == 0 &&
             (with_control || !is_guarded(s->token)))
             return s;
     }
@@ -517,7 +551,7 @@ const char *tokenizer_piece(const struct tokenizer *t, int32_t id,
     if (id < 0 || (uint32_t) id >= t->n_vocab)
         return NULL;
     *bytes = t->tokens[id].text_bytes;
-    return t->tokens[id].text;
+    return text_of(t, &t->tokens[id]);
 }
 
 bool tokenizer_is_control(const struct tokenizer *t, int32_t id)
@@ -574,7 +608,7 @@ int32_t tokenizer_find_special(const struct tokenizer *t, const char *text)
     size_t n = strlen(text);
     for (uint32_t i = 0; i < t->n_specials; i++)
         if (t->specials[i].token->text_bytes == n &&
-            memcmp(t->specials[i].token->text, text, n) == 0)
+            memcmp(t->specials[i].text, text, n) == 0)
             return t->specials[i].id;
     return TOKEN_NONE;
 }
