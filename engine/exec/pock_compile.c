@@ -34,7 +34,7 @@ static const char *const kinds[] = {
     [PROGRAM_TRAIN] = "train",   [PROGRAM_ACCUMULATE] = "accumulate",
     [PROGRAM_UPDATE] = "update", [PROGRAM_GRADIENT] = "gradient",
     [PROGRAM_EVAL] = "eval",     [PROGRAM_CACHED] = "cached",
-    [PROGRAM_PREFIX] = "prefix",
+    [PROGRAM_PREFIX] = "prefix", [PROGRAM_GAINS] = "gains",
 };
 
 struct options {

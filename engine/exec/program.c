@@ -22,12 +22,29 @@ static const size_t COMPILE_BYTES_MAX = (size_t) 1 << 30;
  * The front half: model, gradients, and what happens to them.
  */
 
+static enum model_phase phase_of(enum program_kind kind)
+{
+    switch (kind) {
+    case PROGRAM_CACHED:
+        return MODEL_PHASE_CACHED;
+    case PROGRAM_PREFIX:
+        return MODEL_PHASE_PREFIX;
+    case PROGRAM_GAINS:
+        return MODEL_PHASE_GAINS;
+    case PROGRAM_TRAIN:
+    case PROGRAM_ACCUMULATE:
+    case PROGRAM_UPDATE:
+    case PROGRAM_GRADIENT:
+    case PROGRAM_EVAL:
+        break;
+    }
+    return MODEL_PHASE_LOSS;
+}
+
 static struct model_graph_params graph_params(const struct program_params *p)
 {
     return (struct model_graph_params){
-        .phase = p->kind == PROGRAM_CACHED   ? MODEL_PHASE_CACHED
-                 : p->kind == PROGRAM_PREFIX ? MODEL_PHASE_PREFIX
-                                             : MODEL_PHASE_LOSS,
+        .phase = phase_of(p->kind),
         .batch = p->batch,
         .length = p->length,
         .cache_length = p->cache_length,
@@ -51,6 +68,7 @@ static enum optim_mode optim_mode(enum program_kind kind)
     case PROGRAM_EVAL:
     case PROGRAM_CACHED:
     case PROGRAM_PREFIX:
+    case PROGRAM_GAINS:
         break;
     }
     return OPTIM_OUTPUT;
@@ -108,8 +126,8 @@ static int add_learning(struct graph *g, const struct model_config *m,
     uint32_t n = 0;
     int rc;
 
-    if (params->kind == PROGRAM_EVAL || params->kind == PROGRAM_CACHED ||
-        params->kind == PROGRAM_PREFIX)
+    if (phase_of(params->kind) != MODEL_PHASE_LOSS ||
+        params->kind == PROGRAM_EVAL)
         return 0;
     if ((rc = find_params(&wrt, &rates, &n, g, m, params, err)) < 0)
         return rc;

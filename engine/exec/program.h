@@ -30,6 +30,7 @@ enum program_kind {
     PROGRAM_EVAL,       // loss and nll only
     PROGRAM_CACHED,     // generation: logits from key-value caches
     PROGRAM_PREFIX,     // hidden states at the entry of first_block
+    PROGRAM_GAINS,      // MODEL_PHASE_GAINS: what CACHED wants of DoRA
 };
 // Kinds that learn also bind states NAME.m and NAME.v (not ACCUMULATE).
 

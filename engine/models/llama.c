@@ -282,39 +282,53 @@ static value_id state(struct llama *l, const char *of, const char *suffix,
     return builder_state(l->b, name, s);
 }
 
-// y (T,O) with rows as long as before b a was added, times what learns.
-// Liu et al., arXiv 2402.09353; the ratio is a constant to gradients (4.3).
-static value_id magnitude(struct llama *l, const struct linear *of, value_id a,
-                          value_id b, value_id y, float scale)
+// A (R,I) and B (O,R)
+static void factors(value_id *a, value_id *b, struct llama *l,
+                    const struct linear *of)
 {
-    const struct op_attr attr = {.alpha = scale};
+    const uint32_t rank = of->how->rank;
+    const struct shape sa = shape2(rank, of->ne[1]);
+    const struct shape sb = shape2(of->ne[0], rank);
+
+    *a = state(l, of->name, "lora_a", &sa);
+    *b = state(l, of->name, "lora_b", &sb);
+}
+
+// (O): rows as long as before b a was added, times what learns. Liu et al.,
+// arXiv 2402.09353; the ratio is a constant to gradients (4.3).
+static value_id gain(struct llama *l, const struct linear *of, value_id a,
+                     value_id b)
+{
+    const struct op_attr attr = {
+        .alpha = scheme_lora_scale(l->p->scheme, of->how->rank)};
     const struct shape s = shape1(of->ne[0]);
     const value_id in[] = {a, of->w, b};
+
+    // It reads all of the weight: too much for each token that is generated.
+    if (l->p->phase == MODEL_PHASE_CACHED)
+        return state(l, of->name, "magnitude.gain", &s);
     const value_id ratio =
         builder_apply(l->b, NULL, OP_row_ratio, &attr, in, 3);
     const value_id m = state(l, of->name, "magnitude", &s);
     const value_id scaled =
         builder_binary(l->b, OP_scale_columns, NULL, m, ratio);
-    const value_id gain = builder_binary(l->b, OP_add, NULL, ratio, scaled);
-    return builder_binary(l->b, OP_scale_columns, NULL, y, gain);
+    return builder_binary(l->b, OP_add, NULL, ratio, scaled);
 }
 
 // y (T,O) + scale (x A^T) B^T
 static value_id low_rank(struct llama *l, const struct linear *of, value_id y)
 {
-    const uint32_t rank = of->how->rank;
-    const float scale = scheme_lora_scale(l->p->scheme, rank);
     const struct op_attr plain = {.alpha = 1, .trans_b = 1};
-    const struct op_attr scaled = {.alpha = scale, .trans_b = 1};
-    const struct shape sa = shape2(rank, of->ne[1]);
-    const struct shape sb = shape2(of->ne[0], rank);
-    const value_id a = state(l, of->name, "lora_a", &sa);
-    const value_id b = state(l, of->name, "lora_b", &sb);
-    const value_id h = builder_matmul(l->b, of->x, a, VALUE_NONE, &plain);
+    const struct op_attr scaled = {.alpha = scheme_lora_scale(l->p->scheme,
+                                                              of->how->rank),
+                                   .trans_b = 1};
+    value_id a, b;
 
+    factors(&a, &b, l, of);
+    const value_id h = builder_matmul(l->b, of->x, a, VALUE_NONE, &plain);
     y = builder_matmul(l->b, h, b, y, &scaled);
     if (of->how->learn == LEARN_DORA)
-        y = magnitude(l, of, a, b, y, scale);
+        y = builder_binary(l->b, OP_scale_columns, NULL, y, gain(l, of, a, b));
     return y;
 }
 
@@ -331,24 +345,33 @@ static value_id difference(struct llama *l, const struct linear *of, value_id y)
     return builder_matmul(l->b, x, state(l, of->name, "delta", &s), y, &plain);
 }
 
+// `name` is written, and borrowed by `of`.
+static void linear_of(struct linear *of, char name[MODEL_NAME_BYTES],
+                      struct llama *l, uint32_t block, enum model_linear which)
+{
+    *of = (struct linear){.name = name};
+    model_linear_name(name, block, which);
+    model_linear_shape(of->ne, l->m, which);
+    const struct shape s = shape2(of->ne[0], of->ne[1]);
+    of->w = weight(l, name, l->m->linear_dtypes[block][which], &s);
+    if (l->p->scheme)
+        of->how = &l->p->scheme->linears[block][which];
+}
+
 // x (T,I) -> x W^T (T,O), and what the scheme adds to it
 static value_id linear(struct llama *l, uint32_t block, enum model_linear which,
                        value_id x)
 {
-    const struct scheme *scheme = l->p->scheme;
     const struct op_attr plain = {.alpha = 1, .trans_b = 1};
     char name[MODEL_NAME_BYTES];
-    struct linear of = {.name = name, .x = x};
+    struct linear of;
 
-    model_linear_name(name, block, which);
-    model_linear_shape(of.ne, l->m, which);
-    const struct shape s = shape2(of.ne[0], of.ne[1]);
-    of.w = weight(l, name, l->m->linear_dtypes[block][which], &s);
+    linear_of(&of, name, l, block, which);
+    of.x = x;
     const value_id y = builder_matmul(l->b, x, of.w, VALUE_NONE, &plain);
-    if (!scheme)
+    if (!of.how)
         return y;
 
-    of.how = &scheme->linears[block][which];
     switch ((enum learn) of.how->learn) {
     case LEARN_LORA:
     case LEARN_LORA_B:
@@ -544,6 +567,24 @@ static void build_cached(struct llama *l)
     builder_output(b, x, "logits");
 }
 
+static void build_gains(struct llama *l)
+{
+    char name[MODEL_NAME_BYTES], output[MODEL_NAME_BYTES + 16];
+    struct linear of;
+    value_id a, b;
+
+    for (uint32_t i = 0; i < end_of(l) * MODEL_LINEARS; i++) {
+        const uint32_t block = i / MODEL_LINEARS;
+        const enum model_linear which = (enum model_linear)(i % MODEL_LINEARS);
+        if (l->p->scheme->linears[block][which].learn != LEARN_DORA)
+            continue;
+        linear_of(&of, name, l, block, which);
+        factors(&a, &b, l, &of);
+        (void) snprintf(output, sizeof(output), "%s.magnitude.gain", name);
+        builder_output(l->b, gain(l, &of, a, b), output);
+    }
+}
+
 int llama_build(struct builder *b, const struct model_config *m,
                 const struct model_graph_params *params)
 {
@@ -558,6 +599,9 @@ int llama_build(struct builder *b, const struct model_config *m,
         break;
     case MODEL_PHASE_PREFIX:
         build_prefix(&l);
+        break;
+    case MODEL_PHASE_GAINS:
+        build_gains(&l);
         break;
     }
     return b->rc;

@@ -126,6 +126,9 @@ static int check_boundary(const struct model_graph_params *p,
 static int check_params(const struct model_graph_params *p,
                         const struct model_config *m, struct error *err)
 {
+    if (p->phase == MODEL_PHASE_GAINS)
+        return p->scheme ? check_scheme(p->scheme, m, err)
+                         : error_set(err, -EINVAL, "gains are of a scheme");
     if (p->length == 0 || p->length > m->context)
         return error_set(err, -EINVAL,
                          "length is %u tokens, but the model takes 1 to %u",

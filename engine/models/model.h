@@ -90,11 +90,15 @@ enum model_phase {
     // f32 (T,C) instead of tokens, and only the blocks from there on
     MODEL_PHASE_LOSS,
     // inputs tokens pos i32 (length), rows i32 (n_rows); states cache.k.N,
-    // cache.v.N (cache_length, G*D); output logits (n_rows, V)
+    // cache.v.N (cache_length, G*D), NAME.magnitude.gain (O) instead of
+    // NAME.magnitude; output logits (n_rows, V)
     MODEL_PHASE_CACHED,
     // The blocks before first_block, without an adapter: inputs tokens pos
     // start i32 (T); output hidden f32 (T,C)
     MODEL_PHASE_PREFIX,
+    // What the rows of each weight with a magnitude are multiplied with, which
+    // CACHED takes as states of these names: outputs NAME.magnitude.gain (O)
+    MODEL_PHASE_GAINS,
 };
 
 struct model_graph_params {

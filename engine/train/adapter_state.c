@@ -7,13 +7,15 @@
 #include "engine/exec/program.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 // Kernels want their operands at cache lines.
 enum { ALIGNMENT = 64 };
 
-static const char *const suffixes[ADAPTER_PARTS] = {"", ".m", ".v", ".g"};
+static const char *const suffixes[ADAPTER_PARTS] = {"", ".m", ".v", ".g",
+                                                    ".gain"};
 
 struct adapter_state {
     const struct backend *backend;
@@ -62,11 +64,26 @@ static int lay_out(struct adapter_state *s, const struct model_config *config,
     return 0;
 }
 
+bool adapter_state_has_gains(const struct adapter_state *s)
+{
+    for (uint32_t i = 0; i < s->n_params; i++)
+        if (s->params[i].kind == PARAM_MAGNITUDE)
+            return true;
+    return false;
+}
+
+static bool has_part(const struct adapter_state *s, int part,
+                     bool has_optimizer)
+{
+    if (part == ADAPTER_PART_GAIN)
+        return !has_optimizer && adapter_state_has_gains(s);
+    return part == ADAPTER_PART_VALUE || has_optimizer;
+}
+
 int adapter_state_create(struct adapter_state **out,
                          const struct adapter_state_params *params,
                          struct error *err)
 {
-    const int n_parts = params->has_optimizer ? ADAPTER_PARTS : 1;
     struct adapter_state *s = calloc(1, sizeof *s);
     size_t bytes = 0;
     int rc = -ENOMEM;
@@ -77,9 +94,10 @@ int adapter_state_create(struct adapter_state **out,
     s->scheme = *params->scheme;
     if ((rc = lay_out(s, params->config, &bytes)) < 0)
         goto error;
-    for (int i = 0; i < n_parts; i++)
-        if ((rc = s->backend->buffer_create(&s->parts[i], params->dev, bytes)) <
-            0)
+    for (int i = 0; i < ADAPTER_PARTS; i++)
+        if (has_part(s, i, params->has_optimizer) &&
+            (rc = s->backend->buffer_create(&s->parts[i], params->dev, bytes)) <
+                0)
             goto error;
     *out = s;
     return 0;
@@ -139,6 +157,28 @@ int adapter_state_zero(struct adapter_state *s, enum adapter_part part)
         return -ENOMEM;
     rc = adapter_state_write(s, part, zeros);
     free(zeros);
+    return rc;
+}
+
+int adapter_state_take_gains(struct adapter_state *s, struct executor *x)
+{
+    char name[sizeof s->params->name + 8];
+    int rc = 0;
+
+    for (uint32_t i = 0; i < s->n_params && rc == 0; i++) {
+        const size_t bytes = param_floats(&s->params[i]) * sizeof(float);
+        if (s->params[i].kind != PARAM_MAGNITUDE)
+            continue;
+        float *values = malloc(bytes);
+        if (!values)
+            return -ENOMEM;
+        (void) snprintf(name, sizeof name, "%s%s", s->params[i].name,
+                        suffixes[ADAPTER_PART_GAIN]);
+        if ((rc = executor_read(x, name, values, bytes)) == 0)
+            rc = s->backend->buffer_write(s->parts[ADAPTER_PART_GAIN],
+                                          s->offsets[i], values, bytes);
+        free(values);
+    }
     return rc;
 }
 

@@ -19,6 +19,7 @@
 #include <stddef.h>
 
 struct error;
+struct executor;
 struct program_slot;
 
 enum adapter_part {
@@ -26,6 +27,7 @@ enum adapter_part {
     ADAPTER_PART_MEAN,     // NAME.m
     ADAPTER_PART_VARIANCE, // NAME.v
     ADAPTER_PART_GRADIENT, // NAME.g
+    ADAPTER_PART_GAIN,     // NAME.magnitude.gain, for generation
     ADAPTER_PARTS
 };
 
@@ -36,7 +38,7 @@ struct adapter_state_params {
     struct device *dev;
     const struct model_config *config; // borrowed for the call
     const struct scheme *scheme;       // copied
-    bool has_optimizer;                // else VALUE is the only part
+    bool has_optimizer; // else there are VALUE and GAIN alone
 };
 
 // All zero.
@@ -51,6 +53,10 @@ int adapter_state_write(struct adapter_state *s, enum adapter_part part,
                         const float *values);
 int adapter_state_read(const struct adapter_state *s, enum adapter_part part,
                        float *values);
+// GAIN from what a PROGRAM_GAINS of the same scheme left. Needs no such run
+// when the scheme has no magnitudes.
+bool adapter_state_has_gains(const struct adapter_state *s);
+int adapter_state_take_gains(struct adapter_state *s, struct executor *x);
 int adapter_state_zero(struct adapter_state *s, enum adapter_part part);
 
 int adapter_state_bind(struct binding *out, const struct adapter_state *s,

@@ -128,6 +128,28 @@ static int replace_state(struct runner *r, const struct adapter *a,
     return 0;
 }
 
+// What generation multiplies rows with is made once for each adapter.
+static int make_gains(struct runner *r, struct error *err)
+{
+    const struct program_params params = {
+        .kind = PROGRAM_GAINS,
+        .batch = 1,
+        .length = 1,
+        .scheme = adapter_state_scheme(r->state),
+    };
+    struct executor *x;
+    int rc;
+
+    if (!adapter_state_has_gains(r->state))
+        return 0;
+    if ((rc = program_cache_get(&x, r->programs, &params, err)) < 0)
+        return rc;
+    if ((rc = executor_run(x)) < 0 ||
+        (rc = adapter_state_take_gains(r->state, x)) < 0)
+        return error_set(err, rc, "adapter: %s", strerror(-rc));
+    return 0;
+}
+
 int runner_use_adapter(struct runner *r, const struct adapter *a,
                        struct error *err)
 {
@@ -145,7 +167,9 @@ int runner_use_adapter(struct runner *r, const struct adapter *a,
     }
     r->has_adapter = true;
     rc = adapter_state_write(r->state, ADAPTER_PART_VALUE, a->data);
-    return rc < 0 ? error_set(err, rc, "adapter: %s", strerror(-rc)) : 0;
+    if (rc < 0)
+        return error_set(err, rc, "adapter: %s", strerror(-rc));
+    return make_gains(r, err);
 }
 
 int runner_use_caches(uint32_t *length, struct runner *r, uint32_t n_tokens,

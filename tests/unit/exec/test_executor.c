@@ -290,6 +290,36 @@ static void generation_in_steps_equals_generation_at_once(void **state)
     }
 }
 
+// The gains that a scheme with magnitudes generates with, from the adapter in
+// the bank.
+static void make_gains(struct bank *bank, const struct model_config *m,
+                       const struct scheme *scheme)
+{
+    const struct program_params params = {.kind = PROGRAM_GAINS,
+                                          .scheme = scheme};
+    const struct executor_params ep = bank_executor_params(bank);
+    struct program *p;
+    struct executor *e;
+    float gains[64];
+
+    assert_int_equal(program_compile(&p, m, &params, &cpu_backend, dev, NULL),
+                     0);
+    assert_int_equal(executor_create(&e, p, &ep, NULL), 0);
+    assert_int_equal(executor_run(e), 0);
+    for (uint32_t i = 0; i < bank->n; i++) {
+        const char *name = bank->items[i].name;
+        if (!strstr(name, ".magnitude.gain"))
+            continue;
+        assert_true(bank->items[i].slot.bytes <= sizeof(gains));
+        assert_int_equal(executor_read(e, name, gains,
+                                       bank->items[i].slot.bytes),
+                         0);
+        bank_write(bank, name, gains);
+    }
+    executor_destroy(e);
+    program_destroy(p);
+}
+
 // What generation says of a token is what evaluation charges for it.
 static void check_agreement(struct fixture *f, const char *text)
 {
@@ -333,6 +363,7 @@ static void check_agreement(struct fixture *f, const char *text)
     assert_int_equal(executor_write(e[1], "tokens", f->batch.tokens, 36), 0);
     assert_int_equal(executor_write(e[1], "pos", count, 36), 0);
     assert_int_equal(executor_write(e[1], "rows", count, 36), 0);
+    make_gains(&bank, &m, &scheme);
     for (int i = 0; i < 2; i++)
         assert_int_equal(executor_run(e[i]), 0);
     assert_int_equal(executor_read(e[0], "nll", nll, sizeof(nll)), 0);

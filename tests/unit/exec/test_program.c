@@ -386,6 +386,34 @@ static void names_what_it_wants_bound(void **state)
     program_destroy(p);
 }
 
+// To read all of a weight for each token would cost more than the product.
+static void generation_takes_the_gains_of_rows_as_states(void **state)
+{
+    const struct model_config m = tiny_config(DTYPE_q8_0, 2);
+    const struct scheme_defaults defaults = {2, 4};
+    struct scheme scheme;
+    struct program_params params = {.kind = PROGRAM_CACHED,
+                                    .length = 4,
+                                    .cache_length = 8,
+                                    .n_rows = 1,
+                                    .scheme = &scheme};
+    struct program *p;
+
+    assert_int_equal(scheme_parse(&scheme, "dora:1", 6, &defaults, &m, NULL),
+                     0);
+    assert_int_equal(program_compile(&p, &m, &params, &cpu_backend, dev, NULL),
+                     0);
+    assert_int_equal(count_op(p, OP_row_ratio), 0);
+    program_destroy(p);
+    params.kind = PROGRAM_GAINS;
+    assert_int_equal(program_compile(&p, &m, &params, &cpu_backend, dev, NULL),
+                     0);
+    assert_int_equal(count_op(p, OP_row_ratio), MODEL_LINEARS);
+    assert_int_equal(count_op(p, OP_matmul), 0);
+    assert_non_null(program_io(p, "blk.1.attn_q.weight.magnitude.gain"));
+    program_destroy(p);
+}
+
 // Depth costs time that is nearly linear, and no precision of the plan.
 static void compiles_a_deep_model(void **state)
 {
@@ -462,6 +490,8 @@ static void refuses_what_cannot_be(void **state)
     p.cache_length = 8;
     p.n_rows = 9;
     check_refusal(&p, -EINVAL, "9 rows of logits: must be 1 to the length 8");
+    p = (struct program_params){.kind = PROGRAM_GAINS};
+    check_refusal(&p, -EINVAL, "gains are of a scheme");
 }
 
 int main(void)
@@ -478,6 +508,7 @@ int main(void)
         cmocka_unit_test(arenas_are_as_small_as_what_is_live),
         cmocka_unit_test(updates_run_as_soon_as_they_can),
         cmocka_unit_test(names_what_it_wants_bound),
+        cmocka_unit_test(generation_takes_the_gains_of_rows_as_states),
         cmocka_unit_test(compiles_a_deep_model),
         cmocka_unit_test(prints_itself),
         cmocka_unit_test(refuses_what_cannot_be),

@@ -60,8 +60,8 @@ static const struct record_message chat[] = {
     {.role = TEXT("assistant"), .content = TEXT("Loud.")},
 };
 
-// An adapter that changes what the model says.
-static struct adapter *train(uint64_t steps)
+// An adapter that changes what the model says, by a recipe of its own.
+static struct adapter *train_as(const char *text, uint64_t steps)
 {
     static const struct record records[] = {
         {.id = 1, .kind = RECORD_TEXT, .text = TEXT("the bees the bees")},
@@ -78,6 +78,7 @@ static struct adapter *train(uint64_t steps)
 
     recipe_init(&recipe);
     ok(recipe_parse(&recipe, "lr=0.02 warmup=1 epochs=50 rank=4", &err), &err);
+    ok(recipe_parse(&recipe, text, &err), &err);
     const struct engine_train_params params = {
         .recipe = &recipe,
         .records = records,
@@ -88,6 +89,11 @@ static struct adapter *train(uint64_t steps)
     ok(engine_train_best(&a, t, &err), &err);
     engine_train_destroy(t);
     return a;
+}
+
+static struct adapter *train(uint64_t steps)
+{
+    return train_as("", steps);
 }
 
 struct sink {
@@ -264,6 +270,34 @@ static void the_same_seed_gives_the_same_text(void **state)
     other.seed = 5;
     generate(&c, &other);
     assert_string_not_equal(a.text, c.text);
+}
+
+// What is computed once for an adapter is computed again for another one.
+static void adapters_with_magnitudes_take_turns(void **state)
+{
+    struct adapter *a[] = {train_as("scheme=dora seed=1 lr=0.1", 12),
+                           train_as("scheme=dora seed=2 lr=0.1", 30)};
+    struct engine_gen_params params = {
+        .prompt = TEXT("the rain"),
+        .temperature = 1,
+        .seed = 9,
+        .max_tokens = 40,
+    };
+    struct sink alone[2] = {{{0}}}, sink = {0};
+
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(tear_down(NULL) | set_up(NULL), 0);
+        params.adapter = a[i];
+        generate(&alone[i], &params);
+    }
+    assert_string_not_equal(alone[0].text, alone[1].text);
+    for (int i = 0; i < 4; i++) {
+        params.adapter = a[i % 2];
+        generate(&sink, &params);
+        assert_string_equal(sink.text, alone[i % 2].text);
+    }
+    engine_adapter_destroy(a[0]);
+    engine_adapter_destroy(a[1]);
 }
 
 // Whatever chunks a prompt is read in, the caches hold the same.
@@ -443,6 +477,7 @@ int main(void)
         cmocka_unit_test(losses_add_up_by_kind),
         cmocka_unit_test(an_adapter_learns_and_survives_files),
         cmocka_unit_test(the_same_seed_gives_the_same_text),
+        cmocka_unit_test(adapters_with_magnitudes_take_turns),
         cmocka_unit_test(a_prompt_may_have_any_length),
         cmocka_unit_test(generation_ends_for_a_reason),
         cmocka_unit_test(bad_wishes_are_refused),
