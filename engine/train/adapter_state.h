@@ -38,7 +38,7 @@ struct adapter_state_params {
     struct device *dev;
     const struct model_config *config; // borrowed for the call
     const struct scheme *scheme;       // copied
-    bool has_optimizer; // else there are VALUE and GAIN alone
+    bool has_optimizer;                // else there are VALUE and GAIN alone
 };
 
 // All zero.

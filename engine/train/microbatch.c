@@ -158,6 +158,22 @@ static int choose(struct microbatch *m, struct probe *p, struct error *err)
     return 0;
 }
 
+// Late updates keep all gradients until the end of the step; early ones need
+// three copies of the state, to undo a step that is cut off.
+static bool is_deferred(const struct recipe *r, size_t gradient_bytes)
+{
+    switch ((enum recipe_updates) r->updates) {
+    case RECIPE_UPDATES_EARLY:
+        return false;
+    case RECIPE_UPDATES_LATE:
+        return true;
+    case RECIPE_UPDATES_AUTO:
+    case RECIPE_UPDATES_COUNT:
+        break;
+    }
+    return gradient_bytes <= ((uint64_t) r->memory_mib << 20) / 2;
+}
+
 int microbatch_plan(struct microbatch *out, const struct base_model *base,
                     const struct recipe *r, struct error *err)
 {
@@ -180,7 +196,7 @@ int microbatch_plan(struct microbatch *out, const struct base_model *base,
     p.params.scheme = &scheme;
     p.params.first_block = recipe_first_block(r, &scheme, &base->config);
     result.n_floats = (size_t) scheme_floats(&scheme, &base->config);
-    result.is_deferred = result.n_floats * sizeof(float) <= result.budget / 2;
+    result.is_deferred = is_deferred(r, result.n_floats * sizeof(float));
     p.params.is_deferred = result.is_deferred;
     if ((rc = base->backend->open(&p.dev, &one, err)) < 0)
         return rc;

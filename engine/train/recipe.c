@@ -29,6 +29,12 @@ static const char *const schedule_names[RECIPE_SCHEDULE_COUNT + 1] = {
     [RECIPE_SCHEDULE_CONSTANT] = "constant",
 };
 
+static const char *const updates_names[RECIPE_UPDATES_COUNT + 1] = {
+    [RECIPE_UPDATES_AUTO] = "auto",
+    [RECIPE_UPDATES_EARLY] = "early",
+    [RECIPE_UPDATES_LATE] = "late",
+};
+
 static const char *const prefix_names[] = {"off", "f16", "int8", NULL};
 _Static_assert(sizeof prefix_names / sizeof *prefix_names ==
                    PREFIX_VALUES_COUNT + 1,
@@ -38,6 +44,8 @@ const char *const *recipe_choices(const char *option)
 {
     if (strcmp(option, "schedule") == 0)
         return schedule_names;
+    if (strcmp(option, "updates") == 0)
+        return updates_names;
     return strcmp(option, "prefix_cache") == 0 ? prefix_names : NULL;
 }
 

@@ -27,6 +27,13 @@ enum recipe_schedule {
     RECIPE_SCHEDULE_COUNT
 };
 
+enum recipe_updates {
+    RECIPE_UPDATES_AUTO,
+    RECIPE_UPDATES_EARLY,
+    RECIPE_UPDATES_LATE,
+    RECIPE_UPDATES_COUNT
+};
+
 struct recipe_text {
     char text[SCHEME_TEXT_BYTES]; // zeros behind the end
 };

@@ -85,6 +85,7 @@ static int compile(struct program **out, const struct search *s,
         .length = s->params->length,
         .scheme = scheme,
         .arena_budget = budget,
+        .is_deferred = true, // as what is small compared with the arena is
     };
     return program_compile(out, &s->base->config, &params, s->base->backend,
                            s->dev, err);
@@ -111,6 +112,21 @@ static uint64_t above(uint64_t a, uint64_t b)
     return a > b ? a - b : 0;
 }
 
+static uint64_t floats_of(const struct search *s, uint32_t linears,
+                          uint16_t rank)
+{
+    uint64_t n = 0;
+
+    for (int l = 0; l < MODEL_LINEARS; l++) {
+        int64_t ne[2];
+        if (!(linears >> l & 1u))
+            continue;
+        model_linear_shape(ne, &s->base->config, (enum model_linear) l);
+        n += (uint64_t) (ne[0] + ne[1]) * rank;
+    }
+    return n;
+}
+
 // What one more group of a kind takes where the gradients come by anyway: all
 // blocks with it, less none with it.
 static int find_own_costs(struct search *s, struct error *err)
@@ -133,7 +149,10 @@ static int find_own_costs(struct search *s, struct error *err)
                 learn(&all, b, kinds[g].subsets[i], 8);
             if ((rc = cost_of(&c, s, &all, PROGRAM_TRAIN, err)) < 0)
                 return rc;
-            s->own[g][i].bytes = above(c.bytes, least.bytes) / n;
+            // Without the gradients, which depend on the rank.
+            s->own[g][i].bytes =
+                above(above(c.bytes, least.bytes) / n,
+                      floats_of(s, kinds[g].subsets[i], 8) * sizeof(float));
             s->own[g][i].flops = above(c.flops, least.flops) / n;
         }
     return 0;
@@ -208,23 +227,9 @@ static double gain_of(const struct search *s, uint32_t block, uint32_t linears,
     return (double) s->params->alpha * gain * rank / (rank + 4.0);
 }
 
-static uint64_t floats_of(const struct search *s, uint32_t linears,
-                          uint16_t rank)
-{
-    uint64_t n = 0;
-
-    for (int l = 0; l < MODEL_LINEARS; l++) {
-        int64_t ne[2];
-        if (!(linears >> l & 1u))
-            continue;
-        model_linear_shape(ne, &s->base->config, (enum model_linear) l);
-        n += (uint64_t) (ne[0] + ne[1]) * rank;
-    }
-    return n;
-}
-
-// With all values kept, memory is what the arena grows by and the state; where
-// values are made again it is the state, and the compiler sees to the rest.
+// With all values kept, memory is what the arena grows by, gradients and state;
+// where values are made again it is the latter two, and the compiler sees to
+// the rest.
 static void set_group(struct search *s, uint32_t group, bool keeps_all)
 {
     const uint32_t g = group % GROUPS;
@@ -238,8 +243,9 @@ static void set_group(struct search *s, uint32_t group, bool keeps_all)
     for (uint32_t i = 0; i < kinds[g].n; i++)
         for (int r = 0; r < RANKS; r++, o++) {
             const uint32_t linears = kinds[g].subsets[i];
+            const uint64_t floats = floats_of(s, linears, ranks[r]);
             o->gain = gain_of(s, block_of(s, group), linears, ranks[r]);
-            o->cost[0] = trainer_state_bytes(floats_of(s, linears, ranks[r])) +
+            o->cost[0] = trainer_state_bytes(floats) + floats * sizeof(float) +
                          (keeps_all ? s->own[g][i].bytes : 0);
             o->cost[1] = s->own[g][i].flops * ranks[r] / 8;
         }

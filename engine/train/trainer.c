@@ -708,11 +708,6 @@ int trainer_best(struct adapter **out, const struct trainer *t,
  * What it takes.
  */
 
-size_t trainer_state_bytes(size_t n_floats)
-{
-    return n_floats * sizeof(float) * (ADAPTER_PARTS + SAVED_PARTS + 1);
-}
-
 // Of a frozen prefix, on the host.
 static size_t states_bytes(const struct recipe *r, const struct model_config *m,
                            size_t places)
@@ -722,9 +717,17 @@ static size_t states_bytes(const struct recipe *r, const struct model_config *m,
 
 size_t trainer_micro_bytes(const struct microbatch *m)
 {
-    const size_t parts = (m->n_micro > 1 ? ADAPTER_PARTS : ADAPTER_PARTS - 1) +
+    const size_t parts = ADAPTER_PART_GRADIENT + (m->n_micro > 1) +
                          (m->is_deferred ? 0 : SAVED_PARTS) + 1;
     return m->n_floats * sizeof(float) * parts;
+}
+
+size_t trainer_state_bytes(size_t n_floats)
+{
+    const struct microbatch m = {.n_micro = 2,
+                                 .n_floats = n_floats,
+                                 .is_deferred = true};
+    return trainer_micro_bytes(&m);
 }
 
 void trainer_describe(struct trainer_info *out, const struct trainer *t)

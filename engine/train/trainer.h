@@ -51,11 +51,12 @@ int trainer_create(struct trainer **out, struct base_model *base,
                    const struct trainer_params *params, struct error *err);
 void trainer_destroy(struct trainer *t);
 
-// What an adapter of so many floats takes while it learns: with its optimizer,
-// the state before the step and the best so far.
-size_t trainer_state_bytes(size_t n_floats);
-// The same where it is known how: without what such a run never touches.
+// What the adapter takes while it learns: its optimizer, sums of gradients over
+// micro-batches, the best so far, and what undoes a step, as far as such a run
+// has them.
 size_t trainer_micro_bytes(const struct microbatch *m);
+// The same for so many floats, in micro-batches with late updates.
+size_t trainer_state_bytes(size_t n_floats);
 
 struct trainer_info {
     uint32_t n_trained, n_held_out; // records

@@ -14,6 +14,8 @@
 #include "engine/base/error.h"
 #include "engine/base/memfile.h"
 #include "engine/engine.h"
+#include "engine/exec/program.h"
+#include "engine/train/base_model.h"
 #include "tests/support/demodata.h"
 
 #include <errno.h>
@@ -27,27 +29,34 @@ enum { ROUNDS_MAX = 64, RECIPE_BYTES = 512 };
 
 static const struct {
     const char *name;
-    const char *preset;
-    bool takes_last, recomputes, has_prefix;
+    const char *scheme; // %s: the blocks from the end
     const char *rate;
-    int ratio_of; // row that it is compared with
+    const char *updates;
+    int ratio_of;    // row that it is compared with
+    bool recomputes; // in half of the arena that keeps everything
+    bool has_prefix;
 } rows[] = {
-    {"all weights", "full", false, false, false, "1e-3", 0},
-    {"LoRA", "lora-all", false, false, false, "3e-3", 0},
-    {"LoRA of rank 16", "lora-last", true, false, false, "5e-3 rank=16", 1},
-    {"PockEngine", "pockengine", true, false, false, "3e-3", 0},
-    {"PockEngine recomputing", "pockengine", true, true, false, "3e-3", 0},
-    {"PockEngine with prefix cache", "pockengine", true, false, true, "3e-3",
-     0},
-    {"LoRA of rank 16 with prefix cache", "lora-last", true, false, true,
-     "5e-3 rank=16", 1},
+    {"all weights", "full", "1e-3", "late", 0, false, false},
+    {"LoRA on all linears", "lora-all", "3e-3", "late", 0, false, false},
+    {"LoRA, rank 16, last blocks", "lora-last:%s", "5e-3 rank=16", "late", 1,
+     false, false},
+    {"+ frozen prefix kept", "lora-last:%s", "5e-3 rank=16", "late", 1, false,
+     true},
+    {"PockEngine, last blocks", "pockengine:%s", "4e-3 epochs=2", "late", 0,
+     false, false},
+    {"+ reorder", "pockengine:%s", "4e-3 epochs=2", "early", 0, false, false},
+    {"+ recompute", "pockengine:%s", "4e-3 epochs=2", "early", 0, true, false},
+    {"+ frozen prefix kept", "pockengine:%s", "4e-3 epochs=2", "early", 0, true,
+     true},
 };
-enum { ROWS = sizeof(rows) / sizeof(rows[0]) };
+enum { ROWS = sizeof(rows) / sizeof(rows[0]), KEEPS_ALL = 4 };
 
 struct row {
-    char name[64];
+    struct recipe recipe;
     struct engine_train *train;
     struct engine_train_info info;
+    double gflop;      // of a step of full rows
+    size_t eval_bytes; // arena of an evaluation of as many rows
     struct prefix_file prefix;
     double ms[ROUNDS_MAX];
     uint32_t n;
@@ -57,6 +66,8 @@ struct row {
 struct bench {
     struct engine *engine;
     struct engine_model *model;
+    struct device *dev; // for compiling
+    struct base_model *base;
     struct demodata data;
     char recipe[RECIPE_BYTES];
     uint32_t last, rounds;
@@ -65,37 +76,58 @@ struct bench {
     struct row rows[ROWS];
 };
 
-static void write_recipe(char out[RECIPE_BYTES], struct bench *b, int i)
+static void write_recipe(char out[RECIPE_BYTES], const struct bench *b, int i)
 {
-    // Half of what the same scheme takes when it keeps everything.
     const size_t mib =
-        rows[i].recomputes ? b->rows[i - 1].info.arena_bytes >> 21 : 4096;
-    char last[16] = "";
+        rows[i].recomputes ? b->rows[KEEPS_ALL].info.arena_bytes >> 21 : 4096;
+    char scheme[32], last[16];
 
-    if (rows[i].takes_last)
-        (void) snprintf(last, sizeof(last), ":%u", b->last);
+    (void) snprintf(last, sizeof(last), "%u", b->last);
+    // Every format has one %s at most; those without one ignore it.
+    const char *hole = strstr(rows[i].scheme, "%s");
+    (void) snprintf(scheme, sizeof(scheme), "%.*s%s",
+                    hole ? (int) (hole - rows[i].scheme) : 31, rows[i].scheme,
+                    hole ? last : "");
     (void) snprintf(out, RECIPE_BYTES,
-                    "batch=4 memory_mib=%zu prefix_cache=%s lr=%s %.200s "
-                    "scheme=%s%s",
+                    "batch=4 memory_mib=%zu prefix_cache=%s updates=%s "
+                    "lr=%s %.200s scheme=%s",
                     mib < 16 ? 16 : mib, rows[i].has_prefix ? "f16" : "off",
-                    rows[i].rate, b->recipe, rows[i].preset, last);
+                    rows[i].updates, rows[i].rate, b->recipe, scheme);
+}
+
+// Work of a step, and the arena that a forward pass alone would take.
+static int weigh(struct bench *b, struct row *r, struct error *err)
+{
+    const struct program_params eval = {
+        .kind = PROGRAM_EVAL,
+        .batch = r->info.micro_rows,
+        .length = r->info.row_length,
+    };
+    struct trainplan plan;
+    struct program *p;
+    int rc = trainplan_make(&plan, NULL, b->base, &r->recipe, err);
+
+    if (rc < 0 || (rc = program_compile(&p, &b->base->config, &eval,
+                                        &cpu_backend, b->dev, err)) < 0)
+        return rc;
+    r->gflop = (double) plan.micro.costs.flops * plan.micro.n_micro * 1e-9;
+    r->eval_bytes = program_arena_bytes(p);
+    program_destroy(p);
+    return 0;
 }
 
 static int make_row(struct bench *b, int i, struct error *err)
 {
     struct row *r = &b->rows[i];
-    struct recipe recipe;
     char text[RECIPE_BYTES];
     int rc;
 
-    (void) snprintf(r->name, sizeof(r->name), "%s%s", rows[i].name,
-                    rows[i].takes_last ? ", last blocks" : "");
     write_recipe(text, b, i);
-    recipe_init(&recipe);
-    if ((rc = recipe_parse(&recipe, text, err)) < 0)
+    recipe_init(&r->recipe);
+    if ((rc = recipe_parse(&r->recipe, text, err)) < 0)
         return rc;
     struct engine_train_params params = {
-        .recipe = &recipe,
+        .recipe = &r->recipe,
         .records = b->data.records,
         .n_records = b->data.n_records,
     };
@@ -165,12 +197,18 @@ static int run(struct bench *b, const char *model, const char *dir,
     rc = engine_create(&b->engine, &(struct engine_params){0}, err);
     if (rc == 0)
         rc = engine_model_open(&b->model, b->engine, fd, err);
+    if (rc == 0)
+        rc = cpu_backend.open(&b->dev, &(struct device_params){.threads = 1},
+                              err);
+    if (rc == 0)
+        rc = base_model_open(&b->base, &cpu_backend, b->dev, fd, err);
     (void) close(fd);
     if (rc == 0)
         rc = demodata_load(&b->data, dir, err);
     for (int i = 0; i < ROWS && rc == 0; i++)
-        if ((rc = make_row(b, i, err)) == 0)
-            rc = warm_up(&b->rows[i], err);
+        if ((rc = make_row(b, i, err)) == 0 &&
+            (rc = warm_up(&b->rows[i], err)) == 0)
+            rc = weigh(b, &b->rows[i], err);
     for (uint32_t n = 0; n < b->rounds && rc >= 0; n++)
         for (int i = 0; i < ROWS && rc >= 0; i++)
             rc = step(&b->rows[i], err);
@@ -179,46 +217,65 @@ static int run(struct bench *b, const char *model, const char *dir,
     return rc < 0 ? rc : 0;
 }
 
+static double mib(size_t bytes)
+{
+    return (double) bytes / 1048576;
+}
+
+// Of the arena, what a forward pass alone would not need.
+static double backward_mib(const struct row *r)
+{
+    return mib(r->info.arena_bytes) - mib(r->eval_bytes);
+}
+
+static double kept(const struct bench *b, const struct row *r)
+{
+    return 100 * (b->start - r->best) / (b->start - b->rows[1].best);
+}
+
 static void print(struct bench *b)
 {
     double ms[ROWS];
 
     for (int i = 0; i < ROWS; i++)
         ms[i] = median(&b->rows[i]);
-    (void) printf("schemes: %s, batches of 4 records\n"
-                  "| scheme | ms a step | faster | state, MiB | arena, MiB |%s"
-                  "\n|---|---|---|---|---|%s\n",
-                  engine_describe(b->engine),
+    (void) printf("schemes: %s, batches of 4 records, K = %u\n"
+                  "| what learns | ms a step | faster | GFLOP, full rows | "
+                  "arena, MiB | of it for backward | state, MiB |%s"
+                  "\n|---|---|---|---|---|---|---|%s\n",
+                  engine_describe(b->engine), b->last,
                   b->has_quality ? " held-out loss | gain kept |" : "",
                   b->has_quality ? "---|---|" : "");
     for (int i = 0; i < ROWS; i++) {
         const struct row *r = &b->rows[i];
-        (void) printf("| %s | %.0f | %.2fx %s | %.1f | %.1f |", r->name, ms[i],
-                      ms[rows[i].ratio_of] / ms[i],
-                      b->rows[rows[i].ratio_of].name,
-                      (double) r->info.state_bytes / 1048576,
-                      (double) r->info.arena_bytes / 1048576);
+        (void) printf("| %s | %.0f | %.2f x %s | %.0f | %.1f | %.1f | %.1f |",
+                      rows[i].name, ms[i], ms[rows[i].ratio_of] / ms[i],
+                      rows[rows[i].ratio_of].name, r->gflop,
+                      mib(r->info.arena_bytes), backward_mib(r),
+                      mib(r->info.state_bytes));
         if (b->has_quality)
-            (void) printf(" %.3f | %.0f %% |", r->best,
-                          100 * (b->start - r->best) /
-                              (b->start - b->rows[1].best));
+            (void) printf(" %.3f | %.0f %% |", r->best, kept(b, r));
         (void) printf("\n");
     }
 }
 
 static void print_json(struct bench *b)
 {
-    (void) printf("{\"bench\":\"schemes\",\"device\":\"%s\",\"start\":%.4f,"
-                  "\"rows\":[",
-                  engine_describe(b->engine), b->start);
+    (void) printf("{\"bench\":\"schemes\",\"device\":\"%s\",\"last\":%u,"
+                  "\"start\":%.4f,\"rows\":[",
+                  engine_describe(b->engine), b->last, b->start);
     for (int i = 0; i < ROWS; i++) {
         struct row *r = &b->rows[i];
-        (void) printf("%s{\"name\":\"%s\",\"ms\":%.2f,\"state_mib\":%.2f,"
-                      "\"arena_mib\":%.2f,\"held_out\":%.4f,\"of\":%d}",
-                      i ? "," : "", r->name, median(r),
-                      (double) r->info.state_bytes / 1048576,
-                      (double) r->info.arena_bytes / 1048576, r->best,
-                      rows[i].ratio_of);
+        (void) printf("%s{\"name\":\"%s\",\"ms\":%.2f,\"gflop\":%.2f,"
+                      "\"arena_mib\":%.2f,\"backward_mib\":%.2f,"
+                      "\"state_mib\":%.2f,\"of\":%d",
+                      i ? "," : "", rows[i].name, median(r), r->gflop,
+                      mib(r->info.arena_bytes), backward_mib(r),
+                      mib(r->info.state_bytes), rows[i].ratio_of);
+        if (b->has_quality)
+            (void) printf(",\"held_out\":%.4f,\"kept\":%.1f", r->best,
+                          kept(b, r));
+        (void) printf("}");
     }
     (void) printf("]}\n");
 }
@@ -269,6 +326,9 @@ int main(int argc, char **argv)
             (void) close(b.rows[i].prefix.fd);
     }
     demodata_finish(&b.data);
+    base_model_close(b.base);
+    if (b.dev)
+        cpu_backend.close(b.dev);
     engine_model_close(b.model);
     engine_destroy(b.engine);
     return rc < 0;

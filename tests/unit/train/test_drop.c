@@ -170,7 +170,7 @@ static bool read_gradient(float *out, const struct program *p,
 {
     char name[96];
 
-    (void) snprintf(name, sizeof name, "grad.%s", param);
+    (void) snprintf(name, sizeof name, "grad.%.80s", param);
     if (!program_io(p, name))
         return false;
     assert_int_equal(executor_read(e, name, out, n * sizeof *out), 0);

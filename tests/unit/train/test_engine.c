@@ -283,7 +283,7 @@ static void adapters_with_magnitudes_take_turns(void **state)
         .seed = 9,
         .max_tokens = 40,
     };
-    struct sink alone[2] = {{{0}}}, sink = {0};
+    static struct sink alone[2], sink;
 
     for (int i = 0; i < 2; i++) {
         assert_int_equal(tear_down(NULL) | set_up(NULL), 0);

@@ -90,7 +90,8 @@ static uint64_t bytes_of(const struct rig *r, const struct scheme *scheme,
                                           .batch = ROWS,
                                           .length = LENGTH,
                                           .scheme = scheme,
-                                          .arena_budget = budget};
+                                          .arena_budget = budget,
+                                          .is_deferred = true};
     struct program *p;
     struct error err;
 

@@ -282,6 +282,39 @@ static void every_scheme_learns_and_resumes(void **state)
     }
 }
 
+// Early updates are undone when a step is cut off, late ones are not begun.
+static void early_and_late_updates_learn_the_same(void **state)
+{
+    static const char *const recipes[] = {
+        "epochs=1 updates=early scheme=pockengine:1",
+        "epochs=1 updates=late scheme=pockengine:1",
+    };
+    struct adapter *a[2];
+    struct error err;
+
+    for (int i = 0; i < 2; i++) {
+        struct rig r;
+        rig_init(&r, 1);
+        ok(recipe_parse(&r.recipe, recipes[i], &err), &err);
+        struct trainer *t = rig_trainer(&r);
+        assert_int_equal(trainer_run(t, 0, NULL, NULL, &err), 0);
+        ok(trainer_best(&a[i], t, &err), &err);
+        trainer_destroy(t);
+        struct bytes straight = run_through(&r);
+        struct bytes pieces = run_in_pieces(&r, 5, 2500);
+        assert_int_equal(pieces.n, straight.n);
+        assert_memory_equal(pieces.data, straight.data, straight.n);
+        free(pieces.data);
+        free(straight.data);
+        rig_finish(&r);
+    }
+    assert_int_equal(adapter_floats(a[0]), adapter_floats(a[1]));
+    assert_memory_equal(a[0]->data, a[1]->data,
+                        adapter_floats(a[0]) * sizeof(float));
+    adapter_destroy(a[0]);
+    adapter_destroy(a[1]);
+}
+
 // Rows of a step that do not fit together go through several programs.
 static void micro_batches_can_be_stopped_too(void **state)
 {
@@ -636,6 +669,7 @@ int main(void)
         cmocka_unit_test(bytes_are_the_same_for_any_number_of_threads),
         cmocka_unit_test(stops_anywhere_and_ends_with_the_same_bytes),
         cmocka_unit_test(every_scheme_learns_and_resumes),
+        cmocka_unit_test(early_and_late_updates_learn_the_same),
         cmocka_unit_test(micro_batches_can_be_stopped_too),
         cmocka_unit_test(checkpoints_of_other_runs_are_refused),
         cmocka_unit_test(the_best_is_kept_and_patience_ends_the_run),
