@@ -6,10 +6,24 @@
 # README.md. With --update the table replaces the one that is there. Times are
 # only worth reading on a machine that does nothing else meanwhile.
 #
-# usage: tests/bench/run.sh [--update]
+# The staircase of schemes takes as long as all the rest; --staircase measures
+# nothing else.
+#
+# usage: tests/bench/run.sh [--update] [--staircase]
 
 set -eu
-update=${1:-}
+update=
+only=
+for arg; do
+    case $arg in
+    --update) update=--update ;;
+    --staircase) only=staircase ;;
+    *)
+        sed -n '/^# usage/s/# //p' "$0" >&2
+        exit 2
+        ;;
+    esac
+done
 cd "$(dirname "$0")/../.."
 out=build-bench
 model=clients/demo/pock-16m-q8_0.gguf
@@ -20,7 +34,7 @@ if [ ! -e $out/build.ninja ]; then
     meson setup $out --native-file tests/presets/release.ini >/dev/null
 fi
 ninja -C $out >$out/ninja.log || { tail -20 $out/ninja.log; exit 1; }
-rm -f $out/*.json
+[ -n "$only" ] || rm -f $out/*.json
 
 run()
 {
@@ -31,12 +45,19 @@ run()
         { echo "bench_$name failed" >&2; rm -f "$out/$name.json"; }
 }
 
+$out/tests/bench/make_shape blocks32 q8_0 $out/blocks32.gguf
+run schemes $out/blocks32.gguf clients/demo 5
+mv $out/schemes.json $out/schemes32.json
+run schemes $model clients/demo 4 --quality
+if [ -n "$only" ]; then
+    python3 tests/bench/table.py $update $out/schemes*.json
+    exit
+fi
 run kernels
 run steps $model clients/demo
 run demo $model clients/demo
 run prefix $model clients/demo 4
 mv $out/prefix.json $out/prefix8.json
-$out/tests/bench/make_shape blocks32 q8_0 $out/blocks32.gguf
 run prefix $out/blocks32.gguf clients/demo 5
 shapes=$(mktemp -d "${TMPDIR:-/var/tmp}/pockd-shapes.XXXXXX")
 for shape in "qwen05b q8_0 length=256 memory_mib=52" "4b q4_0 length=128 memory_mib=400"; do
