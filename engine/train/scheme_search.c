@@ -224,7 +224,7 @@ static double gain_of(const struct search *s, uint32_t block, uint32_t linears,
         model_linear_shape(ne, &s->base->config, (enum model_linear) l);
         gain += sqrt(square * (double) (ne[0] + ne[1]));
     }
-    return (double) s->params->alpha * gain * rank / (rank + 4.0);
+    return (double) s->params->alpha * gain * rank / (rank + 1.0);
 }
 
 // With all values kept, memory is what the arena grows by, gradients and state;

@@ -3,10 +3,10 @@
 
 /*
  * Does the search find better schemes than "the last K blocks"? For each seed
- * it searches within the memory of lora-last:K (and with --time, the work of
- * its steps), learns with both, and compares the held-out loss.
+ * it searches within the memory of lora-last:K, learns with both, and compares
+ * the held-out loss.
  *
- * usage: bench_search MODEL.gguf DEMO_DIR LAST [--json] [--time] [--seeds N]
+ * usage: bench_search MODEL.gguf DEMO_DIR LAST [--json] [--seeds N]
  *        [NAME=VALUE ...]
  */
 
@@ -29,7 +29,7 @@ struct bench {
     struct demodata data;
     char recipe[RECIPE_BYTES];
     uint32_t last, seeds, wins;
-    bool is_json, has_time;
+    bool is_json;
     double sum[2];
 };
 
@@ -55,44 +55,17 @@ static int learn(double *loss, const struct recipe *r, struct bench *b,
 }
 
 // One row in a micro-batch and every value kept, as the search counts.
-static int costs_of(uint64_t *bytes, double *flops, const struct recipe *r,
-                    struct bench *b, struct error *err)
+static int memory_of(uint64_t *bytes, const struct recipe *r, struct bench *b,
+                     struct error *err)
 {
-    struct trainplan plan;
+    struct engine_train_info info;
     struct recipe one = *r;
     int rc;
 
     one.batch = 1;
     one.memory_mib = 65536;
-    if ((rc = engine_plan(&plan, NULL, b->model, &one, err)) < 0)
-        return rc;
-    *bytes = plan.micro.arena_bytes + plan.state_bytes;
-    *flops = plan.flops_token;
-    return 0;
-}
-
-// Seconds are predicted from work: those of a scheme that the search found are
-// those of any other, by the ratio.
-static int find(struct engine_found *out, struct engine_search_params *params,
-                double flops, struct bench *b, struct error *err)
-{
-    struct recipe own = *params->recipe;
-    struct engine_found probe;
-    uint64_t bytes;
-    double work;
-    int rc = engine_search(out, b->model, params, err);
-
-    for (int i = 0; i < 4 && rc == 0 && b->has_time; i++) {
-        probe = *out;
-        if ((rc = recipe_set(&own, "scheme", probe.scheme, err)) < 0 ||
-            (rc = costs_of(&bytes, &work, &own, b, err)) < 0)
-            return rc;
-        if (work <= flops)
-            break;
-        params->seconds = probe.seconds * flops / work;
-        free(probe.scheme);
-        rc = engine_search(out, b->model, params, err);
-    }
+    rc = engine_train_plan(&info, b->model, &one, err);
+    *bytes = info.arena_bytes + info.state_bytes;
     return rc;
 }
 
@@ -106,7 +79,7 @@ static int run_seed(struct bench *b, uint32_t seed, struct error *err)
     struct recipe last;
     struct recipe own;
     char text[RECIPE_BYTES + 64];
-    double loss[2], flops;
+    double loss[2];
     int rc;
 
     (void) snprintf(text, sizeof(text), "%s seed=%u scheme=lora-last:%u",
@@ -116,8 +89,8 @@ static int run_seed(struct bench *b, uint32_t seed, struct error *err)
         return rc;
     own = last;
     params.recipe = &last;
-    if ((rc = costs_of(&params.memory_bytes, &flops, &last, b, err)) < 0 ||
-        (rc = find(&found, &params, flops, b, err)) < 0)
+    if ((rc = memory_of(&params.memory_bytes, &last, b, err)) < 0 ||
+        (rc = engine_search(&found, b->model, &params, err)) < 0)
         return rc;
     if ((rc = recipe_set(&own, "scheme", found.scheme, err)) < 0 ||
         (rc = learn(&loss[0], &last, b, err)) < 0 ||
@@ -168,8 +141,6 @@ static int parse(struct bench *b, int argc, char **argv)
         const size_t used = strlen(b->recipe);
         if (strcmp(argv[i], "--json") == 0)
             b->is_json = true;
-        else if (strcmp(argv[i], "--time") == 0)
-            b->has_time = true;
         else if (strcmp(argv[i], "--seeds") == 0 && i + 1 < argc)
             b->seeds = (uint32_t) strtoul(argv[++i], NULL, 10);
         else
@@ -188,8 +159,7 @@ int main(int argc, char **argv)
     (void) setvbuf(stdout, NULL, _IOLBF, 0);
     if (parse(&b, argc, argv) < 0) {
         (void) fprintf(stderr, "usage: bench_search MODEL DEMO_DIR LAST "
-                               "[--json] [--time] [--seeds N] "
-                               "[NAME=VALUE ...]\n");
+                               "[--json] [--seeds N] [NAME=VALUE ...]\n");
         return 2;
     }
     rc = run(&b, argv[1], argv[2], &err);
