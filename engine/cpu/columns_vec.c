@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 #include "engine/cpu/cpu_kernels.h"
+#include "engine/cpu/decode.h"
 #include "engine/cpu/split.h"
-#include "engine/cpu/vec.h"
 
 #include <math.h>
 

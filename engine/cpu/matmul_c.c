@@ -21,7 +21,7 @@ struct product {
 
 enum {
     TILE_M = 16,
-    TILE_N = 64, // whole blocks of every storage type
+    TILE_N = 64,
     TILE_K = 64,
 };
 
@@ -34,17 +34,15 @@ static void load_b(float tile[TILE_K][TILE_N], const void *b, enum dtype type,
 
     if (!trans) {
         for (int64_t i = 0; i < ks; i++) {
-            size_t at = (size_t) (k0 + i) * dtype_row_bytes(type, n) +
-                        dtype_row_bytes(type, n0);
-            quant_decode(type, tile[i], bytes + at, ns);
+            const size_t at = (size_t) (k0 + i) * dtype_row_bytes(type, n);
+            quant_decode_part(type, tile[i], bytes + at, n0, ns);
         }
         return;
     }
     for (int64_t j = 0; j < ns; j++) {
         float column[TILE_K];
-        size_t at = (size_t) (n0 + j) * dtype_row_bytes(type, k) +
-                    dtype_row_bytes(type, k0);
-        quant_decode(type, column, bytes + at, ks);
+        const size_t at = (size_t) (n0 + j) * dtype_row_bytes(type, k);
+        quant_decode_part(type, column, bytes + at, k0, ks);
         for (int64_t i = 0; i < ks; i++)
             tile[i][j] = column[i];
     }

@@ -104,21 +104,11 @@ static void dots_task(void *ctx, uint32_t task, uint32_t worker)
 void VEC_NAME(matmul_dots)(struct product *pr, struct pool *pool)
 {
     switch (pr->b_type) {
-    case DTYPE_f32:
-        dots_pack(pr, DTYPE_f32);
+#define WEIGHT(name, gguf, block, bytes) \
+    case DTYPE_##name:                   \
+        dots_pack(pr, DTYPE_##name);     \
         break;
-    case DTYPE_f16:
-        dots_pack(pr, DTYPE_f16);
-        break;
-    case DTYPE_bf16:
-        dots_pack(pr, DTYPE_bf16);
-        break;
-    case DTYPE_q8_0:
-        dots_pack(pr, DTYPE_q8_0);
-        break;
-    case DTYPE_q4_0:
-        dots_pack(pr, DTYPE_q4_0);
-        break;
+#include "engine/tensor/dtypes.def"
     case DTYPE_i32:
     case DTYPE_COUNT:
         break;

@@ -81,21 +81,11 @@ static void gemv_task(void *ctx, uint32_t task, uint32_t worker)
     const int64_t j1 = min(pr->n, j0 + pr->ns);
 
     switch (pr->b_type) {
-    case DTYPE_f32:
-        gemv_rows(pr, DTYPE_f32, j0, j1);
+#define WEIGHT(name, gguf, block, bytes)     \
+    case DTYPE_##name:                       \
+        gemv_rows(pr, DTYPE_##name, j0, j1); \
         break;
-    case DTYPE_f16:
-        gemv_rows(pr, DTYPE_f16, j0, j1);
-        break;
-    case DTYPE_bf16:
-        gemv_rows(pr, DTYPE_bf16, j0, j1);
-        break;
-    case DTYPE_q8_0:
-        gemv_rows(pr, DTYPE_q8_0, j0, j1);
-        break;
-    case DTYPE_q4_0:
-        gemv_rows(pr, DTYPE_q4_0, j0, j1);
-        break;
+#include "engine/tensor/dtypes.def"
     case DTYPE_i32:
     case DTYPE_COUNT:
         break;

@@ -157,21 +157,11 @@ static void pack_task(void *ctx, uint32_t task, uint32_t worker)
     }
     const int64_t col = (int64_t) (task - pr->a_tasks) * PACK_COLS;
     switch (pr->b_type) {
-    case DTYPE_f32:
-        pack_b(pr, DTYPE_f32, col);
+#define WEIGHT(name, gguf, block, bytes) \
+    case DTYPE_##name:                   \
+        pack_b(pr, DTYPE_##name, col);   \
         break;
-    case DTYPE_f16:
-        pack_b(pr, DTYPE_f16, col);
-        break;
-    case DTYPE_bf16:
-        pack_b(pr, DTYPE_bf16, col);
-        break;
-    case DTYPE_q8_0:
-        pack_b(pr, DTYPE_q8_0, col);
-        break;
-    case DTYPE_q4_0:
-        pack_b(pr, DTYPE_q4_0, col);
-        break;
+#include "engine/tensor/dtypes.def"
     case DTYPE_i32:
     case DTYPE_COUNT:
         break;

@@ -11,7 +11,7 @@
  */
 
 #include "engine/cpu/cpu_kernels.h"
-#include "engine/cpu/vec.h"
+#include "engine/cpu/decode.h"
 
 struct product {
     float *y;

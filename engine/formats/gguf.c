@@ -763,6 +763,25 @@ const struct gguf_tensor *gguf_find(const struct gguf *g, const char *name)
     return NULL;
 }
 
+// Types of weights that files hold and this build cannot read, for a sentence.
+static const char *unread_name(uint32_t type_id)
+{
+    static const struct {
+        uint32_t id;
+        const char *name;
+    } unread[] = {
+        {9, "q8_1"},     {15, "q8_k"},  {16, "iq2_xxs"}, {17, "iq2_xs"},
+        {18, "iq3_xxs"}, {19, "iq1_s"}, {21, "iq3_s"},   {22, "iq2_s"},
+        {23, "iq4_xs"},  {24, "i8"},    {25, "i16"},     {27, "i64"},
+        {28, "f64"},     {29, "iq1_m"}, {34, "tq1_0"},   {35, "tq2_0"},
+        {39, "mxfp4"},   {40, "nvfp4"}, {41, "q1_0"},    {42, "q2_0"},
+    };
+    for (size_t i = 0; i < sizeof(unread) / sizeof(unread[0]); i++)
+        if (unread[i].id == type_id)
+            return unread[i].name;
+    return "unknown";
+}
+
 int gguf_get_tensor(const struct gguf_tensor **out, const struct gguf *g,
                     const char *name, struct error *err)
 {
@@ -771,9 +790,10 @@ int gguf_get_tensor(const struct gguf_tensor **out, const struct gguf *g,
         return error_set(err, -ENOENT, "the file has no tensor %s", name);
     if (!t->is_known)
         return error_set(err, -ENOTSUP,
-                         "tensor %s is of GGUF type %u, which cannot be read "
-                         "yet: use F32, F16, BF16, Q8_0 or Q4_0",
-                         name, t->type_id);
+                         "tensor %s is of type %s (%u), which cannot be read: "
+                         "quantise the model to one of %s",
+                         name, unread_name(t->type_id), t->type_id,
+                         dtype_weight_names);
     *out = t;
     return 0;
 }

@@ -11,13 +11,13 @@
  * layouts in quant.h.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 enum dtype {
 #define DTYPE(name, gguf, block, bytes) DTYPE_##name,
 #include "engine/tensor/dtypes.def"
-#undef DTYPE
     DTYPE_COUNT
 };
 
@@ -29,8 +29,13 @@ struct dtype_info {
 };
 
 extern const struct dtype_info dtype_infos[DTYPE_COUNT];
+// Names of the types that weights may have, with spaces between them.
+extern const char *const dtype_weight_names;
 
 // Bytes of a row of `values` values, which must be whole blocks.
 size_t dtype_row_bytes(enum dtype type, int64_t values);
+// May weights be of this type?
+bool dtype_is_weight(enum dtype type);
 // -ENOENT for a type that this build does not know.
+int dtype_find(enum dtype *out, const char *name);
 int dtype_from_gguf(enum dtype *out, uint32_t gguf_type);

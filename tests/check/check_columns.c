@@ -143,7 +143,7 @@ int check_columns_back(KERNEL_columns_back((*ref)), KERNEL_columns_back((*fn)),
 static bool check_ratio_of(enum dtype type, KERNEL_row_ratio((*ref)),
                            KERNEL_row_ratio((*fn)), const char *isa)
 {
-    const int64_t rows = 37, cols = 96, rank = 5;
+    const int64_t rows = 37, cols = 768, rank = 5;
     const void *w = check_weights(type, rows, cols);
     const float *a = check_random(rank * cols, 1.0f);
     float *b = check_random(rows * rank, 0.3f);
@@ -176,7 +176,7 @@ int check_row_ratio(KERNEL_row_ratio((*ref)), KERNEL_row_ratio((*fn)),
     bool ok = true;
 
     for (int type = 0; type < DTYPE_COUNT; type++)
-        if (type != DTYPE_i32)
+        if (dtype_is_weight((enum dtype) type))
             ok &= check_ratio_of((enum dtype) type, ref, fn, isa);
     (void) bench;
     return !ok;

@@ -75,22 +75,22 @@ static const struct {
 int check_matmul_delta(KERNEL_matmul_delta((*ref)), KERNEL_matmul_delta((*fn)),
                        const char *isa, bool bench)
 {
-    static const enum dtype types[] = {DTYPE_f32, DTYPE_f16, DTYPE_bf16,
-                                       DTYPE_q8_0, DTYPE_q4_0};
     bool ok = true;
 
     for (size_t s = 0; s < sizeof(shapes) / sizeof(shapes[0]); s++)
-        for (int v = 0; v < 2 * 5; v++) {
-            struct product p = {shapes[s].m,  shapes[s].n,
-                                shapes[s].k,  v & 1,
-                                types[v / 2], (int) (s + (size_t) v) % 3};
+        for (int v = 0; v < 2 * DTYPE_COUNT; v++) {
+            const enum dtype type = (enum dtype)(v / 2);
+            if (!dtype_is_weight(type))
+                continue;
+            struct product p = {shapes[s].m, shapes[s].n,
+                                shapes[s].k, v & 1,
+                                type,        (int) (s + (size_t) v) % 3};
             // Rows of blocks are whole blocks.
-            if (p.type == DTYPE_q8_0 || p.type == DTYPE_q4_0) {
-                if (p.trans_b)
-                    p.k = (p.k + 31) / 32 * 32;
-                else
-                    p.n = (p.n + 31) / 32 * 32;
-            }
+            const int64_t block = dtype_infos[type].block;
+            if (p.trans_b)
+                p.k = (p.k + block - 1) / block * block;
+            else
+                p.n = (p.n + block - 1) / block * block;
             ok &= check_case(ref, fn, isa, &p);
         }
     if (bench && fn != ref) {

@@ -20,11 +20,11 @@ int check_embed(KERNEL_embed((*ref)), KERNEL_embed((*fn)), const char *isa,
 {
     const int64_t vocab = 11;
     const int64_t rows = 9;
-    const int64_t cols = 96;
+    const int64_t cols = 768;
     bool ok = true;
 
     for (int type = 0; type < DTYPE_COUNT; type++) {
-        if (type == DTYPE_i32)
+        if (!dtype_is_weight((enum dtype) type))
             continue;
         const void *w = check_weights((enum dtype) type, vocab, cols);
         int32_t *tokens = check_ints(rows, 0, (int32_t) vocab);
@@ -292,6 +292,13 @@ int check_xent(KERNEL_xent((*ref)), KERNEL_xent((*fn)), const char *isa,
         {37, 20, 70000, DTYPE_bf16},
     };
     bool ok = true;
+
+    // The types of blocks: the head of a model may have any.
+    for (int type = 0; type < DTYPE_COUNT; type++)
+        if (dtype_infos[type].block > 1) {
+            const struct loss_case c = {9, 256, 70, (enum dtype) type};
+            ok &= xent_case(ref, fn, isa, &c);
+        }
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
         ok &= xent_case(ref, fn, isa, &cases[i]);

@@ -16,6 +16,8 @@ enum {
     GUARD = 256,
     GUARD_BYTE = 0xa5,
     BLOCKS_MAX = 4096,
+    // To encode is slow, and what repeats at random places will do.
+    WEIGHT_BLOCKS = 64,
 };
 
 struct pool *check_pools[CHECK_POOLS];
@@ -61,19 +63,27 @@ float *check_copy(const float *x, int64_t n)
     return y;
 }
 
-void *check_weights(enum dtype type, int64_t rows, int64_t cols)
-{
-    size_t row_bytes = dtype_row_bytes(type, cols);
-    unsigned char *w = guarded((size_t) rows * row_bytes, 0);
-    float *x = check_random(rows * cols, 1.0f);
-    for (int64_t i = 0; i < rows; i++)
-        quant_encode(type, w + (size_t) i * row_bytes, x + i * cols, cols);
-    return w;
-}
-
 int32_t check_below(int32_t n)
 {
     return (int32_t) (rand() % n);
+}
+
+void *check_weights(enum dtype type, int64_t rows, int64_t cols)
+{
+    const struct dtype_info *t = &dtype_infos[type];
+    const int64_t n = (int64_t) ((size_t) rows * dtype_row_bytes(type, cols)) /
+                      t->block_bytes;
+    const int64_t distinct =
+        t->block == 1 || n < WEIGHT_BLOCKS ? n : WEIGHT_BLOCKS;
+    unsigned char *w = guarded((size_t) n * t->block_bytes, 0);
+    const float *x = check_random(distinct * t->block, 1.0f);
+
+    quant_encode(type, w, x, distinct * t->block);
+    for (int64_t i = distinct; i < n; i++)
+        memcpy(w + i * t->block_bytes,
+               w + check_below((int32_t) distinct) * t->block_bytes,
+               t->block_bytes);
+    return w;
 }
 
 int32_t *check_ints(int64_t n, int32_t from, int32_t to)

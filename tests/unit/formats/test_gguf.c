@@ -310,6 +310,10 @@ static void refuses_bad_tensor_entries(void **state)
             "tensor w has rows of 48 values, but type q8_0 needs a multiple "
             "of 32");
     put_header(&s, 3, 1, 0);
+    put_tensor(&s, "w", 384, 2, 14, 0);
+    put_data(&s, 1000);
+    refused(&s, -EINVAL, "type q6_k needs a multiple of 256");
+    put_header(&s, 3, 1, 0);
     put_tensor(&s, "name.of.some.length", 48, 2, 8, 0);
     s.bytes -= 9;
     refused(&s, -EINVAL, "ends inside the entry of tensor name.of.some.length");
@@ -358,13 +362,15 @@ static void refuses_an_unknown_type_when_asked_for_it(void **state)
     struct error err;
     const struct gguf_tensor *t = NULL;
     put_header(&s, 3, 2, 0);
-    put_tensor(&s, "k", 256, 0, 12, 0);
+    put_tensor(&s, "k", 256, 0, 23, 0);
     put_tensor(&s, "w", 8, 0, 0, 160);
     put_data(&s, 192);
     assert_int_equal(gguf_load_memory(&g, s.data, s.bytes, &err), 0);
     assert_false(gguf_find(g, "k")->is_known);
     assert_int_equal(gguf_get_tensor(&t, g, "k", &err), -ENOTSUP);
-    assert_non_null(strstr(err.text, "tensor k is of GGUF type 12"));
+    assert_non_null(strstr(err.text, "tensor k is of type iq4_xs (23), which"));
+    assert_non_null(strstr(err.text, "quantise the model to one of f32 f16 "));
+    assert_non_null(strstr(err.text, " q4_k q5_k q6_k"));
     assert_int_equal(gguf_get_tensor(&t, g, "none", &err), -ENOENT);
     assert_null(t);
     assert_int_equal(gguf_get_tensor(&t, g, "w", &err), 0);

@@ -79,13 +79,19 @@ static inline const char *random_name(struct random_program *x, char name[48],
 static inline value_id random_weight(struct random_program *x, int64_t rows,
                                      int64_t cols)
 {
-    static const uint8_t types[] = {DTYPE_f32, DTYPE_f16, DTYPE_bf16,
-                                    DTYPE_q8_0, DTYPE_q4_0};
     const struct shape s = rows ? shape2(rows, cols) : shape1(cols);
-    const uint32_t n = sizeof(types);
+    uint32_t type = DTYPE_f32;
     char name[48];
+
+    // Of those that such rows are whole blocks of.
+    while (rows) {
+        type = rng_below(&x->r, DTYPE_COUNT);
+        if (dtype_is_weight((enum dtype) type) &&
+            cols % dtype_infos[type].block == 0)
+            break;
+    }
     return builder_weight(&x->b, random_name(x, name, ".weight"),
-                          rows ? types[rng_below(&x->r, n)] : DTYPE_f32, &s);
+                          (uint8_t) type, &s);
 }
 
 // State with random values, which learns in some programs. By its ending the
