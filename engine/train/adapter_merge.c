@@ -48,9 +48,12 @@ static bool find_place(uint32_t *block, int *which, const struct merge *g,
     return false;
 }
 
+// Steps of fewer than eight bits are wider than what training changes: what it
+// learned would be rounded away, or written as more than it was.
 static enum dtype merged_type(enum dtype type)
 {
-    return type == DTYPE_q4_0 ? DTYPE_f16 : type;
+    const struct dtype_info *t = &dtype_infos[type];
+    return t->block_bytes * 8 / t->block < 8 ? DTYPE_f16 : type;
 }
 
 static int merge_linear(struct merge *g, const struct adapter_weight *w)
