@@ -5,8 +5,8 @@
  * Writes a model file with random weights in the shape of a real one. Large:
  * 4b in q4_0 takes 2.3 GB.
  *
- * usage: make_shape NAME TYPE FILE    NAME: blocks32, qwen05b, 4b
- *                                     TYPE: f32, q8_0, q4_0
+ * usage: make_shape NAME TYPE FILE    NAME: llama29m, blocks32, qwen05b, 4b
+ *                                     TYPE: any of dtypes.def, or q4_k_m
  */
 
 #include "engine/base/error.h"
@@ -18,21 +18,19 @@
 #include <string.h>
 #include <unistd.h>
 
-static int save(const char *name, const char *type_name, const char *path,
+static int save(const char *name, const char *types, const char *path,
                 struct error *err)
 {
     const struct shapefile *shape = shapefile_find(name);
-    int type = 0;
 
-    while (type < DTYPE_COUNT && strcmp(dtype_infos[type].name, type_name) != 0)
-        type++;
-    if (!shape || type == DTYPE_COUNT)
-        return error_set(err, -EINVAL, "there is no shape %s of %s", name,
-                         type_name);
+    if (!shape)
+        return error_set(err, -EINVAL,
+                         "there is no shape %s: see tests/support/shapefile.c",
+                         name);
     const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd < 0)
         return error_set(err, -errno, "%s: %s", path, strerror(errno));
-    int rc = shapefile_save(shape, (enum dtype) type, 1, fd, err);
+    int rc = shapefile_save(shape, types, 1, fd, err);
     if (close(fd) < 0 && rc == 0)
         rc = error_set(err, -errno, "%s: %s", path, strerror(errno));
     if (rc < 0)

@@ -4,10 +4,10 @@
 #include "tests/support/shapefile.h"
 
 #include "engine/base/error.h"
-#include "engine/base/half.h"
 #include "engine/base/rng.h"
 #include "engine/formats/gguf.h"
 #include "engine/models/model.h"
+#include "engine/tensor/quant.h"
 #include "tests/support/bytetok.h"
 
 #include <errno.h>
@@ -17,6 +17,7 @@
 #include <string.h>
 
 const struct shapefile shapefiles[] = {
+    {"llama29m", 4, 512, 8, 4, 64, 1536, 32000},
     {"blocks32", 32, 256, 8, 4, 32, 704, 4096},
     {"qwen05b", 24, 896, 14, 2, 64, 4864, 151936},
     {"4b", 36, 2560, 32, 8, 128, 9728, 151936},
@@ -32,78 +33,109 @@ const struct shapefile *shapefile_find(const char *name)
 }
 
 /*
- * All tensors are cut from one pool of random blocks as large as the largest,
- * each from another place of it: random enough, and a file of 2 GB is written
- * from 200 MB.
+ * All tensors of a type are cut from one pool of random blocks as large as the
+ * largest tensor, each from another place of it: random enough, and a file of
+ * 2 GB is written from 200 MB.
  */
+struct pool {
+    unsigned char *blocks;
+    size_t count;
+};
+
 struct save {
     const struct shapefile *shape;
     enum dtype type;
+    bool is_mixed;
     struct gguf_writer *writer;
     struct rng rng;
-    unsigned char *pool;
-    size_t pool_blocks;
+    struct pool pools[DTYPE_COUNT];
     float *ones;
+    int rc; // the first failure
 };
 
 // A block of values with deviation 1 / sqrt(width), evenly spread.
-static void make_block(struct save *s, unsigned char *out)
+static void make_block(struct save *s, enum dtype type, unsigned char *out)
 {
-    const size_t bytes = dtype_infos[s->type].block_bytes;
     const double spread = sqrt(3.0 / s->shape->width);
+    float x[QUANT_BLOCK_MAX];
 
-    if (s->type == DTYPE_f32) {
-        const float v = (float) (spread * (2 * rng_uniform(&s->rng) - 1));
-        memcpy(out, &v, sizeof(v));
-        return;
-    }
-    const float step = (float) (spread / (s->type == DTYPE_q4_0 ? 8.0 : 128.0));
-    const uint16_t scale = half_from_f32(step);
-    memcpy(out, &scale, sizeof(scale));
-    for (size_t i = sizeof(scale); i < bytes; i += sizeof(uint32_t)) {
-        const uint32_t bits = rng_u32(&s->rng);
-        const size_t n = bytes - i < sizeof(bits) ? bytes - i : sizeof(bits);
-        memcpy(out + i, &bits, n);
-    }
+    for (uint32_t i = 0; i < dtype_infos[type].block; i++)
+        x[i] = (float) (spread * (2 * rng_uniform(&s->rng) - 1));
+    quant_encode(type, out, x, dtype_infos[type].block);
 }
 
-static int fill_pool(struct save *s)
+static void fill_pool(struct save *s, enum dtype type)
 {
     const struct shapefile *h = s->shape;
-    const size_t block = dtype_infos[s->type].block;
+    const struct dtype_info *t = &dtype_infos[type];
     const size_t rows = h->n_vocab > h->ffn_width ? h->n_vocab : h->ffn_width;
-    const size_t bytes = dtype_infos[s->type].block_bytes;
+    const size_t bytes = t->block_bytes;
+    // To encode is slow: from a megabyte on, blocks come again elsewhere.
+    const size_t distinct = (1 << 20) / bytes;
+    struct pool *p = &s->pools[type];
 
     // Some to spare, to start from elsewhere.
-    s->pool_blocks = rows * h->width / block + 65536;
-    s->pool = malloc(s->pool_blocks * bytes);
-    s->ones = malloc(h->width * sizeof(*s->ones));
-    if (!s->pool || !s->ones)
-        return -ENOMEM;
-    for (size_t i = 0; i < s->pool_blocks; i++)
-        make_block(s, s->pool + i * bytes);
-    for (uint32_t i = 0; i < h->width; i++)
-        s->ones[i] = 1;
-    return 0;
+    p->count = rows * h->width / t->block + 65536;
+    p->blocks = malloc(p->count * bytes);
+    if (!p->blocks) {
+        s->rc = -ENOMEM;
+        return;
+    }
+    for (size_t i = 0; i < p->count; i++)
+        if (i < distinct)
+            make_block(s, type, p->blocks + i * bytes);
+        else
+            memcpy(p->blocks + i * bytes,
+                   p->blocks + rng_below(&s->rng, (uint32_t) distinct) * bytes,
+                   bytes);
 }
 
-static void add_matrix(struct save *s, const char *name, int64_t out,
-                       int64_t in)
+// What llama-quantize takes where rows are not whole blocks.
+static enum dtype fallback(enum dtype type, int64_t columns)
+{
+    if (columns % dtype_infos[type].block == 0)
+        return type;
+    if (columns % 32 != 0)
+        return DTYPE_f16;
+    return type == DTYPE_q4_k   ? DTYPE_q5_0
+           : type == DTYPE_q5_k ? DTYPE_q5_1
+           : type == DTYPE_q6_k ? DTYPE_q8_0
+                                : DTYPE_iq4_nl;
+}
+
+static void add_matrix(struct save *s, const char *name, enum dtype type,
+                       int64_t out, int64_t in)
 {
     const int64_t ne[2] = {in, out};
-    const size_t blocks =
-        (size_t) in * (size_t) out / dtype_infos[s->type].block;
+
+    type = fallback(type, in);
+    if (!s->pools[type].blocks)
+        fill_pool(s, type);
+    if (s->rc < 0)
+        return;
+    const struct pool *p = &s->pools[type];
+    const size_t blocks = (size_t) in * (size_t) out / dtype_infos[type].block;
     // An even number, so that blocks of f32 stay aligned.
     const uint32_t from =
-        rng_below(&s->rng, (uint32_t) (s->pool_blocks - blocks) / 2) * 2;
-    gguf_writer_tensor(s->writer, name, s->type, 2, ne,
-                       s->pool + from * dtype_infos[s->type].block_bytes);
+        rng_below(&s->rng, (uint32_t) (p->count - blocks) / 2) * 2;
+    gguf_writer_tensor(s->writer, name, type, 2, ne,
+                       p->blocks + from * dtype_infos[type].block_bytes);
 }
 
 static void add_norm(struct save *s, const char *name)
 {
     const int64_t ne[1] = {s->shape->width};
     gguf_writer_tensor(s->writer, name, DTYPE_f32, 1, ne, s->ones);
+}
+
+// The mixture has six bits where they are worth most: the head, and in every
+// other block what attention reads and what the block adds.
+static enum dtype type_of(const struct save *s, uint32_t block,
+                          enum model_linear linear)
+{
+    const bool is_wide = block % 2 == 0 && (linear == MODEL_LINEAR_v ||
+                                            linear == MODEL_LINEAR_down);
+    return s->is_mixed && is_wide ? DTYPE_q6_k : s->type;
 }
 
 static void add_tensors(struct save *s)
@@ -119,7 +151,8 @@ static void add_tensors(struct save *s)
     char name[MODEL_NAME_BYTES];
     int64_t ne[2];
 
-    add_matrix(s, "token_embd.weight", h->n_vocab, h->width);
+    add_matrix(s, "token_embd.weight", s->is_mixed ? DTYPE_q6_k : s->type,
+               h->n_vocab, h->width);
     add_norm(s, "output_norm.weight");
     for (uint32_t b = 0; b < h->n_blocks; b++) {
         (void) snprintf(name, sizeof(name), "blk.%u.attn_norm.weight", b);
@@ -127,9 +160,10 @@ static void add_tensors(struct save *s)
         (void) snprintf(name, sizeof(name), "blk.%u.ffn_norm.weight", b);
         add_norm(s, name);
         for (int i = 0; i < MODEL_LINEARS; i++) {
-            model_linear_shape(ne, &config, (enum model_linear) i);
-            add_matrix(s, model_linear_name(name, b, (enum model_linear) i),
-                       ne[0], ne[1]);
+            const enum model_linear linear = (enum model_linear) i;
+            model_linear_shape(ne, &config, linear);
+            add_matrix(s, model_linear_name(name, b, linear),
+                       type_of(s, b, linear), ne[0], ne[1]);
         }
     }
 }
@@ -152,24 +186,33 @@ static void add_metadata(struct gguf_writer *w, const struct shapefile *h)
     bytetok_add(w, h->n_vocab);
 }
 
-int shapefile_save(const struct shapefile *shape, enum dtype type,
+int shapefile_save(const struct shapefile *shape, const char *types,
                    uint64_t seed, int fd, struct error *err)
 {
-    struct save s = {.shape = shape, .type = type};
+    struct save s = {.shape = shape, .is_mixed = strcmp(types, "q4_k_m") == 0};
     int rc;
 
-    if (type != DTYPE_f32 && type != DTYPE_q8_0 && type != DTYPE_q4_0)
-        return error_set(err, -EINVAL, "weights may be f32, q8_0 or q4_0");
+    if (dtype_find(&s.type, s.is_mixed ? "q4_k" : types) < 0 ||
+        !dtype_is_weight(s.type))
+        return error_set(err, -EINVAL,
+                         "weights cannot be %s, but may be q4_k_m or one of %s",
+                         types, dtype_weight_names);
     rng_init(&s.rng, seed, 0);
-    if ((rc = gguf_writer_create(&s.writer)) < 0 || (rc = fill_pool(&s)) < 0)
+    s.ones = malloc(shape->width * sizeof(*s.ones));
+    if ((rc = gguf_writer_create(&s.writer)) < 0)
         goto out;
+    for (uint32_t i = 0; s.ones && i < shape->width; i++)
+        s.ones[i] = 1;
     add_metadata(s.writer, shape);
     add_tensors(&s);
-    rc = gguf_writer_save_fd(s.writer, fd, err);
+    rc = s.ones ? s.rc : -ENOMEM;
+    if (rc == 0)
+        rc = gguf_writer_save_fd(s.writer, fd, err);
 
 out:
     gguf_writer_destroy(s.writer);
     free(s.ones);
-    free(s.pool);
+    for (int i = 0; i < DTYPE_COUNT; i++)
+        free(s.pools[i].blocks);
     return rc;
 }

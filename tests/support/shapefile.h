@@ -8,10 +8,8 @@
  *
  * A GGUF of the llama architecture with random weights, in the shape of a model
  * that people use: what a program costs hangs on the shape alone. Nothing is
- * held but as many bytes as the largest tensor has.
+ * held but, for each type, as many bytes as the largest tensor has.
  */
-
-#include "engine/tensor/dtype.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -23,12 +21,13 @@ struct shapefile {
     uint32_t n_blocks, width, n_heads, n_kv_heads, head_dim, ffn_width, n_vocab;
 };
 
-// blocks32, qwen05b, 4b.
+// llama29m, blocks32, qwen05b, 4b.
 extern const struct shapefile shapefiles[];
 extern const size_t shapefile_count;
 const struct shapefile *shapefile_find(const char *name); // NULL: none
 
-// Matrices of `type` (f32, q8_0 or q4_0), norms in f32, the head tied to the
-// embedding. Written at the descriptor's position.
-int shapefile_save(const struct shapefile *s, enum dtype type, uint64_t seed,
+// Matrices of `types`: a type of weights, which becomes another where rows are
+// not whole blocks of it; or q4_k_m, the mixture of that name. Norms in f32,
+// the head tied to the embedding. Written at the descriptor's position.
+int shapefile_save(const struct shapefile *s, const char *types, uint64_t seed,
                    int fd, struct error *err);
