@@ -7,8 +7,9 @@
  * the share of the multiply-add rate that the same threads reach in registers,
  * measured in between; a machine that others use as well makes both worse.
  *
- * usage: bench_kernels [--json] [--cpu] [--threads N] [--rows TOKENS] [--ms
- * BUDGET]
+ * usage: bench_kernels [--json] [--cpu] [--types] [--threads N] [--rows TOKENS]
+ *                      [--ms BUDGET]
+ *        --types: instead, what each type of weights costs
  */
 
 #include "engine/base/clock.h"
@@ -93,8 +94,14 @@ static const struct kernel_case cases[] = {
      0},
     {"1 row, gate", OP_matmul, 1, FFN, WIDTH, false, true, DTYPE_q8_0, 0},
     {"1 row, head", OP_matmul, 1, VOCAB, WIDTH, false, true, DTYPE_q8_0, 0},
-    {"1 row, head q4_0", OP_matmul, 1, VOCAB, WIDTH, false, true, DTYPE_q4_0,
-     0},
+};
+
+// Every type of weights, with rows of whole blocks, in both directions: 128
+// rows, where reading the weights shows, and one.
+static const struct kernel_case by_type[] = {
+    {"forward, 128 rows", OP_matmul, 128, 1024, 512, false, true, 0, 0},
+    {"dx, 128 rows", OP_matmul, 128, 512, 1024, false, false, 0, 0},
+    {"1 row", OP_matmul, 1, 8192, 512, false, true, 0, 0},
 };
 
 struct bench {
@@ -363,6 +370,29 @@ static void report(const struct bench *b, struct str *json, const char *tier)
                peak, step * 1e3, 1024.0 / step);
 }
 
+// Against f32, which is packed but not decoded.
+static void report_types(struct bench *b)
+{
+    enum { CASES = sizeof(by_type) / sizeof(by_type[0]) };
+    double plain[CASES] = {0};
+
+    for (int type = 0; type < DTYPE_COUNT; type++) {
+        if (!dtype_is_weight((enum dtype) type))
+            continue;
+        quant_encode((enum dtype) type, b->weights, b->x[0], 2048 * 2048);
+        for (int i = 0; i < CASES; i++) {
+            struct kernel_case c = by_type[i];
+            c.type = (enum dtype) type;
+            const double s = best_seconds(b, &c);
+            const double weights = (double) c.n * (double) c.k;
+            plain[i] = type == DTYPE_f32 ? s : plain[i];
+            printf("%-7s %-18s %9.1f us %7.3f ns a weight %+7.1f %% of f32\n",
+                   dtype_infos[type].name, c.name, s * 1e6, s * 1e9 / weights,
+                   100.0 * (s / plain[i] - 1.0));
+        }
+    }
+}
+
 static int make_data(struct bench *b)
 {
     const size_t most = 2048 * 2048;
@@ -380,7 +410,7 @@ static int make_data(struct bench *b)
         else
             b->y[i - 5] = x;
     }
-    b->weights = malloc(most * 2);
+    b->weights = malloc(most * sizeof(float));
     b->ints = calloc((size_t) b->rows, sizeof(*b->ints));
     b->scratch = aligned_alloc(64, 256 << 20);
     if (!b->weights || !b->ints || !b->scratch)
@@ -400,6 +430,7 @@ int main(int argc, char **argv)
     const char *tier = getenv("POCK_CPU");
     bool is_json = false;
     bool is_cpu = false;
+    bool by_types = false;
 
     b.flags = cpuinfo_detect();
     for (int i = 1; i < argc; i++) {
@@ -407,6 +438,8 @@ int main(int argc, char **argv)
             is_json = true;
         else if (strcmp(argv[i], "--cpu") == 0)
             is_cpu = true;
+        else if (strcmp(argv[i], "--types") == 0)
+            by_types = true;
         else if (strcmp(argv[i], "--threads") == 0 && i + 1 < argc)
             threads = (uint32_t) strtoul(argv[++i], NULL, 10);
         else if (strcmp(argv[i], "--rows") == 0 && i + 1 < argc)
@@ -431,8 +464,11 @@ int main(int argc, char **argv)
         fprintf(stderr, "no memory\n");
         return 1;
     }
-    report(&b, &json, cpu_tier_name(b.flags));
-    if (is_json)
+    if (by_types)
+        report_types(&b);
+    else
+        report(&b, &json, cpu_tier_name(b.flags));
+    if (is_json && !by_types)
         printf("%s\n", json.data);
     str_free(&json);
     pool_destroy(b.pool);
