@@ -1,6 +1,7 @@
 // SPDX-FileCopyrightText: the pockd authors
 // SPDX-License-Identifier: Apache-2.0
 
+#include "engine/tensor/quant.h"
 #include "tests/check/check.h"
 
 #include <math.h>
@@ -64,6 +65,90 @@ static bool check_case(KERNEL_matmul((*ref)), KERNEL_matmul((*fn)),
     return check_end(name) && ok;
 }
 
+/*
+ * Weights are read to the last bit as quant.c defines them: every path, with
+ * rows of the unit matrix for a and any bits for blocks.
+ */
+enum { READ_ROWS = 96, READ_COLS = 256 };
+
+// Rows of w where any value is infinite or NaN make whole sums NaN.
+static bool is_finite_row(const float *x)
+{
+    for (int64_t i = 0; i < READ_COLS; i++)
+        if (!isfinite(x[i]))
+            return false;
+    return true;
+}
+
+static void *random_bytes(enum dtype type, float *decoded)
+{
+    const size_t row = dtype_row_bytes(type, READ_COLS);
+    unsigned char *w = check_weights(type, READ_ROWS, READ_COLS);
+
+    for (int64_t o = 0; o < READ_ROWS; o++) {
+        do {
+            for (size_t i = 0; i < row; i++)
+                w[(size_t) o * row + i] = (unsigned char) check_below(256);
+            quant_decode(type, decoded + o * READ_COLS, w + (size_t) o * row,
+                         READ_COLS);
+        } while (!is_finite_row(decoded + o * READ_COLS));
+    }
+    return w;
+}
+
+// Rows from .. from + m of the unit matrix times the first n rows of w.
+static bool check_forward(KERNEL_matmul((*fn)), const void *w, enum dtype type,
+                          const float *decoded, const float *unit, int64_t from,
+                          int64_t m, int64_t n, const char *isa)
+{
+    const struct product p = {m, n, READ_COLS, false, true, type, 0};
+    const struct instr in = instr_of(&p);
+    float *y = check_room(m * n);
+    bool ok = true;
+
+    fn(y, unit + from * READ_COLS, w, type, NULL, m, n, READ_COLS, false, true,
+       1.0f, check_scratch(&in), NULL);
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++)
+            ok &= y[i * n + j] == decoded[j * READ_COLS + from + i];
+    if (!ok)
+        printf("matmul_%s reads %s otherwise: %lld rows, %lld columns\n", isa,
+               dtype_infos[type].name, (long long) m, (long long) n);
+    return ok;
+}
+
+static bool check_reads(KERNEL_matmul((*fn)), enum dtype type, const char *isa)
+{
+    const struct product back = {READ_ROWS, READ_COLS, READ_ROWS, false,
+                                 false,     type,      0};
+    const struct instr in = instr_of(&back);
+    float *decoded = check_room(READ_ROWS * READ_COLS);
+    const void *w = random_bytes(type, decoded);
+    float *unit = check_room(READ_COLS * READ_COLS);
+    float *small = check_room(READ_ROWS * READ_ROWS);
+    float *y = check_room(READ_ROWS * READ_COLS);
+    bool ok = true;
+
+    for (int64_t i = 0; i < READ_COLS * READ_COLS; i++)
+        unit[i] = i % (READ_COLS + 1) == 0;
+    for (int64_t i = 0; i < READ_ROWS * READ_ROWS; i++)
+        small[i] = i % (READ_ROWS + 1) == 0;
+    ok &= check_forward(fn, w, type, decoded, unit, 0, 256, READ_ROWS, isa);
+    ok &= check_forward(fn, w, type, decoded, unit, 0, 256, 16, isa);
+    for (int64_t from = 0; from < READ_COLS; from += 8)
+        ok &= check_forward(fn, w, type, decoded, unit, from, 8, 9, isa);
+    for (int64_t from = 0; from < READ_COLS; from++)
+        ok &= check_forward(fn, w, type, decoded, unit, from, 1, 9, isa);
+    fn(y, small, w, type, NULL, READ_ROWS, READ_COLS, READ_ROWS, false, false,
+       1.0f, check_scratch(&in), NULL);
+    for (int64_t i = 0; i < READ_ROWS * READ_COLS; i++)
+        ok &= y[i] == decoded[i];
+    if (!ok)
+        printf("matmul_%s does not read %s as defined\n", isa,
+               dtype_infos[type].name);
+    return check_end("matmul") && ok;
+}
+
 // Every path, and sizes around the edges of tiles, strips and blocks.
 static const struct {
     int64_t m, n, k;
@@ -81,6 +166,9 @@ int check_matmul(KERNEL_matmul((*ref)), KERNEL_matmul((*fn)), const char *isa,
 {
     bool ok = true;
 
+    for (int type = 0; type < DTYPE_COUNT; type++)
+        if (dtype_infos[type].block > 1)
+            ok &= check_reads(fn, (enum dtype) type, isa);
     for (size_t s = 0; s < sizeof(shapes) / sizeof(shapes[0]); s++)
         for (int v = 0; v < 4 * DTYPE_COUNT; v++) {
             const enum dtype type = (enum dtype)(v / 4);
