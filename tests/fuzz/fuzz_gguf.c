@@ -3,12 +3,13 @@
 
 /*
  * Any bytes as a GGUF file: refused with a sentence, or everything that it
- * says can be read, and its metadata taken for a model's.
+ * says can be read and decoded, and its metadata taken for a model's.
  */
 
 #include "engine/base/error.h"
 #include "engine/formats/gguf.h"
 #include "engine/models/model.h"
+#include "engine/tensor/quant.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -45,6 +46,17 @@ static void read_metadata(const struct gguf *g)
     }
 }
 
+// Any bits are a block of weights.
+static void decode_block(const struct gguf_tensor *t)
+{
+    float x[QUANT_BLOCK_MAX];
+
+    if (!dtype_is_weight(t->dtype) || t->bytes == 0)
+        return;
+    quant_decode(t->dtype, x, t->data, dtype_infos[t->dtype].block);
+    sum += x[0] > 0;
+}
+
 static void read_tensors(const struct gguf *g)
 {
     for (uint32_t i = 0; i < gguf_n_tensors(g); i++) {
@@ -55,6 +67,7 @@ static void read_tensors(const struct gguf *g)
             continue;
         for (size_t k = 0; k < same->bytes; k++)
             sum += ((const unsigned char *) same->data)[k];
+        decode_block(same);
     }
 }
 
