@@ -9,6 +9,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/memfile.h"
 #include "tests/integration/worker_fixture.h"
+#include "tests/support/shapefile.h"
 
 #include <fcntl.h>
 #include <math.h>
@@ -145,6 +146,36 @@ static void gives_back_an_adapter_and_what_it_is_worth(void **state)
     fixture_wait_exit(&f);
     assert_true(f.exit.is_clean);
     fixture_finish(&f);
+}
+
+// Q4_K, with Q6_K for embedding and head and some linears, and Q5_0 and Q8_0
+// where rows are no whole blocks of them; LoRA, and whole weights.
+static void learns_on_a_model_of_mixed_types(void **state)
+{
+    static const char *const recipes[] = {
+        RECIPE,
+        "scheme=full epochs=1 batch=4 length=96 eval_every=3 lr=0.001 warmup=2",
+    };
+    const int model = shapefile_create(shapefile_find("mixed"), "q4_k_m", 1);
+    struct job job = job_default;
+
+    job.model_fd = model;
+    for (int i = 0; i < 2; i++) {
+        struct worker_fixture f;
+        struct worker_msg m;
+        job.recipe = recipes[i];
+        start_job(&f, job);
+        fixture_wait(&f, &m, WORKER_MSG_result);
+        const struct worker_metric *total = metric(&m.result, "total");
+        assert_true(m.result.steps > 5);
+        assert_true(isfinite(total->base) && total->base > 0);
+        assert_true(total->candidate < 0.9 * total->base);
+        worker_msg_finish(&m);
+        fixture_wait_exit(&f);
+        assert_true(f.exit.is_clean);
+        fixture_finish(&f);
+    }
+    (void) close(model);
 }
 
 static void goes_on_from_the_active_adapter(void **state)
@@ -458,6 +489,7 @@ int main(int argc, char **argv)
     fixture_args(argc, argv);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gives_back_an_adapter_and_what_it_is_worth),
+        cmocka_unit_test(learns_on_a_model_of_mixed_types),
         cmocka_unit_test(goes_on_from_the_active_adapter),
         cmocka_unit_test(stops_and_leaves_a_checkpoint),
         cmocka_unit_test(sigterm_is_a_stop_too),

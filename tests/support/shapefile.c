@@ -10,13 +10,17 @@
 #include "engine/tensor/quant.h"
 #include "tests/support/bytetok.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 const struct shapefile shapefiles[] = {
+    {"mixed", 2, 256, 4, 2, 64, 288, 320},
     {"llama29m", 4, 512, 8, 4, 64, 1536, 32000},
     {"blocks32", 32, 256, 8, 4, 32, 704, 4096},
     {"qwen05b", 24, 896, 14, 2, 64, 4864, 151936},
@@ -215,4 +219,18 @@ out:
     for (int i = 0; i < DTYPE_COUNT; i++)
         free(s.pools[i].blocks);
     return rc;
+}
+
+int shapefile_create(const struct shapefile *shape, const char *types,
+                     uint64_t seed)
+{
+    struct error err;
+    const int fd = memfd_create("shape.gguf", MFD_CLOEXEC);
+    int rc = fd < 0 ? -1 : shapefile_save(shape, types, seed, fd, &err);
+
+    if (rc == 0)
+        rc = lseek(fd, 0, SEEK_SET) == 0 ? 0 : -1;
+    assert(rc == 0);
+    (void) rc;
+    return fd;
 }

@@ -21,7 +21,8 @@ struct shapefile {
     uint32_t n_blocks, width, n_heads, n_kv_heads, head_dim, ffn_width, n_vocab;
 };
 
-// llama29m, blocks32, qwen05b, 4b.
+// mixed, of which rows of one linear are no whole blocks of 256; llama29m,
+// blocks32, qwen05b, 4b.
 extern const struct shapefile shapefiles[];
 extern const size_t shapefile_count;
 const struct shapefile *shapefile_find(const char *name); // NULL: none
@@ -31,3 +32,6 @@ const struct shapefile *shapefile_find(const char *name); // NULL: none
 // the head tied to the embedding. Written at the descriptor's position.
 int shapefile_save(const struct shapefile *s, const char *types, uint64_t seed,
                    int fd, struct error *err);
+// A descriptor of a file in memory, at its start. Asserts on failure.
+int shapefile_create(const struct shapefile *s, const char *types,
+                     uint64_t seed);

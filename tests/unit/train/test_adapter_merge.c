@@ -5,8 +5,10 @@
 
 #include "engine/base/error.h"
 #include "engine/base/rng.h"
+#include "engine/formats/gguf.h"
 #include "engine/models/scheme_text.h"
 #include "engine/train/adapter.h"
+#include "tests/support/shapefile.h"
 #include "tests/support/tinyfile.h"
 
 #include <errno.h>
@@ -129,6 +131,57 @@ static void a_merged_model_says_what_the_adapter_says(void **state)
     }
 }
 
+// Types of eight bits and more stay, others become f16 where something was
+// learned; nothing else changes.
+static void a_merged_model_keeps_types_of_eight_bits(void **state)
+{
+    static const struct {
+        const char *types, *tensor;
+        enum dtype before, after;
+    } cases[] = {
+        {"q4_k_m", "blk.0.attn_q.weight", DTYPE_q4_k, DTYPE_f16},
+        {"q4_k_m", "blk.0.attn_v.weight", DTYPE_q6_k, DTYPE_f16},
+        {"q4_k_m", "blk.0.ffn_down.weight", DTYPE_q8_0, DTYPE_q8_0},
+        {"q4_k_m", "blk.1.ffn_down.weight", DTYPE_q5_0, DTYPE_f16},
+        {"q4_k_m", "token_embd.weight", DTYPE_q6_k, DTYPE_q6_k},
+        {"iq4_nl", "blk.0.attn_q.weight", DTYPE_iq4_nl, DTYPE_f16},
+        {"bf16", "blk.0.attn_q.weight", DTYPE_bf16, DTYPE_bf16},
+    };
+    struct engine_model *const tiny = model;
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const int fd =
+            shapefile_create(shapefile_find("mixed"), cases[i].types, 1);
+        const int merged_fd = memfd_create("merged", MFD_CLOEXEC);
+        struct gguf *before, *after;
+        struct error err;
+
+        ok(engine_model_open(&model, engine, fd, &err), &err);
+        struct adapter *a = make("lora-all");
+        const double with = score(model, a);
+        const double merged = score_merged(a);
+        if (!(fabs(with - merged) < 2e-2))
+            fail_msg("%s: %g with the adapter, %g merged", cases[i].types, with,
+                     merged);
+        ok(engine_adapter_merge(a, model, merged_fd, &err), &err);
+        ok(gguf_load_fd(&before, fd, &err), &err);
+        ok(gguf_load_fd(&after, merged_fd, &err), &err);
+        const struct gguf_tensor *t = gguf_find(before, cases[i].tensor);
+        const struct gguf_tensor *u = gguf_find(after, cases[i].tensor);
+        assert_int_equal(t->dtype, cases[i].before);
+        assert_int_equal(u->dtype, cases[i].after);
+        if (strcmp(cases[i].tensor, "token_embd.weight") == 0)
+            assert_memory_equal(t->data, u->data, t->bytes);
+        gguf_destroy(before);
+        gguf_destroy(after);
+        adapter_destroy(a);
+        engine_model_close(model);
+        close(merged_fd);
+        close(fd);
+    }
+    model = tiny;
+}
+
 // At full rank nothing is left out, gains and lengths of rows included; the
 // lower the rank, the more.
 static void a_lora_comes_as_near_as_its_rank_allows(void **state)
@@ -219,6 +272,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_merged_model_says_what_the_adapter_says),
+        cmocka_unit_test(a_merged_model_keeps_types_of_eight_bits),
         cmocka_unit_test(a_lora_comes_as_near_as_its_rank_allows),
         cmocka_unit_test(the_largest_singular_values_are_kept),
         cmocka_unit_test(what_no_lora_can_hold_is_said),
