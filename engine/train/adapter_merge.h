@@ -9,8 +9,9 @@
  * An adapter of any scheme put into its base model, as a model file of its
  * own; or, as far as a rank allows, into a plain LoRA that others can load.
  *
- * What a merged file changes keeps its storage type, but for types of four
- * bits, whose steps are wider than what training changes: these become f16.
+ * What a merged file changes keeps its storage type, but for types of fewer
+ * than eight bits, whose steps are wider than what training changes: these
+ * become f16.
  * All else is copied byte by byte. A scheme that ends early drops the blocks
  * behind its end.
  */
