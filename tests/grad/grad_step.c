@@ -292,6 +292,8 @@ static void gradients_of_all_linears(void **state)
 static void gradients_over_a_quantised_base(void **state)
 {
     check_gradients(DTYPE_q8_0, &all);
+    check_gradients(DTYPE_q5_1, &all);
+    check_gradients(DTYPE_q4_k, &all);
 }
 
 static void gradients_of_the_last_block(void **state)

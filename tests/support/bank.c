@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,7 +60,8 @@ static bool is_difference(const char *name)
     return ends_with(name, ".delta") || ends_with(name, ".magnitude");
 }
 
-// Gains near one, the rest small enough that nothing saturates.
+// Gains near one, the rest small enough that nothing saturates, in sums over
+// wide rows too.
 static float *random_values(const struct bank *b, const struct program_slot *s)
 {
     size_t count = 1;
@@ -68,12 +70,14 @@ static float *random_values(const struct bank *b, const struct program_slot *s)
 
     for (int i = 0; i < s->rank; i++)
         count *= (size_t) s->ne[i];
+    const double cols = (double) s->ne[s->rank - 1];
+    const double spread = s->rank > 1 && cols > 64 ? 1 / sqrt(cols) : 0.25;
     float *x = malloc(count * sizeof(*x));
     assert(x);
     rng_init(&r, b->seed, name_hash(s->name));
     for (size_t i = 0; i < count; i++)
         x[i] = (float) (is_gain ? 1 + 0.2 * rng_normal(&r)
-                                : 0.25 * rng_normal(&r));
+                                : spread * rng_normal(&r));
     return x;
 }
 

@@ -11,17 +11,18 @@
 struct model_config tiny_config(uint8_t dtype, uint32_t n_blocks)
 {
     const uint32_t block = dtype_infos[dtype].block;
+    const uint32_t heads = block > 64 ? block / 4 : 16; // their size
     struct model_config m = {
         .arch = "llama",
         .n_blocks = n_blocks,
-        .width = block > 1 ? 32 : 20,
+        .width = block > 1 ? block : 20,
         .n_heads = 4,
         .n_kv_heads = 2,
-        .head_dim = block > 1 ? 16 : 6,
-        .ffn_width = block > 1 ? 64 : 29,
+        .head_dim = block > 1 ? heads : 6,
+        .ffn_width = block > 1 ? (block > 64 ? block : 64) : 29,
         .n_vocab = 37,
         .context = 64,
-        .rope_dims = block > 1 ? 16 : 4,
+        .rope_dims = block > 1 ? heads : 4,
         .rms_eps = 1e-5f,
         .rope_base = 10000,
         .is_tied = true,

@@ -21,7 +21,8 @@ struct tiny_batch {
     uint32_t n;
 };
 
-// All weights of this type; quantised ones make every width a multiple of 32.
+// All weights of this type; quantised ones make every width a multiple of
+// their blocks.
 struct model_config tiny_config(uint8_t dtype, uint32_t n_blocks);
 
 // Asserts that it fits the model.
