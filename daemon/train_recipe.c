@@ -52,6 +52,11 @@ static const struct row {
     {"min_delta", KIND_NUM, 0, 100, NULL, NULL},
     {"memory_mib", KIND_INT, 16, 1048576, NULL, NULL},
     {"drop_rate", KIND_NUM, 0, 0.9, NULL, NULL},
+    {"act_compress", KIND_WORDS, 0, 0, "off", "off or velora"},
+    {"act_targets", KIND_WORDS, 0, 0, "all",
+     "all, or some of q,k,v,o,gate,up,down"},
+    {"velora_groups", KIND_INT, 1, 4096, NULL, NULL},
+    {"velora_scale", KIND_NUM, 1e-4, 100, NULL, NULL},
     {"prefix_cache", KIND_WORDS, 0, 0, "f16", "off, f16 or int8"},
     {"seed", KIND_INT, 0, 9007199254740991.0, NULL, NULL},
 };

@@ -82,6 +82,31 @@ static int vjp_matmul(struct vjp *v)
     return v->b->rc;
 }
 
+// y (M,N) = alpha a b^T + c; b learns from what was kept of a. Miles et al.,
+// arXiv 2405.17991: with a = kept v for each sub-token, dy^T a = (dy^T kept) v.
+static int vjp_matmul_kept(struct vjp *v)
+{
+    const struct node *n = v->node;
+    const value_id dy = v->dy[0];
+    const struct op_attr plain = {.alpha = n->attr.alpha};
+    const struct op_attr turned = {.alpha = n->attr.alpha, .trans_a = 1};
+    int rc = check(v, OP_INPUTS_MAX);
+    if (rc < 0)
+        return rc;
+
+    if (n->n_in > 4 && v->needs[4])
+        v->dx[4] = dy;
+    if (v->needs[0])
+        v->dx[0] = builder_matmul(v->b, dy, n->in[1], VALUE_NONE, &plain);
+    if (v->needs[1]) {
+        const value_id sums =
+            builder_matmul(v->b, dy, n->in[2], VALUE_NONE, &turned);
+        v->dx[1] =
+            builder_binary(v->b, OP_subtoken_spread, NULL, sums, n->in[3]);
+    }
+    return v->b->rc;
+}
+
 // A rotation: its transpose turns the other way.
 static int vjp_rope(struct vjp *v)
 {

@@ -74,6 +74,33 @@ enum {
               int64_t m, int64_t n, int64_t k, bool trans_b, float alpha, \
               void *restrict scratch, struct pool *pool)
 
+// y (M,N) = alpha * a (M,K) b^T + c; b (N,K) of type b_type. c may be NULL or
+// y.
+#define KERNEL_matmul_kept(name)                                         \
+    void name(float *y, const float *restrict a, const void *restrict b, \
+              enum dtype b_type, const float *c, int64_t m, int64_t n,   \
+              int64_t k, float alpha, void *restrict scratch,            \
+              struct pool *pool)
+
+// v (S), unless it is something already: the mean of the sub-tokens (S) of x
+// (T,C), of length 1; of a mean of 0, equal values
+#define KERNEL_subtoken_mean(name)                                      \
+    void name(float *restrict v, const float *restrict x, int64_t rows, \
+              int64_t cols, int64_t size, void *restrict scratch,       \
+              struct pool *pool)
+
+// z (T,C/S) = alpha * products of v (S) and the sub-tokens of x (T,C)
+#define KERNEL_subtoken_dot(name)                                  \
+    void name(float *restrict z, const float *restrict x,          \
+              const float *restrict v, int64_t rows, int64_t cols, \
+              int64_t size, float alpha, struct pool *pool)
+
+// y (R,C): its sub-tokens are those values of z (R,C/S) times v (S)
+#define KERNEL_subtoken_spread(name)                               \
+    void name(float *restrict y, const float *restrict z,          \
+              const float *restrict v, int64_t rows, int64_t cols, \
+              int64_t size, struct pool *pool)
+
 // Turns the first rope_dims values of each head of x (T,H*D) by the angles
 // sign * pos * base^(-2i / rope_dims). y may be x.
 #define KERNEL_rope(name)                                                   \

@@ -92,6 +92,41 @@ static void run_matmul_delta(const struct cpu_run *r)
                              attr->alpha, r->scratch, r->pool);
 }
 
+static const char types_matmul_kept[] = "fwfff";
+static void run_matmul_kept(const struct cpu_run *r)
+{
+    const struct operand *y = &r->instr->out[0];
+    r->kernels->matmul_kept(r->out[0], r->in[0], r->in[1],
+                            (enum dtype) r->instr->in[1].dtype, r->in[4],
+                            rows_of(y), cols_of(y), cols_of(&r->instr->in[0]),
+                            r->instr->attr.alpha, r->scratch, r->pool);
+}
+
+static const char types_subtoken_mean[] = "ff";
+static void run_subtoken_mean(const struct cpu_run *r)
+{
+    const struct operand *x = &r->instr->in[0];
+    r->kernels->subtoken_mean(r->in[1], r->in[0], rows_of(x), cols_of(x),
+                              cols_of(&r->instr->in[1]), r->scratch, r->pool);
+}
+
+static const char types_subtoken_dot[] = "ff";
+static void run_subtoken_dot(const struct cpu_run *r)
+{
+    const struct operand *x = &r->instr->in[0];
+    r->kernels->subtoken_dot(r->out[0], r->in[0], r->in[1], rows_of(x),
+                             cols_of(x), cols_of(&r->instr->in[1]),
+                             r->instr->attr.alpha, r->pool);
+}
+
+static const char types_subtoken_spread[] = "ff";
+static void run_subtoken_spread(const struct cpu_run *r)
+{
+    const struct operand *y = &r->instr->out[0];
+    r->kernels->subtoken_spread(r->out[0], r->in[0], r->in[1], rows_of(y),
+                                cols_of(y), cols_of(&r->instr->in[1]), r->pool);
+}
+
 static const char types_rope[] = "fi";
 static void run_rope(const struct cpu_run *r)
 {

@@ -97,7 +97,8 @@ static size_t matmul_bytes(const struct instr *in)
     const struct cpu_matmul_plan plan =
         cpu_matmul_plan(rows_of(y), cols_of(y),
                         in->attr.trans_a ? rows_of(a) : cols_of(a),
-                        in->attr.trans_a, in->attr.trans_b,
+                        in->attr.trans_a,
+                        in->attr.trans_b || in->op == OP_matmul_kept,
                         (enum dtype) in->in[1].dtype);
     return (plan.a_floats + plan.b_floats) * sizeof(float);
 }
@@ -114,6 +115,7 @@ size_t cpu_scratch_bytes(const struct instr *in, uint32_t threads)
     case OP_adamw:
         return adamw_bytes(count_of(&in->in[0]));
     case OP_matmul:
+    case OP_matmul_kept:
     case OP_matmul_delta:
         return matmul_bytes(in);
     case OP_xent:
@@ -121,6 +123,10 @@ size_t cpu_scratch_bytes(const struct instr *in, uint32_t threads)
     case OP_row_ratio: // for each thread a row of w, and of the sum
         return (size_t) threads * 2 *
                (size_t) round_up(cols_of(&in->in[1]), 16) * sizeof(float);
+    case OP_subtoken_mean:
+        return (size_t) count_of(&in->in[1]) * sizeof(double);
+    case OP_subtoken_dot:
+    case OP_subtoken_spread:
     case OP_embed:
     case OP_rmsnorm:
     case OP_rmsnorm_dx:

@@ -41,6 +41,11 @@ static enum model_phase phase_of(enum program_kind kind)
     return MODEL_PHASE_LOSS;
 }
 
+static bool has_gradients(enum program_kind kind)
+{
+    return phase_of(kind) == MODEL_PHASE_LOSS && kind != PROGRAM_EVAL;
+}
+
 static struct model_graph_params graph_params(const struct program_params *p)
 {
     return (struct model_graph_params){
@@ -52,6 +57,7 @@ static struct model_graph_params graph_params(const struct program_params *p)
         .scheme = p->scheme,
         .first_block = p->first_block,
         .drop = p->drop,
+        .kept = has_gradients(p->kind) ? &p->kept : NULL,
     };
 }
 
@@ -126,8 +132,7 @@ static int add_learning(struct graph *g, const struct model_config *m,
     uint32_t n = 0;
     int rc;
 
-    if (phase_of(params->kind) != MODEL_PHASE_LOSS ||
-        params->kind == PROGRAM_EVAL)
+    if (!has_gradients(params->kind))
         return 0;
     if ((rc = find_params(&wrt, &rates, &n, g, m, params, err)) < 0)
         return rc;

@@ -12,6 +12,7 @@
  */
 
 #include "engine/backend.h"
+#include "engine/models/kept.h"
 #include "engine/models/model.h"
 #include "engine/models/scheme.h"
 
@@ -47,6 +48,7 @@ struct program_params {
     // meets it, program_arena_bytes() is larger. Results do not hang on it.
     uint64_t arena_budget;
     struct model_drop drop; // of the kinds that learn
+    struct kept kept;       // of the kinds that learn
     uint32_t passes_off;    // bits 1 << PASS_name, for tests and tools
     // The optimizer runs last, behind executor_run_gradients(). Costs the bytes
     // of all gradients, spares a copy of the state for a step that is undone.

@@ -194,6 +194,64 @@ static int infer_matmul_delta(struct infer *c)
     return 0;
 }
 
+static int want_subtokens(const struct infer *c, int x, int v)
+{
+    int rc;
+    if ((rc = want(c, x, DTYPE_f32, 2, ANY, ANY)) < 0 ||
+        (rc = want(c, v, DTYPE_f32, 1, ANY, ANY)) < 0)
+        return rc;
+    if (dim(c, x, 1) % dim(c, v, 0) != 0)
+        return refuse_attr(c, "sub-tokens must divide the columns");
+    return 0;
+}
+
+// a (M,K), b (N,K), kept (M,K/S), key (S), [c (M,N)] -> y (M,N)
+static int infer_matmul_kept(struct infer *c)
+{
+    int rc;
+    if ((rc = want_subtokens(c, 0, 3)) < 0)
+        return rc;
+    const int64_t m = dim(c, 0, 0);
+    const int64_t k = dim(c, 0, 1);
+    if ((rc = want(c, 1, TYPE_WEIGHT, 2, ANY, k)) < 0 ||
+        (rc = want(c, 2, DTYPE_f32, 2, m, k / dim(c, 3, 0))) < 0)
+        return rc;
+    const int64_t n = dim(c, 1, 0);
+    if (c->n_in > 4 && (rc = want(c, 4, DTYPE_f32, 2, m, n)) < 0)
+        return rc;
+    set2(c, 0, m, n);
+    return 0;
+}
+
+// x (T,C), v (S) -> v
+static int infer_subtoken_mean(struct infer *c)
+{
+    int rc = want_subtokens(c, 0, 1);
+    if (rc == 0)
+        set1(c, 0, dim(c, 1, 0));
+    return rc;
+}
+
+// x (T,C), v (S) -> z (T,C/S)
+static int infer_subtoken_dot(struct infer *c)
+{
+    int rc = want_subtokens(c, 0, 1);
+    if (rc == 0)
+        set2(c, 0, dim(c, 0, 0), dim(c, 0, 1) / dim(c, 1, 0));
+    return rc;
+}
+
+// z (R,G), v (S) -> y (R,G*S)
+static int infer_subtoken_spread(struct infer *c)
+{
+    int rc;
+    if ((rc = want(c, 0, DTYPE_f32, 2, ANY, ANY)) < 0 ||
+        (rc = want(c, 1, DTYPE_f32, 1, ANY, ANY)) < 0)
+        return rc;
+    set2(c, 0, dim(c, 0, 0), dim(c, 0, 1) * dim(c, 1, 0));
+    return 0;
+}
+
 // x (T,H*D), pos (T) -> y (T,H*D)
 static int infer_rope(struct infer *c)
 {

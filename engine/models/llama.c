@@ -11,6 +11,7 @@
 #include "engine/base/error.h"
 #include "engine/formats/gguf.h"
 #include "engine/ir/builder.h"
+#include "engine/models/kept.h"
 #include "engine/models/scheme.h"
 
 /*
@@ -256,6 +257,11 @@ struct llama {
     const struct model_graph_params *p;
     value_id pos;   // (T)
     value_id start; // (T), not CACHED
+    // What is kept of the inputs of a block's linears, by the one that names it
+    struct stand_in {
+        value_id kept; // VALUE_NONE: nobody has asked yet
+        value_id key;
+    } kept[MODEL_LINEARS];
 };
 
 static value_id weight(struct llama *l, const char *name, uint8_t dtype,
@@ -269,6 +275,8 @@ static value_id weight(struct llama *l, const char *name, uint8_t dtype,
 struct linear {
     const char *name;
     const struct scheme_linear *how;
+    uint32_t block;
+    enum model_linear which;
     value_id x;    // (T,I)
     value_id w;    // (O,I)
     int64_t ne[2]; // O, I
@@ -280,6 +288,42 @@ static value_id state(struct llama *l, const char *of, const char *suffix,
     char name[MODEL_NAME_BYTES + 16];
     (void) snprintf(name, sizeof(name), "%s.%s", of, suffix);
     return builder_state(l->b, name, s);
+}
+
+// What gradients are to keep of x (T,I), the input of linear `first`.
+static struct stand_in keep_subtokens(struct llama *l, const struct linear *of,
+                                      enum model_linear first, value_id x)
+{
+    const struct kept *k = l->p->kept;
+    const struct op_attr attr = {.alpha = k->scale};
+    const struct shape s =
+        shape1(kept_columns(l->p->scheme, l->m, of->block, first) / k->groups);
+    char name[MODEL_NAME_BYTES];
+
+    model_linear_name(name, of->block, first);
+    const value_id v = builder_binary(l->b, OP_subtoken_mean, NULL, x,
+                                      state(l, name, "subtoken", &s));
+    return (struct stand_in){builder_binary(l->b, OP_subtoken_dot, &attr, x, v),
+                             v};
+}
+
+// x (T,I) w (O,I)^T + y, where w learns
+static value_id learning_product(struct llama *l, const struct linear *of,
+                                 value_id x, value_id w, value_id y)
+{
+    const struct op_attr plain = {.alpha = 1, .trans_b = 1};
+    const struct op_attr kept = {.alpha = 1};
+    enum model_linear first;
+
+    if (!l->p->kept ||
+        !kept_is_less(&first, l->p->kept, l->p->scheme, of->block, of->which))
+        return builder_matmul(l->b, x, w, y, &plain);
+    struct stand_in *s = &l->kept[first];
+    if (s->kept == VALUE_NONE)
+        *s = keep_subtokens(l, of, first, x);
+    const value_id in[] = {x, w, s->kept, s->key, y};
+    return builder_apply(l->b, NULL, OP_matmul_kept, &kept, in,
+                         y == VALUE_NONE ? 4 : 5);
 }
 
 // A (R,I) and B (O,R)
@@ -318,14 +362,13 @@ static value_id gain(struct llama *l, const struct linear *of, value_id a,
 // y (T,O) + scale (x A^T) B^T
 static value_id low_rank(struct llama *l, const struct linear *of, value_id y)
 {
-    const struct op_attr plain = {.alpha = 1, .trans_b = 1};
     const struct op_attr scaled = {.alpha = scheme_lora_scale(l->p->scheme,
                                                               of->how->rank),
                                    .trans_b = 1};
     value_id a, b;
 
     factors(&a, &b, l, of);
-    const value_id h = builder_matmul(l->b, of->x, a, VALUE_NONE, &plain);
+    const value_id h = learning_product(l, of, of->x, a, VALUE_NONE);
     y = builder_matmul(l->b, h, b, y, &scaled);
     if (of->how->learn == LEARN_DORA)
         y = builder_binary(l->b, OP_scale_columns, NULL, y, gain(l, of, a, b));
@@ -335,21 +378,20 @@ static value_id low_rank(struct llama *l, const struct linear *of, value_id y)
 // y (T,O) + x D^T, or the part of x that D has columns for
 static value_id difference(struct llama *l, const struct linear *of, value_id y)
 {
-    const struct op_attr plain = {.alpha = 1, .trans_b = 1};
     const struct op_attr part = {.part = of->how->part};
     const struct shape s =
         shape2(of->ne[0], op_part_columns(of->how->part, of->ne[1]));
     const bool is_whole = s.ne[1] == of->ne[1];
     const value_id x =
         is_whole ? of->x : builder_unary(l->b, OP_columns, &part, of->x);
-    return builder_matmul(l->b, x, state(l, of->name, "delta", &s), y, &plain);
+    return learning_product(l, of, x, state(l, of->name, "delta", &s), y);
 }
 
 // `name` is written, and borrowed by `of`.
 static void linear_of(struct linear *of, char name[MODEL_NAME_BYTES],
                       struct llama *l, uint32_t block, enum model_linear which)
 {
-    *of = (struct linear){.name = name};
+    *of = (struct linear){.name = name, .block = block, .which = which};
     model_linear_name(name, block, which);
     model_linear_shape(of->ne, l->m, which);
     const struct shape s = shape2(of->ne[0], of->ne[1]);
@@ -490,6 +532,8 @@ static value_id blocks(struct llama *l, value_id x, uint32_t first,
                        uint32_t end)
 {
     for (uint32_t i = 2 * first; i < 2 * end && l->b->rc == 0; i++) {
+        for (int k = 0; k < MODEL_LINEARS && i % 2 == 0; k++)
+            l->kept[k].kept = VALUE_NONE;
         const value_id n = block_norm(l, i / 2, i % 2, x);
         const value_id y =
             i % 2 ? feed_forward(l, i / 2, n) : attention(l, i / 2, n);

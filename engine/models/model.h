@@ -18,6 +18,7 @@ struct arena;
 struct error;
 struct gguf;
 struct graph;
+struct kept;
 struct scheme;
 
 enum {
@@ -110,6 +111,8 @@ struct model_graph_params {
     const struct scheme *scheme; // borrowed; NULL: the base model alone
     uint32_t first_block;        // LOSS, PREFIX
     struct model_drop drop;      // LOSS
+    // LOSS, where gradients follow; borrowed. NULL: inputs stay whole
+    const struct kept *kept;
 };
 
 int model_build(struct graph **out, const struct model_config *m,

@@ -4,7 +4,8 @@
 /*
  * Canonical form: inputs of operators that commute stand in the order of their
  * numbers, so that equal sums look equal; a scale of one goes; a scale moves
- * into the matmul or scale before it when no one else reads that.
+ * into the matmul or scale before it when no one else reads that. What
+ * gradients have kept of a product's input is no input of the product any more.
  *
  *     %1 f32[4,8] = matmul @x, @w {alpha=2}
  *     %2 f32[4,8] = scale %1 {alpha=3}
@@ -12,6 +13,10 @@
  * becomes
  *     %1 f32[4,8] = matmul @x, @w {alpha=6}
  *     %3 f32[4,8] = add @y, %1
+ *
+ *     %2 f32[4,8] = matmul_kept @x, @w, %1, @v {alpha=1}
+ * becomes
+ *     %2 f32[4,8] = matmul @x, @w {alpha=1, trans_b=1}
  */
 
 #include "engine/passes/pass.h"
@@ -56,6 +61,19 @@ static bool fold_scale(struct graph *g, struct node *n, uint32_t *uses)
     return true;
 }
 
+static bool forget_kept(struct node *n, uint32_t *uses)
+{
+    if (n->op != OP_matmul_kept)
+        return false;
+    uses[n->in[2]]--;
+    uses[n->in[3]]--;
+    n->op = OP_matmul;
+    n->attr.trans_b = 1;
+    n->in[2] = n->in[4];
+    n->n_in -= 2;
+    return true;
+}
+
 int pass_canon(struct graph *g)
 {
     int changes = 0;
@@ -67,6 +85,7 @@ int pass_canon(struct graph *g)
         struct node *n = &g->nodes[i];
         if (n->is_dead)
             continue;
+        changes += forget_kept(n, uses);
         changes += fold_scale(g, n, uses);
         if (!n->is_dead)
             changes += sort_inputs(n);

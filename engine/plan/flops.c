@@ -58,6 +58,14 @@ uint64_t flops_node(const struct graph *g, const struct node *n)
         return matmul(g, n);
     case OP_matmul_delta:
         return matmul(g, n) + count(g, n->in[2]);
+    case OP_matmul_kept:
+        return matmul(g, n);
+    case OP_subtoken_mean: // but in the first step of a run it only looks
+        return 0;
+    case OP_subtoken_dot:
+        return 2 * count(g, n->in[0]);
+    case OP_subtoken_spread:
+        return count(g, n->out[0]);
     case OP_attention:
         return attention(g, n);
     case OP_attention_back:

@@ -22,7 +22,7 @@ enum { VERSION = 1 };
 struct header {
     char magic[8];
     uint32_t version;
-    uint32_t zero;
+    uint32_t n_kept;
     struct checkpoint_key key;
     uint64_t step;
     uint64_t best_step;
@@ -42,6 +42,7 @@ int checkpoint_encode(void **out, size_t *bytes, const struct checkpoint *c)
     const struct header h = {
         .magic = {'p', 'o', 'c', 'k', 'c', 'k', 'p', 't'},
         .version = VERSION,
+        .n_kept = c->n_kept,
         .key = c->key,
         .step = c->step,
         .best_step = c->best_step,
@@ -55,7 +56,9 @@ int checkpoint_encode(void **out, size_t *bytes, const struct checkpoint *c)
     };
     const size_t eval_bytes = c->n_evals * sizeof *c->evals;
     const size_t value_bytes = c->n_floats * 4 * sizeof *c->values;
-    const size_t total = sizeof h + eval_bytes + value_bytes + HASH_BYTES;
+    const size_t kept_bytes = c->n_kept * sizeof *c->kept;
+    const size_t total =
+        sizeof h + eval_bytes + value_bytes + kept_bytes + HASH_BYTES;
     unsigned char *p = malloc(total);
 
     if (!p)
@@ -65,6 +68,8 @@ int checkpoint_encode(void **out, size_t *bytes, const struct checkpoint *c)
         memcpy(p + sizeof h, c->evals, eval_bytes);
     if (value_bytes > 0)
         memcpy(p + sizeof h + eval_bytes, c->values, value_bytes);
+    if (kept_bytes > 0)
+        memcpy(p + sizeof h + eval_bytes + value_bytes, c->kept, kept_bytes);
     hash_bytes(p + total - HASH_BYTES, p, total - HASH_BYTES);
     *out = p;
     *bytes = total;
@@ -86,7 +91,10 @@ static int check_sizes(const struct header *h, size_t bytes, struct error *err)
     if (h->n_evals > CHECKPOINT_EVALS_MAX ||
         h->n_evals > body / sizeof(struct checkpoint_eval))
         return damaged(err, "it is shorter than its history");
-    const size_t rest = body - h->n_evals * sizeof(struct checkpoint_eval);
+    size_t rest = body - h->n_evals * sizeof(struct checkpoint_eval);
+    if (h->n_kept > rest / sizeof(float))
+        return damaged(err, "it is shorter than what was kept");
+    rest -= h->n_kept * sizeof(float);
     if (rest % (4 * sizeof(float)) || h->n_floats != rest / 4 / sizeof(float))
         return damaged(err, "its length does not fit its contents");
     return 0;
@@ -105,7 +113,7 @@ int checkpoint_decode(struct checkpoint *out, const void *data, size_t bytes,
     memcpy(&h, p, sizeof h);
     if (memcmp(h.magic, magic, sizeof magic) != 0)
         return damaged(err, "it does not begin like a checkpoint");
-    if (h.version != VERSION || h.zero != 0)
+    if (h.version != VERSION)
         return damaged(err, "it was written by another version of the program");
     hash_bytes(digest, p, bytes - HASH_BYTES);
     if (memcmp(digest, p + bytes - HASH_BYTES, HASH_BYTES) != 0)
@@ -125,17 +133,21 @@ int checkpoint_decode(struct checkpoint *out, const void *data, size_t bytes,
         .micro_rows = h.micro_rows,
         .n_evals = h.n_evals,
         .n_floats = h.n_floats,
+        .n_kept = h.n_kept,
     };
     const size_t eval_bytes = c.n_evals * sizeof *c.evals;
     const size_t value_bytes = c.n_floats * 4 * sizeof *c.values;
+    const size_t kept_bytes = c.n_kept * sizeof *c.kept;
     c.evals = malloc(eval_bytes + 1);
     c.values = malloc(value_bytes + 1);
-    if (!c.evals || !c.values) {
+    c.kept = malloc(kept_bytes + 1);
+    if (!c.evals || !c.values || !c.kept) {
         checkpoint_finish(&c);
         return error_set(err, -ENOMEM, "checkpoint: out of memory");
     }
     memcpy(c.evals, p + sizeof h, eval_bytes);
     memcpy(c.values, p + sizeof h + eval_bytes, value_bytes);
+    memcpy(c.kept, p + sizeof h + eval_bytes + value_bytes, kept_bytes);
     *out = c;
     return 0;
 }
@@ -144,8 +156,10 @@ void checkpoint_finish(struct checkpoint *c)
 {
     free(c->evals);
     free(c->values);
+    free(c->kept);
     c->evals = NULL;
     c->values = NULL;
+    c->kept = NULL;
 }
 
 int checkpoint_match(const struct checkpoint *c,

@@ -10,10 +10,11 @@
  * stopped. The data position and the learning rate follow from the step, the
  * random numbers from the recipe's seed. Little-endian:
  *
- *   magic "pockckpt", u32 version, u32 zero
+ *   magic "pockckpt", u32 version, u32 n_kept
  *   SHA-256 of base model, recipe, data, start adapter
  *   counters and history (struct checkpoint, in this order)
  *   adapter, m, v, best adapter: n_floats f32 each
+ *   what the run keeps beside them: n_kept f32
  *   SHA-256 of all before
  */
 
@@ -53,6 +54,8 @@ struct checkpoint {
     struct checkpoint_eval *evals; // n_evals, oldest first
     uint64_t n_floats;
     float *values; // adapter, m, v, best: 4 * n_floats
+    uint32_t n_kept;
+    float *kept; // n_kept
 };
 
 // malloc'ed bytes.

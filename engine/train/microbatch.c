@@ -191,9 +191,12 @@ int microbatch_plan(struct microbatch *out, const struct base_model *base,
     struct scheme scheme;
     int rc = recipe_scheme(&scheme, r, &base->config, err);
 
+    if (rc == 0)
+        rc = recipe_kept(&result.kept, r, &scheme, &base->config, err);
     if (rc < 0)
         return rc;
     p.params.scheme = &scheme;
+    p.params.kept = result.kept;
     p.params.first_block = recipe_first_block(r, &scheme, &base->config);
     result.n_floats = (size_t) scheme_floats(&scheme, &base->config);
     result.is_deferred = is_deferred(r, result.n_floats * sizeof(float));

@@ -34,6 +34,7 @@ struct microbatch {
     // Updates come last (program_params): where gradients take less than half
     // of the memory. It saves the copies that undo a step.
     bool is_deferred;
+    struct kept kept;           // the recipe's
     struct program_costs costs; // of the largest program
     char why[256];              // sentences for people
 };

@@ -40,12 +40,18 @@ _Static_assert(sizeof prefix_names / sizeof *prefix_names ==
                    PREFIX_VALUES_COUNT + 1,
                "in the order of enum prefix_values");
 
+static const char *const compress_names[] = {"off", "velora", NULL};
+_Static_assert(sizeof compress_names / sizeof *compress_names == KEPT_KINDS + 1,
+               "in the order of enum kept_how");
+
 const char *const *recipe_choices(const char *option)
 {
     if (strcmp(option, "schedule") == 0)
         return schedule_names;
     if (strcmp(option, "updates") == 0)
         return updates_names;
+    if (strcmp(option, "act_compress") == 0)
+        return compress_names;
     return strcmp(option, "prefix_cache") == 0 ? prefix_names : NULL;
 }
 
@@ -98,7 +104,8 @@ static int parse_text(struct recipe_text *out, const struct recipe_option *o,
     return 0;
 }
 
-static int parse_targets(uint32_t *out, const char *value, struct error *err)
+static int parse_targets(uint32_t *out, const struct recipe_option *o,
+                         const char *value, struct error *err)
 {
     uint32_t bits = 0;
 
@@ -114,9 +121,9 @@ static int parse_targets(uint32_t *out, const char *value, struct error *err)
             i++;
         if (i == N_TARGETS)
             return error_set(err, -EINVAL,
-                             "recipe: targets has \"%.*s\", but knows all, or "
+                             "recipe: %s has \"%.*s\", but knows all, or "
                              "some of q,k,v,o,gate,up,down",
-                             (int) (n < 40 ? n : 40), p);
+                             o->name, (int) (n < 40 ? n : 40), p);
         bits |= 1u << i;
         p += n;
         if (*p == '\0')
@@ -126,7 +133,7 @@ static int parse_targets(uint32_t *out, const char *value, struct error *err)
     return 0;
 }
 
-// All choices of the table have three names.
+// All choices of the table have two or three names.
 static int parse_choice(uint32_t *out, const struct recipe_option *o,
                         const char *value, struct error *err)
 {
@@ -139,8 +146,9 @@ static int parse_choice(uint32_t *out, const struct recipe_option *o,
         }
     }
     return error_set(err, -EINVAL,
-                     "recipe: %s is \"%.40s\", but must be %s, %s or %s",
-                     o->name, value, names[0], names[1], names[2]);
+                     "recipe: %s is \"%.40s\", but must be %s%s%s or %s",
+                     o->name, value, names[0], names[2] ? ", " : "",
+                     names[2] ? names[1] : "", names[2] ? names[2] : names[1]);
 }
 
 static int parse_u64(uint64_t *out, const struct recipe_option *o,
@@ -204,7 +212,7 @@ int recipe_set(struct recipe *r, const char *name, const char *value,
         case RECIPE_CHOICE:
             return parse_choice(field(r, o), o, value, err);
         case RECIPE_TARGETS:
-            return parse_targets(field(r, o), value, err);
+            return parse_targets(field(r, o), o, value, err);
         case RECIPE_TEXT:
             return parse_text(field(r, o), o, value, err);
         }
@@ -266,11 +274,33 @@ uint32_t recipe_first_block(const struct recipe *r, const struct scheme *s,
     return r->prefix_cache == PREFIX_VALUES_OFF ? 0 : scheme_first_block(s, m);
 }
 
+int recipe_kept(struct kept *out, const struct recipe *r,
+                const struct scheme *s, const struct model_config *m,
+                struct error *err)
+{
+    struct kept k = {.how = (uint8_t) r->act_compress};
+
+    if (k.how != KEPT_WHOLE)
+        k.targets = (uint8_t) r->act_targets;
+    if (k.how == KEPT_SUBTOKENS) {
+        k.groups = (uint16_t) r->velora_groups;
+        k.scale = r->velora_scale;
+    }
+    int rc = kept_check(&k, s, m, err);
+    if (rc < 0)
+        return error_prefix(err, rc, "recipe");
+    *out = k;
+    return 0;
+}
+
 int recipe_check(const struct recipe *r, const struct model_config *m,
                  struct error *err)
 {
     struct scheme scheme;
-    return recipe_scheme(&scheme, r, m, err);
+    struct kept kept;
+    int rc = recipe_scheme(&scheme, r, m, err);
+
+    return rc < 0 ? rc : recipe_kept(&kept, r, &scheme, m, err);
 }
 
 static int print_targets(char *out, size_t bytes, uint32_t bits)

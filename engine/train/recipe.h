@@ -11,6 +11,7 @@
  * the name, the value and what is allowed.
  */
 
+#include "engine/models/kept.h"
 #include "engine/models/scheme_text.h"
 
 #include <stddef.h>
@@ -77,6 +78,10 @@ int recipe_hash(uint8_t out[32], const struct recipe *r);
 // What learns, checked against the model.
 int recipe_scheme(struct scheme *out, const struct recipe *r,
                   const struct model_config *m, struct error *err);
+// What is kept for its gradients, checked against both.
+int recipe_kept(struct kept *out, const struct recipe *r,
+                const struct scheme *s, const struct model_config *m,
+                struct error *err);
 // Where the states of a frozen prefix end: the first block of the scheme that
 // learns, or 0 when the whole model runs.
 uint32_t recipe_first_block(const struct recipe *r, const struct scheme *s,

@@ -20,6 +20,7 @@
 #include "engine/train/base_model.h"
 #include "engine/train/drop.h"
 #include "engine/train/evaluator.h"
+#include "engine/train/kept_state.h"
 #include "engine/train/microbatch.h"
 #include "engine/train/packing.h"
 #include "engine/train/prefix_cache.h"
@@ -41,6 +42,7 @@ struct trainer {
     struct dataset *trained;
     struct dataset *held_out;
     struct adapter_state *state;
+    struct kept_state *kept;
     struct program_cache *cache;
     struct prefix *prefix; // NULL: the whole model runs
     struct packing packing;
@@ -79,6 +81,7 @@ void trainer_destroy(struct trainer *t)
     prefix_destroy(t->prefix);
     program_cache_destroy(t->cache);
     adapter_state_destroy(t->state);
+    kept_state_destroy(t->kept);
     packing_rows_finish(&t->rows);
     packing_finish(&t->packing);
     dataset_destroy(t->trained);
@@ -98,6 +101,9 @@ static int bind_state(struct binding *out, const struct program_slot *slot,
                       void *user, struct error *err)
 {
     const struct trainer *t = user;
+
+    if (kept_state_bind(out, t->kept, slot) == 0)
+        return 0;
     return adapter_state_bind(out, t->state, slot, err);
 }
 
@@ -213,6 +219,18 @@ static int make_state(struct trainer *t, const struct adapter *start,
     return rc < 0 ? error_set(err, rc, "training: %s", strerror(-rc)) : 0;
 }
 
+static int make_kept(struct trainer *t, struct error *err)
+{
+    const struct kept_state_params params = {
+        .backend = t->base->backend,
+        .dev = t->base->dev,
+        .config = &t->base->config,
+        .scheme = &t->scheme,
+        .kept = t->micro.kept,
+    };
+    return kept_state_create(&t->kept, &params, err);
+}
+
 static int make_key(struct trainer *t, struct error *err)
 {
     uint8_t both[2 * HASH_BYTES];
@@ -266,7 +284,7 @@ int trainer_create(struct trainer **out, struct base_model *base,
     t->micro_rows = t->micro.rows;
     if ((rc = load_data(t, params, err)) < 0 ||
         (rc = make_state(t, params->start, err)) < 0 ||
-        (rc = make_key(t, err)) < 0 ||
+        (rc = make_kept(t, err)) < 0 || (rc = make_key(t, err)) < 0 ||
         (rc = program_cache_create(&t->cache, base, bind_state, t)) < 0 ||
         (rc = make_prefix(t, params->prefix, err)) < 0)
         goto error;
@@ -344,6 +362,7 @@ static int run_micro(struct trainer *t, enum program_kind kind, uint32_t first,
         .drop = drop_of_step(t),
         .arena_budget = t->micro.budget,
         .is_deferred = t->micro.is_deferred,
+        .kept = t->micro.kept,
     };
     const size_t places = (size_t) n * t->packing.length;
     float hyper[ADAMW_HYPERS];
@@ -611,8 +630,10 @@ int trainer_save(void **out, size_t *bytes, const struct trainer *t,
         .evals = t->evals,
         .n_floats = t->n_floats,
         .values = calloc(t->n_floats * 4, sizeof *c.values),
+        .n_kept = (uint32_t) kept_state_floats(t->kept),
+        .kept = calloc(kept_state_floats(t->kept) + 1, sizeof *c.kept),
     };
-    int rc = c.values ? 0 : -ENOMEM;
+    int rc = c.values && c.kept ? kept_state_read(t->kept, c.kept) : -ENOMEM;
 
     for (int i = 0; i < SAVED_PARTS && rc == 0; i++)
         rc = adapter_state_read(t->state, (enum adapter_part) i,
@@ -623,14 +644,17 @@ int trainer_save(void **out, size_t *bytes, const struct trainer *t,
         rc = checkpoint_encode(out, bytes, &c);
     }
     free(c.values);
+    free(c.kept);
     return rc < 0 ? error_set(err, rc, "checkpoint: %s", strerror(-rc)) : 0;
 }
 
 static int check_counters(const struct trainer *t, const struct checkpoint *c,
                           struct error *err)
 {
-    bool is_good = c->n_floats == t->n_floats && c->step <= t->steps_total &&
-                   c->best_step <= c->step && c->end < TRAINER_ENDS;
+    bool is_good = c->n_floats == t->n_floats &&
+                   c->n_kept == kept_state_floats(t->kept) &&
+                   c->step <= t->steps_total && c->best_step <= c->step &&
+                   c->end < TRAINER_ENDS;
 
     for (uint32_t i = 0; i < c->n_evals; i++)
         is_good &= c->evals[i].step <= c->step;
@@ -660,6 +684,8 @@ int trainer_restore(struct trainer *t, const void *data, size_t bytes,
     for (int i = 0; i < SAVED_PARTS && rc == 0; i++)
         rc = adapter_state_write(t->state, (enum adapter_part) i,
                                  c.values + (size_t) i * t->n_floats);
+    if (rc == 0)
+        rc = kept_state_write(t->kept, c.kept);
     if (rc < 0) {
         rc = error_set(err, rc, "checkpoint: %s", strerror(-rc));
         goto out;

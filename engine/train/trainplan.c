@@ -127,6 +127,7 @@ static int compile(struct trainplan *out, char **drawing,
         .first_block = first_block,
         .arena_budget = out->micro.budget,
         .is_deferred = out->micro.is_deferred,
+        .kept = out->micro.kept,
     };
     struct device *dev = NULL;
     struct program *p = NULL;

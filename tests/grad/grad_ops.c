@@ -115,6 +115,25 @@ static value_id case_matmul(struct ctx *c, int variant)
     return loss_of(c, builder_matmul(&c->b, a, w, s, &attr));
 }
 
+// A sub-token of one value is that value: nothing is lost, so that the gradient
+// is exact. With and without a summand.
+static value_id case_matmul_kept(struct ctx *c, int variant)
+{
+    const struct op_attr attr = {.alpha = 0.7f};
+    const struct op_attr one = {.alpha = 1};
+    const struct shape s = shape1(1);
+    if (variant > 1)
+        return VALUE_NONE;
+    const value_id a = param(c, T, 4);
+    const value_id w = param(c, 3, 4);
+    const value_id v = builder_binary(&c->b, OP_subtoken_mean, NULL, a,
+                                      builder_state(&c->b, "subtoken", &s));
+    const value_id z = builder_binary(&c->b, OP_subtoken_dot, &one, a, v);
+    const value_id in[] = {a, w, z, v, variant ? param(c, T, 3) : VALUE_NONE};
+    return loss_of(c, builder_apply(&c->b, NULL, OP_matmul_kept, &attr, in,
+                                    variant ? 5 : 4));
+}
+
 static value_id case_rope(struct ctx *c, int variant)
 {
     const struct op_attr attr = {

@@ -106,6 +106,14 @@ static const struct example {
      {{T, C}, {T, C}, {T, C}},
      0,
      0},
+    {OP_matmul_kept,
+     {{T, C}, {96, C}, {T, C / 8}, {1, 8}, {T, 96}},
+     {{T, 96}},
+     0,
+     2},
+    {OP_subtoken_mean, {{T, C}, {1, 8}}, {{1, 8}}, 0, 0},
+    {OP_subtoken_dot, {{T, C}, {1, 8}}, {{T, C / 8}}, 0, 0},
+    {OP_subtoken_spread, {{T, C / 8}, {1, 8}}, {{T, C}}, 0, 0},
 };
 
 _Static_assert(sizeof(examples) / sizeof(examples[0]) == OP_COUNT,

@@ -133,6 +133,28 @@ static inline value_id random_finish(struct random_program *x, int w,
                                : builder_binary(&x->b, OP_add, NULL, other, y);
 }
 
+// alpha x w^T + y; of x, its gradient may read less than all.
+static inline value_id random_learning(struct random_program *x, value_id in,
+                                       int64_t columns, value_id w, value_id y,
+                                       float alpha)
+{
+    const struct op_attr plain = {.alpha = alpha, .trans_b = 1};
+    const struct op_attr kept = {.alpha = alpha};
+    const struct shape s = shape1(columns >> rng_below(&x->r, 4));
+    char name[48];
+
+    if (!x->learns || rng_below(&x->r, 2))
+        return builder_matmul(&x->b, in, w, y, &plain);
+    const value_id v =
+        builder_binary(&x->b, OP_subtoken_mean, NULL, in,
+                       builder_state(&x->b, random_name(x, name, ".subtoken"),
+                                     &s));
+    const value_id z = builder_binary(&x->b, OP_subtoken_dot, &kept, in, v);
+    const value_id of[] = {in, w, z, v, y};
+    return builder_apply(&x->b, NULL, OP_matmul_kept, &kept, of,
+                         y == VALUE_NONE ? 4 : 5);
+}
+
 static inline void random_linear(struct random_program *x)
 {
     const int from = (int) rng_below(&x->r, RANDOM_WIDTHS);
@@ -150,10 +172,9 @@ static inline void random_linear(struct random_program *x)
     const uint32_t kind = rng_below(&x->r, 4);
     if (kind == 1) { // a low-rank branch
         const int64_t rank = 1 + rng_below(&x->r, 9);
-        const struct op_attr plain = {.alpha = 1, .trans_b = 1};
         const struct op_attr scaled = {.alpha = random_alpha(x), .trans_b = 1};
         const value_id a = random_param(x, rank, i);
-        const value_id h = builder_matmul(&x->b, in, a, VALUE_NONE, &plain);
+        const value_id h = random_learning(x, in, i, a, VALUE_NONE, 1);
         const value_id b = random_param(x, o, rank);
         y = builder_matmul(&x->b, h, b, y, &scaled);
         if (attr.trans_b && rng_below(&x->r, 2)) {
@@ -165,8 +186,7 @@ static inline void random_linear(struct random_program *x)
             y = builder_binary(&x->b, OP_scale_columns, NULL, y, m);
         }
     } else if (kind == 2) { // a whole delta
-        const struct op_attr plain = {.alpha = attr.alpha, .trans_b = 1};
-        y = builder_matmul(&x->b, in, random_param(x, o, i), y, &plain);
+        y = random_learning(x, in, i, random_param(x, o, i), y, attr.alpha);
     } else if (kind == 3) { // a delta of some columns
         const struct op_attr plain = {.alpha = 1, .trans_b = 1};
         const struct op_attr part = {.part =

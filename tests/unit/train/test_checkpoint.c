@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 static float values[4 * 5];
+static float kept[3] = {0.5F, -1, 2};
 static struct checkpoint_eval evals[2] = {{0, 4.5}, {20, 4.25}};
 
 static struct checkpoint sample(void)
@@ -32,6 +33,8 @@ static struct checkpoint sample(void)
         .evals = evals,
         .n_floats = 5,
         .values = values,
+        .n_kept = 3,
+        .kept = kept,
     };
     for (int i = 0; i < 20; i++)
         values[i] = (float) i / 3;
@@ -61,6 +64,8 @@ static void reads_back_what_was_written(void **state)
     assert_memory_equal(back.evals, evals, sizeof evals);
     assert_int_equal(back.n_floats, 5);
     assert_memory_equal(back.values, values, sizeof values);
+    assert_int_equal(back.n_kept, 3);
+    assert_memory_equal(back.kept, kept, sizeof kept);
     checkpoint_finish(&back);
     free(bytes);
 }
@@ -104,14 +109,14 @@ static void any_lost_byte_is_refused(void **state)
 static void sizes_that_lie_are_refused(void **state)
 {
     const struct checkpoint c = sample();
-    // n_evals and n_floats lie behind the hashes and seven counters.
-    static const size_t at[] = {16 + 128 + 32 + 12, 16 + 128 + 32 + 16};
-    static const uint32_t lies[] = {0, 1, 3, 0x10000000, 0xffffffff};
+    // n_kept; n_evals and n_floats lie behind the hashes and seven counters.
+    static const size_t at[] = {12, 16 + 128 + 32 + 12, 16 + 128 + 32 + 16};
+    static const uint32_t lies[] = {0, 1, 4, 0x10000000, 0xffffffff};
     void *bytes;
     size_t n;
 
     assert_int_equal(checkpoint_encode(&bytes, &n, &c), 0);
-    for (int field = 0; field < 2; field++) {
+    for (int field = 0; field < 3; field++) {
         for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
             struct checkpoint back;
             struct error err;

@@ -256,6 +256,11 @@ static void every_scheme_learns_and_resumes(void **state)
         "scheme=pockengine:1 epochs=1",
         "scheme=norms epochs=1 lr=0.02",
         "scheme=window:0-0 epochs=1",
+        "act_compress=velora velora_groups=4 epochs=1",
+        ("act_compress=velora velora_groups=4 act_targets=q,v,down "
+         "scheme=pockengine:1 epochs=1"),
+        "act_compress=velora velora_groups=8 drop_rate=0.5 epochs=1",
+        "act_compress=velora velora_groups=8 last_blocks=1 epochs=2",
         ("epochs=1 scheme={\"rules\":[{\"tensors\":\"ffn_*\",\"learn\":"
          "\"delta\",\"part\":[0,3]}]}"),
     };

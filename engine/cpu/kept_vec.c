@@ -1,0 +1,71 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "engine/cpu/cpu_kernels.h"
+#include "engine/cpu/split.h"
+#include "engine/cpu/vec.h"
+
+enum { WIDE = 16 };
+
+struct subtokens {
+    float *y;
+    const float *x;
+    const float *v;
+    int64_t rows, cols, size;
+    float alpha;
+};
+
+// Lane by lane, so that the compiler need not change the order of a sum.
+static float dot(const float *a, const float *b, int64_t n)
+{
+    float lanes[WIDE] = {0};
+    float sum = 0;
+    int64_t i = 0;
+
+    for (; i + WIDE <= n; i += WIDE)
+        for (int k = 0; k < WIDE; k++)
+            lanes[k] += a[i + k] * b[i + k];
+    for (int k = 0; i + k < n; k++)
+        lanes[k] += a[i + k] * b[i + k];
+    for (int k = 0; k < WIDE; k++)
+        sum += lanes[k];
+    return sum;
+}
+
+static void dot_task(void *ctx, uint32_t task, uint32_t worker)
+{
+    const struct subtokens *s = ctx;
+    const int64_t unit = split_rows(s->cols);
+    const int64_t groups = s->cols / s->size;
+    const int64_t end = split_end(s->rows, unit, task) * groups;
+
+    for (int64_t g = task * unit * groups; g < end; g++)
+        s->y[g] = s->alpha * dot(s->x + g * s->size, s->v, s->size);
+}
+
+KERNEL_subtoken_dot(VEC_NAME(subtoken_dot))
+{
+    struct subtokens s = {z, x, v, rows, cols, size, alpha};
+    pool_run(pool, split_tasks(rows, split_rows(cols)), dot_task, &s);
+}
+
+static void spread_task(void *ctx, uint32_t task, uint32_t worker)
+{
+    const struct subtokens *s = ctx;
+    const int64_t unit = split_rows(s->cols);
+    const int64_t groups = s->cols / s->size;
+    const int64_t end = split_end(s->rows, unit, task) * groups;
+
+    for (int64_t g = task * unit * groups; g < end; g++) {
+        float *y = s->y + g * s->size;
+        const float z = s->x[g];
+        for (int64_t i = 0; i < s->size; i++)
+            y[i] = z * s->v[i];
+    }
+}
+
+KERNEL_subtoken_spread(VEC_NAME(subtoken_spread))
+{
+    struct subtokens s = {y, z, v, rows, cols, size, 1};
+    pool_run(pool, split_tasks(rows, split_rows(cols)), spread_task, &s);
+}

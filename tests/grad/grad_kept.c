@@ -1,0 +1,455 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+/*
+ * Steps of a tiny llama that keep less of the inputs of linears than all: what
+ * must not change does not change a bit, and what is estimated is what it
+ * should be, computed here in another way.
+ */
+
+#include "tests/support/tiny.h"
+
+#include <errno.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "engine/base/error.h"
+#include "engine/passes/pass.h"
+
+enum {
+    BLOCKS = 2,
+    ROWS = 2,
+    LENGTH = 16,
+    T = ROWS * LENGTH,
+    PARAMS_MAX = 64,
+    COUNT_MAX = 4096,
+    GRADIENTS = PARAMS_MAX * COUNT_MAX,
+};
+
+struct fixture {
+    struct device *dev;
+    struct bank bank;
+    struct model_config m;
+    struct scheme scheme;
+    struct tiny_batch batch;
+    struct param params[PARAMS_MAX];
+    uint32_t n_params;
+};
+
+static void set_all(struct scheme *s, struct scheme_linear how)
+{
+    for (uint32_t i = 0; i < BLOCKS; i++)
+        for (int l = 0; l < MODEL_LINEARS; l++)
+            s->linears[i][l] = how;
+}
+
+static void open_fixture(struct fixture *f, struct scheme_linear how)
+{
+    const struct device_params dp = {.threads = 2};
+
+    memset(f, 0, sizeof(*f));
+    f->m = tiny_config(DTYPE_q8_0, BLOCKS);
+    scheme_init(&f->scheme);
+    set_all(&f->scheme, how);
+    assert_int_equal(cpu_backend.open(&f->dev, &dp, NULL), 0);
+    bank_init(&f->bank, &cpu_backend, f->dev, 1);
+    tiny_batch_make(&f->batch, ROWS, LENGTH, f->m.n_vocab, 3);
+    f->n_params = scheme_params(f->params, PARAMS_MAX, &f->m, &f->scheme);
+    assert_in_range(f->n_params, 1, PARAMS_MAX);
+}
+
+static void close_fixture(struct fixture *f)
+{
+    bank_finish(&f->bank);
+    cpu_backend.close(f->dev);
+}
+
+// Directions start anew with the next program.
+static void forget_directions(struct fixture *f)
+{
+    static const float zeros[COUNT_MAX];
+
+    for (uint32_t i = 0; i < f->bank.n; i++)
+        if (strstr(f->bank.items[i].name, ".subtoken"))
+            bank_write(&f->bank, f->bank.items[i].name, zeros);
+}
+
+static struct program *compile(struct fixture *f,
+                               const struct program_params *more)
+{
+    struct program_params params = *more;
+    struct error err = {0};
+    struct program *p;
+
+    params.batch = ROWS;
+    params.length = LENGTH;
+    params.scheme = &f->scheme;
+    if (program_compile(&p, &f->m, &params, &cpu_backend, f->dev, &err) < 0)
+        fail_msg("%s", err.text);
+    return p;
+}
+
+static struct executor *bind(struct fixture *f, struct program *p)
+{
+    const struct executor_params ep = bank_executor_params(&f->bank);
+    struct error err = {0};
+    struct executor *e;
+
+    if (executor_create(&e, p, &ep, &err) < 0)
+        fail_msg("%s", err.text);
+    tiny_batch_write(e, &f->batch);
+    return e;
+}
+
+// Losses of the tokens, then the gradients, COUNT_MAX of each parameter.
+struct result {
+    float nll[T];
+    float g[GRADIENTS];
+};
+
+static void read_result(struct result *out, struct fixture *f,
+                        struct executor *e)
+{
+    char name[96];
+
+    memset(out, 0, sizeof(*out));
+    assert_int_equal(executor_read(e, "nll", out->nll, sizeof(out->nll)), 0);
+    for (uint32_t i = 0; i < f->n_params; i++) {
+        const size_t n = (size_t) (f->params[i].ne[0] * f->params[i].ne[1]);
+        (void) snprintf(name, sizeof(name), "grad.%s", f->params[i].name);
+        assert_in_range(n, 1, COUNT_MAX);
+        assert_int_equal(executor_read(e, name, out->g + (size_t) i * COUNT_MAX,
+                                       n * sizeof(*out->g)),
+                         0);
+    }
+}
+
+static struct result *gradients(struct fixture *f,
+                                const struct program_params *params)
+{
+    struct result *r = malloc(sizeof(*r));
+    struct program *p = compile(f, params);
+    struct executor *e = bind(f, p);
+
+    assert_non_null(r);
+    assert_int_equal(executor_run(e), 0);
+    read_result(r, f, e);
+    executor_destroy(e);
+    program_destroy(p);
+    return r;
+}
+
+// Gradients that read an input of a linear.
+static bool is_estimated(const struct param *p)
+{
+    return p->kind == PARAM_LORA_A || p->kind == PARAM_DELTA;
+}
+
+static const struct scheme_linear ways[] = {
+    {LEARN_LORA, 0, 3},
+    {LEARN_DORA, 0, 2},
+    {LEARN_DELTA, 0, 0},
+    {LEARN_DELTA, 0x81, 0},
+};
+enum { WAYS = sizeof(ways) / sizeof(ways[0]) };
+
+static const struct program_params whole = {.kind = PROGRAM_GRADIENT};
+
+static struct program_params by_subtokens(uint16_t groups, float scale)
+{
+    return (struct program_params){
+        .kind = PROGRAM_GRADIENT,
+        .kept = {KEPT_SUBTOKENS, LORA_ALL, groups, scale},
+    };
+}
+
+// What the gradients of the inputs, and the forward pass, do not read cannot
+// change them. B of LoRA and the lengths of DoRA learn from all of these.
+static void check_untouched(struct fixture *f, const struct result *a,
+                            const struct result *b)
+{
+    uint32_t n_changed = 0;
+
+    assert_memory_equal(a->nll, b->nll, sizeof(a->nll));
+    for (uint32_t i = 0; i < f->n_params; i++) {
+        const bool is_same =
+            memcmp(a->g + (size_t) i * COUNT_MAX, b->g + (size_t) i * COUNT_MAX,
+                   COUNT_MAX * sizeof(*a->g)) == 0;
+        if (!is_estimated(&f->params[i]) && !is_same)
+            fail_msg("%s changed", f->params[i].name);
+        n_changed += !is_same;
+    }
+    assert_true(n_changed > 0);
+}
+
+static void forward_pass_and_gradients_of_inputs_stay_to_the_bit(void **state)
+{
+    const struct program_params less = by_subtokens(4, 1);
+
+    for (int i = 0; i < WAYS; i++) {
+        struct fixture f;
+        open_fixture(&f, ways[i]);
+        memset(f.scheme.norms, SCHEME_BOTH_NORMS, BLOCKS);
+        f.n_params = scheme_params(f.params, PARAMS_MAX, &f.m, &f.scheme);
+        struct result *a = gradients(&f, &whole);
+        struct result *b = gradients(&f, &less);
+        check_untouched(&f, a, b);
+        free(a);
+        free(b);
+        close_fixture(&f);
+    }
+}
+
+/*
+ * Sub-tokens
+ */
+
+static const char *direction_of(const struct fixture *f, const struct param *p,
+                                char out[96])
+{
+    static const enum model_linear first[MODEL_LINEARS] = {
+        [MODEL_LINEAR_q] = MODEL_LINEAR_q,
+        [MODEL_LINEAR_k] = MODEL_LINEAR_q,
+        [MODEL_LINEAR_v] = MODEL_LINEAR_q,
+        [MODEL_LINEAR_o] = MODEL_LINEAR_o,
+        [MODEL_LINEAR_gate] = MODEL_LINEAR_gate,
+        [MODEL_LINEAR_up] = MODEL_LINEAR_gate,
+        [MODEL_LINEAR_down] = MODEL_LINEAR_down,
+    };
+    char name[MODEL_NAME_BYTES];
+
+    model_linear_name(name, p->block, first[p->linear]);
+    (void) snprintf(out, 96, "%s.subtoken", name);
+    return out;
+}
+
+// dY^T of inputs that are projected on v is the projected dY^T X.
+static void check_projected(struct fixture *f, const struct param *p,
+                            const float *exact, const float *got, float scale)
+{
+    float v[COUNT_MAX];
+    char name[96];
+    const int64_t size =
+        (int64_t) bank_count(&f->bank, direction_of(f, p, name));
+    double length = 0, largest = 0, worst = 0;
+
+    assert_in_range(size, 2, COUNT_MAX);
+    bank_read(&f->bank, name, v);
+    for (int64_t k = 0; k < size; k++)
+        length += (double) v[k] * (double) v[k];
+    assert_true(fabs(length - 1) < 1e-5);
+    for (int64_t at = 0; at < p->ne[0] * p->ne[1]; at += size) {
+        double dot = 0;
+        for (int64_t k = 0; k < size; k++)
+            dot += (double) exact[at + k] * (double) v[k];
+        for (int64_t k = 0; k < size; k++) {
+            const double want = (double) scale * dot * (double) v[k];
+            largest = fmax(largest, fabs(want));
+            worst = fmax(worst, fabs(want - (double) got[at + k]));
+        }
+    }
+    if (!(largest > 1e-5) || !(worst < 1e-5 * fmax(1, largest)))
+        fail_msg("%s: off by %g of %g", p->name, worst, largest);
+}
+
+static void gradients_are_those_of_projected_inputs(void **state)
+{
+    const struct program_params less = by_subtokens(4, 0.5f);
+
+    for (int i = 0; i < WAYS; i++) {
+        struct fixture f;
+        open_fixture(&f, ways[i]);
+        struct result *a = gradients(&f, &whole);
+        struct result *b = gradients(&f, &less);
+        for (uint32_t k = 0; k < f.n_params; k++)
+            if (is_estimated(&f.params[k]))
+                check_projected(&f, &f.params[k], a->g + (size_t) k * COUNT_MAX,
+                                b->g + (size_t) k * COUNT_MAX, 0.5f);
+        free(a);
+        free(b);
+        close_fixture(&f);
+    }
+}
+
+// v is 1 or -1 then, and neither product rounds.
+static void subtokens_of_one_value_lose_nothing(void **state)
+{
+    struct fixture f;
+    struct program_params all = by_subtokens(32, 1);
+
+    all.kept.targets = LORA_Q | LORA_K | LORA_V | LORA_GATE | LORA_UP;
+    open_fixture(&f, ways[0]);
+    struct result *a = gradients(&f, &whole);
+    struct result *b = gradients(&f, &all);
+    assert_int_equal(bank_count(&f.bank, "blk.0.attn_q.weight.subtoken"), 1);
+    assert_memory_equal(a, b, sizeof(*a));
+    free(a);
+    free(b);
+    close_fixture(&f);
+}
+
+// The mean of the first batch's sub-tokens, whatever comes later.
+static void directions_are_those_of_the_first_batch(void **state)
+{
+    const struct program_params less = by_subtokens(8, 1);
+    float first[COUNT_MAX], later[COUNT_MAX], other[COUNT_MAX];
+    struct fixture f;
+
+    open_fixture(&f, ways[0]);
+    free(gradients(&f, &less));
+    bank_read(&f.bank, "blk.1.ffn_gate.weight.subtoken", first);
+    tiny_batch_make(&f.batch, ROWS, LENGTH, f.m.n_vocab, 99);
+    free(gradients(&f, &less));
+    bank_read(&f.bank, "blk.1.ffn_gate.weight.subtoken", later);
+    forget_directions(&f);
+    free(gradients(&f, &less));
+    bank_read(&f.bank, "blk.1.ffn_gate.weight.subtoken", other);
+    assert_memory_equal(first, later, 4 * sizeof(float));
+    assert_memory_not_equal(first, other, 4 * sizeof(float));
+    close_fixture(&f);
+}
+
+/*
+ * Memory
+ */
+
+struct kept_bytes {
+    uint32_t n;
+    size_t bytes;
+};
+
+// Pieces of the forward pass that gradients read, made by this operator.
+static struct kept_bytes kept_of(const struct program *p, const char *op)
+{
+    struct kept_bytes k = {0};
+
+    for (uint32_t i = 0; i < program_piece_count(p); i++) {
+        const struct program_piece *x = program_piece(p, i);
+        if (x->kind != PROGRAM_PIECE_KEPT ||
+            strncmp(x->what, op, strlen(op)) != 0)
+            continue;
+        k.n++;
+        k.bytes += x->bytes;
+    }
+    return k;
+}
+
+static size_t width_of_inputs(const struct model_config *m)
+{
+    return 2 * (size_t) m->width + (size_t) m->n_heads * m->head_dim +
+           m->ffn_width;
+}
+
+// Four inputs in a block; of each a number for a token and group stays, and
+// neither the normalised states nor the products of SwiGLU.
+static void no_more_is_kept_than_promised(void **state)
+{
+    enum { GROUPS = 4 };
+    const struct program_params less = by_subtokens(GROUPS, 1);
+
+    for (int i = 0; i < WAYS - 1; i++) {
+        struct fixture f;
+        open_fixture(&f, ways[i]);
+        struct program *a = compile(&f, &whole);
+        struct program *b = compile(&f, &less);
+        const struct kept_bytes z = kept_of(b, "subtoken_dot");
+        assert_int_equal(z.n, 4 * BLOCKS);
+        assert_int_equal(z.bytes, 4 * BLOCKS * T * GROUPS * sizeof(float));
+        assert_int_equal(kept_of(a, "swiglu").n, BLOCKS);
+        assert_int_equal(kept_of(b, "swiglu").n, 0);
+        // rstd of each norm is kept by both, and with it no normalised state.
+        assert_int_equal(kept_of(a, "rmsnorm").bytes -
+                             kept_of(b, "rmsnorm").bytes,
+                         2 * BLOCKS * T * f.m.width * sizeof(float));
+        assert_true(program_arena_bytes(b) < program_arena_bytes(a));
+        print_message("# arena %zu to %zu bytes; inputs were %zu\n",
+                      program_arena_bytes(a), program_arena_bytes(b),
+                      BLOCKS * T * width_of_inputs(&f.m) * sizeof(float));
+        program_destroy(a);
+        program_destroy(b);
+        close_fixture(&f);
+    }
+}
+
+/*
+ * The compiler
+ */
+
+// Whatever the planner makes again, and whatever pass is left out.
+static void check_compiler(struct program_params params)
+{
+    for (int i = 0; i < WAYS; i++) {
+        struct fixture f;
+        open_fixture(&f, ways[i]);
+        params.arena_budget = 0;
+        params.passes_off = 0;
+        struct result *a = gradients(&f, &params);
+        for (uint64_t budget = 1; budget < 1u << 20; budget *= 8) {
+            params.arena_budget = budget;
+            struct result *b = gradients(&f, &params);
+            assert_memory_equal(a, b, sizeof(*a));
+            free(b);
+        }
+        for (int pass = 0; pass < PASS_COUNT; pass++) {
+            params.passes_off = 1u << pass;
+            struct result *b = gradients(&f, &params);
+            for (size_t k = 0; k < GRADIENTS; k++)
+                assert_true(fabsf(a->g[k] - b->g[k]) <
+                            1e-5f + 1e-4f * fabsf(a->g[k]));
+            free(b);
+        }
+        free(a);
+        close_fixture(&f);
+    }
+}
+
+static void planning_and_passes_change_nothing(void **state)
+{
+    check_compiler(by_subtokens(4, 1));
+}
+
+static bool has_state(const struct program *p, const char *suffix)
+{
+    for (uint32_t i = 0; i < program_state_count(p); i++)
+        if (strstr(program_state(p, i)->name, suffix))
+            return true;
+    return false;
+}
+
+// An evaluation before the first step must not choose the directions.
+static void only_programs_that_learn_keep_anything(void **state)
+{
+    struct program_params params = by_subtokens(4, 1);
+    struct fixture f;
+
+    open_fixture(&f, ways[0]);
+    for (int kind = PROGRAM_TRAIN; kind <= PROGRAM_EVAL; kind++) {
+        params.kind = (enum program_kind) kind;
+        struct program *p = compile(&f, &params);
+        assert_int_equal(has_state(p, ".subtoken"), kind != PROGRAM_EVAL);
+        program_destroy(p);
+    }
+    close_fixture(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(forward_pass_and_gradients_of_inputs_stay_to_the_bit),
+        cmocka_unit_test(gradients_are_those_of_projected_inputs),
+        cmocka_unit_test(subtokens_of_one_value_lose_nothing),
+        cmocka_unit_test(directions_are_those_of_the_first_batch),
+        cmocka_unit_test(no_more_is_kept_than_promised),
+        cmocka_unit_test(planning_and_passes_change_nothing),
+        cmocka_unit_test(only_programs_that_learn_keep_anything),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
