@@ -57,6 +57,7 @@ static const struct row {
      "all, or some of q,k,v,o,gate,up,down"},
     {"velora_groups", KIND_INT, 1, 4096, NULL, NULL},
     {"velora_scale", KIND_NUM, 1e-4, 100, NULL, NULL},
+    {"dw_tokens", KIND_NUM, 0.01, 1, NULL, NULL},
     {"prefix_cache", KIND_WORDS, 0, 0, "f16", "off, f16 or int8"},
     {"seed", KIND_INT, 0, 9007199254740991.0, NULL, NULL},
 };

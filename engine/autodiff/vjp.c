@@ -82,12 +82,47 @@ static int vjp_matmul(struct vjp *v)
     return v->b->rc;
 }
 
-// y (M,N) = alpha a b^T + c; b learns from what was kept of a. Miles et al.,
-// arXiv 2405.17991: with a = kept v for each sub-token, dy^T a = (dy^T kept) v.
+// dy (M,N), kept (M,G), v (S) -> (N,G*S). Miles et al., arXiv 2405.17991: where
+// each sub-token of a is kept v, dy^T a is (dy^T kept) v.
+static value_id from_subtokens(struct vjp *v, const struct op_attr *turned)
+{
+    const struct node *n = v->node;
+    const value_id sums =
+        builder_matmul(v->b, v->dy[0], n->in[2], VALUE_NONE, turned);
+    return builder_binary(v->b, OP_subtoken_spread, NULL, sums, n->in[3]);
+}
+
+// How much each row would have mattered, for those who choose rows the next
+// time: one sum over all products, which the newest node of its kind holds.
+static void add_squares(struct vjp *v, value_id dy)
+{
+    const struct graph *g = v->b->g;
+    value_id in[2] = {dy, VALUE_NONE};
+    int n_in = 1;
+
+    for (node_id i = g->n_nodes; i-- > 0 && g->nodes[i].is_backward;) {
+        if (g->nodes[i].op != OP_row_squares)
+            continue;
+        in[n_in++] = g->nodes[i].out[0];
+        break;
+    }
+    builder_apply(v->b, NULL, OP_row_squares, NULL, in, n_in);
+}
+
+// dy (M,N), rows (R), kept (R,K) -> (N,K). Liu et al., arXiv 2305.15265.
+static value_id from_rows(struct vjp *v, const struct op_attr *turned)
+{
+    const struct node *n = v->node;
+    const value_id dy = builder_binary(v->b, OP_rows, NULL, v->dy[0], n->in[3]);
+
+    add_squares(v, v->dy[0]);
+    return builder_matmul(v->b, dy, n->in[2], VALUE_NONE, turned);
+}
+
+// y (M,N) = alpha a b^T + c; b learns from what was kept of a.
 static int vjp_matmul_kept(struct vjp *v)
 {
     const struct node *n = v->node;
-    const value_id dy = v->dy[0];
     const struct op_attr plain = {.alpha = n->attr.alpha};
     const struct op_attr turned = {.alpha = n->attr.alpha, .trans_a = 1};
     int rc = check(v, OP_INPUTS_MAX);
@@ -95,15 +130,13 @@ static int vjp_matmul_kept(struct vjp *v)
         return rc;
 
     if (n->n_in > 4 && v->needs[4])
-        v->dx[4] = dy;
+        v->dx[4] = v->dy[0];
     if (v->needs[0])
-        v->dx[0] = builder_matmul(v->b, dy, n->in[1], VALUE_NONE, &plain);
-    if (v->needs[1]) {
-        const value_id sums =
-            builder_matmul(v->b, dy, n->in[2], VALUE_NONE, &turned);
-        v->dx[1] =
-            builder_binary(v->b, OP_subtoken_spread, NULL, sums, n->in[3]);
-    }
+        v->dx[0] = builder_matmul(v->b, v->dy[0], n->in[1], VALUE_NONE, &plain);
+    if (v->needs[1])
+        v->dx[1] = v->b->g->values[n->in[3]].dtype == DTYPE_i32
+                       ? from_rows(v, &turned)
+                       : from_subtokens(v, &turned);
     return v->b->rc;
 }
 

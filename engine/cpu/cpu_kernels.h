@@ -101,6 +101,26 @@ enum {
               const float *restrict v, int64_t rows, int64_t cols, \
               int64_t size, struct pool *pool)
 
+// rows (N), ascending, and xs (N,C): those rows of x (T,C) times their factors.
+// Row t is drawn by p = |x[t]| * norms[t]: the largest c of them for sure,
+// where c makes what is left of the sum of p, for each of the N - c draws, the
+// least; those draws with factor 1 / (draws * p of those left). All with p > 0
+// where they are no more than N, all at all where N is T; then xs has zeros
+// behind.
+#define KERNEL_choose_rows(name)                                               \
+    void name(float *restrict xs, int32_t *restrict rows,                      \
+              const float *restrict x, const float *restrict norms,            \
+              const int32_t *restrict draw, uint32_t stream, int64_t n_chosen, \
+              int64_t n_rows, int64_t cols, void *restrict scratch,            \
+              struct pool *pool)
+
+// y (T) = sum (T) + T * |x[t]|^2 / |x|^2, x (T,C); sum may be NULL or y. An x
+// of zeros adds nothing.
+#define KERNEL_row_squares(name)                                   \
+    void name(float *y, const float *restrict x, const float *sum, \
+              int64_t rows, int64_t cols, void *restrict scratch,  \
+              struct pool *pool)
+
 // Turns the first rope_dims values of each head of x (T,H*D) by the angles
 // sign * pos * base^(-2i / rope_dims). y may be x.
 #define KERNEL_rope(name)                                                   \
@@ -264,6 +284,22 @@ struct cpu_matmul_plan {
     int64_t ms, ns, ks;        // what is packed at a time
     size_t a_floats, b_floats; // of scratch, a first
 };
+
+// What choose_rows does between the lengths of rows, which are in the scratch,
+// and their copies: rows and factors (N), both in the scratch as well.
+enum { CPU_CHOOSE_BYTES = 24 }; // of scratch, for each row of x
+
+struct cpu_choose {
+    double *lengths;  // (T) of rows; then p
+    int32_t *order;   // (T) room
+    float *factors;   // (N)
+    bool *is_certain; // (T) room
+};
+
+struct cpu_choose cpu_choose_room(void *scratch, int64_t n_rows);
+void cpu_choose(const struct cpu_choose *room, int32_t *rows,
+                const float *norms, const int32_t *draw, uint32_t stream,
+                int64_t n_chosen, int64_t n_rows);
 
 struct cpu_matmul_plan cpu_matmul_plan(int64_t m, int64_t n, int64_t k,
                                        bool trans_a, bool trans_b,

@@ -31,7 +31,8 @@ static size_t bytes_of(const struct operand *o)
 
 /*
  * The storage types of an operator's inputs, one letter each: f is f32, i is
- * i32, w is a weight of any type. Outputs are f32.
+ * i32, w is a weight of any type. Outputs are f32, unless they stand behind a
+ * `>`.
  */
 
 static const char types_embed[] = "iw";
@@ -92,7 +93,7 @@ static void run_matmul_delta(const struct cpu_run *r)
                              attr->alpha, r->scratch, r->pool);
 }
 
-static const char types_matmul_kept[] = "fwfff";
+static const char types_matmul_kept[] = "fwfkf";
 static void run_matmul_kept(const struct cpu_run *r)
 {
     const struct operand *y = &r->instr->out[0];
@@ -125,6 +126,23 @@ static void run_subtoken_spread(const struct cpu_run *r)
     const struct operand *y = &r->instr->out[0];
     r->kernels->subtoken_spread(r->out[0], r->in[0], r->in[1], rows_of(y),
                                 cols_of(y), cols_of(&r->instr->in[1]), r->pool);
+}
+
+static const char types_choose_rows[] = "ffi>fi";
+static void run_choose_rows(const struct cpu_run *r)
+{
+    const struct operand *x = &r->instr->in[0];
+    r->kernels->choose_rows(r->out[0], r->out[1], r->in[0], r->in[1], r->in[2],
+                            r->instr->attr.stream, r->instr->attr.n_rows,
+                            rows_of(x), cols_of(x), r->scratch, r->pool);
+}
+
+static const char types_row_squares[] = "ff";
+static void run_row_squares(const struct cpu_run *r)
+{
+    const struct operand *x = &r->instr->in[0];
+    r->kernels->row_squares(r->out[0], r->in[0], r->in[1], rows_of(x),
+                            cols_of(x), r->scratch, r->pool);
 }
 
 static const char types_rope[] = "fi";
@@ -307,6 +325,8 @@ static bool is_type_fine(char letter, const struct operand *o)
         return o->dtype == DTYPE_f32;
     if (letter == 'i')
         return o->dtype == DTYPE_i32;
+    if (letter == 'k')
+        return o->dtype == DTYPE_f32 || o->dtype == DTYPE_i32;
     return o->dtype < DTYPE_COUNT && o->dtype != DTYPE_i32 &&
            cols_of(o) % dtype_infos[o->dtype].block == 0;
 }
@@ -326,12 +346,13 @@ bool cpu_supports(const struct device *dev, const struct instr *in)
     if (in->op >= OP_COUNT)
         return false;
     const char *types = runners[in->op].types;
-    const size_t n_types = strlen(types);
+    const char *outs = strchr(types, '>');
+    const size_t n_types = outs ? (size_t) (outs - types) : strlen(types);
     for (size_t i = 0; i < in->n_in; i++)
         if (i >= n_types || !is_type_fine(types[i], &in->in[i]))
             return false;
     for (int i = 0; i < in->n_out; i++)
-        if (!is_type_fine('f', &in->out[i]))
+        if (!is_type_fine(outs ? outs[i + 1] : 'f', &in->out[i]))
             return false;
     if (in->op == OP_attention || in->op == OP_attention_back ||
         in->op == OP_attention_cached)

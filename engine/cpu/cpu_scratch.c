@@ -123,6 +123,10 @@ size_t cpu_scratch_bytes(const struct instr *in, uint32_t threads)
     case OP_row_ratio: // for each thread a row of w, and of the sum
         return (size_t) threads * 2 *
                (size_t) round_up(cols_of(&in->in[1]), 16) * sizeof(float);
+    case OP_choose_rows:
+        return CPU_CHOOSE_BYTES * (size_t) rows_of(&in->in[0]);
+    case OP_row_squares:
+        return (size_t) rows_of(&in->in[0]) * sizeof(double);
     case OP_subtoken_mean:
         return (size_t) count_of(&in->in[1]) * sizeof(double);
     case OP_subtoken_dot:

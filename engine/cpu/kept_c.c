@@ -8,7 +8,8 @@
 /*
  * What is kept of a product's input for the gradient of its weight. VeLoRA
  * (Miles et al., arXiv 2405.17991): a row is cut into sub-tokens, and of each
- * only its part along a fixed direction stays.
+ * only its part along a fixed direction stays. WTA-CRS (choose.c): some rows
+ * stay.
  */
 
 // Only gradients, which are nodes of their own, read what was kept.
@@ -60,4 +61,37 @@ KERNEL_subtoken_spread(subtoken_spread_c)
     for (int64_t g = 0; g < rows * (cols / size); g++)
         for (int64_t i = 0; i < size; i++)
             y[g * size + i] = z[g] * v[i];
+}
+
+KERNEL_choose_rows(choose_rows_c)
+{
+    const struct cpu_choose room = cpu_choose_room(scratch, n_rows);
+
+    for (int64_t t = 0; t < n_rows; t++) {
+        double sum = 0.0;
+        for (int64_t i = 0; i < cols; i++)
+            sum += (double) x[t * cols + i] * x[t * cols + i];
+        room.lengths[t] = sqrt(sum);
+    }
+    cpu_choose(&room, rows, norms, draw, stream, n_chosen, n_rows);
+    for (int64_t j = 0; j < n_chosen; j++)
+        for (int64_t i = 0; i < cols; i++)
+            xs[j * cols + i] = room.factors[j] * x[rows[j] * cols + i];
+}
+
+KERNEL_row_squares(row_squares_c)
+{
+    double *squares = scratch;
+    double total = 0.0;
+
+    for (int64_t t = 0; t < rows; t++) {
+        squares[t] = 0.0;
+        for (int64_t i = 0; i < cols; i++)
+            squares[t] += (double) x[t * cols + i] * x[t * cols + i];
+        total += squares[t];
+    }
+    for (int64_t t = 0; t < rows; t++) {
+        const double share = total > 0.0 ? squares[t] / total : 0.0;
+        y[t] = (float) ((sum ? sum[t] : 0.0) + (double) rows * share);
+    }
 }

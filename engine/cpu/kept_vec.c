@@ -5,6 +5,8 @@
 #include "engine/cpu/split.h"
 #include "engine/cpu/vec.h"
 
+#include <math.h>
+
 enum { WIDE = 16 };
 
 struct subtokens {
@@ -68,4 +70,73 @@ KERNEL_subtoken_spread(VEC_NAME(subtoken_spread))
 {
     struct subtokens s = {y, z, v, rows, cols, size, 1};
     pool_run(pool, split_tasks(rows, split_rows(cols)), spread_task, &s);
+}
+
+struct lengths {
+    double *squares;
+    const float *x;
+    int64_t rows, cols;
+};
+
+static void squares_task(void *ctx, uint32_t task, uint32_t worker)
+{
+    const struct lengths *s = ctx;
+    const int64_t unit = split_rows(s->cols);
+    const int64_t end = split_end(s->rows, unit, task);
+
+    for (int64_t t = task * unit; t < end; t++) {
+        const float *x = s->x + t * s->cols;
+        s->squares[t] = (double) dot(x, x, s->cols);
+    }
+}
+
+struct copies {
+    float *xs;
+    const float *x;
+    const int32_t *rows;
+    const float *factors;
+    int64_t n, cols;
+};
+
+static void copy_task(void *ctx, uint32_t task, uint32_t worker)
+{
+    const struct copies *s = ctx;
+    const int64_t unit = split_rows(s->cols);
+    const int64_t end = split_end(s->n, unit, task);
+
+    for (int64_t j = task * unit; j < end; j++) {
+        const float *x = s->x + s->rows[j] * s->cols;
+        float *xs = s->xs + j * s->cols;
+        const float factor = s->factors[j];
+        for (int64_t i = 0; i < s->cols; i++)
+            xs[i] = factor * x[i];
+    }
+}
+
+KERNEL_choose_rows(VEC_NAME(choose_rows))
+{
+    const struct cpu_choose room = cpu_choose_room(scratch, n_rows);
+    struct lengths s = {room.lengths, x, n_rows, cols};
+    struct copies c = {xs, x, rows, room.factors, n_chosen, cols};
+
+    pool_run(pool, split_tasks(n_rows, split_rows(cols)), squares_task, &s);
+    for (int64_t t = 0; t < n_rows; t++)
+        room.lengths[t] = sqrt(room.lengths[t]);
+    cpu_choose(&room, rows, norms, draw, stream, n_chosen, n_rows);
+    pool_run(pool, split_tasks(n_chosen, split_rows(cols)), copy_task, &c);
+}
+
+KERNEL_row_squares(VEC_NAME(row_squares))
+{
+    double *squares = scratch;
+    struct lengths s = {squares, x, rows, cols};
+    double total = 0;
+
+    pool_run(pool, split_tasks(rows, split_rows(cols)), squares_task, &s);
+    for (int64_t t = 0; t < rows; t++)
+        total += squares[t];
+    for (int64_t t = 0; t < rows; t++) {
+        const double share = total > 0 ? squares[t] / total : 0;
+        y[t] = (float) ((sum ? (double) sum[t] : 0) + (double) rows * share);
+    }
 }

@@ -138,6 +138,11 @@ int executor_read(struct executor *e, const char *output, void *data,
     return e->backend->buffer_read(e->arena, o->offset, data, bytes);
 }
 
+bool executor_has(const struct executor *e, const char *name)
+{
+    return program_io(e->program, name) != NULL;
+}
+
 int executor_run_gradients(struct executor *e)
 {
     const struct program *p = e->program;

@@ -13,6 +13,7 @@
 #include "engine/base/error.h"
 #include "engine/base/fault.h"
 #include "engine/exec/lower.h"
+#include "engine/ir/builder.h"
 #include "engine/plan/flops.h"
 
 // A compile of the largest graph that model_build() makes stays far below.
@@ -123,6 +124,20 @@ static int find_params(value_id **out, float **rates, uint32_t *n_out,
     return 0;
 }
 
+// The squares that vjp_matmul_kept() has summed, for the next choice of tokens.
+static int output_squares(struct graph *g, struct error *err)
+{
+    struct builder b = {.g = g, .err = err, .is_backward = true};
+
+    for (node_id i = g->n_nodes; i-- > 0;) {
+        if (g->nodes[i].op != OP_row_squares)
+            continue;
+        builder_output(&b, g->nodes[i].out[0], "token_squares");
+        break;
+    }
+    return b.rc;
+}
+
 // Everything that a program of this kind does beyond the forward graph.
 static int add_learning(struct graph *g, const struct model_config *m,
                         const struct program_params *params, struct error *err)
@@ -139,7 +154,8 @@ static int add_learning(struct graph *g, const struct model_config *m,
     value_id *grads = arena_calloc(g->arena, n, sizeof(*grads));
     if (!grads)
         return -ENOMEM;
-    if ((rc = autodiff(grads, g, graph_find(g, "loss"), wrt, n, err)) < 0)
+    if ((rc = autodiff(grads, g, graph_find(g, "loss"), wrt, n, err)) < 0 ||
+        (rc = output_squares(g, err)) < 0)
         return rc;
     const struct optim_params optim = {
         .mode = optim_mode(params->kind),

@@ -33,7 +33,10 @@ enum program_kind {
     PROGRAM_PREFIX,     // hidden states at the entry of first_block
     PROGRAM_GAINS,      // MODEL_PHASE_GAINS: what CACHED wants of DoRA
 };
-// Kinds that learn also bind states NAME.m and NAME.v (not ACCUMULATE).
+// Kinds that have gradients and choose tokens for them (models/kept.h): inputs
+// token_norms (T), draw (4); output token_squares (T). A program in which
+// nobody is left to choose has none of the three. Kinds that learn also bind
+// states NAME.m and NAME.v (not ACCUMULATE).
 
 struct program_params {
     enum program_kind kind;
@@ -159,6 +162,7 @@ int executor_write(struct executor *e, const char *input, const void *data,
                    size_t bytes);
 int executor_read(struct executor *e, const char *output, void *data,
                   size_t bytes);
+bool executor_has(const struct executor *e, const char *input_or_output);
 // Runs from the start to the end. 0, -EINTR when the device's stop flag was
 // raised (call again to go on at the same instruction; executor_reset() starts
 // over), or a negative errno of the device.

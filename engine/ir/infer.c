@@ -205,16 +205,30 @@ static int want_subtokens(const struct infer *c, int x, int v)
     return 0;
 }
 
-// a (M,K), b (N,K), kept (M,K/S), key (S), [c (M,N)] -> y (M,N)
+// a (M,K), kept (M,K/S), key (S); or kept (R,K), key i32 (R)
+static int check_kept(const struct infer *c)
+{
+    int rc;
+    if (c->in[3]->dtype == DTYPE_i32) {
+        if ((rc = want(c, 0, DTYPE_f32, 2, ANY, ANY)) < 0 ||
+            (rc = want(c, 3, DTYPE_i32, 1, ANY, ANY)) < 0)
+            return rc;
+        return want(c, 2, DTYPE_f32, 2, dim(c, 3, 0), dim(c, 0, 1));
+    }
+    if ((rc = want_subtokens(c, 0, 3)) < 0)
+        return rc;
+    return want(c, 2, DTYPE_f32, 2, dim(c, 0, 0), dim(c, 0, 1) / dim(c, 3, 0));
+}
+
+// a (M,K), b (N,K), kept, key, [c (M,N)] -> y (M,N)
 static int infer_matmul_kept(struct infer *c)
 {
     int rc;
-    if ((rc = want_subtokens(c, 0, 3)) < 0)
+    if ((rc = check_kept(c)) < 0)
         return rc;
     const int64_t m = dim(c, 0, 0);
     const int64_t k = dim(c, 0, 1);
-    if ((rc = want(c, 1, TYPE_WEIGHT, 2, ANY, k)) < 0 ||
-        (rc = want(c, 2, DTYPE_f32, 2, m, k / dim(c, 3, 0))) < 0)
+    if ((rc = want(c, 1, TYPE_WEIGHT, 2, ANY, k)) < 0)
         return rc;
     const int64_t n = dim(c, 1, 0);
     if (c->n_in > 4 && (rc = want(c, 4, DTYPE_f32, 2, m, n)) < 0)
@@ -249,6 +263,33 @@ static int infer_subtoken_spread(struct infer *c)
         (rc = want(c, 1, DTYPE_f32, 1, ANY, ANY)) < 0)
         return rc;
     set2(c, 0, dim(c, 0, 0), dim(c, 0, 1) * dim(c, 1, 0));
+    return 0;
+}
+
+// x (T,C), norms (T), draw (4) -> xs (N,C), rows (N)
+static int infer_choose_rows(struct infer *c)
+{
+    const int64_t n = c->attr->n_rows;
+    int rc;
+    if ((rc = want(c, 0, DTYPE_f32, 2, ANY, ANY)) < 0 ||
+        (rc = want(c, 1, DTYPE_f32, 1, dim(c, 0, 0), ANY)) < 0 ||
+        (rc = want(c, 2, DTYPE_i32, 1, 4, ANY)) < 0)
+        return rc;
+    if (n < 1 || n > dim(c, 0, 0))
+        return refuse_attr(c, "n_rows must be 1 to the rows there are");
+    set2(c, 0, n, dim(c, 0, 1));
+    c->out[1] = (struct infer_type){DTYPE_i32, {1, {n}}};
+    return 0;
+}
+
+// x (T,C), [sum (T)] -> y (T)
+static int infer_row_squares(struct infer *c)
+{
+    int rc;
+    if ((rc = want(c, 0, DTYPE_f32, 2, ANY, ANY)) < 0 ||
+        (c->n_in > 1 && (rc = want(c, 1, DTYPE_f32, 1, dim(c, 0, 0), ANY)) < 0))
+        return rc;
+    set1(c, 0, dim(c, 0, 0));
     return 0;
 }
 

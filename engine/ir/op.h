@@ -71,6 +71,8 @@ struct op_attr {
     uint32_t rope_dims;  // rope: the first values of a head that turn; even
     uint32_t length;     // attention, attention_back: L, rows of one sequence
     uint32_t width;      // columns_back: C
+    uint32_t n_rows;     // choose_rows: N
+    uint32_t stream;     // choose_rows: of random numbers
     uint8_t part;        // columns*: eighths of the columns, as bits; 0: all
 };
 

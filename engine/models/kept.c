@@ -13,10 +13,13 @@
 bool kept_equal(const struct kept *a, const struct kept *b)
 {
     return a->how == b->how && a->targets == b->targets &&
-           a->groups == b->groups && a->scale == b->scale;
+           a->groups == b->groups && a->scale == b->scale && a->part == b->part;
 }
 
-// Linears of one number read one value.
+// Linears of one number read one value. What attention puts out is read by its
+// own gradient as well: keeping less beside it would be more.
+enum { INPUT_OF_ATTENTION = 1 };
+
 static int input_of(enum model_linear l)
 {
     switch (l) {
@@ -25,7 +28,7 @@ static int input_of(enum model_linear l)
     case MODEL_LINEAR_v:
         return 0;
     case MODEL_LINEAR_o:
-        return 1;
+        return INPUT_OF_ATTENTION;
     case MODEL_LINEAR_gate:
     case MODEL_LINEAR_up:
         return 2;
@@ -47,6 +50,7 @@ static bool is_less(const struct kept *k, const struct scheme *s,
                     uint32_t block, int linear)
 {
     return k->how != KEPT_WHOLE && k->targets >> linear & 1 &&
+           input_of((enum model_linear) linear) != INPUT_OF_ATTENTION &&
            reads_input(&s->linears[block][linear]);
 }
 
@@ -110,11 +114,14 @@ int kept_check(const struct kept *k, const struct scheme *s,
         return 0;
     if (k->how >= KEPT_KINDS || k->targets == 0 ||
         k->targets >= 1 << MODEL_LINEARS)
-        return error_set(err, -EINVAL, "act_compress is none that pockd knows");
+        return error_set(err, -EINVAL,
+                         "what is kept of inputs is nothing that pockd knows");
     if (k->how == KEPT_SUBTOKENS &&
         (k->groups == 0 || !isfinite(k->scale) || !(k->scale > 0)))
         return error_set(err, -EINVAL,
                          "velora_groups and velora_scale must be above 0");
+    if (k->how == KEPT_TOKENS && !(k->part > 0 && k->part < 1))
+        return error_set(err, -EINVAL, "dw_tokens must be above 0, to 1");
     for (uint32_t i = 0; i < m->n_blocks; i++) {
         for (int l = 0; l < MODEL_LINEARS && rc == 0; l++) {
             if (!is_less(k, s, i, l))
@@ -125,11 +132,22 @@ int kept_check(const struct kept *k, const struct scheme *s,
     }
     if (rc == 0 && n == 0)
         rc = error_set(err, -EINVAL,
-                       "act_compress has nothing to compress: none of "
-                       "act_targets learns an A of LoRA or a whole weight, and "
-                       "LoRA-FA and norms keep no input of a linear; leave it "
-                       "off");
+                       "%s has nothing to do: none of act_targets learns an A "
+                       "of LoRA or a whole weight (LoRA-FA and norms keep no "
+                       "input of a linear, and attention keeps that of "
+                       "attn_output anyway); leave it at %s",
+                       k->how == KEPT_TOKENS ? "dw_tokens" : "act_compress",
+                       k->how == KEPT_TOKENS ? "1" : "off");
     return rc;
+}
+
+uint32_t kept_tokens(const struct kept *k, uint32_t n_tokens)
+{
+    const double n = ceil((double) k->part * n_tokens);
+
+    if (n >= n_tokens || n_tokens <= KEPT_TOKENS_MIN)
+        return n_tokens;
+    return n > KEPT_TOKENS_MIN ? (uint32_t) n : KEPT_TOKENS_MIN;
 }
 
 uint32_t kept_directions(struct kept_direction *out, uint32_t max,

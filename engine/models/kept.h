@@ -12,7 +12,8 @@
  * gradients of inputs stay what they are, to the byte.
  *
  * Linears that read the same input share what is kept of it: the first of them
- * that learns names it.
+ * that learns names it. The input of attn_output stays whole, for the gradient
+ * of attention reads it anyway.
  */
 
 #include "engine/models/scheme.h"
@@ -22,6 +23,10 @@ enum kept_how {
     // Of each sub-token its product with a fixed direction, the mean of the
     // run's first sub-tokens. VeLoRA, arXiv 2405.17991.
     KEPT_SUBTOKENS,
+    // Some tokens, chosen by how long their rows are and how long their
+    // gradients were the last time, those that count most for sure. WTA-CRS,
+    // arXiv 2305.15265; right on average.
+    KEPT_TOKENS,
     KEPT_KINDS
 };
 
@@ -30,6 +35,7 @@ struct kept {
     uint8_t targets; // bits 1 << enum model_linear: of these linears
     uint16_t groups; // SUBTOKENS: of an input
     float scale;     // SUBTOKENS: of the gradient
+    float part;      // TOKENS: of a program's
 };
 
 // Nothing but zeros is KEPT_WHOLE.
@@ -44,6 +50,10 @@ bool kept_is_less(enum model_linear *first, const struct kept *k,
 // Values of the input that the gradient is about: all, or the part that learns.
 int64_t kept_columns(const struct scheme *s, const struct model_config *m,
                      uint32_t block, enum model_linear linear);
+
+// Of a program's tokens, those whose inputs stay.
+enum { KEPT_TOKENS_MIN = 10 };
+uint32_t kept_tokens(const struct kept *k, uint32_t n_tokens);
 
 /*
  * Directions of sub-tokens: states of a run, zero until its first batch.

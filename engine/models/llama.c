@@ -257,6 +257,8 @@ struct llama {
     const struct model_graph_params *p;
     value_id pos;   // (T)
     value_id start; // (T), not CACHED
+    value_id norms; // (T), and draw (4): of those who choose tokens; or NONE
+    value_id draw;
     // What is kept of the inputs of a block's linears, by the one that names it
     struct stand_in {
         value_id kept; // VALUE_NONE: nobody has asked yet
@@ -307,6 +309,27 @@ static struct stand_in keep_subtokens(struct llama *l, const struct linear *of,
                              v};
 }
 
+static struct stand_in keep_tokens(struct llama *l, const struct linear *of,
+                                   enum model_linear first, value_id x)
+{
+    const uint32_t n = l->p->batch * l->p->length;
+    const struct shape norms = shape1(n);
+    const struct shape draw = shape1(4);
+    const struct op_attr attr = {
+        .n_rows = kept_tokens(l->p->kept, n),
+        .stream = of->block * MODEL_LINEARS + first,
+    };
+    value_id out[2] = {VALUE_NONE, VALUE_NONE};
+
+    if (l->norms == VALUE_NONE) {
+        l->norms = builder_input(l->b, "token_norms", DTYPE_f32, &norms);
+        l->draw = builder_input(l->b, "draw", DTYPE_i32, &draw);
+    }
+    const value_id in[] = {x, l->norms, l->draw};
+    builder_apply(l->b, out, OP_choose_rows, &attr, in, 3);
+    return (struct stand_in){out[0], out[1]};
+}
+
 // x (T,I) w (O,I)^T + y, where w learns
 static value_id learning_product(struct llama *l, const struct linear *of,
                                  value_id x, value_id w, value_id y)
@@ -320,7 +343,8 @@ static value_id learning_product(struct llama *l, const struct linear *of,
         return builder_matmul(l->b, x, w, y, &plain);
     struct stand_in *s = &l->kept[first];
     if (s->kept == VALUE_NONE)
-        *s = keep_subtokens(l, of, first, x);
+        *s = l->p->kept->how == KEPT_TOKENS ? keep_tokens(l, of, first, x)
+                                            : keep_subtokens(l, of, first, x);
     const value_id in[] = {x, w, s->kept, s->key, y};
     return builder_apply(l->b, NULL, OP_matmul_kept, &kept, in,
                          y == VALUE_NONE ? 4 : 5);
@@ -632,7 +656,13 @@ static void build_gains(struct llama *l)
 int llama_build(struct builder *b, const struct model_config *m,
                 const struct model_graph_params *params)
 {
-    struct llama l = {.b = b, .m = m, .p = params};
+    struct llama l = {
+        .b = b,
+        .m = m,
+        .p = params,
+        .norms = VALUE_NONE,
+        .draw = VALUE_NONE,
+    };
 
     switch (params->phase) {
     case MODEL_PHASE_LOSS:

@@ -88,7 +88,8 @@ static inline bool model_drop_has(const struct model_drop *d, uint32_t branch)
 enum model_phase {
     // inputs tokens pos start targets i32 (T), weights f32 (T), T = batch *
     // length; outputs loss (1), nll (T). With first_block: input hidden
-    // f32 (T,C) instead of tokens, and only the blocks from there on
+    // f32 (T,C) instead of tokens, and only the blocks from there on. Where
+    // tokens are chosen for gradients, token_norms f32 (T), draw i32 (4)
     MODEL_PHASE_LOSS,
     // inputs tokens pos i32 (length), rows i32 (n_rows); states cache.k.N,
     // cache.v.N (cache_length, G*D), NAME.magnitude.gain (O) instead of

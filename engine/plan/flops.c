@@ -66,6 +66,10 @@ uint64_t flops_node(const struct graph *g, const struct node *n)
         return 2 * count(g, n->in[0]);
     case OP_subtoken_spread:
         return count(g, n->out[0]);
+    case OP_choose_rows:
+        return 2 * count(g, n->in[0]) + count(g, n->out[0]);
+    case OP_row_squares:
+        return 2 * count(g, n->in[0]);
     case OP_attention:
         return attention(g, n);
     case OP_attention_back:

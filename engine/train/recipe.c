@@ -41,7 +41,7 @@ _Static_assert(sizeof prefix_names / sizeof *prefix_names ==
                "in the order of enum prefix_values");
 
 static const char *const compress_names[] = {"off", "velora", NULL};
-_Static_assert(sizeof compress_names / sizeof *compress_names == KEPT_KINDS + 1,
+_Static_assert(KEPT_WHOLE == 0 && KEPT_SUBTOKENS == 1,
                "in the order of enum kept_how");
 
 const char *const *recipe_choices(const char *option)
@@ -280,6 +280,14 @@ int recipe_kept(struct kept *out, const struct recipe *r,
 {
     struct kept k = {.how = (uint8_t) r->act_compress};
 
+    if (k.how != KEPT_WHOLE && r->dw_tokens < 1)
+        return error_set(err, -EINVAL,
+                         "recipe: act_compress=velora and dw_tokens below 1 "
+                         "both say what is kept of inputs: choose one");
+    if (r->dw_tokens < 1) {
+        k.how = KEPT_TOKENS;
+        k.part = r->dw_tokens;
+    }
     if (k.how != KEPT_WHOLE)
         k.targets = (uint8_t) r->act_targets;
     if (k.how == KEPT_SUBTOKENS) {

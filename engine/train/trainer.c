@@ -25,6 +25,7 @@
 #include "engine/train/packing.h"
 #include "engine/train/prefix_cache.h"
 #include "engine/train/program_cache.h"
+#include "engine/train/token_norms.h"
 
 #include <errno.h>
 #include <math.h>
@@ -43,6 +44,7 @@ struct trainer {
     struct dataset *held_out;
     struct adapter_state *state;
     struct kept_state *kept;
+    struct token_norms *norms; // NULL: nobody chooses tokens
     struct program_cache *cache;
     struct prefix *prefix; // NULL: the whole model runs
     struct packing packing;
@@ -82,6 +84,7 @@ void trainer_destroy(struct trainer *t)
     program_cache_destroy(t->cache);
     adapter_state_destroy(t->state);
     kept_state_destroy(t->kept);
+    token_norms_destroy(t->norms);
     packing_rows_finish(&t->rows);
     packing_finish(&t->packing);
     dataset_destroy(t->trained);
@@ -228,7 +231,13 @@ static int make_kept(struct trainer *t, struct error *err)
         .scheme = &t->scheme,
         .kept = t->micro.kept,
     };
-    return kept_state_create(&t->kept, &params, err);
+    int rc = kept_state_create(&t->kept, &params, err);
+
+    if (rc < 0 || t->micro.kept.how != KEPT_TOKENS)
+        return rc;
+    rc = token_norms_create(&t->norms, t->trained,
+                            (size_t) t->micro_rows * t->length);
+    return rc < 0 ? error_set(err, rc, "training: out of memory") : 0;
 }
 
 static int make_key(struct trainer *t, struct error *err)
@@ -349,6 +358,51 @@ static struct model_drop drop_of_step(const struct trainer *t)
     return drop;
 }
 
+// The tokens that programs choose hang on the seed, the step and the rows
+// alone.
+static int write_choice(struct executor *x, const struct trainer *t,
+                        uint32_t first, uint32_t n)
+{
+    const uint64_t seed = t->recipe.seed;
+    const uint64_t place = t->step << 12 | first;
+    const int32_t draw[4] = {(int32_t) (uint32_t) seed,
+                             (int32_t) (uint32_t) (seed >> 32),
+                             (int32_t) (uint32_t) place,
+                             (int32_t) (uint32_t) (place >> 32)};
+    int rc;
+
+    if (!t->norms || !executor_has(x, "draw"))
+        return 0;
+    if ((rc = executor_write(x, "draw", draw, sizeof draw)) < 0)
+        return rc;
+    return executor_write(x, "token_norms",
+                          token_norms_of_rows(t->norms, &t->packing, first, n),
+                          (size_t) n * t->packing.length * sizeof(float));
+}
+
+static int read_squares(struct trainer *t, struct executor *x, uint32_t first,
+                        uint32_t n)
+{
+    const size_t places = (size_t) n * t->packing.length;
+    float *squares;
+    int rc;
+
+    if (!t->norms)
+        return 0;
+    squares = calloc(places, sizeof *squares);
+    if (!squares)
+        return -ENOMEM;
+    // Where a step drops all that chooses, nothing is learned about its tokens.
+    rc = executor_has(x, "token_squares")
+             ? executor_read(x, "token_squares", squares,
+                             places * sizeof *squares)
+             : 0;
+    if (rc == 0)
+        token_norms_take(t->norms, &t->packing, first, n, squares);
+    free(squares);
+    return rc;
+}
+
 // Rows [first, first + n) through one program; adds its loss to *loss.
 static int run_micro(struct trainer *t, enum program_kind kind, uint32_t first,
                      uint32_t n, double *loss, struct error *err)
@@ -377,13 +431,15 @@ static int run_micro(struct trainer *t, enum program_kind kind, uint32_t first,
     packing_fill(&t->rows, &t->packing, t->trained, first, n,
                  1.0F / (float) t->packing.n_targets);
     set_hyper(hyper, t);
-    if ((rc = evaluator_inputs(x, &t->rows, places, t->prefix)) < 0)
+    if ((rc = evaluator_inputs(x, &t->rows, places, t->prefix)) < 0 ||
+        (rc = write_choice(x, t, first, n)) < 0)
         goto error;
     if (kind != PROGRAM_ACCUMULATE &&
         (rc = executor_write(x, "hyper", hyper, sizeof hyper)) < 0)
         goto error;
     if ((rc = executor_run_gradients(x)) < 0 ||
-        (rc = executor_read(x, "loss", &part, sizeof part)) < 0)
+        (rc = executor_read(x, "loss", &part, sizeof part)) < 0 ||
+        (rc = read_squares(t, x, first, n)) < 0)
         goto error;
     *loss += part;
     // A loss that is no number must not reach the weights.
@@ -467,6 +523,8 @@ static int run_step(struct trainer *t, struct error *err)
                    ? error_set(err, undone, "training: %s", strerror(-undone))
                    : rc;
     }
+    if (t->norms)
+        token_norms_commit(t->norms, &t->packing);
     t->step++;
     t->step_loss = loss;
 
@@ -614,6 +672,32 @@ int trainer_run(struct trainer *t, uint64_t steps_max, trainer_news_fn *on_news,
  * To bytes and back.
  */
 
+static size_t kept_floats(const struct trainer *t)
+{
+    return kept_state_floats(t->kept) +
+           (t->norms ? token_norms_floats(t->norms) : 0);
+}
+
+static int read_kept(const struct trainer *t, float *out)
+{
+    const size_t n = kept_state_floats(t->kept);
+
+    if (t->norms)
+        memcpy(out + n, token_norms_values(t->norms),
+               token_norms_floats(t->norms) * sizeof *out);
+    return kept_state_read(t->kept, out);
+}
+
+static int write_kept(struct trainer *t, const float *values)
+{
+    const size_t n = kept_state_floats(t->kept);
+
+    if (t->norms)
+        memcpy(token_norms_values(t->norms), values + n,
+               token_norms_floats(t->norms) * sizeof *values);
+    return kept_state_write(t->kept, values);
+}
+
 int trainer_save(void **out, size_t *bytes, const struct trainer *t,
                  struct error *err)
 {
@@ -630,10 +714,10 @@ int trainer_save(void **out, size_t *bytes, const struct trainer *t,
         .evals = t->evals,
         .n_floats = t->n_floats,
         .values = calloc(t->n_floats * 4, sizeof *c.values),
-        .n_kept = (uint32_t) kept_state_floats(t->kept),
-        .kept = calloc(kept_state_floats(t->kept) + 1, sizeof *c.kept),
+        .n_kept = (uint32_t) kept_floats(t),
+        .kept = calloc(kept_floats(t) + 1, sizeof *c.kept),
     };
-    int rc = c.values && c.kept ? kept_state_read(t->kept, c.kept) : -ENOMEM;
+    int rc = c.values && c.kept ? read_kept(t, c.kept) : -ENOMEM;
 
     for (int i = 0; i < SAVED_PARTS && rc == 0; i++)
         rc = adapter_state_read(t->state, (enum adapter_part) i,
@@ -651,8 +735,7 @@ int trainer_save(void **out, size_t *bytes, const struct trainer *t,
 static int check_counters(const struct trainer *t, const struct checkpoint *c,
                           struct error *err)
 {
-    bool is_good = c->n_floats == t->n_floats &&
-                   c->n_kept == kept_state_floats(t->kept) &&
+    bool is_good = c->n_floats == t->n_floats && c->n_kept == kept_floats(t) &&
                    c->step <= t->steps_total && c->best_step <= c->step &&
                    c->end < TRAINER_ENDS;
 
@@ -685,7 +768,7 @@ int trainer_restore(struct trainer *t, const void *data, size_t bytes,
         rc = adapter_state_write(t->state, (enum adapter_part) i,
                                  c.values + (size_t) i * t->n_floats);
     if (rc == 0)
-        rc = kept_state_write(t->kept, c.kept);
+        rc = write_kept(t, c.kept);
     if (rc < 0) {
         rc = error_set(err, rc, "checkpoint: %s", strerror(-rc));
         goto out;
@@ -770,6 +853,7 @@ void trainer_describe(struct trainer_info *out, const struct trainer *t)
         .arena_bytes = program_cache_arena_bytes(t->cache),
         .state_bytes =
             trainer_micro_bytes(&t->micro) +
+            2 * kept_floats(t) * sizeof(float) +
             (t->prefix ? states_bytes(&t->recipe, &t->base->config,
                                       (size_t) t->micro_rows * t->length)
                        : 0),

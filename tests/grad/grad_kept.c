@@ -40,6 +40,8 @@ struct fixture {
     struct model_config m;
     struct scheme scheme;
     struct tiny_batch batch;
+    float norms[T]; // of tokens, where some are chosen
+    int32_t draw[4];
     struct param params[PARAMS_MAX];
     uint32_t n_params;
 };
@@ -62,6 +64,8 @@ static void open_fixture(struct fixture *f, struct scheme_linear how)
     assert_int_equal(cpu_backend.open(&f->dev, &dp, NULL), 0);
     bank_init(&f->bank, &cpu_backend, f->dev, 1);
     tiny_batch_make(&f->batch, ROWS, LENGTH, f->m.n_vocab, 3);
+    for (int t = 0; t < T; t++)
+        f->norms[t] = 1;
     f->n_params = scheme_params(f->params, PARAMS_MAX, &f->m, &f->scheme);
     assert_in_range(f->n_params, 1, PARAMS_MAX);
 }
@@ -106,6 +110,13 @@ static struct executor *bind(struct fixture *f, struct program *p)
     if (executor_create(&e, p, &ep, &err) < 0)
         fail_msg("%s", err.text);
     tiny_batch_write(e, &f->batch);
+    if (executor_has(e, "draw")) {
+        assert_int_equal(executor_write(e, "draw", f->draw, sizeof(f->draw)),
+                         0);
+        assert_int_equal(executor_write(e, "token_norms", f->norms,
+                                        sizeof(f->norms)),
+                         0);
+    }
     return e;
 }
 
@@ -120,7 +131,6 @@ static void read_result(struct result *out, struct fixture *f,
 {
     char name[96];
 
-    memset(out, 0, sizeof(*out));
     assert_int_equal(executor_read(e, "nll", out->nll, sizeof(out->nll)), 0);
     for (uint32_t i = 0; i < f->n_params; i++) {
         const size_t n = (size_t) (f->params[i].ne[0] * f->params[i].ne[1]);
@@ -135,7 +145,7 @@ static void read_result(struct result *out, struct fixture *f,
 static struct result *gradients(struct fixture *f,
                                 const struct program_params *params)
 {
-    struct result *r = malloc(sizeof(*r));
+    struct result *r = calloc(1, sizeof(*r));
     struct program *p = compile(f, params);
     struct executor *e = bind(f, p);
 
@@ -147,10 +157,11 @@ static struct result *gradients(struct fixture *f,
     return r;
 }
 
-// Gradients that read an input of a linear.
+// Gradients that read an input of a linear, other than attention's output.
 static bool is_estimated(const struct param *p)
 {
-    return p->kind == PARAM_LORA_A || p->kind == PARAM_DELTA;
+    return p->linear != MODEL_LINEAR_o &&
+           (p->kind == PARAM_LORA_A || p->kind == PARAM_DELTA);
 }
 
 static const struct scheme_linear ways[] = {
@@ -167,7 +178,7 @@ static struct program_params by_subtokens(uint16_t groups, float scale)
 {
     return (struct program_params){
         .kind = PROGRAM_GRADIENT,
-        .kept = {KEPT_SUBTOKENS, LORA_ALL, groups, scale},
+        .kept = {KEPT_SUBTOKENS, LORA_ALL, groups, scale, 0},
     };
 }
 
@@ -219,7 +230,6 @@ static const char *direction_of(const struct fixture *f, const struct param *p,
         [MODEL_LINEAR_q] = MODEL_LINEAR_q,
         [MODEL_LINEAR_k] = MODEL_LINEAR_q,
         [MODEL_LINEAR_v] = MODEL_LINEAR_q,
-        [MODEL_LINEAR_o] = MODEL_LINEAR_o,
         [MODEL_LINEAR_gate] = MODEL_LINEAR_gate,
         [MODEL_LINEAR_up] = MODEL_LINEAR_gate,
         [MODEL_LINEAR_down] = MODEL_LINEAR_down,
@@ -318,6 +328,208 @@ static void directions_are_those_of_the_first_batch(void **state)
 }
 
 /*
+ * Tokens that are chosen
+ */
+
+static struct program_params by_tokens(float part)
+{
+    return (struct program_params){
+        .kind = PROGRAM_GRADIENT,
+        .kept = {KEPT_TOKENS, LORA_ALL, 0, 0, part},
+    };
+}
+
+static void chosen_tokens_leave_the_rest_to_the_bit(void **state)
+{
+    const struct program_params some = by_tokens(0.4f);
+
+    for (int i = 0; i < WAYS; i++) {
+        struct fixture f;
+        open_fixture(&f, ways[i]);
+        memset(f.scheme.norms, SCHEME_BOTH_NORMS, BLOCKS);
+        f.n_params = scheme_params(f.params, PARAMS_MAX, &f.m, &f.scheme);
+        struct result *a = gradients(&f, &whole);
+        struct result *b = gradients(&f, &some);
+        check_untouched(&f, a, b);
+        free(a);
+        free(b);
+        close_fixture(&f);
+    }
+}
+
+static void all_tokens_are_the_exact_gradient(void **state)
+{
+    const struct program_params all = by_tokens(0.99f);
+
+    for (int i = 0; i < WAYS; i++) {
+        struct fixture f;
+        open_fixture(&f, ways[i]);
+        assert_int_equal(kept_tokens(&all.kept, T), T);
+        struct result *a = gradients(&f, &whole);
+        struct result *b = gradients(&f, &all);
+        assert_memory_equal(a, b, sizeof(*a));
+        free(a);
+        free(b);
+        close_fixture(&f);
+    }
+}
+
+// The same program with other numbers each time: mean of what is estimated, and
+// the mean square of its distance from `exact`, in that of `exact`.
+struct draws {
+    double *mean;    // (GRADIENTS)
+    double variance; // of one draw
+    double error;    // of the mean, a length
+};
+
+// |a - b|^2 over what is estimated, |a|^2 without b.
+static double square_of(const struct fixture *f, const float *a,
+                        const double *b)
+{
+    double sum = 0;
+
+    for (uint32_t i = 0; i < f->n_params; i++) {
+        const size_t first = (size_t) i * COUNT_MAX;
+        const size_t n = (size_t) (f->params[i].ne[0] * f->params[i].ne[1]);
+        for (size_t k = first; k < first + n; k++) {
+            const double d = (double) a[k] - (b ? b[k] : 0);
+            sum += is_estimated(&f->params[i]) ? d * d : 0;
+        }
+    }
+    return sum;
+}
+
+// One more draw.
+static void add_draw(struct draws *d, const struct fixture *f, const float *g,
+                     const float *exact, double length, int n)
+{
+    for (uint32_t i = 0; i < f->n_params; i++) {
+        const size_t first = (size_t) i * COUNT_MAX;
+        const size_t count = (size_t) (f->params[i].ne[0] * f->params[i].ne[1]);
+        for (size_t k = first; k < first + count && is_estimated(&f->params[i]);
+             k++) {
+            const double off = (double) g[k] - (double) exact[k];
+            d->mean[k] += (double) g[k] / n;
+            d->variance += off * off / length / n;
+        }
+    }
+}
+
+static void draw_many(struct draws *out, struct fixture *f,
+                      const struct program_params *params, int n,
+                      const struct result *exact)
+{
+    struct program *p = compile(f, params);
+    struct executor *e = bind(f, p);
+    struct result *r = calloc(1, sizeof(*r));
+    const double length = square_of(f, exact->g, NULL);
+
+    *out = (struct draws){.mean = calloc(GRADIENTS, sizeof(*out->mean))};
+    assert_true(r && out->mean && length > 0);
+    for (int i = 0; i < n; i++) {
+        const int32_t draw[4] = {1, 0, i, 0};
+        assert_int_equal(executor_write(e, "draw", draw, sizeof(draw)), 0);
+        assert_int_equal(executor_run(e), 0);
+        read_result(r, f, e);
+        add_draw(out, f, r->g, exact->g, length, n);
+    }
+    out->error = sqrt(square_of(f, exact->g, out->mean) / length);
+    free(r);
+    executor_destroy(e);
+    program_destroy(p);
+}
+
+// The mean of n draws is off by 1 / sqrt(n) of what one is off by: a bias of
+// some percent would show. Inputs of a norm are all alike, so that one draw of
+// a batch as small as this is off by much; tests/check has a larger one.
+static void the_mean_of_draws_is_the_exact_gradient(void **state)
+{
+    enum { DRAWS = 1600 };
+    static const float parts[] = {0.75f, 0.4f};
+
+    for (int i = 0; i < WAYS * 2; i++) {
+        const struct program_params some = by_tokens(parts[i % 2]);
+        struct fixture f;
+        struct draws d;
+        open_fixture(&f, ways[i / 2]);
+        struct result *exact = gradients(&f, &whole);
+        draw_many(&d, &f, &some, DRAWS, exact);
+        print_message("# one draw is off by %.1f %%, their mean by %.2f %%\n",
+                      100 * sqrt(d.variance), 100 * d.error);
+        assert_true(sqrt(d.variance) > 0.1);
+        assert_true(d.error < 1.6 * sqrt(d.variance / DRAWS));
+        assert_true(i % 2 || d.error < 0.03);
+        free(d.mean);
+        free(exact);
+        close_fixture(&f);
+    }
+}
+
+// What the program says of its tokens: each product adds T in all.
+static void read_norms(struct fixture *f, const struct program_params *params)
+{
+    struct program *p = compile(f, params);
+    struct executor *e = bind(f, p);
+    double sum = 0;
+
+    assert_int_equal(executor_run(e), 0);
+    assert_int_equal(executor_read(e, "token_squares", f->norms,
+                                   sizeof(f->norms)),
+                     0);
+    for (int t = 0; t < T; t++) {
+        assert_true(f->norms[t] >= 0);
+        sum += (double) f->norms[t];
+        f->norms[t] = sqrtf(f->norms[t]) + 0.1f;
+    }
+    assert_true(fabs(sum / (T * (MODEL_LINEARS - 1) * BLOCKS) - 1) < 1e-5);
+    executor_destroy(e);
+    program_destroy(p);
+}
+
+// Tokens whose gradients are known to be long are drawn more often, and the
+// estimate is better for it.
+static void known_gradients_lower_the_variance(void **state)
+{
+    const struct program_params some = by_tokens(0.4f);
+    struct draws by_inputs, by_both;
+    struct fixture f;
+
+    open_fixture(&f, ways[0]);
+    struct result *exact = gradients(&f, &whole);
+    draw_many(&by_inputs, &f, &some, 200, exact);
+    read_norms(&f, &some);
+    draw_many(&by_both, &f, &some, 200, exact);
+    print_message("# variance %.3f by inputs, %.3f with known gradients\n",
+                  by_inputs.variance, by_both.variance);
+    assert_true(by_both.variance < 0.9 * by_inputs.variance);
+    free(by_inputs.mean);
+    free(by_both.mean);
+    free(exact);
+    close_fixture(&f);
+}
+
+static void the_same_numbers_choose_the_same_tokens(void **state)
+{
+    const struct program_params some = by_tokens(0.4f);
+    struct fixture f;
+
+    open_fixture(&f, ways[2]);
+    struct result *a = gradients(&f, &some);
+    struct result *b = gradients(&f, &some);
+    assert_memory_equal(a, b, sizeof(*a));
+    for (int i = 0; i < 4; i++) {
+        free(b);
+        f.draw[i] ^= 1;
+        b = gradients(&f, &some);
+        assert_memory_not_equal(a->g, b->g, sizeof(a->g));
+        f.draw[i] ^= 1;
+    }
+    free(a);
+    free(b);
+    close_fixture(&f);
+}
+
+/*
  * Memory
  */
 
@@ -344,11 +556,10 @@ static struct kept_bytes kept_of(const struct program *p, const char *op)
 
 static size_t width_of_inputs(const struct model_config *m)
 {
-    return 2 * (size_t) m->width + (size_t) m->n_heads * m->head_dim +
-           m->ffn_width;
+    return 2 * (size_t) m->width + m->ffn_width;
 }
 
-// Four inputs in a block; of each a number for a token and group stays, and
+// Three inputs in a block; of each a number for a token and group stays, and
 // neither the normalised states nor the products of SwiGLU.
 static void no_more_is_kept_than_promised(void **state)
 {
@@ -361,8 +572,8 @@ static void no_more_is_kept_than_promised(void **state)
         struct program *a = compile(&f, &whole);
         struct program *b = compile(&f, &less);
         const struct kept_bytes z = kept_of(b, "subtoken_dot");
-        assert_int_equal(z.n, 4 * BLOCKS);
-        assert_int_equal(z.bytes, 4 * BLOCKS * T * GROUPS * sizeof(float));
+        assert_int_equal(z.n, 3 * BLOCKS);
+        assert_int_equal(z.bytes, 3 * BLOCKS * T * GROUPS * sizeof(float));
         assert_int_equal(kept_of(a, "swiglu").n, BLOCKS);
         assert_int_equal(kept_of(b, "swiglu").n, 0);
         // rstd of each norm is kept by both, and with it no normalised state.
@@ -373,6 +584,32 @@ static void no_more_is_kept_than_promised(void **state)
         print_message("# arena %zu to %zu bytes; inputs were %zu\n",
                       program_arena_bytes(a), program_arena_bytes(b),
                       BLOCKS * T * width_of_inputs(&f.m) * sizeof(float));
+        program_destroy(a);
+        program_destroy(b);
+        close_fixture(&f);
+    }
+}
+
+// Of each input as many rows as tokens stay, and their numbers.
+static void no_more_tokens_are_kept_than_chosen(void **state)
+{
+    const struct program_params half = by_tokens(0.5f);
+
+    for (int i = 0; i < WAYS - 1; i++) {
+        struct fixture f;
+        open_fixture(&f, ways[i]);
+        struct program *a = compile(&f, &whole);
+        struct program *b = compile(&f, &half);
+        const struct kept_bytes k = kept_of(b, "choose_rows");
+        assert_int_equal(k.n, 2 * 3 * BLOCKS);
+        assert_int_equal(k.bytes, BLOCKS * T / 2 *
+                                      (width_of_inputs(&f.m) * sizeof(float) +
+                                       3 * sizeof(int32_t)));
+        assert_int_equal(kept_of(b, "swiglu").n, 0);
+        assert_int_equal(kept_of(a, "rmsnorm").bytes -
+                             kept_of(b, "rmsnorm").bytes,
+                         2 * BLOCKS * T * f.m.width * sizeof(float));
+        assert_true(program_arena_bytes(b) < program_arena_bytes(a));
         program_destroy(a);
         program_destroy(b);
         close_fixture(&f);
@@ -414,6 +651,7 @@ static void check_compiler(struct program_params params)
 static void planning_and_passes_change_nothing(void **state)
 {
     check_compiler(by_subtokens(4, 1));
+    check_compiler(by_tokens(0.4f));
 }
 
 static bool has_state(const struct program *p, const char *suffix)
@@ -447,7 +685,13 @@ int main(void)
         cmocka_unit_test(gradients_are_those_of_projected_inputs),
         cmocka_unit_test(subtokens_of_one_value_lose_nothing),
         cmocka_unit_test(directions_are_those_of_the_first_batch),
+        cmocka_unit_test(chosen_tokens_leave_the_rest_to_the_bit),
+        cmocka_unit_test(all_tokens_are_the_exact_gradient),
+        cmocka_unit_test(the_mean_of_draws_is_the_exact_gradient),
+        cmocka_unit_test(known_gradients_lower_the_variance),
+        cmocka_unit_test(the_same_numbers_choose_the_same_tokens),
         cmocka_unit_test(no_more_is_kept_than_promised),
+        cmocka_unit_test(no_more_tokens_are_kept_than_chosen),
         cmocka_unit_test(planning_and_passes_change_nothing),
         cmocka_unit_test(only_programs_that_learn_keep_anything),
     };

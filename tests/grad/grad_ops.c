@@ -115,23 +115,42 @@ static value_id case_matmul(struct ctx *c, int variant)
     return loss_of(c, builder_matmul(&c->b, a, w, s, &attr));
 }
 
-// A sub-token of one value is that value: nothing is lost, so that the gradient
-// is exact. With and without a summand.
+static value_id case_all_rows(struct ctx *c, value_id a, value_id w,
+                              value_id sum)
+{
+    const struct op_attr attr = {.alpha = 0.7f};
+    const struct op_attr all = {.n_rows = T};
+    const struct shape s = shape1(T), s4 = shape1(4);
+    const value_id of[] = {a, builder_input(&c->b, "norms", DTYPE_f32, &s),
+                           builder_input(&c->b, "draw", DTYPE_i32, &s4)};
+    value_id xs[2] = {VALUE_NONE, VALUE_NONE};
+
+    builder_apply(&c->b, xs, OP_choose_rows, &all, of, 3);
+    const value_id in[] = {a, w, xs[0], xs[1], sum};
+    return loss_of(c, builder_apply(&c->b, NULL, OP_matmul_kept, &attr, in,
+                                    sum == VALUE_NONE ? 4 : 5));
+}
+
+// A sub-token of one value is that value, and all rows are all rows: nothing is
+// lost, so that the gradient is exact. With and without a summand.
 static value_id case_matmul_kept(struct ctx *c, int variant)
 {
     const struct op_attr attr = {.alpha = 0.7f};
     const struct op_attr one = {.alpha = 1};
     const struct shape s = shape1(1);
-    if (variant > 1)
+    if (variant > 3)
         return VALUE_NONE;
     const value_id a = param(c, T, 4);
     const value_id w = param(c, 3, 4);
+    const value_id sum = variant & 1 ? param(c, T, 3) : VALUE_NONE;
+    if (variant & 2)
+        return case_all_rows(c, a, w, sum);
     const value_id v = builder_binary(&c->b, OP_subtoken_mean, NULL, a,
                                       builder_state(&c->b, "subtoken", &s));
     const value_id z = builder_binary(&c->b, OP_subtoken_dot, &one, a, v);
-    const value_id in[] = {a, w, z, v, variant ? param(c, T, 3) : VALUE_NONE};
+    const value_id in[] = {a, w, z, v, sum};
     return loss_of(c, builder_apply(&c->b, NULL, OP_matmul_kept, &attr, in,
-                                    variant ? 5 : 4));
+                                    sum == VALUE_NONE ? 4 : 5));
 }
 
 static value_id case_rope(struct ctx *c, int variant)
@@ -252,6 +271,13 @@ static void write_inputs(struct rig *r)
                      0);
     if (program_io(r->p, "pos"))
         assert_int_equal(executor_write(r->e, "pos", pos, sizeof(pos)), 0);
+    if (program_io(r->p, "draw")) {
+        assert_int_equal(executor_write(r->e, "draw", pos, 4 * sizeof(*pos)),
+                         0);
+        assert_int_equal(executor_write(r->e, "norms", weights,
+                                        sizeof(weights)),
+                         0);
+    }
     if (program_io(r->p, "start"))
         assert_int_equal(executor_write(r->e, "start", start, sizeof(start)),
                          0);

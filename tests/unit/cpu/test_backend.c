@@ -62,7 +62,7 @@ static const struct example {
     enum op op;
     struct shape in[8];
     struct shape out[4];
-    unsigned ints;
+    unsigned ints; // inputs; outputs from bit 16 on
     unsigned weights;
 } examples[] = {
     {OP_embed, {{1, T}, {V, C}}, {{T, C}}, 1, 2},
@@ -114,6 +114,12 @@ static const struct example {
     {OP_subtoken_mean, {{T, C}, {1, 8}}, {{1, 8}}, 0, 0},
     {OP_subtoken_dot, {{T, C}, {1, 8}}, {{T, C / 8}}, 0, 0},
     {OP_subtoken_spread, {{T, C / 8}, {1, 8}}, {{T, C}}, 0, 0},
+    {OP_choose_rows,
+     {{T, C}, {1, T}, {1, 4}},
+     {{9, C}, {1, 9}},
+     4 | 1u << 17,
+     0},
+    {OP_row_squares, {{T, C}, {1, T}}, {{1, T}}, 0, 0},
 };
 
 _Static_assert(sizeof(examples) / sizeof(examples[0]) == OP_COUNT,
@@ -133,6 +139,7 @@ static void make_instr(struct program *p, struct instr *in,
                                 .n_heads = H,
                                 .n_kv_heads = G,
                                 .head_dim = D,
+                                .n_rows = 9,
                                 .rope_dims = D,
                                 .length = LENGTH};
     for (; e->in[in->n_in].rows > 0; in->n_in++)
@@ -143,10 +150,12 @@ static void make_instr(struct program *p, struct instr *in,
                                  e->in[in->n_in].rows, e->in[in->n_in].cols);
     for (; e->out[in->n_out].rows > 0; in->n_out++) {
         const int old = op_updates(e->op, in->n_out);
-        in->out[in->n_out] = old >= 0
-                                 ? in->in[old]
-                                 : place(p, DTYPE_f32, e->out[in->n_out].rows,
-                                         e->out[in->n_out].cols);
+        in->out[in->n_out] =
+            old >= 0
+                ? in->in[old]
+                : place(p,
+                        e->ints >> (16 + in->n_out) & 1 ? DTYPE_i32 : DTYPE_f32,
+                        e->out[in->n_out].rows, e->out[in->n_out].cols);
     }
     assert_true(cpu_backend.supports(dev, in));
     in->scratch = (struct operand){

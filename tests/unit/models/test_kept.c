@@ -36,7 +36,7 @@ static struct scheme scheme_of(const char *text)
 
 static struct kept subtokens(uint32_t targets, uint16_t groups)
 {
-    return (struct kept){KEPT_SUBTOKENS, (uint8_t) targets, groups, 1};
+    return (struct kept){KEPT_SUBTOKENS, (uint8_t) targets, groups, 1, 0};
 }
 
 // One for q, k and v, and one for gate and up.
@@ -48,10 +48,7 @@ static void linears_of_one_input_share_what_is_kept(void **state)
         const char *names[4]; // of block 0
         uint32_t n;           // of both blocks
     } rows[] = {
-        {"lora-all",
-         LORA_ALL,
-         {"attn_q", "attn_output", "ffn_gate", "ffn_down"},
-         8},
+        {"lora-all", LORA_ALL, {"attn_q", "ffn_gate", "ffn_down"}, 6},
         {"full", LORA_V | LORA_UP, {"attn_v", "ffn_up"}, 4},
         {"{\"rules\":[{\"tensors\":[\"attn_k\",\"attn_v\"],\"learn\":\"dora\"},"
          "{\"tensors\":\"attn_q\",\"learn\":\"lora_b\"}]}",
@@ -88,11 +85,10 @@ static void directions_are_as_long_as_subtokens(void **state)
     const struct kept k = subtokens(LORA_ALL, 8);
     struct kept_direction d[8];
 
-    assert_int_equal(kept_directions(d, 8, &k, &s, &m), 8);
+    assert_int_equal(kept_directions(d, 8, &k, &s, &m), 6);
     assert_int_equal(d[0].size, 4);
-    assert_int_equal(d[1].size, 8);
-    assert_int_equal(d[2].size, 4);
-    assert_int_equal(d[3].size, 8);
+    assert_int_equal(d[1].size, 4);
+    assert_int_equal(d[2].size, 8);
 }
 
 static void what_makes_no_sense_is_refused_with_a_sentence(void **state)
@@ -103,20 +99,28 @@ static void what_makes_no_sense_is_refused_with_a_sentence(void **state)
         const char *says;
     } rows[] = {
         {"lora-fa",
-         {KEPT_SUBTOKENS, LORA_ALL, 4, 1},
+         {KEPT_SUBTOKENS, LORA_ALL, 4, 1, 0},
          "LoRA-FA and norms keep no input"},
-        {"norms", {KEPT_SUBTOKENS, LORA_ALL, 4, 1}, "nothing to compress"},
+        {"norms",
+         {KEPT_SUBTOKENS, LORA_ALL, 4, 1, 0},
+         "act_compress has nothing to do"},
         {"{\"rules\":[{\"tensors\":\"attn_q\",\"learn\":\"lora\"}]}",
-         {KEPT_SUBTOKENS, LORA_DOWN, 4, 1},
-         "nothing to compress"},
+         {KEPT_SUBTOKENS, LORA_DOWN, 4, 1, 0},
+         "act_compress has nothing to do"},
         {"lora-all",
-         {KEPT_SUBTOKENS, LORA_ALL, 48, 1},
+         {KEPT_SUBTOKENS, LORA_ALL, 48, 1, 0},
          "velora_groups is 48, which does not divide the 32 inputs of "
          "blk.0.attn_q.weight that learn; 32 does"},
-        {"lora-all", {KEPT_SUBTOKENS, LORA_ALL, 0, 1}, "must be above 0"},
-        {"lora-all", {KEPT_SUBTOKENS, LORA_ALL, 4, -1}, "must be above 0"},
-        {"lora-all", {KEPT_KINDS, LORA_ALL, 4, 1}, "none that pockd knows"},
-        {"lora-all", {KEPT_SUBTOKENS, 0, 4, 1}, "none that pockd knows"},
+        {"lora-all", {KEPT_SUBTOKENS, LORA_ALL, 0, 1, 0}, "must be above 0"},
+        {"lora-all", {KEPT_SUBTOKENS, LORA_ALL, 4, -1, 0}, "must be above 0"},
+        {"lora-fa",
+         {KEPT_TOKENS, LORA_ALL, 0, 0, 0.3F},
+         "dw_tokens has nothing to do"},
+        {"lora-all", {KEPT_TOKENS, LORA_ALL, 0, 0, 1.5F}, "dw_tokens must"},
+        {"lora-all",
+         {KEPT_KINDS, LORA_ALL, 4, 1, 0},
+         "nothing that pockd knows"},
+        {"lora-all", {KEPT_SUBTOKENS, 0, 4, 1, 0}, "nothing that pockd knows"},
     };
     const struct model_config m = model();
 
@@ -144,12 +148,26 @@ static void whole_inputs_fit_everything(void **state)
     assert_false(kept_equal(&k, &none));
 }
 
+static void some_tokens_are_as_many_as_asked_for(void **state)
+{
+    const struct kept third = {KEPT_TOKENS, LORA_ALL, 0, 0, 0.25F};
+    const struct kept hundredth = {KEPT_TOKENS, LORA_ALL, 0, 0, 0.015625F};
+
+    assert_int_equal(kept_tokens(&third, 1000), 250);
+    assert_int_equal(kept_tokens(&third, 1001), 251);
+    assert_int_equal(kept_tokens(&hundredth, 200), KEPT_TOKENS_MIN);
+    assert_int_equal(kept_tokens(&hundredth, 10), 10);
+    assert_int_equal(kept_tokens(&hundredth, 7), 7);
+    assert_int_equal(kept_tokens(&hundredth, 6400), 100);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(linears_of_one_input_share_what_is_kept),
         cmocka_unit_test(directions_are_as_long_as_subtokens),
         cmocka_unit_test(what_makes_no_sense_is_refused_with_a_sentence),
+        cmocka_unit_test(some_tokens_are_as_many_as_asked_for),
         cmocka_unit_test(whole_inputs_fit_everything),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

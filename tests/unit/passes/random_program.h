@@ -46,6 +46,7 @@ struct random_program {
     uint32_t n_names;
     uint32_t n_outputs;
     value_id pos, start, hyper;
+    value_id norms, draw;           // of rows that are chosen
     value_id memory[RANDOM_WIDTHS]; // (width,width), its newest version
     value_id adam[3];               // (NARROW,NARROW): p, m, v
 };
@@ -145,6 +146,16 @@ static inline value_id random_learning(struct random_program *x, value_id in,
 
     if (!x->learns || rng_below(&x->r, 2))
         return builder_matmul(&x->b, in, w, y, &plain);
+    if (rng_below(&x->r, 2)) {
+        const struct op_attr some = {.n_rows = 1 + rng_below(&x->r, x->rows),
+                                     .stream = x->n_names};
+        const value_id from[] = {in, x->norms, x->draw};
+        value_id xs[2] = {VALUE_NONE, VALUE_NONE};
+        builder_apply(&x->b, xs, OP_choose_rows, &some, from, 3);
+        const value_id of[] = {in, w, xs[0], xs[1], y};
+        return builder_apply(&x->b, NULL, OP_matmul_kept, &kept, of,
+                             y == VALUE_NONE ? 4 : 5);
+    }
     const value_id v =
         builder_binary(&x->b, OP_subtoken_mean, NULL, in,
                        builder_state(&x->b, random_name(x, name, ".subtoken"),
@@ -430,6 +441,9 @@ static inline int random_program_build(struct graph **out, uint64_t seed,
     const value_id tokens = builder_input(&x.b, "tokens", DTYPE_i32, &s);
     x.pos = builder_input(&x.b, "pos", DTYPE_i32, &s);
     x.start = builder_input(&x.b, "start", DTYPE_i32, &s);
+    x.norms = builder_input(&x.b, "norms", DTYPE_f32, &s);
+    const struct shape four = shape1(4);
+    x.draw = builder_input(&x.b, "draw", DTYPE_i32, &four);
     for (int w = 0; w < RANDOM_WIDTHS; w++)
         random_keep(&x, w,
                     builder_binary(&x.b, OP_embed, NULL, tokens,

@@ -72,11 +72,10 @@ static void write_inputs(struct executor *e, const struct program *p)
     static const struct {
         const char *name;
         const void *data;
-    } inputs[] = {{"pos", pos},
-                  {"start", start},
-                  {"tokens", tokens},
-                  {"targets", tokens + 1},
-                  {"weights", weights}};
+    } inputs[] = {{"pos", pos},         {"start", start},
+                  {"tokens", tokens},   {"targets", tokens + 1},
+                  {"weights", weights}, {"norms", weights},
+                  {"draw", tokens}};
 
     memcpy(h, hyper, sizeof(hyper));
     for (size_t i = 0; i < sizeof(inputs) / sizeof(inputs[0]); i++) {

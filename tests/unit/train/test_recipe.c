@@ -71,6 +71,7 @@ static void bad_values_are_named_and_change_nothing(void **state)
         {"updates=now", "auto, early or late", -EINVAL},
         {"act_compress=tar", "must be off or velora", -EINVAL},
         {"act_targets=x", "act_targets has \"x\"", -EINVAL},
+        {"dw_tokens=0", "must be 0.01 to 1", -EINVAL},
         {"velora_groups=0", "must be 1 to 4096", -EINVAL},
         {"targets=q,x", "\"x\"", -EINVAL},
         {"targets=q,", "\"\"", -EINVAL},
