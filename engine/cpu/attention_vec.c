@@ -311,7 +311,7 @@ KERNEL_attention(VEC_NAME(attention))
 {
     if (head_dim % LANES != 0) {
         attention_c(o, lse, q, k, v, start, rows, length, n_heads, n_kv_heads,
-                    head_dim, scratch, pool);
+                    head_dim, PRECISION_F32, scratch, pool);
         return;
     }
     struct attention a = {
@@ -543,7 +543,8 @@ KERNEL_attention_back(VEC_NAME(attention_back))
 {
     if (head_dim % LANES != 0) {
         attention_back_c(dq, dk, dv, dout, q, k, v, o, lse, start, rows, length,
-                         n_heads, n_kv_heads, head_dim, scratch, pool);
+                         n_heads, n_kv_heads, head_dim, PRECISION_F32, scratch,
+                         pool);
         return;
     }
     struct attention a = {

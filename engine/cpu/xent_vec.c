@@ -18,6 +18,7 @@ struct chunk {
     const int32_t *targets;
     const float *weights;
     int64_t cols, vocab;
+    enum precision precision;
     int64_t count;           // tokens in it
     int32_t *token;          // their numbers
     float *x_part, *dx_part; // (count,C)
@@ -123,13 +124,13 @@ static void run_chunk(struct chunk *c, const void *w, enum dtype w_type,
     pool_run(pool, copies, gather_task, c);
     VEC_NAME(matmul)
     (c->logits, c->x_part, w, w_type, NULL, c->count, c->vocab, c->cols, false,
-     true, 1.0f, scratch, pool);
+     true, 1.0f, c->precision, scratch, pool);
     pool_run(pool, (uint32_t) c->count, softmax_task, c);
     if (!c->dx)
         return;
     VEC_NAME(matmul)
     (c->dx_part, c->logits, w, w_type, NULL, c->count, c->cols, c->vocab, false,
-     false, 1.0f, scratch, pool);
+     false, 1.0f, c->precision, scratch, pool);
     pool_run(pool, copies, scatter_task, c);
 }
 
@@ -144,6 +145,7 @@ KERNEL_xent(VEC_NAME(xent))
         .weights = weights,
         .cols = cols,
         .vocab = vocab,
+        .precision = precision,
     };
     double sum = 0.0;
 

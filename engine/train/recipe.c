@@ -5,6 +5,7 @@
 
 #include "engine/base/error.h"
 #include "engine/base/hash.h"
+#include "engine/ir/op.h"
 #include "engine/train/prefix_values.h"
 
 #include <ctype.h>
@@ -34,10 +35,17 @@ _Static_assert(sizeof prefix_names / sizeof *prefix_names ==
                    PREFIX_VALUES_COUNT + 1,
                "in the order of enum prefix_values");
 
+static const char *const precision_names[PRECISION_COUNT + 1] = {
+    [PRECISION_F32] = "f32",
+    [PRECISION_BF16] = "bf16",
+};
+
 const char *const *recipe_choices(const char *option)
 {
     if (strcmp(option, "schedule") == 0)
         return schedule_names;
+    if (strcmp(option, "precision") == 0)
+        return precision_names;
     return strcmp(option, "prefix_cache") == 0 ? prefix_names : NULL;
 }
 
@@ -118,7 +126,7 @@ static int parse_targets(uint32_t *out, const char *value, struct error *err)
     return 0;
 }
 
-// All choices of the table have three names.
+// All choices of the table have two or three names.
 static int parse_choice(uint32_t *out, const struct recipe_option *o,
                         const char *value, struct error *err)
 {
@@ -131,8 +139,9 @@ static int parse_choice(uint32_t *out, const struct recipe_option *o,
         }
     }
     return error_set(err, -EINVAL,
-                     "recipe: %s is \"%.40s\", but must be %s, %s or %s",
-                     o->name, value, names[0], names[1], names[2]);
+                     "recipe: %s is \"%.40s\", but must be %s%s%s or %s",
+                     o->name, value, names[0], names[2] ? ", " : "",
+                     names[2] ? names[1] : "", names[2] ? names[2] : names[1]);
 }
 
 static int parse_u64(uint64_t *out, const struct recipe_option *o,

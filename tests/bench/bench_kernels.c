@@ -101,6 +101,7 @@ struct bench {
     struct cpu_kernels kernels;
     struct pool *pool;
     unsigned flags;
+    enum precision precision;
     int64_t rows;
     double budget; // seconds for each case
     float *x[5];   // inputs of any meaning
@@ -241,7 +242,8 @@ static void run_matmul(const struct bench *b, const struct kernel_case *c)
                       c->type == DTYPE_f32 ? (const void *) b->x[1]
                                            : b->weights,
                       c->type, c->k == RANK ? b->y[0] : NULL, c->m, c->n, c->k,
-                      c->trans_a, c->trans_b, 1.0f, b->scratch, b->pool);
+                      c->trans_a, c->trans_b, 1.0f, b->precision, b->scratch,
+                      b->pool);
 }
 
 static void run_other(const struct bench *b, const struct kernel_case *c)
@@ -254,16 +256,16 @@ static void run_other(const struct bench *b, const struct kernel_case *c)
     switch ((int) c->op) { // only the operators of a step
     case OP_attention:
         k->attention(y[0], y[1], x[0], x[1], x[2], b->ints, c->m, LENGTH, HEADS,
-                     KV_HEADS, DIM, b->scratch, b->pool);
+                     KV_HEADS, DIM, b->precision, b->scratch, b->pool);
         break;
     case OP_attention_back:
         k->attention_back(y[0], y[1], y[2], x[0], x[1], x[2], x[3], x[4], x[4],
                           b->ints, c->m, LENGTH, HEADS, KV_HEADS, DIM,
-                          b->scratch, b->pool);
+                          b->precision, b->scratch, b->pool);
         break;
     case OP_xent:
         k->xent(y[0], y[1], y[2], x[0], b->weights, c->type, b->ints, x[1],
-                c->m, c->n, c->k, b->scratch, b->pool);
+                c->m, c->n, c->k, b->precision, b->scratch, b->pool);
         break;
     case OP_rmsnorm:
         k->rmsnorm(y[0], y[1], x[0], x[1], c->m, c->n, 1e-5f, b->pool);

@@ -11,6 +11,7 @@ struct product {
     bool trans_a, trans_b;
     enum dtype type;
     int addend; // 0: none, 1: c, 2: y itself
+    enum precision precision;
 };
 
 static struct instr instr_of(const struct product *p)
@@ -19,6 +20,7 @@ static struct instr instr_of(const struct product *p)
 
     in.attr.trans_a = p->trans_a;
     in.attr.trans_b = p->trans_b;
+    in.attr.precision = (uint8_t) p->precision;
     in.in[0] = p->trans_a ? check_operand(DTYPE_f32, p->k, p->m)
                           : check_operand(DTYPE_f32, p->m, p->k);
     in.in[1] = p->trans_b ? check_operand(p->type, p->n, p->k)
@@ -42,17 +44,19 @@ static bool check_case(KERNEL_matmul((*ref)), KERNEL_matmul((*fn)),
     bool ok = true;
     char name[128];
 
-    snprintf(name, sizeof(name), "matmul_%s %lldx%lldx%lld%s%s %s c=%d", isa,
+    snprintf(name, sizeof(name), "matmul_%s %lldx%lldx%lld%s%s %s c=%d%s", isa,
              (long long) p->m, (long long) p->n, (long long) p->k,
              p->trans_a ? " ta" : "", p->trans_b ? " tb" : "",
-             dtype_infos[p->type].name, p->addend);
+             dtype_infos[p->type].name, p->addend,
+             p->precision == PRECISION_BF16 ? " bf16" : "");
     ref(want, a, b, p->type, p->addend ? want : NULL, p->m, p->n, p->k,
-        p->trans_a, p->trans_b, alpha, check_scratch(&in), NULL);
+        p->trans_a, p->trans_b, alpha, check_precision(isa, p->precision),
+        check_scratch(&in), NULL);
     for (int i = 0; i < CHECK_POOLS; i++) {
         float *y = p->addend == 2 ? check_copy(c, count) : check_room(count);
         const float *add = p->addend == 2 ? y : p->addend ? c : NULL;
         fn(y, a, b, p->type, add, p->m, p->n, p->k, p->trans_a, p->trans_b,
-           alpha, check_scratch(&in), check_pools[i]);
+           alpha, p->precision, check_scratch(&in), check_pools[i]);
         if (i == 0) {
             first = y;
             // Rounding of a sum of k products of values up to 1.
@@ -84,14 +88,15 @@ int check_matmul(KERNEL_matmul((*ref)), KERNEL_matmul((*fn)), const char *isa,
     bool ok = true;
 
     for (size_t s = 0; s < sizeof(shapes) / sizeof(shapes[0]); s++)
-        for (int v = 0; v < 4 * 5; v++) {
+        for (int v = 0; v < 4 * 5 * 2; v++) {
             struct product p = {shapes[s].m,
                                 shapes[s].n,
                                 shapes[s].k,
                                 v & 1,
                                 v & 2,
-                                types[v / 4],
-                                (int) (s + (size_t) v) % 3};
+                                types[v / 4 % 5],
+                                (int) (s + (size_t) v) % 3,
+                                (enum precision)(v / 20)};
             // Rows of blocks are whole blocks.
             if (p.type == DTYPE_q8_0 || p.type == DTYPE_q4_0) {
                 if (p.trans_b)
@@ -102,7 +107,8 @@ int check_matmul(KERNEL_matmul((*ref)), KERNEL_matmul((*fn)), const char *isa,
             ok &= check_case(ref, fn, isa, &p);
         }
     if (bench && fn != ref) {
-        const struct product p = {256, 384, 384, false, true, DTYPE_q8_0, 0};
+        const struct product p = {256,  384,        384, false,
+                                  true, DTYPE_q8_0, 0,   PRECISION_BF16};
         const struct instr in = instr_of(&p);
         char name[64];
         float *y = check_room(p.m * p.n);
@@ -112,7 +118,7 @@ int check_matmul(KERNEL_matmul((*ref)), KERNEL_matmul((*fn)), const char *isa,
         snprintf(name, sizeof(name), "matmul_%s", isa);
         CHECK_BENCH(name, 2 * p.m * p.n * p.k, 0,
                     fn(y, a, b, p.type, NULL, p.m, p.n, p.k, false, true, 1.0f,
-                       scratch, NULL));
+                       p.precision, scratch, NULL));
     }
     return !ok;
 }

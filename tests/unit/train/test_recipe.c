@@ -68,6 +68,7 @@ static void bad_values_are_named_and_change_nothing(void **state)
         {"lr=", "must be a number", -EINVAL},
         {"lr=1e99", "must be", -EINVAL},
         {"schedule=step", "linear, cosine or constant", -EINVAL},
+        {"precision=f16", "must be f32 or bf16", -EINVAL},
         {"targets=q,x", "\"x\"", -EINVAL},
         {"targets=q,", "\"\"", -EINVAL},
         {"colour=red", "no setting \"colour\"", -ENOENT},
