@@ -251,6 +251,11 @@ struct cpu_matmul_plan {
 struct cpu_matmul_plan cpu_matmul_plan(int64_t m, int64_t n, int64_t k,
                                        bool trans_a, bool trans_b,
                                        enum dtype b_type);
+// Floats between rows of a (M,K) when it is stored as pairs of bf16, and what
+// all of it takes, in whichever way it is packed.
+int64_t cpu_rounded_row(int64_t k);
+size_t cpu_rounded_floats(int64_t m, int64_t k);
+
 // How many tokens' logits exist at a time, and where in the scratch the room of
 // the products begins, in floats.
 struct cpu_xent_plan {
@@ -260,7 +265,7 @@ struct cpu_xent_plan {
 };
 
 struct cpu_xent_plan cpu_xent_plan(int64_t rows, int64_t cols, int64_t vocab,
-                                   enum dtype w_type);
+                                   enum dtype w_type, enum precision precision);
 
 // Room that any version of the kernel for `in` needs with that many threads.
 size_t cpu_scratch_bytes(const struct instr *in, uint32_t threads);

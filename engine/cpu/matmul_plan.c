@@ -56,8 +56,20 @@ struct cpu_matmul_plan cpu_matmul_plan(int64_t m, int64_t n, int64_t k,
     return p;
 }
 
+int64_t cpu_rounded_row(int64_t k)
+{
+    const int64_t pairs = round_up(k, 32) / 2;
+    // Rows a multiple of 1 KB apart share their places in the cache.
+    return pairs % 256 == 0 ? pairs + 16 : pairs;
+}
+
+size_t cpu_rounded_floats(int64_t m, int64_t k)
+{
+    return (size_t) (round_up(m, 8) * cpu_rounded_row(k));
+}
+
 struct cpu_xent_plan cpu_xent_plan(int64_t rows, int64_t cols, int64_t vocab,
-                                   enum dtype w_type)
+                                   enum dtype w_type, enum precision precision)
 {
     enum {
         LOGITS = 2 * 1024 * 1024, // 8 MB
@@ -80,6 +92,11 @@ struct cpu_xent_plan cpu_xent_plan(int64_t rows, int64_t cols, int64_t vocab,
             most = forward.a_floats + forward.b_floats;
         if (back.a_floats + back.b_floats > most)
             most = back.a_floats + back.b_floats;
+    }
+    if (precision == PRECISION_BF16) {
+        const int64_t k = vocab > cols ? vocab : cols;
+        const size_t rounded = cpu_rounded_floats(p.chunk, k);
+        most = rounded > most ? rounded : most;
     }
     p.matmul_at =
         round_up(p.chunk * (vocab + 2 * cols + 1) + rows, CPU_MATMUL_TILE);

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 #include "engine/cpu/cpu_kernels.h"
+#include "engine/cpu/matmul_avx512bf16.h"
 #include "engine/cpu/vec.h"
 
 #include <math.h>
@@ -115,6 +116,37 @@ static bool counts(const struct chunk *c, int64_t t)
            c->targets[t] < c->vocab;
 }
 
+// y (count,N) = a (count,K) op(w), all of them rounded or none: a last chunk
+// may be a few tokens.
+static void product(float *y, const float *a, const struct chunk *c,
+                    const void *w, enum dtype w_type, bool is_back,
+                    void *scratch, struct pool *pool)
+{
+    const int64_t n = is_back ? c->cols : c->vocab;
+    const int64_t k = is_back ? c->vocab : c->cols;
+
+#if defined(CPU_ISA_AVX512BF16)
+    if (c->precision == PRECISION_BF16) {
+        const struct rounded_product p = {
+            .y = y,
+            .a = a,
+            .b = w,
+            .b_type = w_type,
+            .m = c->count,
+            .n = n,
+            .k = k,
+            .trans_b = !is_back,
+            .alpha = 1.0f,
+        };
+        matmul_rounded(&p, scratch, pool);
+        return;
+    }
+#endif
+    VEC_NAME(matmul)
+    (y, a, w, w_type, NULL, c->count, n, k, false, !is_back, 1.0f,
+     PRECISION_F32, scratch, pool);
+}
+
 static void run_chunk(struct chunk *c, const void *w, enum dtype w_type,
                       void *scratch, struct pool *pool)
 {
@@ -122,21 +154,18 @@ static void run_chunk(struct chunk *c, const void *w, enum dtype w_type,
         (uint32_t) ((c->count + GATHER_ROWS - 1) / GATHER_ROWS);
 
     pool_run(pool, copies, gather_task, c);
-    VEC_NAME(matmul)
-    (c->logits, c->x_part, w, w_type, NULL, c->count, c->vocab, c->cols, false,
-     true, 1.0f, c->precision, scratch, pool);
+    product(c->logits, c->x_part, c, w, w_type, false, scratch, pool);
     pool_run(pool, (uint32_t) c->count, softmax_task, c);
     if (!c->dx)
         return;
-    VEC_NAME(matmul)
-    (c->dx_part, c->logits, w, w_type, NULL, c->count, c->cols, c->vocab, false,
-     false, 1.0f, c->precision, scratch, pool);
+    product(c->dx_part, c->logits, c, w, w_type, true, scratch, pool);
     pool_run(pool, copies, scatter_task, c);
 }
 
 KERNEL_xent(VEC_NAME(xent))
 {
-    const struct cpu_xent_plan plan = cpu_xent_plan(rows, cols, vocab, w_type);
+    const struct cpu_xent_plan plan =
+        cpu_xent_plan(rows, cols, vocab, w_type, precision);
     float *room = scratch;
     struct chunk c = {
         .dx = dx,
