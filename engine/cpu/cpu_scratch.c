@@ -62,7 +62,8 @@ static size_t attention_back_bytes(const struct instr *in, uint32_t threads)
     const int64_t heads = 2 * sequences * at->n_heads * (length + STRIP) * dim;
     const int64_t room =
         (2 * BLOCK + STRIP) * dim +
-        2 * (int64_t) larger(32768, (size_t) (STRIP * (length + STRIP)));
+        2 * (int64_t) larger(32768,
+                             (size_t) (2 * STRIP * (length + 4 * STRIP)));
     return larger((size_t) (packed + heads + threads * room) * sizeof(float),
                   (size_t) at->length * sizeof(double));
 }

@@ -21,6 +21,7 @@ enum {
     DEPTH = 512,           // of a panel: 64 KB
     ROWS = 86 * TILE_ROWS, // of a task: a little above a power of two
     PACK_ROWS = 32,
+    AHEAD = 24, // rows of b that are asked for before they are decoded
 };
 
 struct rounded {
@@ -163,6 +164,9 @@ ALWAYS_INLINE void pack_rows(pair *out, const struct rounded_product *p,
             for (int i = 0; i < 16; i++) {
                 const int64_t row = j + g + i;
                 __m512 x[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+                __builtin_prefetch(p->b + (size_t) (row + 16) * row_bytes +
+                                       dtype_row_bytes(type, k0 + q),
+                                   0, 2);
                 if (i < cols)
                     decode_sum(x, type, p->b + (size_t) row * row_bytes, k0 + q,
                                depth, p->d ? p->d + row * p->k + k0 + q : NULL);
@@ -191,6 +195,9 @@ ALWAYS_INLINE void pack_columns(pair *out, const struct rounded_product *p,
 #pragma GCC unroll 2
             for (int i = 0; i < 2; i++) {
                 const int64_t row = k0 + q + i;
+                __builtin_prefetch(p->b + (size_t) (row + AHEAD) * row_bytes +
+                                       dtype_row_bytes(type, j + g),
+                                   0, 2);
                 if (cols > 0 && q + i < ks)
                     decode_sum(x[i], type, p->b + (size_t) row * row_bytes,
                                j + g, cols,

@@ -10,7 +10,7 @@
  * for each float.
  *
  * usage: bench_kernels [--json] [--cpu] [--precision f32|bf16] [--threads N]
- *        [--rows TOKENS] [--ms BUDGET]
+ *        [--rows TOKENS] [--ms BUDGET] [--only NAME]
  */
 
 #include "engine/base/clock.h"
@@ -93,6 +93,8 @@ static const struct kernel_case cases[] = {
      0},
     {"512x2048x2048 q8_0", OP_matmul, 512, 2048, 2048, false, true, DTYPE_q8_0,
      0},
+    {"logits", OP_matmul, 256, VOCAB, WIDTH, false, true, DTYPE_q8_0, 0},
+    {"dx of logits", OP_matmul, 256, WIDTH, VOCAB, false, false, DTYPE_q8_0, 0},
     {"512x2048x2048 q4_0", OP_matmul, 512, 2048, 2048, false, true, DTYPE_q4_0,
      0},
     {"256x2048x2048 q8_0", OP_matmul, 256, 2048, 2048, false, true, DTYPE_q8_0,
@@ -117,8 +119,9 @@ struct bench {
     unsigned flags;
     enum precision precision;
     int64_t rows;
-    double budget; // seconds for each case
-    float *x[5];   // inputs of any meaning
+    double budget;    // seconds for each case
+    const char *only; // cases whose name has this in it; NULL: all
+    float *x[5];      // inputs of any meaning
     float *y[3];
     void *weights;
     int32_t *ints;
@@ -390,6 +393,8 @@ static void report(const struct bench *b, struct str *json, const char *tier)
     str_puts(json, "\"kernels\":[");
     for (int i = 0; i < n_cases; i++) {
         struct kernel_case c = cases[i];
+        if (b->only && !strstr(c.name, b->only))
+            continue;
         c.m = c.m == M ? b->rows : c.m;
         c.k = c.k == M ? b->rows : c.k;
         const double now = peak_gflops(b);
@@ -465,6 +470,8 @@ int main(int argc, char **argv)
                 strcmp(argv[++i], "bf16") == 0 ? PRECISION_BF16 : PRECISION_F32;
         else if (strcmp(argv[i], "--threads") == 0 && i + 1 < argc)
             threads = (uint32_t) strtoul(argv[++i], NULL, 10);
+        else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc)
+            b.only = argv[++i];
         else if (strcmp(argv[i], "--rows") == 0 && i + 1 < argc)
             b.rows = strtol(argv[++i], NULL, 10);
         else if (strcmp(argv[i], "--ms") == 0 && i + 1 < argc)
