@@ -21,7 +21,7 @@ enum {
     DEPTH = 512,           // of a panel: 64 KB
     ROWS = 86 * TILE_ROWS, // of a task: a little above a power of two
     PACK_ROWS = 32,
-    AHEAD = 24, // rows of b that are asked for before they are decoded
+    AHEAD = 48, // rows of b that are asked for before they are decoded
 };
 
 struct rounded {
@@ -134,13 +134,13 @@ ALWAYS_INLINE void decode_2x16(__m512 out[2], enum dtype type, const char *row,
 
 // The same for n < 32 values of which the rest is zero, and with d added.
 ALWAYS_INLINE void decode_sum(__m512 out[2], enum dtype type, const char *row,
-                              int64_t at, int64_t n, const float *d)
+                              int64_t n, const float *d)
 {
     if (n == 32) {
-        decode_2x16(out, type, row, at);
+        decode_2x16(out, type, row, 0);
     } else {
         float x[32] = {0};
-        decode_rest(x, type, row, at, n);
+        decode_rest(x, type, row, 0, n);
         memcpy(out, x, sizeof(x));
     }
     if (d) {
@@ -149,35 +149,64 @@ ALWAYS_INLINE void decode_sum(__m512 out[2], enum dtype type, const char *row,
     }
 }
 
-// Columns j .. j + 64 of op(b) are rows of b (N,K): values k0 .. k0 + ks.
+// Columns j .. j + 16 of op(b) are rows of b (N,K): values k0 .. k0 + ks.
 ALWAYS_INLINE void pack_rows(pair *out, const struct rounded_product *p,
                              enum dtype type, int64_t j, int64_t k0, int64_t ks)
 {
-    const size_t row_bytes = dtype_row_bytes(type, p->k);
+    const int64_t row_bytes = (int64_t) dtype_row_bytes(type, p->k);
+    const int64_t block_bytes = (int64_t) dtype_row_bytes(type, 32);
+    const int64_t cols = p->n - j;
+    const char *b = p->b + j * row_bytes + dtype_row_bytes(type, k0);
 
-    for (int64_t g = 0; g < PANEL_COLS; g += 16)
-        for (int64_t q = 0; q < ks; q += 32) {
-            const int64_t cols = p->n - j - g;
-            const int64_t depth = min(32, ks - q);
-            __m512i r[16];
+    for (int64_t q = 0; q < ks; q += 32, b += block_bytes) {
+        const int64_t depth = min(32, ks - q);
+        __m512i r[16];
+        if (cols >= 16 && depth == 32 && !p->d) {
+            const char *row = b;
 #pragma GCC unroll 16
-            for (int i = 0; i < 16; i++) {
-                const int64_t row = j + g + i;
-                __m512 x[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
-                __builtin_prefetch(p->b + (size_t) (row + 16) * row_bytes +
-                                       dtype_row_bytes(type, k0 + q),
-                                   0, 2);
-                if (i < cols)
-                    decode_sum(x, type, p->b + (size_t) row * row_bytes, k0 + q,
-                               depth, p->d ? p->d + row * p->k + k0 + q : NULL);
+            for (int i = 0; i < 16; i++, row += row_bytes) {
+                __m512 x[2];
+                __builtin_prefetch(row + 16 * row_bytes, 0, 2);
+                decode_2x16(x, type, row, 0);
                 r[i] = round_32(x[0], x[1]);
             }
-            transpose_pairs(r);
-#pragma GCC unroll 16
-            for (int i = 0; i < 16; i++)
-                if (2 * i < depth)
-                    store_pairs(out + (q / 2 + i) * PANEL_COLS + g, r[i]);
+        } else {
+            const float *d = p->d ? p->d + j * p->k + k0 + q : NULL;
+            for (int i = 0; i < 16; i++) {
+                __m512 x[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+                if (i < cols)
+                    decode_sum(x, type, b + i * row_bytes, depth,
+                               d ? d + i * p->k : NULL);
+                r[i] = round_32(x[0], x[1]);
+            }
         }
+        transpose_pairs(r);
+#pragma GCC unroll 16
+        for (int i = 0; i < 16; i++)
+            if (2 * i < depth)
+                store_pairs(out + (q / 2 + i) * PANEL_COLS, r[i]);
+    }
+}
+
+// Rows q and q + 1 of b (K,N), `cols` of 32 columns from b on, of which the
+// second row may be missing.
+ALWAYS_INLINE void pack_two_rows(pair *out, enum dtype type, const char *b,
+                                 int64_t row_bytes, int64_t rows, int64_t cols,
+                                 const float *d, int64_t ldd)
+{
+    __m512 x[2][2] = {{_mm512_setzero_ps(), _mm512_setzero_ps()},
+                      {_mm512_setzero_ps(), _mm512_setzero_ps()}};
+
+    if (cols == 32 && rows == 2 && !d) {
+        decode_2x16(x[0], type, b, 0);
+        decode_2x16(x[1], type, b + row_bytes, 0);
+    } else {
+        for (int64_t i = 0; i < rows && cols > 0; i++)
+            decode_sum(x[i], type, b + i * row_bytes, cols,
+                       d ? d + i * ldd : NULL);
+    }
+    store_pairs(out, round_pairs(x[0][0], x[1][0]));
+    store_pairs(out + 16, round_pairs(x[0][1], x[1][1]));
 }
 
 // They are columns of b (K,N).
@@ -185,35 +214,32 @@ ALWAYS_INLINE void pack_columns(pair *out, const struct rounded_product *p,
                                 enum dtype type, int64_t j, int64_t k0,
                                 int64_t ks)
 {
-    const size_t row_bytes = dtype_row_bytes(type, p->n);
+    const int64_t row_bytes = (int64_t) dtype_row_bytes(type, p->n);
+    const int64_t half = (int64_t) dtype_row_bytes(type, 32);
+    const char *b = p->b + k0 * row_bytes + dtype_row_bytes(type, j);
 
-    for (int64_t q = 0; q < ks; q += 2, out += PANEL_COLS)
-        for (int64_t g = 0; g < PANEL_COLS; g += 32) {
-            const int64_t cols = min(32, p->n - j - g);
-            __m512 x[2][2] = {{_mm512_setzero_ps(), _mm512_setzero_ps()},
-                              {_mm512_setzero_ps(), _mm512_setzero_ps()}};
+    for (int64_t q = 0; q < ks; q += 2, out += PANEL_COLS, b += 2 * row_bytes) {
+        const int64_t rows = min(2, ks - q);
+        const float *d = p->d ? p->d + (k0 + q) * p->n + j : NULL;
+        // Places so far apart that the machine does not see them coming.
 #pragma GCC unroll 2
-            for (int i = 0; i < 2; i++) {
-                const int64_t row = k0 + q + i;
-                __builtin_prefetch(p->b + (size_t) (row + AHEAD) * row_bytes +
-                                       dtype_row_bytes(type, j + g),
-                                   0, 2);
-                if (cols > 0 && q + i < ks)
-                    decode_sum(x[i], type, p->b + (size_t) row * row_bytes,
-                               j + g, cols,
-                               p->d ? p->d + row * p->n + j + g : NULL);
-            }
-            store_pairs(out + g, round_pairs(x[0][0], x[1][0]));
-            store_pairs(out + g + 16, round_pairs(x[0][1], x[1][1]));
-        }
+        for (int i = 0; i < 2; i++)
+#pragma GCC unroll 4
+            for (int64_t at = 0; at < 2 * half; at += 64)
+                __builtin_prefetch(b + (AHEAD + i) * row_bytes + at, 0, 3);
+        pack_two_rows(out, type, b, row_bytes, rows, min(32, p->n - j), d,
+                      p->n);
+        pack_two_rows(out + 32, type, b + half, row_bytes, rows,
+                      min(32, p->n - j - 32), d ? d + 32 : NULL, p->n);
+    }
 }
 
 ALWAYS_INLINE void pack_b(pair *out, const struct rounded_product *p,
                           enum dtype type, int64_t j, int64_t k0, int64_t ks)
 {
-    if (p->trans_b)
-        pack_rows(out, p, type, j, k0, ks);
-    else
+    for (int64_t g = 0; g < PANEL_COLS && p->trans_b; g += 16)
+        pack_rows(out + g, p, type, j + g, k0, ks);
+    if (!p->trans_b)
         pack_columns(out, p, type, j, k0, ks);
 }
 
