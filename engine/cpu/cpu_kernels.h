@@ -260,6 +260,7 @@ size_t cpu_rounded_floats(int64_t m, int64_t k);
 // the products begins, in floats.
 struct cpu_xent_plan {
     int64_t chunk;
+    int64_t ld; // between rows of logits
     int64_t matmul_at;
     size_t floats; // in all
 };

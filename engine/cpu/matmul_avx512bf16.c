@@ -26,9 +26,11 @@ enum {
 
 struct rounded {
     const struct rounded_product *p;
-    pair *pa;
+    const pair *pa;
+    pair *room;
     int64_t lda;   // pairs between rows of pa, or between its strips
     int64_t depth; // of a panel; a multiple of 32
+    int64_t ldy;
     uint32_t panels;
 };
 
@@ -86,11 +88,11 @@ static void pack_a_task(void *ctx, uint32_t task, uint32_t worker)
     const int64_t i0 = task * unit;
 
     if (p->trans_a) {
-        pack_strip(r->pa + task * r->lda, p, i0);
+        pack_strip(r->room + task * r->lda, p, i0);
         return;
     }
     for (int64_t i = i0; i < min(p->m, i0 + unit); i++)
-        pack_row(r->pa + i * r->lda, p->a + i * p->k, p->k);
+        pack_row(r->room + i * r->lda, p->a + i * p->k, p->k);
 }
 
 /*
@@ -369,9 +371,9 @@ static void run_panel(const struct rounded *r, float *t, const pair *panel,
             .t = t + (i - m0) * PANEL_COLS,
             .is_first = k0 == 0,
             .is_last = k0 + ks == p->k,
-            .y = p->y + i * p->n + j0,
+            .y = p->y + i * r->ldy + j0,
             .c = p->c ? p->c + i * p->n + j0 : NULL,
-            .ld = p->n,
+            .ld = r->ldy,
             .alpha = p->alpha,
         };
         const struct pair_strip s =
@@ -414,14 +416,19 @@ void matmul_rounded(const struct rounded_product *p, void *scratch,
     const int64_t cuts = parts(p->k, DEPTH);
     struct rounded r = {
         .p = p,
-        .pa = scratch,
-        .lda = p->trans_a ? (p->k + 1) / 2 * TILE_ROWS : cpu_rounded_row(p->k),
+        .pa = p->pairs ? p->pairs : scratch,
+        .room = scratch,
+        .lda = p->pairs     ? p->lda
+               : p->trans_a ? (p->k + 1) / 2 * TILE_ROWS
+                            : cpu_rounded_row(p->k),
+        .ldy = p->ldy ? p->ldy : p->n,
         .depth = round_up((p->k + cuts - 1) / cuts, 32),
         .panels = parts(p->n, PANEL_COLS),
     };
 
-    pool_run(pool, parts(p->m, p->trans_a ? TILE_ROWS : PACK_ROWS), pack_a_task,
-             &r);
+    if (!p->pairs)
+        pool_run(pool, parts(p->m, p->trans_a ? TILE_ROWS : PACK_ROWS),
+                 pack_a_task, &r);
     pool_run(pool, r.panels * parts(p->m, ROWS), panel_task, &r);
 }
 

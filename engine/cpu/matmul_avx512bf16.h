@@ -20,8 +20,13 @@ struct rounded_product {
     int64_t m, n, k;
     bool trans_a, trans_b;
     float alpha;
+    int64_t ldy; // 0: n. Not with c
+    // Rows of pairs of bf16 in place of a, lda apart, with zeros up to a
+    // multiple of 32 values; or NULL.
+    const uint32_t *pairs;
+    int64_t lda;
 };
 
-// `scratch` has cpu_rounded_floats() floats.
+// `scratch` has cpu_rounded_floats() floats; none for pairs.
 void matmul_rounded(const struct rounded_product *p, void *scratch,
                     struct pool *pool);

@@ -72,10 +72,15 @@ struct cpu_xent_plan cpu_xent_plan(int64_t rows, int64_t cols, int64_t vocab,
                                    enum dtype w_type, enum precision precision)
 {
     enum {
-        LOGITS = 2 * 1024 * 1024, // 8 MB
+        LOGITS = 2 * 1024 * 1024, // 8 MB; twice that where they need no copy
         CHUNK_MIN = 32,
     };
-    struct cpu_xent_plan p = {.chunk = LOGITS / vocab};
+    const bool is_rounded = precision == PRECISION_BF16;
+    struct cpu_xent_plan p = {
+        .chunk = (is_rounded ? 2 : 1) * LOGITS / vocab,
+        // Rounded in place, and not a power of two apart.
+        .ld = is_rounded ? round_up(vocab, 32) + 16 : vocab,
+    };
     size_t most = 0;
 
     if (p.chunk < CHUNK_MIN)
@@ -93,13 +98,10 @@ struct cpu_xent_plan cpu_xent_plan(int64_t rows, int64_t cols, int64_t vocab,
         if (back.a_floats + back.b_floats > most)
             most = back.a_floats + back.b_floats;
     }
-    if (precision == PRECISION_BF16) {
-        const int64_t k = vocab > cols ? vocab : cols;
-        const size_t rounded = cpu_rounded_floats(p.chunk, k);
-        most = rounded > most ? rounded : most;
-    }
+    if (is_rounded && cpu_rounded_floats(p.chunk, cols) > most)
+        most = cpu_rounded_floats(p.chunk, cols);
     p.matmul_at =
-        round_up(p.chunk * (vocab + 2 * cols + 1) + rows, CPU_MATMUL_TILE);
+        round_up(p.chunk * (p.ld + 2 * cols + 1) + rows, CPU_MATMUL_TILE);
     p.floats = (size_t) p.matmul_at + most;
     return p;
 }

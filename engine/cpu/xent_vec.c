@@ -4,6 +4,9 @@
 #include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/matmul_avx512bf16.h"
 #include "engine/cpu/vec.h"
+#if defined(CPU_ISA_AVX512BF16)
+#include "engine/cpu/bf16.h"
+#endif
 
 #include <math.h>
 
@@ -23,8 +26,20 @@ struct chunk {
     int64_t count;           // tokens in it
     int32_t *token;          // their numbers
     float *x_part, *dx_part; // (count,C)
-    float *logits;           // (count,V)
+    float *logits;           // (count,V), rows ld apart
+    int64_t ld;
 };
+
+// Does this instruction set make use of the permission?
+ALWAYS_INLINE bool is_rounded(enum precision precision)
+{
+#if defined(CPU_ISA_AVX512BF16)
+    return precision == PRECISION_BF16;
+#else
+    (void) precision;
+    return false;
+#endif
+}
 
 static float row_max(const float *z, int64_t n)
 {
@@ -68,12 +83,26 @@ static double row_exp(float *z, float shift, int64_t n)
     return total;
 }
 
+#if defined(CPU_ISA_AVX512BF16)
+// scale * z as pairs, in place, with zeros up to a multiple of 32.
+static void round_row(float *z, float scale, int64_t n)
+{
+    pair *out = (pair *) (void *) z;
+
+    for (int64_t v = 0; v < n; v += 32) {
+        const __m512 a = _mm512_maskz_loadu_ps(lanes(n - v), z + v);
+        const __m512 b = _mm512_maskz_loadu_ps(lanes(n - v - 16), z + v + 16);
+        store_pairs(out + v / 2, round_32(scale * a, scale * b));
+    }
+}
+#endif
+
 static void softmax_task(void *ctx, uint32_t task, uint32_t worker)
 {
     const struct chunk *c = ctx;
     const int32_t t = c->token[task];
     const int32_t target = c->targets[t];
-    float *z = c->logits + task * c->vocab;
+    float *z = c->logits + task * c->ld;
     const float z_target = z[target];
     const float top = row_max(z, c->vocab);
     const double total = row_exp(z, top, c->vocab);
@@ -82,6 +111,13 @@ static void softmax_task(void *ctx, uint32_t task, uint32_t worker)
     if (!c->dx)
         return;
     const float scale = (float) ((double) c->weights[t] / total);
+#if defined(CPU_ISA_AVX512BF16)
+    if (is_rounded(c->precision)) {
+        z[target] -= (float) total;
+        round_row(z, scale, c->vocab);
+        return;
+    }
+#endif
     for (int64_t v = 0; v < c->vocab; v++)
         z[v] *= scale;
     z[target] -= c->weights[t];
@@ -126,7 +162,7 @@ static void product(float *y, const float *a, const struct chunk *c,
     const int64_t k = is_back ? c->vocab : c->cols;
 
 #if defined(CPU_ISA_AVX512BF16)
-    if (c->precision == PRECISION_BF16) {
+    if (is_rounded(c->precision)) {
         const struct rounded_product p = {
             .y = y,
             .a = a,
@@ -137,6 +173,9 @@ static void product(float *y, const float *a, const struct chunk *c,
             .k = k,
             .trans_b = !is_back,
             .alpha = 1.0f,
+            .ldy = is_back ? 0 : c->ld,
+            .pairs = is_back ? (const pair *) (const void *) a : NULL,
+            .lda = c->ld,
         };
         matmul_rounded(&p, scratch, pool);
         return;
@@ -179,7 +218,8 @@ KERNEL_xent(VEC_NAME(xent))
     double sum = 0.0;
 
     c.logits = room;
-    c.x_part = c.logits + plan.chunk * vocab;
+    c.ld = is_rounded(precision) ? plan.ld : vocab;
+    c.x_part = c.logits + plan.chunk * plan.ld;
     c.dx_part = c.x_part + plan.chunk * cols;
     c.token = (int32_t *) (c.dx_part + plan.chunk * cols);
     c.nll = nll ? nll : (float *) (c.token + plan.chunk);
