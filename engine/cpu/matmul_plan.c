@@ -26,6 +26,8 @@ static int64_t round_up(int64_t x, int64_t unit)
 static int64_t fit(int64_t x, int64_t k, int64_t unit)
 {
     int64_t most = PACK_FLOATS / k / unit * unit;
+    if (x * k <= PACK_FLOATS)
+        return x;
     return most < unit ? min(x, unit) : min(x, most);
 }
 
