@@ -53,7 +53,7 @@ static const struct row {
     {"memory_mib", KIND_INT, 16, 1048576, NULL, NULL},
     {"drop_rate", KIND_NUM, 0, 0.9, NULL, NULL},
     {"prefix_cache", KIND_WORDS, 0, 0, "f16", "off, f16 or int8"},
-    {"precision", KIND_WORDS, 0, 0, "f32", "f32 or bf16"},
+    {"precision", KIND_WORDS, 0, 0, "bf16", "f32 or bf16"},
     {"seed", KIND_INT, 0, 9007199254740991.0, NULL, NULL},
 };
 
