@@ -59,6 +59,7 @@ static const struct row {
     {"velora_scale", KIND_NUM, 1e-4, 100, NULL, NULL},
     {"dw_tokens", KIND_NUM, 0.01, 1, NULL, NULL},
     {"prefix_cache", KIND_WORDS, 0, 0, "f16", "off, f16 or int8"},
+    {"precision", KIND_WORDS, 0, 0, "bf16", "f32 or bf16"},
     {"seed", KIND_INT, 0, 9007199254740991.0, NULL, NULL},
 };
 

@@ -20,6 +20,8 @@ unsigned cpuinfo_detect(void)
         __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vl"))
         flags |= CPUINFO_AVX512;
+    if ((flags & CPUINFO_AVX512) && __builtin_cpu_supports("avx512bf16"))
+        flags |= CPUINFO_AVX512BF16;
 #elif defined(__aarch64__)
     flags |= CPUINFO_NEON;
 #endif

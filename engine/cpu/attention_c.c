@@ -1,6 +1,7 @@
 // SPDX-FileCopyrightText: the pockd authors
 // SPDX-License-Identifier: Apache-2.0
 
+#include "engine/base/half.h"
 #include "engine/cpu/cpu_kernels.h"
 
 #include <math.h>
@@ -14,25 +15,38 @@
 //   delta_t = dout_t.o_t       ds_ts = p_ts (dout_t.v_s - delta_t) / sqrt(D)
 //   dq_t = sum_s ds_ts k_s     dk_s = sum_t ds_ts q_t     dv_s = sum_t p_ts
 //   dout_t
+// Rounding: q is rounded as q / sqrt(D), p and ds as they enter sums, ds before
+// its factor 1 / sqrt(D); delta and lse are not.
 
-static double dot(const float *a, const float *b, int64_t n)
+static double round_if(bool is_rounded, double x)
+{
+    return is_rounded ? (double) bf16_to_f32(bf16_from_f32((float) x)) : x;
+}
+
+// (scale * a).b
+static double dot(const float *a, double scale, const float *b, int64_t n,
+                  bool is_rounded)
 {
     double sum = 0.0;
     for (int64_t i = 0; i < n; i++)
-        sum += (double) a[i] * b[i];
+        sum += round_if(is_rounded, scale * a[i]) *
+               round_if(is_rounded, (double) b[i]);
     return sum;
 }
 
-static void add_scaled(double *sum, double scale, const float *x, int64_t n)
+// sum += weight * (scale * x)
+static void add_scaled(double *sum, double weight, double scale, const float *x,
+                       int64_t n, bool is_rounded)
 {
     for (int64_t i = 0; i < n; i++)
-        sum[i] += scale * x[i];
+        sum[i] +=
+            round_if(is_rounded, weight) * round_if(is_rounded, scale * x[i]);
 }
 
-static void store(float *y, const double *x, int64_t n)
+static void store(float *y, double scale, const double *x, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
-        y[i] = (float) x[i];
+        y[i] = (float) (scale * x[i]);
 }
 
 // The first token that t sees.
@@ -46,20 +60,21 @@ static int64_t first_seen(const int32_t *start, int64_t t, int64_t length)
 // `p` has room for last - first + 1 values. Returns the log-sum-exp.
 static double attend(float *o, const float *q, const float *k, const float *v,
                      int64_t first, int64_t last, int64_t stride, int64_t dim,
-                     double *p)
+                     bool is_rounded, double *p)
 {
+    const double root = 1.0 / sqrt((double) dim);
     double sum[CPU_HEAD_DIM_MAX] = {0};
     double max = -INFINITY;
     double total = 0.0;
 
     for (int64_t s = first; s <= last; s++) {
-        p[s - first] = dot(q, k + s * stride, dim) / sqrt((double) dim);
+        p[s - first] = dot(q, root, k + s * stride, dim, is_rounded);
         max = p[s - first] > max ? p[s - first] : max;
     }
     for (int64_t s = first; s <= last; s++) {
         const double e = exp(p[s - first] - max);
         total += e;
-        add_scaled(sum, e, v + s * stride, dim);
+        add_scaled(sum, e, 1.0, v + s * stride, dim, is_rounded);
     }
     for (int64_t i = 0; i < dim; i++)
         o[i] = total > 0.0 ? (float) (sum[i] / total) : 0.0f;
@@ -74,9 +89,10 @@ KERNEL_attention(attention_c)
         for (int64_t h = 0; h < n_heads; h++) {
             const int64_t at = (t * n_heads + h) * head_dim;
             const int64_t kv = h / (n_heads / n_kv_heads) * head_dim;
-            const double l = attend(o + at, q + at, k + kv, v + kv,
-                                    first_seen(start, t, length), t, stride,
-                                    head_dim, scratch);
+            const double l =
+                attend(o + at, q + at, k + kv, v + kv,
+                       first_seen(start, t, length), t, stride, head_dim,
+                       precision == PRECISION_BF16, scratch);
             if (lse)
                 lse[t * n_heads + h] = (float) l;
         }
@@ -92,11 +108,12 @@ KERNEL_attention_cached(attention_cached_c)
             const int64_t kv = h / (n_heads / n_kv_heads) * head_dim;
             const int64_t last = pos[t] < length ? pos[t] : length - 1;
             attend(o + at, q + at, kcache + kv, vcache + kv, 0, last, stride,
-                   head_dim, scratch);
+                   head_dim, false, scratch);
         }
 }
 
-// What a pair of a query and a key needs from the forward pass.
+// What a pair of a query and a key needs from the forward pass; ds without its
+// factor 1 / sqrt(D).
 struct pair {
     double p;
     double ds;
@@ -104,17 +121,20 @@ struct pair {
 
 static struct pair pair_grad(const float *qt, const float *ks, const float *vs,
                              const float *ot, const float *dot_, double lse,
-                             int64_t dim)
+                             int64_t dim, bool is_rounded)
 {
-    const double scale = 1.0 / sqrt((double) dim);
-    const double p = exp(dot(qt, ks, dim) * scale - lse);
-    const double ds = p * (dot(dot_, vs, dim) - dot(dot_, ot, dim)) * scale;
+    const double root = 1.0 / sqrt((double) dim);
+    const double p = exp(dot(qt, root, ks, dim, is_rounded) - lse);
+    const double delta = dot(dot_, 1.0, ot, dim, false);
+    const double ds = p * (dot(dot_, 1.0, vs, dim, is_rounded) - delta);
     return (struct pair){p, ds};
 }
 
 KERNEL_attention_back(attention_back_c)
 {
     const int64_t group = n_heads / n_kv_heads;
+    const double root = 1.0 / sqrt((double) head_dim);
+    const bool is_rounded = precision == PRECISION_BF16;
 
     if (dq)
         for (int64_t t = 0; t < rows; t++)
@@ -125,10 +145,10 @@ KERNEL_attention_back(attention_back_c)
                     const int64_t kv = (s * n_kv_heads + h / group) * head_dim;
                     const struct pair g =
                         pair_grad(q + at, k + kv, v + kv, o + at, dout + at,
-                                  lse[t * n_heads + h], head_dim);
-                    add_scaled(sum, g.ds, k + kv, head_dim);
+                                  lse[t * n_heads + h], head_dim, is_rounded);
+                    add_scaled(sum, g.ds, 1.0, k + kv, head_dim, is_rounded);
                 }
-                store(dq + at, sum, head_dim);
+                store(dq + at, root, sum, head_dim);
             }
 
     for (int64_t s = 0; s < rows; s++)
@@ -144,13 +164,14 @@ KERNEL_attention_back(attention_back_c)
                     const int64_t at = (t * n_heads + h) * head_dim;
                     const struct pair g =
                         pair_grad(q + at, k + kv, v + kv, o + at, dout + at,
-                                  lse[t * n_heads + h], head_dim);
-                    add_scaled(sum_k, g.ds, q + at, head_dim);
-                    add_scaled(sum_v, g.p, dout + at, head_dim);
+                                  lse[t * n_heads + h], head_dim, is_rounded);
+                    add_scaled(sum_k, g.ds, root, q + at, head_dim, is_rounded);
+                    add_scaled(sum_v, g.p, 1.0, dout + at, head_dim,
+                               is_rounded);
                 }
             if (dk)
-                store(dk + kv, sum_k, head_dim);
+                store(dk + kv, 1.0, sum_k, head_dim);
             if (dv)
-                store(dv + kv, sum_v, head_dim);
+                store(dv + kv, 1.0, sum_v, head_dim);
         }
 }

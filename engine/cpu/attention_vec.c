@@ -1,10 +1,8 @@
 // SPDX-FileCopyrightText: the pockd authors
 // SPDX-License-Identifier: Apache-2.0
 
-#include "engine/cpu/cpu_kernels.h"
+#include "engine/cpu/attention_vec.h"
 #include "engine/cpu/tile.h"
-
-#include <math.h>
 
 /*
  * Attention as products
@@ -18,49 +16,6 @@
  *
  * q, o, dq, dout (T,H*D)  k, v (T,G*D)  lse (T,H)  start (T)
  */
-
-enum {
-    BLOCK_ROWS = 96,      // queries of a task of the forward pass
-    BLOCK_VALUES = 32768, // of p or ds that a task of the backward pass keeps
-};
-
-struct attention {
-    float *o, *lse;
-    float *dq, *dk, *dv; // dk and dv: of each head, in the scratch
-    const float *dout, *q, *k, *v;
-    const float *o_in, *lse_in;
-    const int32_t *start;
-    int64_t rows, length, n_heads, n_kv_heads, dim;
-    float *kt, *vt; // packed: [sequence][kv head][panel][dim][TILE_COLS]
-    float *room;    // of the workers
-    int64_t room_floats;
-    float *dk_out, *dv_out;
-};
-
-ALWAYS_INLINE int64_t min(int64_t x, int64_t y)
-{
-    return x < y ? x : y;
-}
-
-ALWAYS_INLINE int64_t max(int64_t x, int64_t y)
-{
-    return x > y ? x : y;
-}
-
-ALWAYS_INLINE int64_t round_up(int64_t x, int64_t unit)
-{
-    return (x + unit - 1) / unit * unit;
-}
-
-ALWAYS_INLINE int64_t padded_length(const struct attention *a)
-{
-    return round_up(a->length, TILE_COLS);
-}
-
-ALWAYS_INLINE int64_t first_seen(const struct attention *a, int64_t t)
-{
-    return max(a->start[t], t - t % a->length);
-}
 
 /*
  * Packing: rows of k or v of one head become columns of panels.
@@ -182,41 +137,6 @@ static float exp_row(float *p, float shift, int64_t first, int64_t from,
     return sum + vec_sum(acc);
 }
 
-static float max_row(const float *p, int64_t from, int64_t to)
-{
-    vec m = vec_set(-INFINITY);
-    int64_t s = from;
-
-    for (; s + LANES <= to + 1; s += LANES)
-        m = vec_max(m, vec_load(p + s));
-    float best = vec_largest(m);
-    for (; s <= to; s++)
-        best = p[s] > best ? p[s] : best;
-    return best;
-}
-
-// Which keys of its sequence some query of t0 .. t1 - 1 sees.
-struct range {
-    int64_t first, last;
-};
-
-static struct range seen_range(const struct attention *a, int64_t sequence,
-                               int64_t t0, int64_t t1)
-{
-    struct range r = {t1, t0 - 1};
-
-    for (int64_t t = t0; t < t1; t++) {
-        const int64_t first = first_seen(a, t);
-        if (first > t)
-            continue;
-        r.first = min(r.first, first);
-        r.last = t;
-    }
-    r.first -= sequence;
-    r.last -= sequence;
-    return r;
-}
-
 /*
  * Forward
  */
@@ -302,16 +222,11 @@ static void forward_task(void *ctx, uint32_t task, uint32_t worker)
                       which % a->n_heads, t, min(t1, t + TILE_ROWS));
 }
 
-static uint32_t sequences_of(const struct attention *a)
-{
-    return (uint32_t) ((a->rows + a->length - 1) / a->length);
-}
-
 KERNEL_attention(VEC_NAME(attention))
 {
     if (head_dim % LANES != 0) {
         attention_c(o, lse, q, k, v, start, rows, length, n_heads, n_kv_heads,
-                    head_dim, scratch, pool);
+                    head_dim, PRECISION_F32, scratch, pool);
         return;
     }
     struct attention a = {
@@ -353,14 +268,6 @@ static int64_t back_rows(const struct attention *a)
 {
     const int64_t fit = BLOCK_VALUES / back_ld(a) / TILE_ROWS;
     return max(1, min(fit, BLOCK_ROWS / TILE_ROWS)) * TILE_ROWS;
-}
-
-static float dot(const float *x, const float *y, int64_t n)
-{
-    vec acc = {0};
-    for (int64_t i = 0; i < n; i += LANES)
-        acc += vec_load(x + i) * vec_load(y + i);
-    return vec_sum(acc);
 }
 
 // ds = p (dp - delta), in place of dp, where the query sees the key, 0
@@ -470,12 +377,6 @@ static void back_block(const struct head_back *b, int64_t t0, int64_t t1,
     add_keys(dv, b->p, ld, b->dout, queries, a->dim, r);
 }
 
-// Room for dk or dv of a head: add_keys() writes whole strips.
-static int64_t head_floats(const struct attention *a)
-{
-    return (a->length + TILE_ROWS) * a->dim;
-}
-
 static void back_task(void *ctx, uint32_t task, uint32_t worker)
 {
     const struct attention *a = ctx;
@@ -509,41 +410,12 @@ static void back_task(void *ctx, uint32_t task, uint32_t worker)
         back_block(&b, t, min(end, t + rows), dk, dv);
 }
 
-// dk and dv of a token: the sum over the heads of each group.
-static void group_task(void *ctx, uint32_t task, uint32_t worker)
-{
-    const struct attention *a = ctx;
-    const int64_t group = a->n_heads / a->n_kv_heads;
-    const int64_t t0 = task * (int64_t) BLOCK_ROWS;
-    const int64_t t1 = min(a->rows, t0 + BLOCK_ROWS);
-
-    for (int64_t t = t0; t < t1; t++)
-        for (int64_t j = 0; j < a->n_kv_heads; j++) {
-            const int64_t sequence = t / a->length;
-            const int64_t from =
-                (sequence * a->n_heads + j * group) * head_floats(a) +
-                t % a->length * a->dim;
-            const int64_t to = (t * a->n_kv_heads + j) * a->dim;
-            for (int64_t d = 0; d < a->dim; d++) {
-                float k = 0.0f;
-                float v = 0.0f;
-                for (int64_t h = 0; h < group; h++) {
-                    k += a->dk[from + h * head_floats(a) + d];
-                    v += a->dv[from + h * head_floats(a) + d];
-                }
-                if (a->dk_out)
-                    a->dk_out[to + d] = k;
-                if (a->dv_out)
-                    a->dv_out[to + d] = v;
-            }
-        }
-}
-
 KERNEL_attention_back(VEC_NAME(attention_back))
 {
     if (head_dim % LANES != 0) {
         attention_back_c(dq, dk, dv, dout, q, k, v, o, lse, start, rows, length,
-                         n_heads, n_kv_heads, head_dim, scratch, pool);
+                         n_heads, n_kv_heads, head_dim, PRECISION_F32, scratch,
+                         pool);
         return;
     }
     struct attention a = {

@@ -22,6 +22,9 @@ static const struct tier {
 #ifdef CPU_HAVE_AVX512
     {"avx512", CPUINFO_AVX2 | CPUINFO_AVX512},
 #endif
+#ifdef CPU_HAVE_AVX512BF16
+    {"avx512bf16", CPUINFO_AVX2 | CPUINFO_AVX512 | CPUINFO_AVX512BF16},
+#endif
 };
 
 enum { TIER_COUNT = sizeof(tiers) / sizeof(tiers[0]) };

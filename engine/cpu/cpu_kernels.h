@@ -60,27 +60,31 @@ enum {
 
 // y (M,N) = alpha * op(a) op(b) + c; op(a) (M,K) is stored (K,M) if trans_a,
 // op(b) (K,N) of type b_type is stored (N,K) if trans_b. c may be NULL or y.
+// Operands are rounded if op_rounds().
 #define KERNEL_matmul(name)                                              \
     void name(float *y, const float *restrict a, const void *restrict b, \
               enum dtype b_type, const float *c, int64_t m, int64_t n,   \
               int64_t k, bool trans_a, bool trans_b, float alpha,        \
-              void *restrict scratch, struct pool *pool)
+              enum precision precision, void *restrict scratch,          \
+              struct pool *pool)
 
 // y (M,N) = alpha * a (M,K) (op(b) + op(d)) + c; b (K,N) of type b_type and d
-// (K,N) are both stored (N,K) if trans_b. c may be NULL or y.
+// (K,N) are both stored (N,K) if trans_b. c may be NULL or y. What is rounded
+// is a, and the sum op(b) + op(d).
 #define KERNEL_matmul_delta(name)                                         \
     void name(float *y, const float *restrict a, const void *restrict b,  \
               enum dtype b_type, const float *restrict d, const float *c, \
               int64_t m, int64_t n, int64_t k, bool trans_b, float alpha, \
-              void *restrict scratch, struct pool *pool)
+              enum precision precision, void *restrict scratch,           \
+              struct pool *pool)
 
 // y (M,N) = alpha * a (M,K) b^T + c; b (N,K) of type b_type. c may be NULL or
-// y.
+// y. Operands are rounded if op_rounds().
 #define KERNEL_matmul_kept(name)                                         \
     void name(float *y, const float *restrict a, const void *restrict b, \
               enum dtype b_type, const float *c, int64_t m, int64_t n,   \
-              int64_t k, float alpha, void *restrict scratch,            \
-              struct pool *pool)
+              int64_t k, float alpha, enum precision precision,          \
+              void *restrict scratch, struct pool *pool)
 
 // v (S), unless it is something already: the mean of the sub-tokens (S) of x
 // (T,C), of length 1; of a mean of 0, equal values
@@ -131,15 +135,18 @@ enum {
 
 // o (T,H*D), lse (T,H); q (T,H*D), k and v (T,G*D), start (T). Token t of a
 // sequence of L tokens sees tokens start[t] .. t of the same sequence; one that
-// sees none has o = 0 and lse = -inf. lse may be NULL.
+// sees none has o = 0 and lse = -inf. lse may be NULL. What may be rounded is
+// q / sqrt(D), k, v, and exp(score - highest score of the query).
 #define KERNEL_attention(name)                                                 \
     void name(float *restrict o, float *restrict lse, const float *restrict q, \
               const float *restrict k, const float *restrict v,                \
               const int32_t *restrict start, int64_t rows, int64_t length,     \
               int64_t n_heads, int64_t n_kv_heads, int64_t head_dim,           \
-              void *restrict scratch, struct pool *pool)
+              enum precision precision, void *restrict scratch,                \
+              struct pool *pool)
 
-// dq (T,H*D), dk and dv (T,G*D), each of which may be NULL
+// dq (T,H*D), dk and dv (T,G*D), each of which may be NULL. What may be rounded
+// is q / sqrt(D), k, v, dout, p and ds, see attention_c.c.
 #define KERNEL_attention_back(name)                                        \
     void name(float *restrict dq, float *restrict dk, float *restrict dv,  \
               const float *restrict dout, const float *restrict q,         \
@@ -147,7 +154,8 @@ enum {
               const float *restrict o, const float *restrict lse,          \
               const int32_t *restrict start, int64_t rows, int64_t length, \
               int64_t n_heads, int64_t n_kv_heads, int64_t head_dim,       \
-              void *restrict scratch, struct pool *pool)
+              enum precision precision, void *restrict scratch,            \
+              struct pool *pool)
 
 // y = silu(gate) * up; y may be gate
 #define KERNEL_swiglu(name)                                          \
@@ -209,13 +217,15 @@ enum {
 // x (T,C), w (V,C) of type w_type, targets (T), weights (T).
 // nll (T) = -log softmax(x w^T)[target] where the weight is not 0, else 0;
 // loss (1) = sum of weights * nll; dx (T,C) = d loss / d x. A target outside
-// the vocabulary counts as weight 0. Each output may be NULL.
-#define KERNEL_xent(name)                                                    \
-    void name(float *restrict loss, float *restrict nll, float *restrict dx, \
-              const float *restrict x, const void *restrict w,               \
-              enum dtype w_type, const int32_t *restrict targets,            \
-              const float *restrict weights, int64_t rows, int64_t cols,     \
-              int64_t vocab, void *restrict scratch, struct pool *pool)
+// the vocabulary counts as weight 0. Each output may be NULL. What may be
+// rounded is x, w, and the gradient of the logits.
+#define KERNEL_xent(name)                                                      \
+    void name(float *restrict loss, float *restrict nll, float *restrict dx,   \
+              const float *restrict x, const void *restrict w,                 \
+              enum dtype w_type, const int32_t *restrict targets,              \
+              const float *restrict weights, int64_t rows, int64_t cols,       \
+              int64_t vocab, enum precision precision, void *restrict scratch, \
+              struct pool *pool)
 
 // cache (L,C): row pos[t] becomes row t of x (T,C)
 #define KERNEL_kv_store(name)                                          \
@@ -304,16 +314,22 @@ void cpu_choose(const struct cpu_choose *room, int32_t *rows,
 struct cpu_matmul_plan cpu_matmul_plan(int64_t m, int64_t n, int64_t k,
                                        bool trans_a, bool trans_b,
                                        enum dtype b_type);
+// Floats between rows of a (M,K) when it is stored as pairs of bf16, and what
+// all of it takes, in whichever way it is packed.
+int64_t cpu_rounded_row(int64_t k);
+size_t cpu_rounded_floats(int64_t m, int64_t k);
+
 // How many tokens' logits exist at a time, and where in the scratch the room of
 // the products begins, in floats.
 struct cpu_xent_plan {
     int64_t chunk;
+    int64_t ld; // between rows of logits
     int64_t matmul_at;
     size_t floats; // in all
 };
 
 struct cpu_xent_plan cpu_xent_plan(int64_t rows, int64_t cols, int64_t vocab,
-                                   enum dtype w_type);
+                                   enum dtype w_type, enum precision precision);
 
 // Room that any version of the kernel for `in` needs with that many threads.
 size_t cpu_scratch_bytes(const struct instr *in, uint32_t threads);

@@ -77,8 +77,8 @@ static void run_matmul(const struct cpu_run *r)
     r->kernels->matmul(r->out[0], r->in[0], r->in[1],
                        (enum dtype) r->instr->in[1].dtype, r->in[2], rows_of(y),
                        cols_of(y), attr->trans_a ? rows_of(a) : cols_of(a),
-                       attr->trans_a, attr->trans_b, attr->alpha, r->scratch,
-                       r->pool);
+                       attr->trans_a, attr->trans_b, attr->alpha,
+                       (enum precision) attr->precision, r->scratch, r->pool);
 }
 
 static const char types_matmul_delta[] = "fwff";
@@ -90,7 +90,8 @@ static void run_matmul_delta(const struct cpu_run *r)
                              (enum dtype) r->instr->in[1].dtype, r->in[2],
                              r->in[3], rows_of(y), cols_of(y),
                              cols_of(&r->instr->in[0]), attr->trans_b,
-                             attr->alpha, r->scratch, r->pool);
+                             attr->alpha, (enum precision) attr->precision,
+                             r->scratch, r->pool);
 }
 
 static const char types_matmul_kept[] = "fwfkf";
@@ -100,7 +101,9 @@ static void run_matmul_kept(const struct cpu_run *r)
     r->kernels->matmul_kept(r->out[0], r->in[0], r->in[1],
                             (enum dtype) r->instr->in[1].dtype, r->in[4],
                             rows_of(y), cols_of(y), cols_of(&r->instr->in[0]),
-                            r->instr->attr.alpha, r->scratch, r->pool);
+                            r->instr->attr.alpha,
+                            (enum precision) r->instr->attr.precision,
+                            r->scratch, r->pool);
 }
 
 static const char types_subtoken_mean[] = "ff";
@@ -162,7 +165,8 @@ static void run_attention(const struct cpu_run *r)
     r->kernels->attention(r->out[0], r->out[1], r->in[0], r->in[1], r->in[2],
                           r->in[3], rows_of(&r->instr->in[0]), attr->length,
                           attr->n_heads, attr->n_kv_heads, attr->head_dim,
-                          r->scratch, r->pool);
+                          (enum precision) attr->precision, r->scratch,
+                          r->pool);
 }
 
 static const char types_attention_back[] = "ffffffi";
@@ -173,7 +177,8 @@ static void run_attention_back(const struct cpu_run *r)
                                r->in[1], r->in[2], r->in[3], r->in[4], r->in[5],
                                r->in[6], rows_of(&r->instr->in[0]),
                                attr->length, attr->n_heads, attr->n_kv_heads,
-                               attr->head_dim, r->scratch, r->pool);
+                               attr->head_dim, (enum precision) attr->precision,
+                               r->scratch, r->pool);
 }
 
 static const char types_swiglu[] = "ff";
@@ -261,7 +266,9 @@ static void run_xent(const struct cpu_run *r)
     const struct operand *w = &r->instr->in[1];
     r->kernels->xent(r->out[0], r->out[1], r->out[2], r->in[0], r->in[1],
                      (enum dtype) w->dtype, r->in[2], r->in[3], rows_of(x),
-                     cols_of(x), rows_of(w), r->scratch, r->pool);
+                     cols_of(x), rows_of(w),
+                     (enum precision) r->instr->attr.precision, r->scratch,
+                     r->pool);
 }
 
 static const char types_kv_store[] = "fif";

@@ -62,7 +62,8 @@ static size_t attention_back_bytes(const struct instr *in, uint32_t threads)
     const int64_t heads = 2 * sequences * at->n_heads * (length + STRIP) * dim;
     const int64_t room =
         (2 * BLOCK + STRIP) * dim +
-        2 * (int64_t) larger(32768, (size_t) (STRIP * (length + STRIP)));
+        2 * (int64_t) larger(32768,
+                             (size_t) (2 * STRIP * (length + 4 * STRIP)));
     return larger((size_t) (packed + heads + threads * room) * sizeof(float),
                   (size_t) at->length * sizeof(double));
 }
@@ -79,7 +80,8 @@ static size_t xent_bytes(const struct instr *in)
     const int64_t cols = cols_of(&in->in[0]);
     const int64_t vocab = rows_of(&in->in[1]);
     const struct cpu_xent_plan plan =
-        cpu_xent_plan(rows, cols, vocab, (enum dtype) in->in[1].dtype);
+        cpu_xent_plan(rows, cols, vocab, (enum dtype) in->in[1].dtype,
+                      (enum precision) in->attr.precision);
     return larger(plan.floats * sizeof(float),
                   (size_t) (vocab + 2 * cols) * sizeof(double));
 }
@@ -94,13 +96,16 @@ static size_t matmul_bytes(const struct instr *in)
 {
     const struct operand *a = &in->in[0];
     const struct operand *y = &in->out[0];
+    const int64_t m = rows_of(y);
+    const int64_t n = cols_of(y);
+    const int64_t k = in->attr.trans_a ? rows_of(a) : cols_of(a);
     const struct cpu_matmul_plan plan =
-        cpu_matmul_plan(rows_of(y), cols_of(y),
-                        in->attr.trans_a ? rows_of(a) : cols_of(a),
-                        in->attr.trans_a,
+        cpu_matmul_plan(m, n, k, in->attr.trans_a,
                         in->attr.trans_b || in->op == OP_matmul_kept,
                         (enum dtype) in->in[1].dtype);
-    return (plan.a_floats + plan.b_floats) * sizeof(float);
+    const size_t rounded =
+        op_rounds(in->attr.precision, m, n, k) ? cpu_rounded_floats(m, k) : 0;
+    return larger(plan.a_floats + plan.b_floats, rounded) * sizeof(float);
 }
 
 size_t cpu_scratch_bytes(const struct instr *in, uint32_t threads)

@@ -15,7 +15,8 @@
 // Only gradients, which are nodes of their own, read what was kept.
 KERNEL_matmul_kept(matmul_kept_c)
 {
-    matmul_c(y, a, b, b_type, c, m, n, k, false, true, alpha, scratch, pool);
+    matmul_c(y, a, b, b_type, c, m, n, k, false, true, alpha, precision,
+             scratch, pool);
 }
 
 static bool is_zero(const float *v, int64_t size)

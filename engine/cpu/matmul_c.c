@@ -1,6 +1,7 @@
 // SPDX-FileCopyrightText: the pockd authors
 // SPDX-License-Identifier: Apache-2.0
 
+#include "engine/base/half.h"
 #include "engine/cpu/cpu_kernels.h"
 #include "engine/tensor/quant.h"
 
@@ -15,7 +16,7 @@ struct product {
     enum dtype b_type;
     const float *d, *c; // or NULL
     int64_t m, n, k;
-    bool trans_a, trans_b;
+    bool trans_a, trans_b, is_rounded;
     float alpha;
 };
 
@@ -63,6 +64,11 @@ static void add_d(float tile[TILE_K][TILE_N], const struct product *x,
                                      : x->d[(k0 + i) * x->n + n0 + j];
 }
 
+static float rounded(float x)
+{
+    return bf16_to_f32(bf16_from_f32(x));
+}
+
 static void product_tile(const struct product *x, int64_t m0, int64_t n0)
 {
     float bt[TILE_K][TILE_N] = {{0}};
@@ -75,10 +81,14 @@ static void product_tile(const struct product *x, int64_t m0, int64_t n0)
         load_b(bt, x->b, x->b_type, x->trans_b, k0, ks, n0, ns, x->k, x->n);
         if (x->d)
             add_d(bt, x, k0, ks, n0, ns);
+        for (int64_t i = 0; x->is_rounded && i < TILE_K * TILE_N; i++)
+            bt[i / TILE_N][i % TILE_N] = rounded(bt[i / TILE_N][i % TILE_N]);
         for (int64_t i = 0; i < ms; i++)
             for (int64_t p = 0; p < ks; p++) {
-                const double a = x->trans_a ? x->a[(k0 + p) * x->m + m0 + i]
-                                            : x->a[(m0 + i) * x->k + k0 + p];
+                const float stored = x->trans_a
+                                         ? x->a[(k0 + p) * x->m + m0 + i]
+                                         : x->a[(m0 + i) * x->k + k0 + p];
+                const double a = x->is_rounded ? rounded(stored) : stored;
                 for (int64_t j = 0; j < TILE_N; j++)
                     acc[i][j] += a * bt[p][j];
             }
@@ -111,6 +121,7 @@ KERNEL_matmul(matmul_c)
         .k = k,
         .trans_a = trans_a,
         .trans_b = trans_b,
+        .is_rounded = op_rounds(precision, m, n, k),
         .alpha = alpha,
     });
 }
@@ -128,6 +139,7 @@ KERNEL_matmul_delta(matmul_delta_c)
         .n = n,
         .k = k,
         .trans_b = trans_b,
+        .is_rounded = op_rounds(precision, m, n, k),
         .alpha = alpha,
     });
 }

@@ -26,6 +26,8 @@ static int64_t round_up(int64_t x, int64_t unit)
 static int64_t fit(int64_t x, int64_t k, int64_t unit)
 {
     int64_t most = PACK_FLOATS / k / unit * unit;
+    if (x * k <= PACK_FLOATS)
+        return x;
     return most < unit ? min(x, unit) : min(x, most);
 }
 
@@ -56,14 +58,31 @@ struct cpu_matmul_plan cpu_matmul_plan(int64_t m, int64_t n, int64_t k,
     return p;
 }
 
+int64_t cpu_rounded_row(int64_t k)
+{
+    const int64_t pairs = round_up(k, 32) / 2;
+    // Rows a multiple of 1 KB apart share their places in the cache.
+    return pairs % 256 == 0 ? pairs + 16 : pairs;
+}
+
+size_t cpu_rounded_floats(int64_t m, int64_t k)
+{
+    return (size_t) (round_up(m, 8) * cpu_rounded_row(k));
+}
+
 struct cpu_xent_plan cpu_xent_plan(int64_t rows, int64_t cols, int64_t vocab,
-                                   enum dtype w_type)
+                                   enum dtype w_type, enum precision precision)
 {
     enum {
-        LOGITS = 2 * 1024 * 1024, // 8 MB
+        LOGITS = 2 * 1024 * 1024, // 8 MB; twice that where they need no copy
         CHUNK_MIN = 32,
     };
-    struct cpu_xent_plan p = {.chunk = LOGITS / vocab};
+    const bool is_rounded = precision == PRECISION_BF16;
+    struct cpu_xent_plan p = {
+        .chunk = (is_rounded ? 2 : 1) * LOGITS / vocab,
+        // Rounded in place, and not a power of two apart.
+        .ld = is_rounded ? round_up(vocab, 32) + 16 : vocab,
+    };
     size_t most = 0;
 
     if (p.chunk < CHUNK_MIN)
@@ -81,8 +100,10 @@ struct cpu_xent_plan cpu_xent_plan(int64_t rows, int64_t cols, int64_t vocab,
         if (back.a_floats + back.b_floats > most)
             most = back.a_floats + back.b_floats;
     }
+    if (is_rounded && cpu_rounded_floats(p.chunk, cols) > most)
+        most = cpu_rounded_floats(p.chunk, cols);
     p.matmul_at =
-        round_up(p.chunk * (vocab + 2 * cols + 1) + rows, CPU_MATMUL_TILE);
+        round_up(p.chunk * (p.ld + 2 * cols + 1) + rows, CPU_MATMUL_TILE);
     p.floats = (size_t) p.matmul_at + most;
     return p;
 }

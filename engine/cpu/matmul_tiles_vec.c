@@ -16,11 +16,13 @@
  */
 
 enum {
-    DEPTH = 384,      // of an inner loop: a panel of b stays in L1
-    SHALLOW = 64,     // a product this shallow goes through y row by row
-    TASK_STRIPS = 16, // of a: a task's rows
+    DEPTH = 384,  // of an inner loop: a panel of b stays in L1
+    SHALLOW = 64, // a product this shallow goes through y row by row
+    // The first strip of a task waits for the panel, the others find it in L2:
+    // where one panel is as wide as TASK_COLS, a task is taller instead.
+    TASK_STRIPS = TILE_COLS == 64 ? 32 : 16, // of a: a task's rows
     TASK_ROWS = TASK_STRIPS * TILE_ROWS,
-    TASK_COLS = 128,
+    TASK_COLS = TILE_COLS == 64 ? 64 : 128,
     PACK_COLS = CPU_MATMUL_TILE,
 };
 
@@ -77,9 +79,27 @@ ALWAYS_INLINE void pack_rows(const struct product *pr, enum dtype type,
     const int64_t cols = min(8, pr->ns - col);
     float *out = panel_at(pr, col, 0);
 
-    for (int64_t p = 0; p < pr->ks; p += 32) {
-        v8 x[8][4] = {{{0}}};
+    int64_t p = 0;
+
+    // Floats need no room in between.
+    for (; type == DTYPE_f32 && cols == 8 && !pr->d && p + 8 <= pr->ks;
+         p += 8) {
+        const float *b = (const float *) (const void *) pr->b +
+                         (pr->n0 + col) * pr->k + pr->k0 + p;
+        v8 r[8];
+#pragma GCC unroll 8
+        for (int i = 0; i < 8; i++)
+            r[i] = v8_load(b + i * pr->k);
+        v8_transpose(r);
+#pragma GCC unroll 8
+        for (int i = 0; i < 8; i++)
+            v8_store(out + (p + i) * TILE_COLS, r[i]);
+    }
+    for (; p < pr->ks; p += 32) {
+        v8 x[8][4];
         const int64_t depth = min(32, pr->ks - p);
+        if (cols < 8)
+            memset(x, 0, sizeof(x));
         for (int64_t i = 0; i < cols; i++) {
             const char *row = pr->b + (size_t) (pr->n0 + col + i) * row_bytes;
             if (depth == 32)
@@ -260,7 +280,9 @@ ALWAYS_INLINE void prefetch_b(const struct product *pr, int64_t j, int64_t p,
 {
     const int64_t share = depth * TILE_COLS / TASK_STRIPS + 16;
     const float *next =
-        pr->pb + (j + TILE_COLS) * pr->ks + p * TILE_COLS + strip * share;
+        (int) TILE_COLS == (int) TASK_COLS
+            ? pr->pb + j * pr->ks + (p + depth) * TILE_COLS + strip * share
+            : pr->pb + (j + TILE_COLS) * pr->ks + p * TILE_COLS + strip * share;
 
     for (int64_t q = 0; q < share; q += 16)
         __builtin_prefetch(next + q, 0, 2);

@@ -66,5 +66,6 @@ KERNEL_matmul_delta(VEC_NAME(matmul_delta))
     run(&pr, &plan, scratch, pool);
     if (!pr.d)
         VEC_NAME(matmul)
-    (y, a, d, DTYPE_f32, y, m, n, k, false, trans_b, alpha, scratch, pool);
+    (y, a, d, DTYPE_f32, y, m, n, k, false, trans_b, alpha, precision, scratch,
+     pool);
 }

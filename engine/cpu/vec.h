@@ -19,7 +19,10 @@
 
 // Name, register width, and the accumulator tile of the product: ROWS by
 // TILE_VECS registers, which fill the register file.
-#if defined(CPU_ISA_AVX512)
+#if defined(CPU_ISA_AVX512BF16)
+#define VEC_NAME(family) family##_avx512bf16
+enum { VEC_BYTES = 64, TILE_ROWS = 6, TILE_VECS = 4 };
+#elif defined(CPU_ISA_AVX512)
 #define VEC_NAME(family) family##_avx512
 enum { VEC_BYTES = 64, TILE_ROWS = 6, TILE_VECS = 4 };
 #elif defined(CPU_ISA_AVX2)

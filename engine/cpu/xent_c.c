@@ -1,6 +1,7 @@
 // SPDX-FileCopyrightText: the pockd authors
 // SPDX-License-Identifier: Apache-2.0
 
+#include "engine/base/half.h"
 #include "engine/cpu/cpu_kernels.h"
 #include "engine/tensor/quant.h"
 
@@ -17,7 +18,13 @@ struct work {
     double *p;  // (V) logits, then probabilities
     double *dx; // (C)
     float *row; // (C) a decoded row of w
+    bool is_rounded;
 };
+
+static float rounded(const struct work *s, float x)
+{
+    return s->is_rounded ? bf16_to_f32(bf16_from_f32(x)) : x;
+}
 
 static double token_nll(const struct work *s, const float *x, const void *w,
                         enum dtype w_type, int32_t target, int64_t cols,
@@ -32,7 +39,7 @@ static double token_nll(const struct work *s, const float *x, const void *w,
         quant_decode(w_type, s->row, (const char *) w + (size_t) v * row_bytes,
                      cols);
         for (int64_t i = 0; i < cols; i++)
-            z += (double) x[i] * s->row[i];
+            z += (double) rounded(s, x[i]) * rounded(s, s->row[i]);
         s->p[v] = z;
         max = z > max ? z : max;
     }
@@ -54,11 +61,13 @@ static void token_dx(const struct work *s, float *dx, float weight,
 
     memset(s->dx, 0, (size_t) cols * sizeof(*s->dx));
     for (int64_t v = 0; v < vocab; v++) {
-        const double dz = weight * (s->p[v] - (v == target));
+        double dz = weight * (s->p[v] - (v == target));
+        if (s->is_rounded)
+            dz = rounded(s, (float) dz);
         quant_decode(w_type, s->row, (const char *) w + (size_t) v * row_bytes,
                      cols);
         for (int64_t i = 0; i < cols; i++)
-            s->dx[i] += dz * s->row[i];
+            s->dx[i] += dz * rounded(s, s->row[i]);
     }
     for (int64_t i = 0; i < cols; i++)
         dx[i] = (float) s->dx[i];
@@ -67,7 +76,12 @@ static void token_dx(const struct work *s, float *dx, float weight,
 KERNEL_xent(xent_c)
 {
     double *room = scratch;
-    const struct work s = {room, room + vocab, (float *) (room + vocab + cols)};
+    const struct work s = {
+        .p = room,
+        .dx = room + vocab,
+        .row = (float *) (room + vocab + cols),
+        .is_rounded = precision == PRECISION_BF16,
+    };
     double sum = 0.0;
 
     for (int64_t t = 0; t < rows; t++) {

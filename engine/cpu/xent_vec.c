@@ -2,7 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
 #include "engine/cpu/cpu_kernels.h"
+#include "engine/cpu/matmul_avx512bf16.h"
 #include "engine/cpu/vec.h"
+#if defined(CPU_ISA_AVX512BF16)
+#include "engine/cpu/bf16.h"
+#endif
 
 #include <math.h>
 
@@ -18,11 +22,24 @@ struct chunk {
     const int32_t *targets;
     const float *weights;
     int64_t cols, vocab;
+    enum precision precision;
     int64_t count;           // tokens in it
     int32_t *token;          // their numbers
     float *x_part, *dx_part; // (count,C)
-    float *logits;           // (count,V)
+    float *logits;           // (count,V), rows ld apart
+    int64_t ld;
 };
+
+// Does this instruction set make use of the permission?
+ALWAYS_INLINE bool is_rounded(enum precision precision)
+{
+#if defined(CPU_ISA_AVX512BF16)
+    return precision == PRECISION_BF16;
+#else
+    (void) precision;
+    return false;
+#endif
+}
 
 static float row_max(const float *z, int64_t n)
 {
@@ -66,12 +83,26 @@ static double row_exp(float *z, float shift, int64_t n)
     return total;
 }
 
+#if defined(CPU_ISA_AVX512BF16)
+// scale * z as pairs, in place, with zeros up to a multiple of 32.
+static void round_row(float *z, float scale, int64_t n)
+{
+    pair *out = (pair *) (void *) z;
+
+    for (int64_t v = 0; v < n; v += 32) {
+        const __m512 a = _mm512_maskz_loadu_ps(lanes(n - v), z + v);
+        const __m512 b = _mm512_maskz_loadu_ps(lanes(n - v - 16), z + v + 16);
+        store_pairs(out + v / 2, round_32(scale * a, scale * b));
+    }
+}
+#endif
+
 static void softmax_task(void *ctx, uint32_t task, uint32_t worker)
 {
     const struct chunk *c = ctx;
     const int32_t t = c->token[task];
     const int32_t target = c->targets[t];
-    float *z = c->logits + task * c->vocab;
+    float *z = c->logits + task * c->ld;
     const float z_target = z[target];
     const float top = row_max(z, c->vocab);
     const double total = row_exp(z, top, c->vocab);
@@ -80,6 +111,13 @@ static void softmax_task(void *ctx, uint32_t task, uint32_t worker)
     if (!c->dx)
         return;
     const float scale = (float) ((double) c->weights[t] / total);
+#if defined(CPU_ISA_AVX512BF16)
+    if (is_rounded(c->precision)) {
+        z[target] -= (float) total;
+        round_row(z, scale, c->vocab);
+        return;
+    }
+#endif
     for (int64_t v = 0; v < c->vocab; v++)
         z[v] *= scale;
     z[target] -= c->weights[t];
@@ -114,6 +152,40 @@ static bool counts(const struct chunk *c, int64_t t)
            c->targets[t] < c->vocab;
 }
 
+// y (count,N) = a (count,K) op(w), all of them rounded or none: a last chunk
+// may be a few tokens.
+static void product(float *y, const float *a, const struct chunk *c,
+                    const void *w, enum dtype w_type, bool is_back,
+                    void *scratch, struct pool *pool)
+{
+    const int64_t n = is_back ? c->cols : c->vocab;
+    const int64_t k = is_back ? c->vocab : c->cols;
+
+#if defined(CPU_ISA_AVX512BF16)
+    if (is_rounded(c->precision)) {
+        const struct rounded_product p = {
+            .y = y,
+            .a = a,
+            .b = w,
+            .b_type = w_type,
+            .m = c->count,
+            .n = n,
+            .k = k,
+            .trans_b = !is_back,
+            .alpha = 1.0f,
+            .ldy = is_back ? 0 : c->ld,
+            .pairs = is_back ? (const pair *) (const void *) a : NULL,
+            .lda = c->ld,
+        };
+        matmul_rounded(&p, scratch, pool);
+        return;
+    }
+#endif
+    VEC_NAME(matmul)
+    (y, a, w, w_type, NULL, c->count, n, k, false, !is_back, 1.0f,
+     PRECISION_F32, scratch, pool);
+}
+
 static void run_chunk(struct chunk *c, const void *w, enum dtype w_type,
                       void *scratch, struct pool *pool)
 {
@@ -121,21 +193,18 @@ static void run_chunk(struct chunk *c, const void *w, enum dtype w_type,
         (uint32_t) ((c->count + GATHER_ROWS - 1) / GATHER_ROWS);
 
     pool_run(pool, copies, gather_task, c);
-    VEC_NAME(matmul)
-    (c->logits, c->x_part, w, w_type, NULL, c->count, c->vocab, c->cols, false,
-     true, 1.0f, scratch, pool);
+    product(c->logits, c->x_part, c, w, w_type, false, scratch, pool);
     pool_run(pool, (uint32_t) c->count, softmax_task, c);
     if (!c->dx)
         return;
-    VEC_NAME(matmul)
-    (c->dx_part, c->logits, w, w_type, NULL, c->count, c->cols, c->vocab, false,
-     false, 1.0f, scratch, pool);
+    product(c->dx_part, c->logits, c, w, w_type, true, scratch, pool);
     pool_run(pool, copies, scatter_task, c);
 }
 
 KERNEL_xent(VEC_NAME(xent))
 {
-    const struct cpu_xent_plan plan = cpu_xent_plan(rows, cols, vocab, w_type);
+    const struct cpu_xent_plan plan =
+        cpu_xent_plan(rows, cols, vocab, w_type, precision);
     float *room = scratch;
     struct chunk c = {
         .dx = dx,
@@ -144,11 +213,13 @@ KERNEL_xent(VEC_NAME(xent))
         .weights = weights,
         .cols = cols,
         .vocab = vocab,
+        .precision = precision,
     };
     double sum = 0.0;
 
     c.logits = room;
-    c.x_part = c.logits + plan.chunk * vocab;
+    c.ld = is_rounded(precision) ? plan.ld : vocab;
+    c.x_part = c.logits + plan.chunk * plan.ld;
     c.dx_part = c.x_part + plan.chunk * cols;
     c.token = (int32_t *) (c.dx_part + plan.chunk * cols);
     c.nll = nll ? nll : (float *) (c.token + plan.chunk);

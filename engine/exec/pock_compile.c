@@ -8,7 +8,7 @@
  *                [--cache N] [--rows 1] [--rank 8] [--alpha 16]
  *                [--targets 127] [--last 0] [--scheme SCHEME]
  *                [--without PASS] [--dump PASS] [--summary]
- *                [--profile RUNS] [--threads N] [--budget MIB]
+ *                [--bf16] [--profile RUNS] [--threads N] [--budget MIB]
  *
  * Prints the passes, how many nodes of each operator they leave, the
  * instructions and the map of the arena. --scheme is a preset or JSON, instead
@@ -88,10 +88,10 @@ static int parse_options(struct options *o, int argc, char **argv)
         {"rows", 1, NULL, 'n'},    {"rank", 1, NULL, 'r'},
         {"alpha", 1, NULL, 'a'},   {"targets", 1, NULL, 't'},
         {"last", 1, NULL, 'L'},    {"summary", 0, NULL, 's'},
-        {"dump", 1, NULL, 'd'},    {"profile", 1, NULL, 'p'},
-        {"threads", 1, NULL, 'T'}, {"budget", 1, NULL, 'B'},
-        {"scheme", 1, NULL, 'S'},  {"without", 1, NULL, 'w'},
-        {NULL, 0, NULL, 0},
+        {"bf16", 0, NULL, 'f'},    {"dump", 1, NULL, 'd'},
+        {"profile", 1, NULL, 'p'}, {"threads", 1, NULL, 'T'},
+        {"budget", 1, NULL, 'B'},  {"scheme", 1, NULL, 'S'},
+        {"without", 1, NULL, 'w'}, {NULL, 0, NULL, 0},
     };
     struct program_params *p = &o->params;
     uint32_t alpha = 16;
@@ -115,6 +115,8 @@ static int parse_options(struct options *o, int argc, char **argv)
         };
         if (c == 's')
             o->is_summary = true;
+        else if (c == 'f')
+            p->precision = PRECISION_BF16;
         else if (c == 'k')
             rc = parse_kind(&p->kind, optarg);
         else if (c == 'd')

@@ -167,6 +167,13 @@ static int add_learning(struct graph *g, const struct model_config *m,
     return optim_apply(g, &optim, err);
 }
 
+static void set_precision(struct graph *g, enum precision precision)
+{
+    for (node_id i = 0; i < g->n_nodes; i++)
+        if (op_infos[g->nodes[i].op].flags & OP_PRODUCTS)
+            g->nodes[i].attr.precision = (uint8_t) precision;
+}
+
 /*
  * The compiler
  */
@@ -327,6 +334,7 @@ int program_compile(struct program **out, const struct model_config *m,
         goto out;
     if ((rc = add_learning(g, m, params, err)) < 0)
         goto out;
+    set_precision(g, params->precision);
     rc = compile_graph(out, g, &r, &target, err);
 
 out:

@@ -50,9 +50,10 @@ struct program_params {
     // the forward pass again for the gradients; 0: no limit. Where nothing
     // meets it, program_arena_bytes() is larger. Results do not hang on it.
     uint64_t arena_budget;
-    struct model_drop drop; // of the kinds that learn
-    struct kept kept;       // of the kinds that learn
-    uint32_t passes_off;    // bits 1 << PASS_name, for tests and tools
+    struct model_drop drop;   // of the kinds that learn
+    struct kept kept;         // of the kinds that learn
+    enum precision precision; // of all products
+    uint32_t passes_off;      // bits 1 << PASS_name, for tests and tools
     // The optimizer runs last, behind executor_run_gradients(). Costs the bytes
     // of all gradients, spares a copy of the state for a step that is undone.
     bool is_deferred;

@@ -25,6 +25,7 @@ enum {
 #define OP_INPLACE(in) (((in) + 1u) << 16)
 #define OP_POINTWISE   (1u << 24) // element i depends on elements i only
 #define OP_COMMUTES    (1u << 25) // the first two inputs may be swapped
+#define OP_PRODUCTS    (1u << 26) // looks at the attribute `precision`
 
 enum op {
 #define OP(name, ...) OP_##name,
@@ -56,6 +57,18 @@ enum rope_mode {
     ROPE_HALVES,
 };
 
+// What products do with their operands. With bf16 a device may round both to
+// the nearest bf16 (to even when in between) before it multiplies them, if that
+// is faster there; the sums are f32. The C kernels do it.
+enum precision { PRECISION_F32, PRECISION_BF16, PRECISION_COUNT };
+
+// Is matmul (M,K) (K,N) one that may be rounded? Those with a short side are
+// not: they are LoRA's own, and single rows, which are bound by memory.
+static inline bool op_rounds(uint8_t precision, int64_t m, int64_t n, int64_t k)
+{
+    return precision == PRECISION_BF16 && m > 16 && n > 16 && k > 16;
+}
+
 // One struct for all operators; zero where an operator does not look.
 struct op_attr {
     float alpha;     // matmul, scale; adamw: of the learning rate, 0: 1
@@ -74,6 +87,7 @@ struct op_attr {
     uint32_t n_rows;     // choose_rows: N
     uint32_t stream;     // choose_rows: of random numbers
     uint8_t part;        // columns*: eighths of the columns, as bits; 0: all
+    uint8_t precision;   // enum precision, of operators that are products
 };
 
 // Columns [from, to) are eighth `e` of `columns`.

@@ -34,6 +34,7 @@ static int compile(struct microbatch *out, struct probe *p, uint32_t rows,
     // What computes the states of a frozen prefix shares the arena.
     params[1].kind = PROGRAM_PREFIX;
     params[1].scheme = NULL;
+    params[1].precision = PRECISION_F32;
     out->rows = rows;
     out->n_micro = (p->batch + rows - 1) / rows;
     out->arena_bytes = 0;
@@ -201,6 +202,7 @@ int microbatch_plan(struct microbatch *out, const struct base_model *base,
     result.n_floats = (size_t) scheme_floats(&scheme, &base->config);
     result.is_deferred = is_deferred(r, result.n_floats * sizeof(float));
     p.params.is_deferred = result.is_deferred;
+    p.params.precision = (enum precision) r->precision;
     if ((rc = base->backend->open(&p.dev, &one, err)) < 0)
         return rc;
     rc = choose(&result, &p, err);

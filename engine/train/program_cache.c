@@ -146,7 +146,8 @@ static bool is_same(const struct program_params *a,
            a->n_rows == b->n_rows && a->scheme == b->scheme &&
            a->first_block == b->first_block &&
            a->arena_budget == b->arena_budget &&
-           a->is_deferred == b->is_deferred && kept_equal(&a->kept, &b->kept) &&
+           a->is_deferred == b->is_deferred && a->precision == b->precision &&
+           kept_equal(&a->kept, &b->kept) &&
            memcmp(&a->drop, &b->drop, sizeof a->drop) == 0;
 }
 

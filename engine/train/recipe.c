@@ -5,6 +5,7 @@
 
 #include "engine/base/error.h"
 #include "engine/base/hash.h"
+#include "engine/ir/op.h"
 #include "engine/train/prefix_values.h"
 
 #include <ctype.h>
@@ -43,6 +44,10 @@ _Static_assert(sizeof prefix_names / sizeof *prefix_names ==
 static const char *const compress_names[] = {"off", "velora", NULL};
 _Static_assert(KEPT_WHOLE == 0 && KEPT_SUBTOKENS == 1,
                "in the order of enum kept_how");
+static const char *const precision_names[PRECISION_COUNT + 1] = {
+    [PRECISION_F32] = "f32",
+    [PRECISION_BF16] = "bf16",
+};
 
 const char *const *recipe_choices(const char *option)
 {
@@ -52,6 +57,8 @@ const char *const *recipe_choices(const char *option)
         return updates_names;
     if (strcmp(option, "act_compress") == 0)
         return compress_names;
+    if (strcmp(option, "precision") == 0)
+        return precision_names;
     return strcmp(option, "prefix_cache") == 0 ? prefix_names : NULL;
 }
 

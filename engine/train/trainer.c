@@ -415,6 +415,7 @@ static int run_micro(struct trainer *t, enum program_kind kind, uint32_t first,
         .first_block = t->prefix ? prefix_first_block(t->prefix) : 0,
         .drop = drop_of_step(t),
         .arena_budget = t->micro.budget,
+        .precision = (enum precision) t->recipe.precision,
         .is_deferred = t->micro.is_deferred,
         .kept = t->micro.kept,
     };

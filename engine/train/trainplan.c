@@ -115,8 +115,8 @@ out:
 }
 
 static int compile(struct trainplan *out, char **drawing,
-                   const struct base_model *base, const struct scheme *scheme,
-                   uint32_t first_block, struct error *err)
+                   const struct base_model *base, const struct recipe *r,
+                   const struct scheme *scheme, struct error *err)
 {
     const struct device_params one = {.threads = 1};
     const struct program_params params = {
@@ -124,8 +124,9 @@ static int compile(struct trainplan *out, char **drawing,
         .batch = out->micro.rows,
         .length = out->micro.length,
         .scheme = scheme,
-        .first_block = first_block,
+        .first_block = recipe_first_block(r, scheme, &base->config),
         .arena_budget = out->micro.budget,
+        .precision = (enum precision) r->precision,
         .is_deferred = out->micro.is_deferred,
         .kept = out->micro.kept,
     };
@@ -188,8 +189,7 @@ int trainplan_make(struct trainplan *out, char **drawing,
         plan.state_bytes +=
             prefix_bytes((enum prefix_values) r->prefix_cache, m->width,
                          (size_t) plan.micro.rows * plan.micro.length);
-    rc = compile(&plan, drawing, base, &scheme,
-                 recipe_first_block(r, &scheme, m), err);
+    rc = compile(&plan, drawing, base, r, &scheme, err);
     if (rc < 0)
         return rc;
     plan.flops_token = (double) plan.micro.costs.flops /

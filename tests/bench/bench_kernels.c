@@ -5,10 +5,12 @@
  * Speed of kernels in the shapes of one training step of pock-16m: LoRA of
  * rank 8 on all linears of 8 blocks, Q8_0 weights. The best of many runs, and
  * the share of the multiply-add rate that the same threads reach in registers,
- * measured in between; a machine that others use as well makes both worse.
+ * measured in between; a machine that others use as well makes both worse. With
+ * bf16 the rate is that of bf16 products, of which there are two in a register
+ * for each float.
  *
- * usage: bench_kernels [--json] [--cpu] [--types] [--threads N] [--rows TOKENS]
- *                      [--ms BUDGET]
+ * usage: bench_kernels [--json] [--cpu] [--types] [--precision f32|bf16]
+ *        [--threads N] [--rows TOKENS] [--ms BUDGET] [--only NAME]
  *        --types: instead, what each type of weights costs
  */
 
@@ -92,6 +94,20 @@ static const struct kernel_case cases[] = {
      0},
     {"512x2048x2048 q8_0", OP_matmul, 512, 2048, 2048, false, true, DTYPE_q8_0,
      0},
+    {"logits", OP_matmul, 256, VOCAB, WIDTH, false, true, DTYPE_q8_0, 0},
+    {"dx of logits", OP_matmul, 256, WIDTH, VOCAB, false, false, DTYPE_q8_0, 0},
+    {"512x2048x2048 q4_0", OP_matmul, 512, 2048, 2048, false, true, DTYPE_q4_0,
+     0},
+    {"256x2048x2048 q8_0", OP_matmul, 256, 2048, 2048, false, true, DTYPE_q8_0,
+     0},
+    {"256x2048x2048 q4_0", OP_matmul, 256, 2048, 2048, false, true, DTYPE_q4_0,
+     0},
+    {"dx of the same q8_0", OP_matmul, 256, 2048, 2048, false, false,
+     DTYPE_q8_0, 0},
+    {"dx of the same q4_0", OP_matmul, 256, 2048, 2048, false, false,
+     DTYPE_q4_0, 0},
+    {"dw, 2048x2048x512", OP_matmul, 2048, 2048, 512, true, false, DTYPE_f32,
+     0},
     {"1 row, gate", OP_matmul, 1, FFN, WIDTH, false, true, DTYPE_q8_0, 0},
     {"1 row, head", OP_matmul, 1, VOCAB, WIDTH, false, true, DTYPE_q8_0, 0},
 };
@@ -108,9 +124,11 @@ struct bench {
     struct cpu_kernels kernels;
     struct pool *pool;
     unsigned flags;
+    enum precision precision;
     int64_t rows;
-    double budget; // seconds for each case
-    float *x[5];   // inputs of any meaning
+    double budget;    // seconds for each case
+    const char *only; // cases whose name has this in it; NULL: all
+    float *x[5];      // inputs of any meaning
     float *y[3];
     void *weights;
     int32_t *ints;
@@ -142,6 +160,7 @@ static double spent(void)
 
 struct peak {
     unsigned flags;
+    enum precision precision;
     double flops;                  // of one task
     double best[POOL_THREADS_MAX]; // seconds
 };
@@ -178,6 +197,29 @@ __attribute__((target("avx512f"))) static float peak_avx512(void)
         sum += _mm512_cvtss_f32(a[j]);
     return sum;
 }
+
+#if defined(CPU_HAVE_AVX512BF16)
+__attribute__((target("avx512f,avx512bf16"))) static float peak_bf16(void)
+{
+    __m512 a[CHAINS];
+    const __m512bh x = (__m512bh) _mm512_set1_epi32(0x3f003f00); // halves
+    for (int j = 0; j < CHAINS; j++)
+        a[j] = _mm512_set1_ps((float) j);
+    for (int i = 0; i < PEAK_LOOPS; i++)
+#pragma GCC unroll 12
+        for (int j = 0; j < CHAINS; j++)
+            a[j] = _mm512_dpbf16_ps(a[j], x, x);
+    float sum = 0.0f;
+    for (int j = 0; j < CHAINS; j++)
+        sum += _mm512_cvtss_f32(a[j]);
+    return sum;
+}
+#else
+static float peak_bf16(void)
+{
+    return 0.0f;
+}
+#endif
 #elif defined(__aarch64__)
 static float peak_neon(void)
 {
@@ -196,6 +238,11 @@ static float peak_neon(void)
 }
 #endif
 
+static bool is_bf16(unsigned flags, enum precision precision)
+{
+    return precision == PRECISION_BF16 && (flags & CPUINFO_AVX512BF16);
+}
+
 static void peak_task(void *ctx, uint32_t task, uint32_t worker)
 {
     struct peak *p = ctx;
@@ -204,7 +251,9 @@ static void peak_task(void *ctx, uint32_t task, uint32_t worker)
     for (int i = 0; i < 20; i++) {
         const double t = seconds();
 #if defined(__x86_64__)
-        if (p->flags & CPUINFO_AVX512)
+        if (is_bf16(p->flags, p->precision))
+            sink = peak_bf16();
+        else if (p->flags & CPUINFO_AVX512)
             sink = peak_avx512();
         else if (p->flags & CPUINFO_AVX2)
             sink = peak_avx2();
@@ -220,13 +269,15 @@ static void peak_task(void *ctx, uint32_t task, uint32_t worker)
 // GFLOP/s of all threads together, each at its best; 0 when not known.
 static double peak_gflops(const struct bench *b)
 {
-    struct peak p = {.flags = b->flags};
+    struct peak p = {.flags = b->flags, .precision = b->precision};
     const uint32_t n = pool_threads(b->pool);
     double lanes = 0.0;
     double sum = 0.0;
 
 #if defined(__x86_64__)
     lanes = b->flags & CPUINFO_AVX512 ? 16 : b->flags & CPUINFO_AVX2 ? 8 : 0;
+    if (is_bf16(b->flags, b->precision))
+        lanes = 32;
 #elif defined(__aarch64__)
     lanes = 4;
 #endif
@@ -248,7 +299,8 @@ static void run_matmul(const struct bench *b, const struct kernel_case *c)
                       c->type == DTYPE_f32 ? (const void *) b->x[1]
                                            : b->weights,
                       c->type, c->k == RANK ? b->y[0] : NULL, c->m, c->n, c->k,
-                      c->trans_a, c->trans_b, 1.0f, b->scratch, b->pool);
+                      c->trans_a, c->trans_b, 1.0f, b->precision, b->scratch,
+                      b->pool);
 }
 
 static void run_other(const struct bench *b, const struct kernel_case *c)
@@ -261,16 +313,16 @@ static void run_other(const struct bench *b, const struct kernel_case *c)
     switch ((int) c->op) { // only the operators of a step
     case OP_attention:
         k->attention(y[0], y[1], x[0], x[1], x[2], b->ints, c->m, LENGTH, HEADS,
-                     KV_HEADS, DIM, b->scratch, b->pool);
+                     KV_HEADS, DIM, b->precision, b->scratch, b->pool);
         break;
     case OP_attention_back:
         k->attention_back(y[0], y[1], y[2], x[0], x[1], x[2], x[3], x[4], x[4],
                           b->ints, c->m, LENGTH, HEADS, KV_HEADS, DIM,
-                          b->scratch, b->pool);
+                          b->precision, b->scratch, b->pool);
         break;
     case OP_xent:
         k->xent(y[0], y[1], y[2], x[0], b->weights, c->type, b->ints, x[1],
-                c->m, c->n, c->k, b->scratch, b->pool);
+                c->m, c->n, c->k, b->precision, b->scratch, b->pool);
         break;
     case OP_rmsnorm:
         k->rmsnorm(y[0], y[1], x[0], x[1], c->m, c->n, 1e-5f, b->pool);
@@ -335,15 +387,21 @@ static void report(const struct bench *b, struct str *json, const char *tier)
     double flops = 0.0;
     double peak = peak_gflops(b);
 
-    printf("kernels: cpu %s, %u threads, %lld tokens a call; best of %.0f ms "
-           "of %s; %.0f GFLOP/s in registers; others may use the machine\n",
-           tier, pool_threads(b->pool), (long long) b->rows, b->budget * 1e3,
+    printf("kernels: cpu %s, %s, %u threads, %lld tokens a call; best of %.0f "
+           "ms of %s; %.0f GFLOP/s in registers; others may use the machine\n",
+           tier, b->precision == PRECISION_BF16 ? "bf16" : "f32",
+           pool_threads(b->pool), (long long) b->rows, b->budget * 1e3,
            cpu_threads ? "CPU time" : "wall-clock time", peak);
-    str_printf(json, "{\"tier\":\"%s\",\"threads\":%u,\"rows\":%lld,", tier,
-               pool_threads(b->pool), (long long) b->rows);
+    str_printf(
+        json,
+        "{\"tier\":\"%s\",\"precision\":\"%s\",\"threads\":%u,\"rows\":%lld,",
+        tier, b->precision == PRECISION_BF16 ? "bf16" : "f32",
+        pool_threads(b->pool), (long long) b->rows);
     str_puts(json, "\"kernels\":[");
     for (int i = 0; i < n_cases; i++) {
         struct kernel_case c = cases[i];
+        if (b->only && !strstr(c.name, b->only))
+            continue;
         c.m = c.m == M ? b->rows : c.m;
         c.k = c.k == M ? b->rows : c.k;
         const double now = peak_gflops(b);
@@ -440,8 +498,13 @@ int main(int argc, char **argv)
             is_cpu = true;
         else if (strcmp(argv[i], "--types") == 0)
             by_types = true;
+        else if (strcmp(argv[i], "--precision") == 0 && i + 1 < argc)
+            b.precision =
+                strcmp(argv[++i], "bf16") == 0 ? PRECISION_BF16 : PRECISION_F32;
         else if (strcmp(argv[i], "--threads") == 0 && i + 1 < argc)
             threads = (uint32_t) strtoul(argv[++i], NULL, 10);
+        else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc)
+            b.only = argv[++i];
         else if (strcmp(argv[i], "--rows") == 0 && i + 1 < argc)
             b.rows = strtol(argv[++i], NULL, 10);
         else if (strcmp(argv[i], "--ms") == 0 && i + 1 < argc)

@@ -36,6 +36,10 @@ int32_t *check_ints(int64_t n, int32_t from, int32_t to); // from .. to - 1
 void *check_scratch(const struct instr *in);
 int32_t check_below(int32_t n);
 
+// The precision of a C kernel that the kernel of `isa` is to be compared with:
+// not every instruction set rounds when it may.
+enum precision check_precision(const char *isa, enum precision precision);
+
 // An instruction's operand, as far as kernels look at it.
 struct operand check_operand(enum dtype type, int64_t rows, int64_t cols);
 

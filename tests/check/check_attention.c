@@ -8,11 +8,14 @@
 
 struct shape {
     int64_t sequences, length, heads, kv_heads, dim;
+    enum precision precision;
 };
 
 static const struct shape shapes[] = {
-    {1, 1, 1, 1, 64},   {2, 7, 2, 1, 16}, {1, 65, 3, 3, 32}, {3, 50, 4, 2, 48},
-    {1, 200, 2, 1, 64}, {2, 20, 2, 2, 8}, {1, 33, 1, 1, 80}, {1, 17, 2, 1, 256},
+    {1, 1, 1, 1, 64, PRECISION_F32},   {2, 7, 2, 1, 16, PRECISION_F32},
+    {1, 65, 3, 3, 32, PRECISION_F32},  {3, 50, 4, 2, 48, PRECISION_F32},
+    {1, 200, 2, 1, 64, PRECISION_F32}, {2, 20, 2, 2, 8, PRECISION_F32},
+    {1, 33, 1, 1, 80, PRECISION_F32},  {1, 17, 2, 1, 256, PRECISION_F32},
 };
 
 static struct instr instr_of(const struct shape *s, enum op op)
@@ -23,6 +26,7 @@ static struct instr instr_of(const struct shape *s, enum op op)
     in.attr.n_heads = (uint32_t) s->heads;
     in.attr.n_kv_heads = (uint32_t) s->kv_heads;
     in.attr.head_dim = (uint32_t) s->dim;
+    in.attr.precision = (uint8_t) s->precision;
     in.in[0] =
         check_operand(DTYPE_f32, s->sequences * s->length, s->heads * s->dim);
     in.in[1] = check_operand(DTYPE_f32, s->sequences * s->length,
@@ -53,9 +57,17 @@ static int32_t *make_start(const struct shape *s)
 static void print_name(char out[96], const char *what, const char *isa,
                        const struct shape *s)
 {
-    snprintf(out, 96, "%s_%s %lldx%lld heads %lld/%lld of %lld", what, isa,
+    snprintf(out, 96, "%s_%s %lldx%lld heads %lld/%lld of %lld%s", what, isa,
              (long long) s->sequences, (long long) s->length,
-             (long long) s->heads, (long long) s->kv_heads, (long long) s->dim);
+             (long long) s->heads, (long long) s->kv_heads, (long long) s->dim,
+             s->precision == PRECISION_BF16 ? " bf16" : "");
+}
+
+// A number half way between two bf16s goes to either of them when a sum before
+// it was made in another order: one in some hundred, by 2^-8 of itself.
+static float tolerance(enum precision precision, float f32)
+{
+    return precision == PRECISION_BF16 ? 1e-3f : f32;
 }
 
 static bool forward_case(KERNEL_attention((*ref)), KERNEL_attention((*fn)),
@@ -71,25 +83,27 @@ static bool forward_case(KERNEL_attention((*ref)), KERNEL_attention((*fn)),
     const int32_t *start = make_start(s);
     float *want = check_room(nq);
     float *want_lse = check_room(rows * s->heads);
+    const enum precision precision = check_precision(isa, s->precision);
     float *first = NULL;
     bool ok = true;
     char name[96];
 
     print_name(name, "attention", isa, s);
     ref(want, want_lse, q, k, v, start, rows, s->length, s->heads, s->kv_heads,
-        s->dim, check_scratch(&in), NULL);
+        s->dim, precision, check_scratch(&in), NULL);
     for (int i = 0; i < CHECK_POOLS; i++) {
         float *o = check_room(nq);
         float *lse = i == 2 ? NULL : check_room(rows * s->heads);
         fn(o, lse, q, k, v, start, rows, s->length, s->heads, s->kv_heads,
-           s->dim, check_scratch(&in), check_pools[i]);
+           s->dim, s->precision, check_scratch(&in), check_pools[i]);
         first = first ? first : o;
         ok &= check_same(first, o, nq, "%s", name);
         if (i == 0) {
             // Scores of a few units: their rounding moves every weight.
-            ok &= check_close(want, o, nq, 1.0f, 3e-6f, "%s", name);
-            ok &= check_close(want_lse, lse, rows * s->heads, 1.0f, 2e-6f,
-                              "%s lse", name);
+            ok &= check_close(want, o, nq, 1.0f, tolerance(precision, 3e-6f),
+                              "%s", name);
+            ok &= check_close(want_lse, lse, rows * s->heads, 1.0f,
+                              tolerance(precision, 2e-6f), "%s lse", name);
         }
     }
     return check_end(name) && ok;
@@ -100,10 +114,13 @@ int check_attention(KERNEL_attention((*ref)), KERNEL_attention((*fn)),
 {
     bool ok = true;
 
-    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++)
-        ok &= forward_case(ref, fn, isa, &shapes[i]);
+    for (size_t i = 0; i < 2 * sizeof(shapes) / sizeof(shapes[0]); i++) {
+        struct shape s = shapes[i / 2];
+        s.precision = (enum precision)(i % 2);
+        ok &= forward_case(ref, fn, isa, &s);
+    }
     if (bench) {
-        const struct shape s = {1, 256, 6, 2, 64};
+        const struct shape s = {1, 256, 6, 2, 64, PRECISION_BF16};
         const struct instr in = instr_of(&s, OP_attention);
         char name[64];
         float *o = check_room(s.length * s.heads * s.dim);
@@ -114,7 +131,7 @@ int check_attention(KERNEL_attention((*ref)), KERNEL_attention((*fn)),
         snprintf(name, sizeof(name), "attention_%s", isa);
         CHECK_BENCH(name, 2 * s.length * s.length * s.heads * s.dim, 0,
                     fn(o, NULL, q, k, k, start, s.length, s.length, s.heads,
-                       s.kv_heads, s.dim, scratch, NULL));
+                       s.kv_heads, s.dim, s.precision, scratch, NULL));
     }
     return !ok;
 }
@@ -137,21 +154,23 @@ static bool back_case(KERNEL_attention_back((*ref)),
     float *want[3] = {check_room(nq), check_room(nk), check_room(nk)};
     float *first[3] = {NULL, NULL, NULL};
     const int64_t n[3] = {nq, nk, nk};
+    const enum precision precision = check_precision(isa, s->precision);
     bool ok = true;
     char name[96];
 
     print_name(name, "attention_back", isa, s);
     attention_c(o, lse, q, k, v, start, rows, s->length, s->heads, s->kv_heads,
-                s->dim, check_scratch(&in), NULL);
+                s->dim, PRECISION_F32, check_scratch(&in), NULL);
     ref(want[0], want[1], want[2], dout, q, k, v, o, lse, start, rows,
-        s->length, s->heads, s->kv_heads, s->dim, check_scratch(&in), NULL);
+        s->length, s->heads, s->kv_heads, s->dim, precision, check_scratch(&in),
+        NULL);
     for (int i = 0; i < CHECK_POOLS + 3; i++) {
         float *got[3] = {check_room(nq), check_room(nk), check_room(nk)};
         if (i >= CHECK_POOLS)
             got[i - CHECK_POOLS] = NULL; // an output that no one reads
         fn(got[0], got[1], got[2], dout, q, k, v, o, lse, start, rows,
-           s->length, s->heads, s->kv_heads, s->dim, check_scratch(&in),
-           check_pools[i % CHECK_POOLS]);
+           s->length, s->heads, s->kv_heads, s->dim, s->precision,
+           check_scratch(&in), check_pools[i % CHECK_POOLS]);
         for (int j = 0; j < 3; j++) {
             first[j] = first[j] ? first[j] : got[j];
             if (got[j])
@@ -161,8 +180,9 @@ static bool back_case(KERNEL_attention_back((*ref)),
     }
     for (int j = 0; j < 3; j++)
         // dk and dv are sums over up to `length` queries.
-        ok &= check_close(want[j], first[j], n[j], 1.0f, 1e-5f, "%s d%c", name,
-                          "qkv"[j]);
+        ok &=
+            check_close(want[j], first[j], n[j], 1.0f,
+                        tolerance(precision, 1e-5f), "%s d%c", name, "qkv"[j]);
     return check_end(name) && ok;
 }
 
@@ -172,10 +192,13 @@ int check_attention_back(KERNEL_attention_back((*ref)),
 {
     bool ok = true;
 
-    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++)
-        ok &= back_case(ref, fn, isa, &shapes[i]);
+    for (size_t i = 0; i < 2 * sizeof(shapes) / sizeof(shapes[0]); i++) {
+        struct shape s = shapes[i / 2];
+        s.precision = (enum precision)(i % 2);
+        ok &= back_case(ref, fn, isa, &s);
+    }
     if (bench) {
-        const struct shape s = {1, 256, 6, 2, 64};
+        const struct shape s = {1, 256, 6, 2, 64, PRECISION_BF16};
         const struct instr in = instr_of(&s, OP_attention_back);
         char name[64];
         const int64_t nq = s.length * s.heads * s.dim;
@@ -191,7 +214,8 @@ int check_attention_back(KERNEL_attention_back((*ref)),
         snprintf(name, sizeof(name), "attention_back_%s", isa);
         CHECK_BENCH(name, 5 * s.length * s.length * s.heads * s.dim, 0,
                     fn(dq, dk, dv, q, q, k, k, q, lse, start, s.length,
-                       s.length, s.heads, s.kv_heads, s.dim, scratch, NULL));
+                       s.length, s.heads, s.kv_heads, s.dim, s.precision,
+                       scratch, NULL));
     }
     return !ok;
 }

@@ -36,8 +36,9 @@ int check_matmul_kept(KERNEL_matmul_kept((*ref)), KERNEL_matmul_kept((*fn)),
         float *y = i == 2 ? check_copy(c, m * n) : check_room(m * n);
         const float *sum = i == 0 ? NULL : i == 1 ? c : y;
         matmul_c(want, a, b, DTYPE_f32, i ? c : NULL, m, n, k, false, true,
-                 0.5f, check_scratch(&in), NULL);
-        fn(y, a, b, DTYPE_f32, sum, m, n, k, 0.5f, check_scratch(&in), NULL);
+                 0.5f, PRECISION_F32, check_scratch(&in), NULL);
+        fn(y, a, b, DTYPE_f32, sum, m, n, k, 0.5f, PRECISION_F32,
+           check_scratch(&in), NULL);
         ok &= check_same(want, y, m * n, "matmul_kept_%s", isa);
     }
     (void) ref;
@@ -334,19 +335,20 @@ int check_choose_rows(KERNEL_choose_rows((*ref)), KERNEL_choose_rows((*fn)),
         }
     }
     if (bench) {
-        const int64_t t = 1024, cols = 384, n = 307;
+        const int64_t rows = 1024, cols = 384, n = 307;
         const struct instr in = {.op = OP_choose_rows,
-                                 .in = {check_operand(DTYPE_f32, t, cols)}};
-        const float *x = check_random(t * cols, 1.0f);
-        const float *norms = check_copy(x, t);
+                                 .in = {check_operand(DTYPE_f32, rows, cols)}};
+        const float *x = check_random(rows * cols, 1.0f);
+        const float *norms = check_copy(x, rows);
         float *xs = check_room(n * cols);
-        int32_t *rows = check_ints(n, 0, 1);
+        int32_t *chosen = check_ints(n, 0, 1);
         void *scratch = check_scratch(&in);
         const int32_t draw[4] = {1, 0, 3, 0};
         char name[64];
         snprintf(name, sizeof(name), "choose_rows_%s", isa);
-        CHECK_BENCH(name, 2 * t * cols, 4 * (t + n) * cols,
-                    fn(xs, rows, x, norms, draw, 9, n, t, cols, scratch, NULL));
+        CHECK_BENCH(name, 2 * rows * cols, 4 * (rows + n) * cols,
+                    fn(xs, chosen, x, norms, draw, 9, n, rows, cols, scratch,
+                       NULL));
     }
     return !ok;
 }

@@ -12,6 +12,7 @@ struct product {
     bool trans_a, trans_b;
     enum dtype type;
     int addend; // 0: none, 1: c, 2: y itself
+    enum precision precision;
 };
 
 static struct instr instr_of(const struct product *p)
@@ -20,6 +21,7 @@ static struct instr instr_of(const struct product *p)
 
     in.attr.trans_a = p->trans_a;
     in.attr.trans_b = p->trans_b;
+    in.attr.precision = (uint8_t) p->precision;
     in.in[0] = p->trans_a ? check_operand(DTYPE_f32, p->k, p->m)
                           : check_operand(DTYPE_f32, p->m, p->k);
     in.in[1] = p->trans_b ? check_operand(p->type, p->n, p->k)
@@ -43,17 +45,19 @@ static bool check_case(KERNEL_matmul((*ref)), KERNEL_matmul((*fn)),
     bool ok = true;
     char name[128];
 
-    snprintf(name, sizeof(name), "matmul_%s %lldx%lldx%lld%s%s %s c=%d", isa,
+    snprintf(name, sizeof(name), "matmul_%s %lldx%lldx%lld%s%s %s c=%d%s", isa,
              (long long) p->m, (long long) p->n, (long long) p->k,
              p->trans_a ? " ta" : "", p->trans_b ? " tb" : "",
-             dtype_infos[p->type].name, p->addend);
+             dtype_infos[p->type].name, p->addend,
+             p->precision == PRECISION_BF16 ? " bf16" : "");
     ref(want, a, b, p->type, p->addend ? want : NULL, p->m, p->n, p->k,
-        p->trans_a, p->trans_b, alpha, check_scratch(&in), NULL);
+        p->trans_a, p->trans_b, alpha, check_precision(isa, p->precision),
+        check_scratch(&in), NULL);
     for (int i = 0; i < CHECK_POOLS; i++) {
         float *y = p->addend == 2 ? check_copy(c, count) : check_room(count);
         const float *add = p->addend == 2 ? y : p->addend ? c : NULL;
         fn(y, a, b, p->type, add, p->m, p->n, p->k, p->trans_a, p->trans_b,
-           alpha, check_scratch(&in), check_pools[i]);
+           alpha, p->precision, check_scratch(&in), check_pools[i]);
         if (i == 0) {
             first = y;
             // Rounding of a sum of k products of values up to 1.
@@ -101,13 +105,14 @@ static bool check_forward(KERNEL_matmul((*fn)), const void *w, enum dtype type,
                           const float *decoded, const float *unit, int64_t from,
                           int64_t m, int64_t n, const char *isa)
 {
-    const struct product p = {m, n, READ_COLS, false, true, type, 0};
+    const struct product p = {m,    n,    READ_COLS, false,
+                              true, type, 0,         PRECISION_F32};
     const struct instr in = instr_of(&p);
     float *y = check_room(m * n);
     bool ok = true;
 
     fn(y, unit + from * READ_COLS, w, type, NULL, m, n, READ_COLS, false, true,
-       1.0f, check_scratch(&in), NULL);
+       1.0f, PRECISION_F32, check_scratch(&in), NULL);
     for (int64_t i = 0; i < m; i++)
         for (int64_t j = 0; j < n; j++)
             ok &= y[i * n + j] == decoded[j * READ_COLS + from + i];
@@ -119,8 +124,9 @@ static bool check_forward(KERNEL_matmul((*fn)), const void *w, enum dtype type,
 
 static bool check_reads(KERNEL_matmul((*fn)), enum dtype type, const char *isa)
 {
-    const struct product back = {READ_ROWS, READ_COLS, READ_ROWS, false,
-                                 false,     type,      0};
+    const struct product back = {READ_ROWS, READ_COLS,    READ_ROWS,
+                                 false,     false,        type,
+                                 0,         PRECISION_F32};
     const struct instr in = instr_of(&back);
     float *decoded = check_room(READ_ROWS * READ_COLS);
     const void *w = random_bytes(type, decoded);
@@ -140,7 +146,7 @@ static bool check_reads(KERNEL_matmul((*fn)), enum dtype type, const char *isa)
     for (int64_t from = 0; from < READ_COLS; from++)
         ok &= check_forward(fn, w, type, decoded, unit, from, 1, 9, isa);
     fn(y, small, w, type, NULL, READ_ROWS, READ_COLS, READ_ROWS, false, false,
-       1.0f, check_scratch(&in), NULL);
+       1.0f, PRECISION_F32, check_scratch(&in), NULL);
     for (int64_t i = 0; i < READ_ROWS * READ_COLS; i++)
         ok &= y[i] == decoded[i];
     if (!ok)
@@ -170,8 +176,8 @@ int check_matmul(KERNEL_matmul((*ref)), KERNEL_matmul((*fn)), const char *isa,
         if (dtype_infos[type].block > 1)
             ok &= check_reads(fn, (enum dtype) type, isa);
     for (size_t s = 0; s < sizeof(shapes) / sizeof(shapes[0]); s++)
-        for (int v = 0; v < 4 * DTYPE_COUNT; v++) {
-            const enum dtype type = (enum dtype)(v / 4);
+        for (int v = 0; v < 8 * DTYPE_COUNT; v++) {
+            const enum dtype type = (enum dtype)(v / 8);
             if (!dtype_is_weight(type))
                 continue;
             struct product p = {shapes[s].m,
@@ -180,7 +186,8 @@ int check_matmul(KERNEL_matmul((*ref)), KERNEL_matmul((*fn)), const char *isa,
                                 v & 1,
                                 v & 2,
                                 type,
-                                (int) (s + (size_t) v) % 3};
+                                (int) (s + (size_t) v) % 3,
+                                (enum precision)(v / 4 % 2)};
             // Rows of blocks are whole blocks.
             const int64_t block = dtype_infos[type].block;
             if (p.trans_b)
@@ -190,7 +197,8 @@ int check_matmul(KERNEL_matmul((*ref)), KERNEL_matmul((*fn)), const char *isa,
             ok &= check_case(ref, fn, isa, &p);
         }
     if (bench && fn != ref) {
-        const struct product p = {256, 384, 384, false, true, DTYPE_q8_0, 0};
+        const struct product p = {256,  384,        384, false,
+                                  true, DTYPE_q8_0, 0,   PRECISION_BF16};
         const struct instr in = instr_of(&p);
         char name[64];
         float *y = check_room(p.m * p.n);
@@ -200,7 +208,7 @@ int check_matmul(KERNEL_matmul((*ref)), KERNEL_matmul((*fn)), const char *isa,
         snprintf(name, sizeof(name), "matmul_%s", isa);
         CHECK_BENCH(name, 2 * p.m * p.n * p.k, 0,
                     fn(y, a, b, p.type, NULL, p.m, p.n, p.k, false, true, 1.0f,
-                       scratch, NULL));
+                       p.precision, scratch, NULL));
     }
     return !ok;
 }

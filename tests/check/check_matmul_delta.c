@@ -11,6 +11,7 @@ struct product {
     bool trans_b;
     enum dtype type;
     int addend; // 0: none, 1: c, 2: y itself
+    enum precision precision;
 };
 
 static struct instr instr_of(const struct product *p)
@@ -18,6 +19,7 @@ static struct instr instr_of(const struct product *p)
     struct instr in = {.op = OP_matmul_delta, .n_in = 4, .n_out = 1};
 
     in.attr.trans_b = p->trans_b;
+    in.attr.precision = (uint8_t) p->precision;
     in.in[0] = check_operand(DTYPE_f32, p->m, p->k);
     in.in[1] = p->trans_b ? check_operand(p->type, p->n, p->k)
                           : check_operand(p->type, p->k, p->n);
@@ -41,16 +43,18 @@ static bool check_case(KERNEL_matmul_delta((*ref)), KERNEL_matmul_delta((*fn)),
     bool ok = true;
     char name[128];
 
-    snprintf(name, sizeof(name), "matmul_delta_%s %lldx%lldx%lld%s %s c=%d",
+    snprintf(name, sizeof(name), "matmul_delta_%s %lldx%lldx%lld%s %s c=%d%s",
              isa, (long long) p->m, (long long) p->n, (long long) p->k,
-             p->trans_b ? " tb" : "", dtype_infos[p->type].name, p->addend);
+             p->trans_b ? " tb" : "", dtype_infos[p->type].name, p->addend,
+             p->precision == PRECISION_BF16 ? " bf16" : "");
     ref(want, a, b, p->type, d, p->addend ? want : NULL, p->m, p->n, p->k,
-        p->trans_b, alpha, check_scratch(&in), NULL);
+        p->trans_b, alpha, check_precision(isa, p->precision),
+        check_scratch(&in), NULL);
     for (int i = 0; i < CHECK_POOLS; i++) {
         float *y = p->addend == 2 ? check_copy(c, count) : check_room(count);
         const float *add = p->addend == 2 ? y : p->addend ? c : NULL;
         fn(y, a, b, p->type, d, add, p->m, p->n, p->k, p->trans_b, alpha,
-           check_scratch(&in), check_pools[i]);
+           p->precision, check_scratch(&in), check_pools[i]);
         if (i == 0) {
             first = y;
             // Rounding of a sum of k products of values up to 1.5.
@@ -78,13 +82,17 @@ int check_matmul_delta(KERNEL_matmul_delta((*ref)), KERNEL_matmul_delta((*fn)),
     bool ok = true;
 
     for (size_t s = 0; s < sizeof(shapes) / sizeof(shapes[0]); s++)
-        for (int v = 0; v < 2 * DTYPE_COUNT; v++) {
-            const enum dtype type = (enum dtype)(v / 2);
+        for (int v = 0; v < 4 * DTYPE_COUNT; v++) {
+            const enum dtype type = (enum dtype)(v / 4);
             if (!dtype_is_weight(type))
                 continue;
-            struct product p = {shapes[s].m, shapes[s].n,
-                                shapes[s].k, v & 1,
-                                type,        (int) (s + (size_t) v) % 3};
+            struct product p = {shapes[s].m,
+                                shapes[s].n,
+                                shapes[s].k,
+                                v & 1,
+                                type,
+                                (int) (s + (size_t) v) % 3,
+                                (enum precision)(v / 2 % 2)};
             // Rows of blocks are whole blocks.
             const int64_t block = dtype_infos[type].block;
             if (p.trans_b)
@@ -94,7 +102,8 @@ int check_matmul_delta(KERNEL_matmul_delta((*ref)), KERNEL_matmul_delta((*fn)),
             ok &= check_case(ref, fn, isa, &p);
         }
     if (bench && fn != ref) {
-        const struct product p = {256, 384, 384, true, DTYPE_q8_0, 0};
+        const struct product p = {256,        384, 384,           true,
+                                  DTYPE_q8_0, 0,   PRECISION_BF16};
         const struct instr in = instr_of(&p);
         char name[64];
         float *y = check_room(p.m * p.n);
@@ -105,7 +114,7 @@ int check_matmul_delta(KERNEL_matmul_delta((*ref)), KERNEL_matmul_delta((*fn)),
         snprintf(name, sizeof(name), "matmul_delta_%s", isa);
         CHECK_BENCH(name, 2 * p.m * p.n * p.k, 0,
                     fn(y, a, b, p.type, d, NULL, p.m, p.n, p.k, true, 1.0f,
-                       scratch, NULL));
+                       p.precision, scratch, NULL));
     }
     return !ok;
 }

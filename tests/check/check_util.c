@@ -94,6 +94,12 @@ int32_t *check_ints(int64_t n, int32_t from, int32_t to)
     return x;
 }
 
+enum precision check_precision(const char *isa, enum precision precision)
+{
+    const bool rounds = strcmp(isa, "c") == 0 || strcmp(isa, "avx512bf16") == 0;
+    return rounds ? precision : PRECISION_F32;
+}
+
 void *check_scratch(const struct instr *in)
 {
     return guarded(cpu_scratch_bytes(in, CHECK_POOLS), 0xff);

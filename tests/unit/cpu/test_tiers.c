@@ -13,8 +13,13 @@
 
 static void fills_every_slot_on_any_machine(void **state)
 {
-    const unsigned sets[] = {0, CPUINFO_AVX2, CPUINFO_AVX2 | CPUINFO_AVX512,
-                             CPUINFO_NEON};
+    const unsigned sets[] = {
+        0,
+        CPUINFO_AVX2,
+        CPUINFO_AVX2 | CPUINFO_AVX512,
+        CPUINFO_AVX2 | CPUINFO_AVX512 | CPUINFO_AVX512BF16,
+        CPUINFO_NEON,
+    };
 
     for (size_t i = 0; i < sizeof(sets) / sizeof(sets[0]); i++) {
         struct cpu_kernels k = {0};

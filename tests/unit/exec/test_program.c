@@ -64,6 +64,33 @@ static uint32_t count_op(const struct program *p, enum op op)
     return n;
 }
 
+static void every_product_has_the_precision_that_was_asked_for(void **state)
+{
+    static const struct scheme_lora lora = {2, 4, LORA_ALL, 0};
+    const struct model_config m = tiny_config(DTYPE_f32, 2);
+    const struct scheme scheme = tiny_scheme(&m, &lora);
+
+    for (int precision = 0; precision < PRECISION_COUNT; precision++) {
+        const struct program_params params = {
+            .kind = PROGRAM_TRAIN,
+            .batch = 2,
+            .length = 12,
+            .scheme = &scheme,
+            .precision = (enum precision) precision,
+        };
+        struct program *p;
+        assert_int_equal(program_compile(&p, &m, &params, &cpu_backend, dev,
+                                         NULL),
+                         0);
+        for (uint32_t i = 0; i < p->n_instrs; i++) {
+            const struct instr *in = &p->instrs[i];
+            const bool has_products = op_infos[in->op].flags & OP_PRODUCTS;
+            assert_int_equal(in->attr.precision, has_products ? precision : 0);
+        }
+        program_destroy(p);
+    }
+}
+
 // Gradients of weights are the products that turn their first operand.
 static uint32_t count_weight_gradients(const struct program *p)
 {
@@ -497,6 +524,7 @@ static void refuses_what_cannot_be(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_product_has_the_precision_that_was_asked_for),
         cmocka_unit_test(one_gradient_and_one_update_for_each_param),
         cmocka_unit_test(
             nothing_runs_backward_below_the_lowest_block_that_learns),

@@ -73,6 +73,7 @@ static void bad_values_are_named_and_change_nothing(void **state)
         {"act_targets=x", "act_targets has \"x\"", -EINVAL},
         {"dw_tokens=0", "must be 0.01 to 1", -EINVAL},
         {"velora_groups=0", "must be 1 to 4096", -EINVAL},
+        {"precision=f16", "must be f32 or bf16", -EINVAL},
         {"targets=q,x", "\"x\"", -EINVAL},
         {"targets=q,", "\"\"", -EINVAL},
         {"colour=red", "no setting \"colour\"", -ENOENT},

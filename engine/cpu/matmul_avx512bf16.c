@@ -1,0 +1,477 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "engine/cpu/matmul_avx512bf16.h"
+#include "engine/cpu/decode.h"
+
+#include "engine/cpu/bf16.h"
+
+/*
+ * Rounded products
+ *
+ * op(a) is rounded once, for all. Then a task is a panel of 64 columns of op(b)
+ * and up to ROWS rows of a: the panel is decoded, rounded and packed into pairs
+ * DEPTH values deep, stays in L2, and strips of TILE_ROWS rows pass by. Weights
+ * are decoded once for each ROWS rows.
+ *
+ * Rows of a are rounded where they are, [row][pair], or, when they are stored
+ * as columns, packed as [strip][pair][TILE_ROWS].
+ */
+
+enum {
+    DEPTH = 512,           // of a panel: 64 KB
+    ROWS = 86 * TILE_ROWS, // of a task: a little above a power of two
+    PACK_ROWS = 32,
+    AHEAD = 48, // rows of b that are asked for before they are decoded
+};
+
+struct rounded {
+    const struct rounded_product *p;
+    const pair *pa;
+    pair *room;
+    int64_t lda;   // pairs between rows of pa, or between its strips
+    int64_t depth; // of a panel; a multiple of 32
+    int64_t ldy;
+    uint32_t panels;
+};
+
+ALWAYS_INLINE int64_t min(int64_t x, int64_t y)
+{
+    return x < y ? x : y;
+}
+
+ALWAYS_INLINE int64_t round_up(int64_t x, int64_t unit)
+{
+    return (x + unit - 1) / unit * unit;
+}
+
+/*
+ * Packing of a
+ */
+
+static void pack_row(pair *out, const float *x, int64_t k)
+{
+    int64_t i = 0;
+
+    for (; i + 32 <= k; i += 32)
+        store_pairs(out + i / 2, round_at(x + i));
+    if (i < k)
+        store_pairs(out + i / 2,
+                    round_32(_mm512_maskz_loadu_ps(lanes(k - i), x + i),
+                             _mm512_maskz_loadu_ps(lanes(k - i - 16),
+                                                   x + i + 16)));
+}
+
+// Columns i .. i + TILE_ROWS of a (K,M). A store spills over into the next
+// pair, which is written after it; the last one must not.
+static void pack_strip(pair *out, const struct rounded_product *p, int64_t i)
+{
+    const __mmask16 mask = lanes(min(TILE_ROWS, p->m - i));
+
+    for (int64_t q = 0; q < p->k; q += 2, out += TILE_ROWS) {
+        const float *x = p->a + q * p->m + i;
+        const __m512 even = _mm512_maskz_loadu_ps(mask, x);
+        const __m512 odd = q + 1 < p->k ? _mm512_maskz_loadu_ps(mask, x + p->m)
+                                        : _mm512_setzero_ps();
+        const __m256i r = _mm512_castsi512_si256(round_pairs(even, odd));
+        if (q + 2 < p->k)
+            _mm256_storeu_si256((void *) out, r);
+        else
+            memcpy(out, &r, TILE_ROWS * sizeof(*out));
+    }
+}
+
+static void pack_a_task(void *ctx, uint32_t task, uint32_t worker)
+{
+    const struct rounded *r = ctx;
+    const struct rounded_product *p = r->p;
+    const int64_t unit = p->trans_a ? TILE_ROWS : PACK_ROWS;
+    const int64_t i0 = task * unit;
+
+    if (p->trans_a) {
+        pack_strip(r->room + task * r->lda, p, i0);
+        return;
+    }
+    for (int64_t i = i0; i < min(p->m, i0 + unit); i++)
+        pack_row(r->room + i * r->lda, p->a + i * p->k, p->k);
+}
+
+/*
+ * Packing of b
+ */
+
+// Values at .. at + 32 of a row; `at` is a multiple of 32.
+ALWAYS_INLINE void decode_2x16(__m512 out[2], enum dtype type, const char *row,
+                               int64_t at)
+{
+    if (type == DTYPE_q8_0) {
+        const struct quant_q8_0 *b = (const void *) row;
+        b += at / 32;
+        const __m512 scale = _mm512_set1_ps(scale_of(b->d));
+#pragma GCC unroll 2
+        for (int i = 0; i < 2; i++)
+            out[i] =
+                scale * _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(
+                            _mm_loadu_si128((const void *) (b->q + 16 * i))));
+    } else if (type == DTYPE_q4_0) {
+        const struct quant_q4_0 *b = (const void *) row;
+        b += at / 32;
+        const __m512 scale = _mm512_set1_ps(scale_of(b->d));
+        const __m512i q =
+            _mm512_cvtepu8_epi32(_mm_loadu_si128((const void *) b->q));
+        const __m512i low = _mm512_and_si512(q, _mm512_set1_epi32(15));
+        const __m512i high = _mm512_srli_epi32(q, 4);
+        const __m512i eight = _mm512_set1_epi32(8);
+        out[0] = scale * _mm512_cvtepi32_ps(_mm512_sub_epi32(low, eight));
+        out[1] = scale * _mm512_cvtepi32_ps(_mm512_sub_epi32(high, eight));
+    } else if (type == DTYPE_f32) {
+        const float *x = (const float *) (const void *) row + at;
+        out[0] = _mm512_loadu_ps(x);
+        out[1] = _mm512_loadu_ps(x + 16);
+    } else {
+        v8 x[4];
+        decode_32(x, type, row, at);
+        memcpy(out, x, sizeof(x));
+    }
+}
+
+// The same for n < 32 values of which the rest is zero, and with d added.
+ALWAYS_INLINE void decode_sum(__m512 out[2], enum dtype type, const char *row,
+                              int64_t at, int64_t n, const float *d)
+{
+    if (n == 32) {
+        decode_2x16(out, type, row, at);
+    } else {
+        float x[32] = {0};
+        decode_rest(x, type, row, at, n);
+        memcpy(out, x, sizeof(x));
+    }
+    if (d) {
+        out[0] += _mm512_maskz_loadu_ps(lanes(n), d);
+        out[1] += _mm512_maskz_loadu_ps(lanes(n - 16), d + 16);
+    }
+}
+
+// About how many bytes of a row stand before value `at`.
+ALWAYS_INLINE int64_t before(enum dtype type, int64_t at)
+{
+    return (int64_t) dtype_row_bytes(type, 256) * at / 256;
+}
+
+// Columns j .. j + 16 of op(b) are rows of b (N,K): values k0 .. k0 + ks.
+ALWAYS_INLINE void pack_rows(pair *out, const struct rounded_product *p,
+                             enum dtype type, int64_t j, int64_t k0, int64_t ks)
+{
+    const int64_t row_bytes = (int64_t) dtype_row_bytes(type, p->k);
+    const int64_t cols = p->n - j;
+    const char *b = p->b + j * row_bytes;
+
+    for (int64_t q = 0; q < ks; q += 32) {
+        const int64_t depth = min(32, ks - q);
+        __m512i r[16];
+        if (cols >= 16 && depth == 32 && !p->d) {
+            const char *row = b;
+#pragma GCC unroll 16
+            for (int i = 0; i < 16; i++, row += row_bytes) {
+                __m512 x[2];
+                __builtin_prefetch(row + 16 * row_bytes + before(type, k0 + q),
+                                   0, 2);
+                decode_2x16(x, type, row, k0 + q);
+                r[i] = round_32(x[0], x[1]);
+            }
+        } else {
+            const float *d = p->d ? p->d + j * p->k + k0 + q : NULL;
+            for (int i = 0; i < 16; i++) {
+                __m512 x[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+                if (i < cols)
+                    decode_sum(x, type, b + i * row_bytes, k0 + q, depth,
+                               d ? d + i * p->k : NULL);
+                r[i] = round_32(x[0], x[1]);
+            }
+        }
+        transpose_pairs(r);
+#pragma GCC unroll 16
+        for (int i = 0; i < 16; i++)
+            if (2 * i < depth)
+                store_pairs(out + (q / 2 + i) * PANEL_COLS, r[i]);
+    }
+}
+
+// Two rows of b (K,N), of which the second may be missing: `cols` of 32 columns
+// from column j on.
+ALWAYS_INLINE void pack_two_rows(pair *out, enum dtype type, const char *b,
+                                 int64_t row_bytes, int64_t j, int64_t rows,
+                                 int64_t cols, const float *d, int64_t ldd)
+{
+    __m512 x[2][2] = {{_mm512_setzero_ps(), _mm512_setzero_ps()},
+                      {_mm512_setzero_ps(), _mm512_setzero_ps()}};
+
+    if (cols == 32 && rows == 2 && !d) {
+        decode_2x16(x[0], type, b, j);
+        decode_2x16(x[1], type, b + row_bytes, j);
+    } else {
+        for (int64_t i = 0; i < rows && cols > 0; i++)
+            decode_sum(x[i], type, b + i * row_bytes, j, cols,
+                       d ? d + i * ldd : NULL);
+    }
+    store_pairs(out, round_pairs(x[0][0], x[1][0]));
+    store_pairs(out + 16, round_pairs(x[0][1], x[1][1]));
+}
+
+// They are columns of b (K,N).
+ALWAYS_INLINE void pack_columns(pair *out, const struct rounded_product *p,
+                                enum dtype type, int64_t j, int64_t k0,
+                                int64_t ks)
+{
+    const int64_t row_bytes = (int64_t) dtype_row_bytes(type, p->n);
+    const char *b = p->b + k0 * row_bytes;
+    const char *ahead = b + AHEAD * row_bytes + before(type, j);
+
+    for (int64_t q = 0; q < ks; q += 2, out += PANEL_COLS, b += 2 * row_bytes,
+                 ahead += 2 * row_bytes) {
+        const int64_t rows = min(2, ks - q);
+        const float *d = p->d ? p->d + (k0 + q) * p->n + j : NULL;
+        // Places so far apart that the machine does not see them coming.
+#pragma GCC unroll 2
+        for (int i = 0; i < 2; i++)
+#pragma GCC unroll 4
+            for (int64_t at = 0; at < before(type, 64); at += 64)
+                __builtin_prefetch(ahead + i * row_bytes + at, 0, 3);
+        pack_two_rows(out, type, b, row_bytes, j, rows, min(32, p->n - j), d,
+                      p->n);
+        pack_two_rows(out + 32, type, b, row_bytes, j + 32, rows,
+                      min(32, p->n - j - 32), d ? d + 32 : NULL, p->n);
+    }
+}
+
+ALWAYS_INLINE void pack_b(pair *out, const struct rounded_product *p,
+                          enum dtype type, int64_t j, int64_t k0, int64_t ks)
+{
+    for (int64_t g = 0; g < PANEL_COLS && p->trans_b; g += 16)
+        pack_rows(out + g, p, type, j + g, k0, ks);
+    if (!p->trans_b)
+        pack_columns(out, p, type, j, k0, ks);
+}
+
+static void pack_panel(pair *out, const struct rounded_product *p, int64_t j,
+                       int64_t k0, int64_t ks)
+{
+    switch (p->b_type) {
+#define WEIGHT(name, gguf, block, bytes)         \
+    case DTYPE_##name:                           \
+        pack_b(out, p, DTYPE_##name, j, k0, ks); \
+        break;
+#include "engine/tensor/dtypes.def"
+    case DTYPE_i32:
+    case DTYPE_COUNT:
+        break;
+    }
+}
+
+/*
+ * Tiles
+ */
+
+// Where the sums of a tile come from and go to: from t if this is not the first
+// part of the depth, to t if it is not the last one.
+struct place {
+    float *t; // (ROWS,PANEL_COLS)
+    bool is_first, is_last;
+    float *y;
+    const float *c; // or NULL
+    int64_t ld;
+    float alpha;
+};
+
+// `cols` are constant where all of them are there: masks cost time.
+ALWAYS_INLINE void run_tile(const struct place *at, struct pair_strip s,
+                            const pair *b, int64_t pairs, int rows,
+                            int64_t cols)
+{
+    __m512 acc[TILE_ROWS][PANEL_VECS];
+
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < PANEL_VECS; j++)
+            acc[i][j] = at->is_first
+                            ? _mm512_setzero_ps()
+                            : _mm512_loadu_ps(at->t + i * PANEL_COLS + 16 * j);
+    tile_pairs(acc, s, b, PANEL_COLS, pairs, rows, PANEL_VECS);
+    if (!at->is_last) {
+#pragma GCC unroll 8
+        for (int i = 0; i < rows; i++)
+#pragma GCC unroll 4
+            for (int j = 0; j < PANEL_VECS; j++)
+                _mm512_storeu_ps(at->t + i * PANEL_COLS + 16 * j, acc[i][j]);
+        return;
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < PANEL_VECS; j++) {
+            const __mmask16 mask = lanes(cols - 16 * j);
+            const int64_t to = i * at->ld + 16 * j;
+            __m512 r = at->alpha * acc[i][j];
+            if (at->c)
+                r += cols == PANEL_COLS
+                         ? _mm512_loadu_ps(at->c + to)
+                         : _mm512_maskz_loadu_ps(mask, at->c + to);
+            if (cols == PANEL_COLS)
+                _mm512_storeu_ps(at->y + to, r);
+            else
+                _mm512_mask_storeu_ps(at->y + to, mask, r);
+        }
+}
+
+static void tile_full(const struct place *at, struct pair_strip s,
+                      const pair *b, int64_t pairs)
+{
+    run_tile(at, s, b, pairs, TILE_ROWS, PANEL_COLS);
+}
+
+static void tile_edge(const struct place *at, struct pair_strip s,
+                      const pair *b, int64_t pairs, int64_t rows, int64_t cols)
+{
+    switch (rows) {
+    case 1:
+        run_tile(at, s, b, pairs, 1, cols);
+        break;
+    case 2:
+        run_tile(at, s, b, pairs, 2, cols);
+        break;
+    case 3:
+        run_tile(at, s, b, pairs, 3, cols);
+        break;
+    case 4:
+        run_tile(at, s, b, pairs, 4, cols);
+        break;
+    case 5:
+        run_tile(at, s, b, pairs, 5, cols);
+        break;
+    default:
+        run_tile(at, s, b, pairs, TILE_ROWS, cols);
+        break;
+    }
+}
+
+// Strips of rows m0 .. m1 with a packed panel of columns j0 .., k0 .. k0 + ks.
+static void run_panel(const struct rounded *r, float *t, const pair *panel,
+                      int64_t m0, int64_t m1, int64_t j0, int64_t k0,
+                      int64_t ks)
+{
+    const struct rounded_product *p = r->p;
+    const int64_t cols = min(PANEL_COLS, p->n - j0);
+
+    for (int64_t i = m0; i < m1; i += TILE_ROWS) {
+        const int64_t rows = min(TILE_ROWS, m1 - i);
+        const struct place at = {
+            .t = t + (i - m0) * PANEL_COLS,
+            .is_first = k0 == 0,
+            .is_last = k0 + ks == p->k,
+            .y = p->y + i * r->ldy + j0,
+            .c = p->c ? p->c + i * p->n + j0 : NULL,
+            .ld = r->ldy,
+            .alpha = p->alpha,
+        };
+        const struct pair_strip s =
+            p->trans_a
+                ? (struct pair_strip){r->pa + i / TILE_ROWS * r->lda +
+                                          k0 / 2 * TILE_ROWS,
+                                      1, TILE_ROWS}
+                : (struct pair_strip){r->pa + i * r->lda + k0 / 2, r->lda, 1};
+        if (rows == TILE_ROWS && cols == PANEL_COLS)
+            tile_full(&at, s, panel, (ks + 1) / 2);
+        else
+            tile_edge(&at, s, panel, (ks + 1) / 2, rows, cols);
+    }
+}
+
+static void panel_task(void *ctx, uint32_t task, uint32_t worker)
+{
+    const struct rounded *r = ctx;
+    const struct rounded_product *p = r->p;
+    const int64_t j0 = task % r->panels * (int64_t) PANEL_COLS;
+    const int64_t m0 = task / r->panels * (int64_t) ROWS;
+    _Alignas(64) pair panel[DEPTH / 2 * PANEL_COLS];
+    _Alignas(64) float t[ROWS * PANEL_COLS];
+
+    for (int64_t k0 = 0; k0 < p->k; k0 += r->depth) {
+        const int64_t ks = min(r->depth, p->k - k0);
+        pack_panel(panel, p, j0, k0, ks);
+        run_panel(r, t, panel, m0, min(p->m, m0 + ROWS), j0, k0, ks);
+    }
+}
+
+static uint32_t parts(int64_t x, int64_t unit)
+{
+    return (uint32_t) ((x + unit - 1) / unit);
+}
+
+void matmul_rounded(const struct rounded_product *p, void *scratch,
+                    struct pool *pool)
+{
+    const int64_t cuts = parts(p->k, DEPTH);
+    struct rounded r = {
+        .p = p,
+        .pa = p->pairs ? p->pairs : scratch,
+        .room = scratch,
+        .lda = p->pairs     ? p->lda
+               : p->trans_a ? (p->k + 1) / 2 * TILE_ROWS
+                            : cpu_rounded_row(p->k),
+        .ldy = p->ldy ? p->ldy : p->n,
+        .depth = round_up((p->k + cuts - 1) / cuts, 32),
+        .panels = parts(p->n, PANEL_COLS),
+    };
+
+    if (!p->pairs)
+        pool_run(pool, parts(p->m, p->trans_a ? TILE_ROWS : PACK_ROWS),
+                 pack_a_task, &r);
+    pool_run(pool, r.panels * parts(p->m, ROWS), panel_task, &r);
+}
+
+KERNEL_matmul(matmul_avx512bf16)
+{
+    if (!op_rounds((uint8_t) precision, m, n, k)) {
+        matmul_avx512(y, a, b, b_type, c, m, n, k, trans_a, trans_b, alpha,
+                      precision, scratch, pool);
+        return;
+    }
+    const struct rounded_product p = {
+        .y = y,
+        .a = a,
+        .b = b,
+        .b_type = b_type,
+        .c = c,
+        .m = m,
+        .n = n,
+        .k = k,
+        .trans_a = trans_a,
+        .trans_b = trans_b,
+        .alpha = alpha,
+    };
+    matmul_rounded(&p, scratch, pool);
+}
+
+KERNEL_matmul_delta(matmul_delta_avx512bf16)
+{
+    if (!op_rounds((uint8_t) precision, m, n, k)) {
+        matmul_delta_avx512(y, a, b, b_type, d, c, m, n, k, trans_b, alpha,
+                            precision, scratch, pool);
+        return;
+    }
+    const struct rounded_product p = {
+        .y = y,
+        .a = a,
+        .b = b,
+        .b_type = b_type,
+        .d = d,
+        .c = c,
+        .m = m,
+        .n = n,
+        .k = k,
+        .trans_b = trans_b,
+        .alpha = alpha,
+    };
+    matmul_rounded(&p, scratch, pool);
+}
