@@ -61,10 +61,16 @@ ALWAYS_INLINE void gemv_block(const struct product *pr, enum dtype type,
 ALWAYS_INLINE void gemv_rows(const struct product *pr, enum dtype type,
                              int64_t j0, int64_t j1)
 {
+    // Decoding the others takes longer than a sum's latency, and four decoders
+    // of each side by side take long to compile.
+    const bool is_plain = type == DTYPE_f32 || type == DTYPE_f16 ||
+                          type == DTYPE_bf16 || type == DTYPE_q8_0 ||
+                          type == DTYPE_q4_0;
+
     for (int64_t m0 = 0; m0 < pr->m; m0 += GEMV_ROWS) {
         const int64_t rows = min(GEMV_ROWS, pr->m - m0);
         int64_t j = j0;
-        for (; rows == 1 && j + GEMV_COLS <= j1; j += GEMV_COLS)
+        for (; is_plain && rows == 1 && j + GEMV_COLS <= j1; j += GEMV_COLS)
             gemv_block(pr, type, m0, j, 1, GEMV_COLS);
         for (; rows == GEMV_ROWS && j < j1; j++)
             gemv_block(pr, type, m0, j, GEMV_ROWS, 1);
