@@ -489,6 +489,15 @@ int timetable_put(struct timetable *t, const struct timetable_shape *shape,
     return 0;
 }
 
+const uint64_t *timetable_row(struct timetable_shape *out,
+                              const struct timetable *t, uint32_t i)
+{
+    if (i >= t->head.n_rows)
+        return NULL;
+    *out = t->rows[i].shape;
+    return t->ns + (size_t) i * t->head.n_targets;
+}
+
 bool timetable_has(const struct timetable *t,
                    const struct timetable_shape *shape)
 {

@@ -100,6 +100,9 @@ void timetable_put_model(struct timetable *t,
 // row of that shape.
 int timetable_put(struct timetable *t, const struct timetable_shape *shape,
                   const uint64_t *ns, uint64_t when);
+// Row i and its ns (targets); NULL behind the last.
+const uint64_t *timetable_row(struct timetable_shape *out,
+                              const struct timetable *t, uint32_t i);
 bool timetable_has(const struct timetable *t,
                    const struct timetable_shape *shape);
 
