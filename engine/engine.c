@@ -9,6 +9,7 @@
 #include "engine/base/str.h"
 #include "engine/formats/gguf.h"
 #include "engine/models/scheme_text.h"
+#include "engine/plan/timetable.h"
 #include "engine/tokenizer/chat.h"
 #include "engine/train/adapter.h"
 #include "engine/train/adapter_merge.h"
@@ -461,7 +462,7 @@ struct engine_train {
     void *user;
 };
 
-int engine_train_create(struct engine_train **out, struct engine_model *m,
+static int make_trainer(struct engine_train *t, struct engine_model *m,
                         const struct engine_train_params *params,
                         struct error *err)
 {
@@ -472,15 +473,36 @@ int engine_train_create(struct engine_train **out, struct engine_model *m,
         .start = params->start,
         .prefix = params->prefix,
     };
-    struct engine_train *t = calloc(1, sizeof *t);
+    struct timetable *times;
     int rc;
+
+    if (!params->checkpoint)
+        return trainer_create(&t->trainer, m->base, &p, err);
+    rc = trainer_times(&times, m->base, params->checkpoint,
+                       params->checkpoint_bytes, err);
+    if (rc < 0)
+        return rc;
+    struct timetable *before = base_model_swap_times(m->base, times);
+    rc = trainer_create(&t->trainer, m->base, &p, err);
+    if (rc == 0)
+        rc = trainer_restore(t->trainer, params->checkpoint,
+                             params->checkpoint_bytes, err);
+    // A run that starts over takes the newest.
+    if (rc < 0)
+        before = base_model_swap_times(m->base, before);
+    timetable_destroy(before);
+    return rc;
+}
+
+int engine_train_create(struct engine_train **out, struct engine_model *m,
+                        const struct engine_train_params *params,
+                        struct error *err)
+{
+    struct engine_train *t = calloc(1, sizeof *t);
 
     if (!t)
         return error_set(err, -ENOMEM, "training: out of memory");
-    rc = trainer_create(&t->trainer, m->base, &p, err);
-    if (rc == 0 && params->checkpoint)
-        rc = trainer_restore(t->trainer, params->checkpoint,
-                             params->checkpoint_bytes, err);
+    int rc = make_trainer(t, m, params, err);
     if (rc < 0) {
         engine_train_destroy(t);
         return rc;
