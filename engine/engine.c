@@ -4,6 +4,7 @@
 #include "engine/engine.h"
 
 #include "engine/backend.h"
+#include "engine/base/buildid.h"
 #include "engine/base/clock.h"
 #include "engine/base/error.h"
 #include "engine/base/str.h"
@@ -21,6 +22,7 @@
 #include "engine/train/runner.h"
 #include "engine/train/scheme_search.h"
 #include "engine/train/trainer.h"
+#include "engine/train/tuner.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -449,6 +451,112 @@ int engine_score(struct engine_loss *out, struct engine_model *m,
     if (rc < 0)
         return rc;
     *out = eval.total;
+    return 0;
+}
+
+/*
+ * Times.
+ */
+
+// As a table for this device and build.
+static int read_times(struct timetable **out, const struct base_model *base,
+                      const void *data, size_t bytes, struct error *err)
+{
+    const struct backend *b = base->backend;
+    struct timetable *t;
+    char build[TIMETABLE_BUILD];
+    int rc = timetable_decode(&t, data, bytes, err);
+
+    if (rc < 0)
+        return rc;
+    buildid_get(build, sizeof build);
+    rc = timetable_match(t, b->identify(base->dev), build,
+                         b->threads(base->dev), err);
+    if (rc < 0) {
+        timetable_destroy(t);
+        return rc;
+    }
+    *out = t;
+    return 0;
+}
+
+int engine_times_use(struct engine_model *m, const void *data, size_t bytes,
+                     struct error *err)
+{
+    uint8_t shape[HASH_BYTES];
+    struct timetable *t;
+    int rc = read_times(&t, m->base, data, bytes, err);
+
+    if (rc < 0)
+        return rc;
+    base_model_shape(shape, m->base);
+    if (!timetable_has_model(t, shape)) {
+        timetable_destroy(t);
+        return error_set(err, -ENODATA,
+                         "kernel times were not measured with this model yet: "
+                         "`pockctl doctor --tune` does it");
+    }
+    base_model_set_times(m->base, t);
+    return 0;
+}
+
+int engine_times_save(void **out, size_t *bytes, const struct engine_model *m)
+{
+    return m->base->times ? timetable_encode(out, bytes, m->base->times)
+                          : -ENOENT;
+}
+
+void engine_times_describe(struct engine_times_info *out,
+                           const struct engine_model *m)
+{
+    const struct timetable *t = m->base->times;
+
+    *out = (struct engine_times_info){0};
+    if (!t)
+        return;
+    (void) snprintf(out->device, sizeof out->device, "%s", timetable_device(t));
+    out->threads = timetable_threads(t);
+    out->n_shapes = timetable_rows(t);
+    out->when = timetable_when(t);
+    out->wake_us = (double) timetable_wake_ns(t) * 1e-3;
+}
+
+int engine_tune(struct engine_tuned *out, struct engine_model *m,
+                const struct engine_tune_params *params, struct error *err)
+{
+    const struct tuner_params p = {
+        .recipe = params->recipe,
+        .seconds = params->seconds,
+        .when = params->when,
+        .is_forced = params->is_forced,
+    };
+    struct engine_tuned tuned = {0};
+    struct tuner_result result = {0};
+    struct timetable *t = NULL;
+    struct error why;
+    int rc = recipe_check(params->recipe, &m->base->config, err);
+
+    if (rc < 0)
+        return rc;
+    if (params->table && (rc = read_times(&t, m->base, params->table,
+                                          params->table_bytes, &why)) < 0) {
+        if (rc == -ENOMEM)
+            return error_set(err, rc, "%s", why.text);
+        (void) snprintf(tuned.notice, sizeof tuned.notice, "%.250s", why.text);
+    }
+    if (!t && (rc = tuner_table(&t, m->base, err)) < 0)
+        return rc;
+    if ((rc = tuner_run(&result, t, m->base, &p, err)) < 0) {
+        timetable_destroy(t);
+        return rc;
+    }
+    base_model_set_times(m->base, t);
+    tuned.n_shapes = result.n_shapes;
+    tuned.n_timed = result.n_timed;
+    tuned.n_left = result.n_left;
+    tuned.seconds = result.seconds;
+    tuned.others = result.others;
+    *out = tuned;
     return 0;
 }
 
