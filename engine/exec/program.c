@@ -13,8 +13,8 @@
 #include "engine/base/error.h"
 #include "engine/base/fault.h"
 #include "engine/exec/lower.h"
-#include "engine/ir/builder.h"
 #include "engine/exec/program_place.h"
+#include "engine/ir/builder.h"
 #include "engine/plan/flops.h"
 
 // A compile of the largest graph that model_build() makes stays far below.
