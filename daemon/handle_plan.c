@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -10,6 +11,7 @@
 #include "daemon/dbcall.h"
 #include "daemon/fdio.h"
 #include "daemon/handlers.h"
+#include "daemon/times_file.h"
 #include "daemon/tools.h"
 #include "daemon/train_recipe.h"
 #include "storage/store_model.h"
@@ -21,6 +23,7 @@ struct planning {
     struct request *r;
     int model_fd;
     int file_fd;
+    int times_fd;
     char model[STORE_NAME_SIZE];
     char recipe[TRAIN_RECIPE_BYTES];
     struct worker_planned plan;
@@ -34,6 +37,8 @@ static void free_planning(void *data)
         (void) close(x->model_fd);
     if (x->file_fd >= 0)
         (void) close(x->file_fd);
+    if (x->times_fd >= 0)
+        (void) close(x->times_fd);
     free(x);
 }
 
@@ -59,6 +64,7 @@ static int run_open(struct store *s, struct dbcall *c, struct error *err)
     if (rc < 0)
         return error_set(err, rc, "there is no model %s", x->model);
     memcpy(x->model, m.name, sizeof(x->model));
+    x->times_fd = times_file_open(&c->p->paths);
     x->model_fd = open(m.path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     return x->model_fd < 0
                ? error_set(err, -errno, "cannot open the model %s at %.300s",
@@ -79,6 +85,43 @@ static void put_groups(struct encoder *e, const char *key,
         encoder_close(e);
     }
     encoder_close(e);
+}
+
+static void put_steps(struct encoder *e, const struct worker_planned *p)
+{
+    encoder_put_array(e, "steps");
+    for (uint32_t i = 0; i < p->n_steps; i++) {
+        const struct worker_plan_step *s = &p->steps[i];
+        encoder_open_map(e);
+        encoder_put_cstr(e, "what", s->what);
+        encoder_put_int(e, "count", s->count);
+        encoder_put_bool(e, "measured", s->is_measured);
+        encoder_put_cstr(e, "kernel", s->kernel);
+        encoder_put_int(e, "threads", s->threads);
+        encoder_put_float(e, "ms", s->ms);
+        if (s->other_threads > 0) {
+            encoder_put_cstr(e, "other_kernel", s->other_kernel);
+            encoder_put_int(e, "other_threads", s->other_threads);
+            encoder_put_float(e, "other_ms", s->other_ms);
+        }
+        encoder_close(e);
+    }
+    encoder_close(e);
+}
+
+static void put_times(struct encoder *e, const struct planning *x)
+{
+    const struct worker_planned *p = &x->plan;
+
+    if (isfinite(p->step_ms))
+        encoder_put_float(e, "step_ms", p->step_ms);
+    encoder_put_int(e, "measured", p->measured);
+    encoder_put_cstr(e, "times",
+                     x->times_fd < 0
+                         ? "Kernels were not timed on this device: `pockctl "
+                           "doctor --tune` does it."
+                         : p->times);
+    put_steps(e, p);
 }
 
 static int run_answer(struct store *s, struct dbcall *c, struct error *err)
@@ -115,6 +158,10 @@ static int run_answer(struct store *s, struct dbcall *c, struct error *err)
     encoder_put_cstr(e, "why", p->why);
     put_groups(e, "largest", p->largest, p->n_largest);
     put_groups(e, "again", p->again, p->n_again);
+    put_times(e, x);
+    // Said once: the next plan finds none.
+    if (p->drop_times)
+        (void) times_file_drop(&c->p->paths);
     return 0;
 }
 
@@ -155,6 +202,7 @@ static void after_open(struct dbcall *c)
     memcpy(m.plan.recipe, x->recipe, sizeof(x->recipe));
     m.plan.has_drawing = request_fd(x->r) >= 0;
     m.plan.model_fd = x->model_fd;
+    m.plan.times_fd = x->times_fd;
     int rc = tools_run(x->p->tools, &m, on_planned, x, &err);
     if (rc < 0) {
         request_fail_errno(x->r, rc, &err);
@@ -186,6 +234,7 @@ void handle_plan(struct pockd *p, struct request *r)
     x->r = r;
     x->model_fd = -1;
     x->file_fd = -1;
+    x->times_fd = -1;
     if (take_params(x, p, &err) < 0) {
         free_planning(x);
         request_fail(r, RPC_ERROR_BAD_PARAMS, "%s", err.text);

@@ -9,6 +9,7 @@
 
 #include "daemon/dbcall.h"
 #include "daemon/handlers.h"
+#include "daemon/times_file.h"
 #include "daemon/tools.h"
 #include "daemon/train_job.h"
 #include "daemon/train_recipe.h"
@@ -50,6 +51,7 @@ static int run_gather(struct store *s, struct dbcall *c, struct error *err)
         return rc;
     // A second try begins anew.
     train_input_finish(&x->input);
+    x->input.times_fd = times_file_open(&c->p->paths);
     rc = train_input_gather_records(&x->input, s, &x->job.row, err);
     if (rc == -ENODATA)
         c->code = RPC_ERROR_NOT_FOUND;
@@ -138,6 +140,7 @@ static void after_gather(struct dbcall *c)
     m.search.samples = (uint32_t) x->samples;
     m.search.model_fd = x->input.model_fd;
     m.search.records_fd = x->input.records_fd;
+    m.search.times_fd = x->input.times_fd;
     int rc = tools_run(x->p->tools, &m, on_found, x, &err);
     if (rc < 0) {
         request_fail_errno(x->r, rc, &err);

@@ -21,12 +21,14 @@ void serve_input_init(struct serve_input *in)
 {
     *in = (struct serve_input){.model_fd = -1,
                                .adapter_fd = -1,
-                               .records_fd = -1};
+                               .records_fd = -1,
+                               .times_fd = -1};
 }
 
 void serve_input_finish(struct serve_input *in)
 {
-    int *fds[] = {&in->model_fd, &in->adapter_fd, &in->records_fd};
+    int *fds[] = {&in->model_fd, &in->adapter_fd, &in->records_fd,
+                  &in->times_fd};
 
     for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
         if (*fds[i] >= 0)

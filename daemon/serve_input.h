@@ -33,6 +33,7 @@ struct serve_input {
     uint8_t adapter_sha256[STORE_HASH_BYTES];
     int adapter_fd; // -1: the base model
     int records_fd;
+    int times_fd; // goes along with the model; -1: none
     size_t count; // records
     // score heldout: the stream of each record, as an index into `streams`
     uint16_t *stream_of;

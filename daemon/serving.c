@@ -15,6 +15,7 @@
 #include "daemon/dbthread.h"
 #include "daemon/pockd.h"
 #include "daemon/serve_input.h"
+#include "daemon/times_file.h"
 #include "daemon/worker_link.h"
 #include "engine/base/hash.h"
 #include "engine/base/log.h"
@@ -403,6 +404,7 @@ static int start_worker(struct serving *s, struct error *err)
 static int send_load(struct question *q, const char *key, int model_fd,
                      int adapter_fd, struct error *err)
 {
+    const bool is_model = model_fd >= 0;
     struct worker_msg m;
 
     worker_msg_init(&m, WORKER_MSG_load);
@@ -410,6 +412,7 @@ static int send_load(struct question *q, const char *key, int model_fd,
     snprintf(m.load.key, sizeof(m.load.key), "%s", key);
     m.load.model_fd = model_fd;
     m.load.adapter_fd = adapter_fd;
+    m.load.times_fd = is_model ? q->in.times_fd : -1;
     if (q->load_first == 0)
         q->load_first = m.load.req;
     q->load_last = m.load.req;
@@ -515,8 +518,11 @@ static void ask(struct question *q)
 static int run_gather(struct store *store, void *arg, struct error *err)
 {
     struct question *q = arg;
+    int rc = serve_input_gather(&q->in, store, err);
 
-    return serve_input_gather(&q->in, store, err);
+    if (rc == 0)
+        q->in.times_fd = times_file_open(&q->s->p->paths);
+    return rc;
 }
 
 static int prepare_scores(struct question *q)

@@ -14,6 +14,7 @@
 
 #include "daemon/fdio.h"
 #include "daemon/pockd.h"
+#include "daemon/times_file.h"
 #include "daemon/train_store.h"
 #include "daemon/worker_link.h"
 #include "engine/base/clock.h"
@@ -277,6 +278,9 @@ static void on_message(struct worker_link *w, struct worker_msg *m, void *user)
     } else if (m->type == WORKER_MSG_notice) {
         log_warn("event=job_notice job=%lld text=%s", (long long) r->job.id,
                  m->notice.msg);
+        // Said once: the next job finds none.
+        if (m->notice.drop_times)
+            times_file_drop_soon(r->p);
         r->callbacks.on_notice(m->notice.msg, r->user);
     } else if (m->type == WORKER_MSG_stopped) {
         log_info("event=worker_stopped job=%lld step=%u latency_us=%u",
@@ -345,6 +349,7 @@ static int start_worker(struct train_run *r, struct error *err)
     m.train_start.checkpoint_fd = r->input.checkpoint_fd;
     m.train_start.prefix_fd = r->input.prefix_fd;
     m.train_start.prefix_bytes = r->input.prefix_bytes;
+    m.train_start.times_fd = r->input.times_fd;
     return worker_link_send(r->worker, &m, err);
 }
 

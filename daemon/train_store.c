@@ -16,6 +16,7 @@
 #include "daemon/gate.h"
 #include "daemon/prefix_file.h"
 #include "daemon/record_pack.h"
+#include "daemon/times_file.h"
 #include "engine/base/clock.h"
 #include "storage/blob.h"
 #include "storage/store_adapter.h"
@@ -41,13 +42,15 @@ void train_input_init(struct train_input *in)
                                .probe_fd = -1,
                                .parent_fd = -1,
                                .checkpoint_fd = -1,
-                               .prefix_fd = -1};
+                               .prefix_fd = -1,
+                               .times_fd = -1};
 }
 
 void train_input_finish(struct train_input *in)
 {
     int *fds[] = {&in->model_fd,  &in->records_fd,    &in->probe_fd,
-                  &in->parent_fd, &in->checkpoint_fd, &in->prefix_fd};
+                  &in->parent_fd, &in->checkpoint_fd, &in->prefix_fd,
+                  &in->times_fd};
 
     for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
         if (*fds[i] >= 0)
@@ -204,6 +207,7 @@ int train_input_gather(struct train_input *in, struct store *s,
         return rc;
     gather_probe(in, paths->probe);
     in->prefix_fd = prefix_file_open(paths, policy, &in->prefix_bytes);
+    in->times_fd = times_file_open(paths);
     return 0;
 }
 

@@ -23,6 +23,7 @@ struct train_input {
     int checkpoint_fd; // -1: from the beginning
     int prefix_fd;     // -1: no states are kept
     uint64_t prefix_bytes;
+    int times_fd;    // -1: nobody measured kernels
     uint32_t parent; // version; 0: the base model
     int64_t *ids;    // of the records, in the file's order
     size_t count;

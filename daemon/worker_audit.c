@@ -34,6 +34,7 @@ static const struct answer {
     {WORKER_MSG_convert_adapter, WORKER_MSG_converted, true},
     {WORKER_MSG_plan, WORKER_MSG_planned, true},
     {WORKER_MSG_search, WORKER_MSG_found, true},
+    {WORKER_MSG_tune, WORKER_MSG_tuned, true},
     {WORKER_MSG_tokenize, WORKER_MSG_tokens, true},
 };
 enum { N_ANSWERS = sizeof(answers) / sizeof(answers[0]) };

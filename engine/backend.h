@@ -56,6 +56,10 @@ struct instr {
     // Runs even when `stop` is raised: it ends what the instruction before it
     // began, and is short.
     bool is_tail;
+    // How it runs here, see struct backend_kernel. Threads never change what
+    // comes out; kernels may, in the last digits.
+    uint8_t kernel;   // 0: the best one of the device
+    uint16_t threads; // at most; 0: all of the device
     struct op_attr attr;
     struct operand in[OP_INPUTS_MAX];
     // An output that no one reads has REGION_NONE and need not be computed.
@@ -84,6 +88,14 @@ struct device_params {
     const atomic_bool *stop;
 };
 
+enum { BACKEND_KERNELS_MAX = 8 };
+
+// A way in which a device computes an operator.
+struct backend_kernel {
+    const char *name; // "avx2"
+    uint8_t number;   // of instr.kernel
+};
+
 struct backend {
     const char *name;
 
@@ -92,6 +104,13 @@ struct backend {
     void (*close)(struct device *dev);
     // One line for people: "cpu avx2, 2 threads".
     const char *(*describe)(const struct device *dev);
+    // What times that were measured on it are true of, printable: "cpu NAME:
+    // c, avx2". Threads are not part of it.
+    const char *(*identify)(const struct device *dev);
+    uint32_t (*threads)(const struct device *dev);
+    // Those of one operator, plainest first and the best one last; how many.
+    uint32_t (*kernels)(struct backend_kernel out[BACKEND_KERNELS_MAX],
+                        const struct device *dev, enum op op);
 
     // Zeroed memory; -ENOMEM when the device has no more.
     int (*buffer_create)(struct buffer **out, struct device *dev, size_t bytes);

@@ -4,11 +4,13 @@
 #include "engine/engine.h"
 
 #include "engine/backend.h"
+#include "engine/base/buildid.h"
 #include "engine/base/clock.h"
 #include "engine/base/error.h"
 #include "engine/base/str.h"
 #include "engine/formats/gguf.h"
 #include "engine/models/scheme_text.h"
+#include "engine/plan/timetable.h"
 #include "engine/tokenizer/chat.h"
 #include "engine/train/adapter.h"
 #include "engine/train/adapter_merge.h"
@@ -20,6 +22,7 @@
 #include "engine/train/runner.h"
 #include "engine/train/scheme_search.h"
 #include "engine/train/trainer.h"
+#include "engine/train/tuner.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -452,6 +455,112 @@ int engine_score(struct engine_loss *out, struct engine_model *m,
 }
 
 /*
+ * Times.
+ */
+
+// As a table for this device and build.
+static int read_times(struct timetable **out, const struct base_model *base,
+                      const void *data, size_t bytes, struct error *err)
+{
+    const struct backend *b = base->backend;
+    struct timetable *t;
+    char build[TIMETABLE_BUILD];
+    int rc = timetable_decode(&t, data, bytes, err);
+
+    if (rc < 0)
+        return rc;
+    buildid_get(build, sizeof build);
+    rc = timetable_match(t, b->identify(base->dev), build,
+                         b->threads(base->dev), err);
+    if (rc < 0) {
+        timetable_destroy(t);
+        return rc;
+    }
+    *out = t;
+    return 0;
+}
+
+int engine_times_use(struct engine_model *m, const void *data, size_t bytes,
+                     struct error *err)
+{
+    uint8_t shape[HASH_BYTES];
+    struct timetable *t;
+    int rc = read_times(&t, m->base, data, bytes, err);
+
+    if (rc < 0)
+        return rc;
+    base_model_shape(shape, m->base);
+    if (!timetable_has_model(t, shape)) {
+        timetable_destroy(t);
+        return error_set(err, -ENODATA,
+                         "kernel times were not measured with this model yet: "
+                         "`pockctl doctor --tune` does it");
+    }
+    base_model_set_times(m->base, t);
+    return 0;
+}
+
+int engine_times_save(void **out, size_t *bytes, const struct engine_model *m)
+{
+    return m->base->times ? timetable_encode(out, bytes, m->base->times)
+                          : -ENOENT;
+}
+
+void engine_times_describe(struct engine_times_info *out,
+                           const struct engine_model *m)
+{
+    const struct timetable *t = m->base->times;
+
+    *out = (struct engine_times_info){0};
+    if (!t)
+        return;
+    (void) snprintf(out->device, sizeof out->device, "%s", timetable_device(t));
+    out->threads = timetable_threads(t);
+    out->n_shapes = timetable_rows(t);
+    out->when = timetable_when(t);
+    out->wake_us = (double) timetable_wake_ns(t) * 1e-3;
+}
+
+int engine_tune(struct engine_tuned *out, struct engine_model *m,
+                const struct engine_tune_params *params, struct error *err)
+{
+    const struct tuner_params p = {
+        .recipe = params->recipe,
+        .seconds = params->seconds,
+        .when = params->when,
+        .is_forced = params->is_forced,
+    };
+    struct engine_tuned tuned = {0};
+    struct tuner_result result = {0};
+    struct timetable *t = NULL;
+    struct error why;
+    int rc = recipe_check(params->recipe, &m->base->config, err);
+
+    if (rc < 0)
+        return rc;
+    if (params->table && (rc = read_times(&t, m->base, params->table,
+                                          params->table_bytes, &why)) < 0) {
+        if (rc == -ENOMEM)
+            return error_set(err, rc, "%s", why.text);
+        (void) snprintf(tuned.notice, sizeof tuned.notice, "%.250s", why.text);
+    }
+    if (!t && (rc = tuner_table(&t, m->base, err)) < 0)
+        return rc;
+    if ((rc = tuner_run(&result, t, m->base, &p, err)) < 0) {
+        timetable_destroy(t);
+        return rc;
+    }
+    base_model_set_times(m->base, t);
+    tuned.n_shapes = result.n_shapes;
+    tuned.n_timed = result.n_timed;
+    tuned.n_left = result.n_left;
+    tuned.seconds = result.seconds;
+    tuned.others = result.others;
+    *out = tuned;
+    return 0;
+}
+
+/*
  * Training.
  */
 
@@ -461,7 +570,7 @@ struct engine_train {
     void *user;
 };
 
-int engine_train_create(struct engine_train **out, struct engine_model *m,
+static int make_trainer(struct engine_train *t, struct engine_model *m,
                         const struct engine_train_params *params,
                         struct error *err)
 {
@@ -472,15 +581,36 @@ int engine_train_create(struct engine_train **out, struct engine_model *m,
         .start = params->start,
         .prefix = params->prefix,
     };
-    struct engine_train *t = calloc(1, sizeof *t);
+    struct timetable *times;
     int rc;
+
+    if (!params->checkpoint)
+        return trainer_create(&t->trainer, m->base, &p, err);
+    rc = trainer_times(&times, m->base, params->checkpoint,
+                       params->checkpoint_bytes, err);
+    if (rc < 0)
+        return rc;
+    struct timetable *before = base_model_swap_times(m->base, times);
+    rc = trainer_create(&t->trainer, m->base, &p, err);
+    if (rc == 0)
+        rc = trainer_restore(t->trainer, params->checkpoint,
+                             params->checkpoint_bytes, err);
+    // A run that starts over takes the newest.
+    if (rc < 0)
+        before = base_model_swap_times(m->base, before);
+    timetable_destroy(before);
+    return rc;
+}
+
+int engine_train_create(struct engine_train **out, struct engine_model *m,
+                        const struct engine_train_params *params,
+                        struct error *err)
+{
+    struct engine_train *t = calloc(1, sizeof *t);
 
     if (!t)
         return error_set(err, -ENOMEM, "training: out of memory");
-    rc = trainer_create(&t->trainer, m->base, &p, err);
-    if (rc == 0 && params->checkpoint)
-        rc = trainer_restore(t->trainer, params->checkpoint,
-                             params->checkpoint_bytes, err);
+    int rc = make_trainer(t, m, params, err);
     if (rc < 0) {
         engine_train_destroy(t);
         return rc;

@@ -161,6 +161,52 @@ int engine_score(struct engine_loss *out, struct engine_model *m,
                  struct error *err);
 
 /*
+ * Times of kernels on this device, by which programs are placed: which kernel
+ * and how many threads each instruction takes. Without any, programs take the
+ * best kernel and all threads.
+ */
+
+// -EBADMSG and -ESTALE with a sentence when the table is damaged, or of another
+// device or build; -ENODATA when it knows nothing of this model. Then as
+// before.
+int engine_times_use(struct engine_model *m, const void *data, size_t bytes,
+                     struct error *err);
+// malloc'ed bytes of what is in use. -ENOENT when nothing is.
+int engine_times_save(void **out, size_t *bytes, const struct engine_model *m);
+
+struct engine_times_info {
+    char device[128]; // on which they were measured
+    uint32_t threads;
+    uint32_t n_shapes;
+    uint64_t when; // the newest, in seconds since 1970
+    double wake_us;
+};
+void engine_times_describe(struct engine_times_info *out,
+                           const struct engine_model *m); // zero: none
+
+struct engine_tune_params {
+    const struct recipe *recipe; // of the training programs
+    double seconds;              // about as long; 0: 20
+    uint64_t when;               // now
+    bool is_forced;              // also when the machine is busy
+    // A table to go on with; one that cannot be used is made anew.
+    const void *table;
+    size_t table_bytes;
+};
+
+struct engine_tuned {
+    uint32_t n_shapes, n_timed, n_left;
+    double seconds;
+    double others;    // share of the processors that others had
+    char notice[256]; // why the table was made anew, or ""
+};
+
+// Measures, and uses what was measured. -EAGAIN with a sentence when the
+// machine was busy; then nothing has changed.
+int engine_tune(struct engine_tuned *out, struct engine_model *m,
+                const struct engine_tune_params *params, struct error *err);
+
+/*
  * Training
  */
 
@@ -181,7 +227,10 @@ struct engine_train_params {
 };
 
 // Tokenises, splits, packs, compiles, allocates. Borrows `m` until destroy.
-// -EMEDIUMTYPE when `start` has other tensors or another scale than the recipe.
+// From a checkpoint the run goes on with the times that it began with, and so
+// with the same kernels and bytes, whatever was measured since; `m` has them,
+// too. -EMEDIUMTYPE when `start` has other tensors or another scale than the
+// recipe.
 int engine_train_create(struct engine_train **out, struct engine_model *m,
                         const struct engine_train_params *params,
                         struct error *err);

@@ -27,6 +27,7 @@ enum {
     WORKER_FDS_MAX = 8,           // descriptors beside one packet
     WORKER_METRICS_MAX = 8,
     WORKER_PLAN_GROUPS_MAX = 16,
+    WORKER_PLAN_STEPS_MAX = 16,
     WORKER_RECORDS_MAX = 1 << 20,
     WORKER_HASH_BYTES = 32,
 };

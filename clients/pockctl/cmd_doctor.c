@@ -25,6 +25,8 @@ static const char *const level_names[] = {
     [LEVEL_FAIL] = "fail",
 };
 
+static const double TUNE_SECONDS = 20; // what pockd takes by default
+
 struct finding {
     enum level level;
     char seen[768];
@@ -39,6 +41,7 @@ struct patient {
     const struct pock_value *status;
     const struct pock_value *why;
     const struct pock_value *models;
+    const struct pock_value *times;
 };
 
 #define SEEN(f, ...) snprintf((f)->seen, sizeof((f)->seen), __VA_ARGS__)
@@ -222,6 +225,31 @@ static void check_cpu(const struct patient *p, struct finding *f)
         f->level = LEVEL_WARN;
         FIX(f, "no vector unit that is known: training works and is slow");
     }
+}
+
+static void check_times(const struct patient *p, struct finding *f)
+{
+    static const char tune[] = "`pockctl doctor --tune` times them; until then "
+                               "the best kernel and all threads are taken";
+    char age[OUT_TIME_BYTES];
+
+    if (!p->times) {
+        unknown(f);
+        return;
+    }
+    if (!pock_get_bool(p->times, "used", false)) {
+        f->level = LEVEL_NOTE;
+        SEEN(f, "none in use: %s", pock_get_str(p->times, "text", "?"));
+        FIX(f, "%s", tune);
+        return;
+    }
+    out_duration_format(age,
+                        clock_unix_ms() - pock_get_int(p->times, "time", 0));
+    SEEN(f,
+         "%" PRId64 " shapes timed %s ago on %s, up to %" PRId64 " thread(s)",
+         pock_get_int(p->times, "shapes", 0), age,
+         pock_get_str(p->times, "device", "?"),
+         pock_get_int(p->times, "threads", 0));
 }
 
 static int64_t available_memory(void)
@@ -424,15 +452,107 @@ static void ask(struct patient *p, struct pock_reply **replies)
         p->models = pock_get(pock_result(replies[3]), "models");
 }
 
+/*
+ * --tune
+ */
+
+static int tune_model(struct ctl *c, const char *model, double seconds)
+{
+    struct pock_request *r;
+    struct pock_reply *reply;
+    int status = ctl_request(c, &r, "tune.run");
+
+    if (status != CTL_OK)
+        return status;
+    pock_set_str(r, "model", model);
+    if (seconds > 0)
+        pock_set_float(r, "seconds", seconds);
+    if (c->line.given[FLAG_FORCE])
+        pock_set_bool(r, "force", true);
+    ctl_remark(c,
+               "timing kernels with %s: leave the machine alone for some %g s",
+               model, seconds > 0 ? seconds : TUNE_SECONDS);
+    if ((status = ctl_send(c, r, NULL, &reply)) != CTL_OK)
+        return status;
+    const struct pock_value *v = pock_result(reply);
+    const char *text = pock_get_str(v, "text", "");
+    if (*text)
+        ctl_remark(c, "%s", text);
+    ctl_remark(c,
+               "%s: %" PRId64 " of %" PRId64 " shapes timed in %.1f s, "
+               "%" PRId64 " were known",
+               model, pock_get_int(v, "timed", 0), pock_get_int(v, "wanted", 0),
+               pock_get_float(v, "seconds", 0),
+               pock_get_int(v, "wanted", 0) - pock_get_int(v, "timed", 0) -
+                   pock_get_int(v, "left", 0));
+    if (pock_get_int(v, "left", 0) > 0)
+        ctl_remark(c,
+                   "%" PRId64 " are left for want of time: run it again, or "
+                   "with a longer --time",
+                   pock_get_int(v, "left", 0));
+    pock_reply_destroy(reply);
+    return CTL_OK;
+}
+
+static int tune(struct ctl *c)
+{
+    const char *model = c->line.values[FLAG_MODEL];
+    const char *time = c->line.values[FLAG_TIME];
+    struct pock_reply *reply;
+    struct error err;
+    int64_t ms = 0;
+    int status;
+
+    if (time && out_duration_parse(&ms, "--time", time, &err) < 0)
+        return ctl_fail(c, CTL_USAGE, "%s", err.text);
+    if (time && (ms < 1000 || ms > 600000))
+        return ctl_fail(c, CTL_USAGE, "--time must be from 1s to 10m");
+    const double seconds = (double) ms * 1e-3;
+    if (model)
+        return tune_model(c, model, seconds);
+    if ((status = ctl_ask(c, "model.list", NULL, NULL, &reply)) != CTL_OK)
+        return status;
+    const struct pock_value *models = pock_get(pock_result(reply), "models");
+    if (pock_count(models) == 0)
+        status = ctl_fail(c, CTL_FAILED,
+                          "there is no base model whose shapes could be timed: "
+                          "add one with `pockctl model add FILE.gguf`");
+    for (size_t i = 0; i < pock_count(models) && status == CTL_OK; i++)
+        status = tune_model(c, pock_get_str(pock_at(models, i), "name", ""),
+                            seconds);
+    pock_reply_destroy(reply);
+    return status;
+}
+
+// Only where there is a model, whose shapes they would be.
+static void ask_times(struct patient *p, struct pock_reply **reply)
+{
+    struct pock_error err;
+    struct pock_request *r;
+
+    if (pock_count(p->models) == 0 ||
+        pock_request_create(&r, p->ctl->pock, "tune.show") < 0)
+        return;
+    pock_set_str(r, "model", p->ctl->line.values[FLAG_MODEL]);
+    if (pock_call(r, 60000, reply, &err) == 0)
+        p->times = pock_result(*reply);
+}
+
 int cmd_doctor(struct ctl *c)
 {
     struct finding findings[CHECK_COUNT] = {0};
     struct patient p = {.ctl = c};
-    struct pock_reply *replies[4] = {0};
+    struct pock_reply *replies[5] = {0};
     bool ok = true;
     int status = CTL_OK;
 
+    if (c->line.given[FLAG_TUNE] && (status = tune(c)) != CTL_OK)
+        return status;
+    if (!c->line.given[FLAG_TUNE] &&
+        (c->line.given[FLAG_TIME] || c->line.given[FLAG_FORCE]))
+        return ctl_fail(c, CTL_USAGE, "--time and --force belong to --tune");
     ask(&p, replies);
+    ask_times(&p, &replies[4]);
     for (size_t i = 0; i < CHECK_COUNT; i++) {
         checks[i].run(&p, &findings[i]);
         ok = ok && findings[i].level != LEVEL_FAIL;
@@ -443,7 +563,7 @@ int cmd_doctor(struct ctl *c)
         status = print_json(c, findings, ok);
     else if (!c->quiet)
         status = print_findings(c, findings);
-    for (size_t i = 0; i < 4; i++)
+    for (size_t i = 0; i < 5; i++)
         pock_reply_destroy(replies[i]);
     if (status != CTL_OK)
         return status;

@@ -46,6 +46,14 @@ static void add_sizes(struct out_table *t, const struct pock_value *v)
     snprintf(remark, sizeof(remark), "%.1f %% of it made again",
              pock_get_float(v, "again_pct", 0));
     row(t, "work for a token", text, remark);
+    if (!pock_get(v, "step_ms"))
+        return;
+    snprintf(text, sizeof(text), "%.1f ms", pock_get_float(v, "step_ms", 0));
+    snprintf(remark, sizeof(remark),
+             "predicted; %" PRId64 " of %" PRId64 " instructions were timed",
+             pock_get_int(v, "measured", 0),
+             pock_get_int(v, "instructions", 0));
+    row(t, "a step", text, remark);
 }
 
 static void add_memory(struct out_table *t, const struct pock_value *v)
@@ -110,6 +118,41 @@ static int show_groups(struct ctl *c, const struct pock_value *list,
     return ctl_table(c, t);
 }
 
+// Where instructions run: what was chosen, and the fastest that was not.
+static int show_steps(struct ctl *c, const struct pock_value *list)
+{
+    static const struct out_column columns[] = {
+        {"RUNS", false, true},       {"COUNT", true, false},
+        {"ON", false, false},        {"MS", true, false},
+        {"NEXT BEST", false, false}, {"MS", true, false},
+    };
+    struct out_table *t;
+
+    if (pock_count(list) == 0)
+        return CTL_OK;
+    if (out_table_create(&t, columns, 6) < 0)
+        return ctl_no_memory(c);
+    for (size_t i = 0; i < pock_count(list); i++) {
+        const struct pock_value *s = pock_at(list, i);
+        const char *about = pock_get_bool(s, "measured", true) ? "" : "~";
+        out_table_text(t, pock_get_str(s, "what", "?"));
+        out_table_cell(t, "%" PRId64, pock_get_int(s, "count", 0));
+        out_table_cell(t, "%s x %" PRId64, pock_get_str(s, "kernel", "?"),
+                       pock_get_int(s, "threads", 0));
+        out_table_cell(t, "%s%.2f", about, pock_get_float(s, "ms", 0));
+        if (!pock_get(s, "other_kernel")) {
+            out_table_text(t, "-");
+            out_table_text(t, "");
+            continue;
+        }
+        out_table_cell(t, "%s x %" PRId64, pock_get_str(s, "other_kernel", "?"),
+                       pock_get_int(s, "other_threads", 0));
+        out_table_cell(t, "%s%.2f", about, pock_get_float(s, "other_ms", 0));
+    }
+    printf("\n");
+    return ctl_table(c, t);
+}
+
 static int show(struct ctl *c, const struct pock_value *v)
 {
     int status;
@@ -123,9 +166,12 @@ static int show(struct ctl *c, const struct pock_value *v)
     }
     if ((status = show_sizes(c, v)) ||
         (status = show_groups(c, pock_get(v, "largest"), "LIVE AT THE PEAK")) ||
-        (status = show_groups(c, pock_get(v, "again"), "MADE AGAIN")))
+        (status = show_groups(c, pock_get(v, "again"), "MADE AGAIN")) ||
+        (status = show_steps(c, pock_get(v, "steps"))))
         return status;
     printf("\n%s\n", pock_get_str(v, "why", ""));
+    if (*pock_get_str(v, "times", ""))
+        printf("%s\n", pock_get_str(v, "times", ""));
     return CTL_OK;
 }
 

@@ -6,6 +6,7 @@
 #include "daemon/worker/worker_crash.h"
 #include "daemon/worker/worker_reply.h"
 #include "daemon/worker/worker_samples.h"
+#include "daemon/worker/worker_times.h"
 #include "engine/base/clock.h"
 #include "engine/engine.h"
 
@@ -93,6 +94,14 @@ static int load_model(struct serve *s, int fd)
     return rc == 0 ? 0 : fail(s, rc, "BAD_MODEL", WORKER_SEVERITY_PERMANENT);
 }
 
+// A table that is of no use is for others to tell of: answers come without it.
+static void use_times(struct serve *s, int fd)
+{
+    char why[WORKER_TIMES_TEXT];
+
+    (void) worker_times_use(why, s->model, fd);
+}
+
 static int load_adapter(struct serve *s, const char *key, int fd)
 {
     struct adapter *a;
@@ -123,6 +132,8 @@ static int handle_load(struct serve *s, const struct worker_load *m)
 
     if (m->model_fd >= 0)
         rc = load_model(s, m->model_fd);
+    if (rc == 0 && m->model_fd >= 0)
+        use_times(s, m->times_fd);
     if (rc == 0 && m->adapter_fd >= 0)
         rc = load_adapter(s, m->key, m->adapter_fd);
     if (rc == 0)

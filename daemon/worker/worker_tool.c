@@ -6,6 +6,8 @@
 #include "daemon/worker/worker_crash.h"
 #include "daemon/worker/worker_reply.h"
 #include "daemon/worker/worker_samples.h"
+#include "daemon/worker/worker_times.h"
+#include "engine/base/clock.h"
 #include "engine/base/mapfile.h"
 #include "engine/base/memfile.h"
 #include "engine/base/str.h"
@@ -13,6 +15,7 @@
 #include "engine/engine.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -291,6 +294,33 @@ static uint32_t put_groups(struct worker_plan_group *out,
     return n;
 }
 
+static double ms_of(const struct program_target *t)
+{
+    return t->threads > 0 ? t->ns * 1e-6 : (double) NAN;
+}
+
+static void put_steps(struct worker_planned *out, const struct trainplan *p)
+{
+    _Static_assert((int) TRAINPLAN_STEPS <= (int) WORKER_PLAN_STEPS_MAX,
+                   "room for all");
+    for (uint32_t i = 0; i < p->n_steps; i++) {
+        struct worker_plan_step *to = &out->steps[i];
+        const struct trainplan_step *s = &p->steps[i];
+        put_name(to->what, sizeof(to->what), s->what);
+        to->count = s->count;
+        put_name(to->kernel, sizeof(to->kernel), s->chosen.kernel);
+        to->threads = s->chosen.threads;
+        to->ms = ms_of(&s->chosen);
+        put_name(to->other_kernel, sizeof(to->other_kernel), s->other.kernel);
+        to->other_threads = s->other.threads;
+        to->other_ms = ms_of(&s->other);
+        to->is_measured = s->is_measured;
+    }
+    out->n_steps = p->n_steps;
+    out->measured = p->n_measured;
+    out->step_ms = p->step_ms > 0 ? p->step_ms : (double) NAN;
+}
+
 static void fill_planned(struct worker_planned *out, const struct trainplan *p)
 {
     const struct program_costs *c = &p->micro.costs;
@@ -314,6 +344,7 @@ static void fill_planned(struct worker_planned *out, const struct trainplan *p)
     (void) snprintf(out->why, sizeof(out->why), "%s", p->micro.why);
     out->n_largest = put_groups(out->largest, p->largest, p->n_largest);
     out->n_again = put_groups(out->again, p->again, p->n_again);
+    put_steps(out, p);
 }
 
 static int put_drawing(struct worker_planned *out, const char *text,
@@ -328,10 +359,29 @@ static int put_drawing(struct worker_planned *out, const char *text,
     return worker_file_seal(out->file_fd, &out->bytes, ignored, err);
 }
 
+// A model on as many threads as training has, whose time is predicted.
+static int open_threaded(struct engine **engine, struct engine_model **model,
+                         struct tool *t, int fd)
+{
+    const struct engine_params params = {
+        .threads = t->threads,
+        .stop = worker_control_stop_flag(t->control),
+    };
+    struct error *err = &t->failure.err;
+    int rc;
+
+    if ((rc = engine_create(engine, &params, err)) < 0)
+        return fail(t, rc, "INTERNAL", WORKER_SEVERITY_TRANSIENT);
+    if ((rc = engine_model_open(model, *engine, fd, err)) < 0)
+        return fail(t, rc, "BAD_MODEL", WORKER_SEVERITY_PERMANENT);
+    return 0;
+}
+
 static int handle_plan(struct tool *t, const struct worker_plan *q)
 {
     struct error *err = &t->failure.err;
     struct engine_model *model = NULL;
+    struct engine *engine = NULL;
     struct trainplan plan;
     struct recipe recipe;
     struct worker_msg m;
@@ -340,8 +390,10 @@ static int handle_plan(struct tool *t, const struct worker_plan *q)
 
     worker_msg_init(&m, WORKER_MSG_planned);
     recipe_init(&recipe);
-    if ((rc = open_model(&model, t, q->model_fd)) < 0)
+    if ((rc = open_threaded(&engine, &model, t, q->model_fd)) < 0)
         goto out;
+    m.planned.drop_times =
+        worker_times_use(m.planned.times, model, q->times_fd);
     if ((rc = recipe_parse(&recipe, q->recipe, err)) < 0 ||
         (rc = engine_plan(&plan, q->has_drawing ? &drawing : NULL, model,
                           &recipe, err)) < 0) {
@@ -362,6 +414,7 @@ out:
     free(drawing);
     worker_msg_finish(&m);
     engine_model_close(model);
+    engine_destroy(engine);
     return rc;
 }
 
@@ -418,28 +471,114 @@ static int search(struct tool *t, const struct worker_search *q,
     return 0;
 }
 
-// With as many threads as training has, whose time is predicted.
 static int handle_search(struct tool *t, const struct worker_search *q)
 {
-    const struct engine_params params = {
-        .threads = t->threads,
-        .stop = worker_control_stop_flag(t->control),
-    };
     struct error *err = &t->failure.err;
     struct engine_model *model = NULL;
     struct engine *engine = NULL;
     struct samples in = {0};
+    char why[WORKER_TIMES_TEXT];
     int rc;
 
-    if ((rc = engine_create(&engine, &params, err)) < 0)
-        return fail(t, rc, "INTERNAL", WORKER_SEVERITY_TRANSIENT);
-    if ((rc = engine_model_open(&model, engine, q->model_fd, err)) < 0)
-        (void) fail(t, rc, "BAD_MODEL", WORKER_SEVERITY_PERMANENT);
-    else if ((rc = samples_open(&in, q->records_fd, "the records", err)) < 0)
+    if ((rc = open_threaded(&engine, &model, t, q->model_fd)) < 0)
+        goto out;
+    // A plan or a job will say what is wrong with it.
+    (void) worker_times_use(why, model, q->times_fd);
+    if ((rc = samples_open(&in, q->records_fd, "the records", err)) < 0)
         (void) fail(t, rc, "BAD_RECORDS", WORKER_SEVERITY_PERMANENT);
     else
         rc = search(t, q, model, &in);
+
+out:
     samples_close(&in);
+    engine_model_close(model);
+    engine_destroy(engine);
+    return rc;
+}
+
+/*
+ * Times of kernels
+ */
+
+static int tune(struct worker_tuned *out, const struct worker_tune *q,
+                struct engine_model *model, struct error *err)
+{
+    struct engine_tuned tuned;
+    struct recipe recipe;
+    const void *map = NULL;
+    size_t bytes = 0;
+    void *table = NULL;
+    int rc;
+
+    recipe_init(&recipe);
+    if ((rc = recipe_parse(&recipe, q->recipe, err)) < 0)
+        return rc;
+    if (q->times_fd >= 0 &&
+        (rc = memfile_map(&map, &bytes, q->times_fd, WORKER_FILE_BYTES_MAX,
+                          "the table of kernel times", err)) < 0)
+        return rc;
+    const struct engine_tune_params params = {
+        .recipe = &recipe,
+        .seconds = q->seconds > 0 ? q->seconds : 0,
+        .when = (uint64_t) clock_unix_ms() / 1000,
+        .is_forced = q->is_forced,
+        .table = map,
+        .table_bytes = bytes,
+    };
+    rc = engine_tune(&tuned, model, &params, err);
+    memfile_unmap(map, bytes);
+    if (rc < 0)
+        return rc;
+    (void) snprintf(out->msg, sizeof(out->msg), "%s", tuned.notice);
+    out->shapes = tuned.n_shapes;
+    out->timed = tuned.n_timed;
+    out->left = tuned.n_left;
+    out->seconds = tuned.seconds;
+    if ((rc = engine_times_save(&table, &bytes, model)) < 0 ||
+        (rc = memfile_create(&out->file_fd, "pock-times")) < 0 ||
+        (rc = file_write_all(out->file_fd, table, bytes)) < 0)
+        (void) error_set(err, rc, "no room for the table of kernel times");
+    else
+        rc = worker_file_seal(out->file_fd, &out->bytes, out->sha256, err);
+    free(table);
+    return rc;
+}
+
+static void fill_tuned(struct worker_tuned *out, const struct engine_model *m)
+{
+    struct engine_times_info info;
+
+    engine_times_describe(&info, m);
+    put_name(out->device, sizeof(out->device), info.device);
+    out->threads = info.threads;
+    out->rows = info.n_shapes;
+    out->when = info.when <= INT64_MAX ? info.when : 0;
+    out->wake_us = info.wake_us;
+}
+
+static int handle_tune(struct tool *t, const struct worker_tune *q)
+{
+    struct engine_model *model = NULL;
+    struct engine *engine = NULL;
+    struct worker_msg m;
+    int rc;
+
+    worker_msg_init(&m, WORKER_MSG_tuned);
+    m.tuned.req = q->req;
+    if ((rc = open_threaded(&engine, &model, t, q->model_fd)) < 0)
+        goto out;
+    if (!q->is_measuring)
+        m.tuned.drop_times = worker_times_use(m.tuned.msg, model, q->times_fd);
+    else if ((rc = tune(&m.tuned, q, model, &t->failure.err)) < 0) {
+        (void) fail(t, rc, rc == -ENOMEM ? "NO_MEMORY" : "INTERNAL",
+                    WORKER_SEVERITY_TRANSIENT);
+        goto out;
+    }
+    fill_tuned(&m.tuned, model);
+    (void) worker_control_send(t->control, &m);
+
+out:
+    worker_msg_finish(&m);
     engine_model_close(model);
     engine_destroy(engine);
     return rc;
@@ -559,6 +698,8 @@ static int handle(struct tool *t, const struct worker_msg *m)
         return handle_plan(t, &m->plan);
     if (m->type == WORKER_MSG_search)
         return handle_search(t, &m->search);
+    if (m->type == WORKER_MSG_tune)
+        return handle_tune(t, &m->tune);
     if (m->type == WORKER_MSG_tokenize)
         return handle_tokenize(t, &m->tokenize);
     int rc = error_set(&t->failure.err, -EINVAL, "%s is not for a tool worker",

@@ -12,6 +12,7 @@
 #include "daemon/worker/worker_crash.h"
 #include "daemon/worker/worker_reply.h"
 #include "daemon/worker/worker_samples.h"
+#include "daemon/worker/worker_times.h"
 #include "engine/base/clock.h"
 #include "engine/base/mapfile.h"
 #include "engine/base/memfile.h"
@@ -76,6 +77,20 @@ static int open_model(struct training *t)
         0)
         return fail(t, rc, "BAD_MODEL", WORKER_SEVERITY_PERMANENT);
     return 0;
+}
+
+static void open_times(struct training *t)
+{
+    char why[WORKER_TIMES_TEXT];
+    struct worker_msg m;
+
+    if (!worker_times_use(why, t->model, t->start.times_fd))
+        return;
+    worker_msg_init(&m, WORKER_MSG_notice);
+    m.notice.req = t->start.req;
+    m.notice.drop_times = true;
+    (void) snprintf(m.notice.msg, sizeof(m.notice.msg), "%s", why);
+    (void) worker_control_send(t->control, &m);
 }
 
 static int open_recipe(struct training *t)
@@ -500,6 +515,7 @@ static int run(struct training *t)
     say_phase(t, "load");
     if ((rc = open_model(t)) < 0)
         return rc;
+    open_times(t);
     if ((rc = open_recipe(t)) < 0)
         return rc;
     if ((rc = open_records(t)) < 0)

@@ -4,6 +4,13 @@
 #include "engine/base/cpuinfo.h"
 
 #include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
+#endif
 
 unsigned cpuinfo_detect(void)
 {
@@ -36,4 +43,33 @@ uint32_t cpuinfo_usable(void)
         return 1;
     int n = CPU_COUNT(&set);
     return n > 0 ? (uint32_t) n : 1;
+}
+
+// Without files, which a worker may not open.
+void cpuinfo_brand(char *out, size_t size)
+{
+    char text[49] = "";
+    size_t n = 0;
+
+#if defined(__x86_64__)
+    unsigned r[12];
+    for (unsigned i = 0; i < 3; i++)
+        if (!__get_cpuid(0x80000002U + i, &r[4 * i], &r[4 * i + 1],
+                         &r[4 * i + 2], &r[4 * i + 3]))
+            memset(&r[4 * i], 0, 4 * sizeof(r[0]));
+    memcpy(text, r, sizeof(r));
+#elif defined(__aarch64__)
+    (void) snprintf(text, sizeof(text), "aarch64 %lx %lx", getauxval(AT_HWCAP),
+                    getauxval(AT_HWCAP2));
+#endif
+    // No runs of spaces, none at the ends.
+    for (size_t i = 0; text[i] && n + 1 < size; i++)
+        if (text[i] > ' ' && text[i] <= '~')
+            out[n++] = text[i];
+        else if (n > 0 && out[n - 1] != ' ')
+            out[n++] = ' ';
+    while (n > 0 && out[n - 1] == ' ')
+        n--;
+    if (size > 0)
+        out[n] = '\0';
 }

@@ -7,6 +7,7 @@
  * The processor that this process runs on.
  */
 
+#include <stddef.h>
 #include <stdint.h>
 
 enum cpuinfo_flags {
@@ -19,3 +20,5 @@ enum cpuinfo_flags {
 unsigned cpuinfo_detect(void);
 // How many CPUs the system lets this process use; at least 1.
 uint32_t cpuinfo_usable(void);
+// What the processor calls itself, printable, or "" where it does not say.
+void cpuinfo_brand(char *out, size_t size);

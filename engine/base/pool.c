@@ -21,7 +21,9 @@ enum { SPINS = 200 };
  * 2. fn, ctx and tasks change only while the low half is 0 and every task
  *    taken is finished. Whoever takes a task by compare-and-swap of a ticket
  *    with a low half above 0 has therefore read the values of that job.
- * 3. The caller waits for tasks, not for threads: a helper that the system
+ * 3. `limit` changes only between jobs, so a helper that reads it after a
+ * ticket with a low half above 0 has read that job's, if it then takes a task.
+ * 4. The caller waits for tasks, not for threads: a helper that the system
  *    does not let run holds nobody up unless it has taken a task.
  */
 struct pool {
@@ -30,6 +32,7 @@ struct pool {
     _Atomic(pool_fn) fn;
     _Atomic(void *) ctx;
     _Atomic uint32_t tasks;
+    _Atomic uint32_t limit; // threads that may take tasks
 
     const atomic_bool *_Atomic stop;
     atomic_bool gave_up;
@@ -58,9 +61,11 @@ static void relax(void)
 #endif
 }
 
-static uint32_t untaken(const struct pool *p)
+// Is there something to do for this one?
+static bool has_task(const struct pool *p, uint32_t worker)
 {
-    return (uint32_t) atomic_load(&p->ticket);
+    return (uint32_t) atomic_load(&p->ticket) > 0 &&
+           worker < atomic_load(&p->limit);
 }
 
 static bool is_stopped(struct pool *p)
@@ -88,7 +93,7 @@ static void work(struct pool *p, uint32_t worker)
 {
     uint64_t t = atomic_load(&p->ticket);
 
-    while ((uint32_t) t > 0) {
+    while ((uint32_t) t > 0 && worker < atomic_load(&p->limit)) {
         pool_fn fn = atomic_load_explicit(&p->fn, memory_order_relaxed);
         void *ctx = atomic_load_explicit(&p->ctx, memory_order_relaxed);
         uint32_t tasks = atomic_load_explicit(&p->tasks, memory_order_relaxed);
@@ -110,13 +115,13 @@ static void *helper_main(void *arg)
     (void) fpmode_flush();
     while (!atomic_load(&p->quit)) {
         work(p, h->worker);
-        for (int i = 0; i < SPINS && untaken(p) == 0; i++)
+        for (int i = 0; i < SPINS && !has_task(p, h->worker); i++)
             relax();
-        if (untaken(p) > 0)
+        if (has_task(p, h->worker))
             continue;
         pthread_mutex_lock(&p->lock);
         atomic_fetch_add(&p->sleepers, 1);
-        while (untaken(p) == 0 && !atomic_load(&p->quit))
+        while (!has_task(p, h->worker) && !atomic_load(&p->quit))
             pthread_cond_wait(&p->wake, &p->lock);
         atomic_fetch_sub(&p->sleepers, 1);
         pthread_mutex_unlock(&p->lock);
@@ -132,6 +137,7 @@ int pool_create(struct pool **out, uint32_t threads)
         fault_calloc(1, sizeof(*p) + (threads - 1) * sizeof(p->helpers[0]));
     if (!p)
         return -ENOMEM;
+    p->limit = threads;
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->wake, NULL);
     pthread_cond_init(&p->done, NULL);
@@ -212,7 +218,7 @@ static void wait_finished(struct pool *p, uint32_t tasks)
 
 bool pool_run(struct pool *p, uint32_t tasks, pool_fn fn, void *ctx)
 {
-    if (p && p->n_helpers > 0 && tasks > 1) {
+    if (p && atomic_load(&p->limit) > 1 && tasks > 1) {
         publish(p, tasks, fn, ctx);
         work(p, 0);
         wait_finished(p, tasks);
@@ -224,6 +230,14 @@ bool pool_run(struct pool *p, uint32_t tasks, pool_fn fn, void *ctx)
         fn(ctx, i, 0);
     }
     return !pool_gave_up(p);
+}
+
+void pool_limit(struct pool *p, uint32_t threads)
+{
+    const uint32_t all = pool_threads(p);
+
+    if (p)
+        atomic_store(&p->limit, threads > 0 && threads < all ? threads : all);
 }
 
 void pool_watch(struct pool *p, const atomic_bool *stop)

@@ -36,6 +36,10 @@ uint32_t pool_threads(const struct pool *p);
 // went up: then false, some tasks were left out, and so are all later ones.
 bool pool_run(struct pool *p, uint32_t tasks, pool_fn fn, void *ctx);
 
+// From now on no more threads than that take tasks; 0: all. The others sleep.
+// Not while tasks run.
+void pool_limit(struct pool *p, uint32_t threads);
+
 // From now on give up when `stop` is raised; NULL: never. Forgets that it was.
 void pool_watch(struct pool *p, const atomic_bool *stop);
 // True when tasks were left out since pool_watch().

@@ -16,10 +16,14 @@
 #include <sys/mman.h>
 
 struct device {
-    struct cpu_kernels kernels;
+    // Number i + 1 of instr.kernel is tier i; the last one is the best.
+    struct cpu_tier tiers[CPU_TIERS_MAX];
+    struct cpu_kernels kernels[CPU_TIERS_MAX];
+    uint32_t n_tiers;
     struct pool *pool;
     const atomic_bool *stop;
     char text[64];
+    char identity[128];
 };
 
 struct buffer {
@@ -27,6 +31,20 @@ struct buffer {
     size_t bytes;
     bool is_borrowed;
 };
+
+static void init_tiers(struct device *dev, unsigned flags)
+{
+    char brand[64];
+    char list[48];
+
+    dev->n_tiers = cpu_tiers(dev->tiers, flags);
+    for (uint32_t i = 0; i < dev->n_tiers; i++)
+        cpu_kernels_init(&dev->kernels[i], dev->tiers[i].flags);
+    cpuinfo_brand(brand, sizeof(brand));
+    cpu_tier_list(list, sizeof(list), flags);
+    (void) snprintf(dev->identity, sizeof(dev->identity), "cpu %s: %s",
+                    *brand ? brand : "of no name", list);
+}
 
 static int cpu_open(struct device **out, const struct device_params *params,
                     struct error *err)
@@ -51,7 +69,7 @@ static int cpu_open(struct device **out, const struct device_params *params,
     struct device *dev = fault_calloc(1, sizeof(*dev));
     if (!dev)
         return error_set(err, -ENOMEM, "no memory for a CPU device");
-    cpu_kernels_init(&dev->kernels, flags);
+    init_tiers(dev, flags);
     dev->stop = params->stop;
     snprintf(dev->text, sizeof(dev->text), "cpu %s, %u thread%s",
              cpu_tier_name(flags), threads, threads == 1 ? "" : "s");
@@ -76,6 +94,44 @@ static void cpu_close(struct device *dev)
 static const char *cpu_describe(const struct device *dev)
 {
     return dev->text;
+}
+
+static const char *cpu_identify(const struct device *dev)
+{
+    return dev->identity;
+}
+
+static uint32_t cpu_threads(const struct device *dev)
+{
+    return pool_threads(dev->pool);
+}
+
+// Where the kernel of an operator is in struct cpu_kernels.
+static const size_t slots[OP_COUNT] = {
+#define OP(name, ...) offsetof(struct cpu_kernels, name),
+#include "engine/ir/ops.def"
+#undef OP
+};
+
+static bool is_same_kernel(const struct cpu_kernels *a,
+                           const struct cpu_kernels *b, enum op op)
+{
+    return memcmp((const char *) a + slots[op], (const char *) b + slots[op],
+                  sizeof(void (*)(void))) == 0;
+}
+
+// A tier that adds nothing for the operator is not a way of its own.
+static uint32_t cpu_kernels_of(struct backend_kernel out[BACKEND_KERNELS_MAX],
+                               const struct device *dev, enum op op)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < dev->n_tiers; i++)
+        if (i == 0 ||
+            !is_same_kernel(&dev->kernels[i - 1], &dev->kernels[i], op))
+            out[n++] =
+                (struct backend_kernel){dev->tiers[i].name, (uint8_t) (i + 1)};
+    return n;
 }
 
 static int cpu_buffer_create(struct buffer **out, struct device *dev,
@@ -163,13 +219,18 @@ static size_t cpu_scratch(const struct device *dev, const struct instr *in)
 static int cpu_run(struct device *dev, const struct instr *instrs,
                    uint32_t count, const struct bindings *b)
 {
-    struct cpu_run r = {.kernels = &dev->kernels, .pool = dev->pool};
+    struct cpu_run r = {.pool = dev->pool};
     const uint64_t fpmode = fpmode_flush();
     uint32_t i = 0;
 
     for (; i < count; i++) {
         if (dev->stop && !instrs[i].is_tail && atomic_load(dev->stop))
             break;
+        const uint8_t kernel = instrs[i].kernel;
+        r.kernels = &dev->kernels[kernel > 0 && kernel <= dev->n_tiers
+                                      ? kernel - 1u
+                                      : dev->n_tiers - 1u];
+        pool_limit(dev->pool, instrs[i].threads);
         cpu_run_resolve(&r, &instrs[i], b);
         // What only reads its inputs may give up and begin again later.
         pool_watch(dev->pool, cpu_run_is_pure(&r) ? dev->stop : NULL);
@@ -186,6 +247,9 @@ const struct backend cpu_backend = {
     .open = cpu_open,
     .close = cpu_close,
     .describe = cpu_describe,
+    .identify = cpu_identify,
+    .threads = cpu_threads,
+    .kernels = cpu_kernels_of,
     .buffer_create = cpu_buffer_create,
     .buffer_import = cpu_buffer_import,
     .buffer_destroy = cpu_buffer_destroy,

@@ -8,10 +8,7 @@
 #include <string.h>
 
 // Worst first. A tier of this table is built when its kernels are.
-static const struct tier {
-    const char *name;
-    unsigned flags;
-} tiers[] = {
+static const struct cpu_tier tiers[] = {
     {"c", 0},
 #ifdef CPU_HAVE_NEON
     {"neon", CPUINFO_NEON},
@@ -28,6 +25,9 @@ static const struct tier {
 };
 
 enum { TIER_COUNT = sizeof(tiers) / sizeof(tiers[0]) };
+
+_Static_assert((int) TIER_COUNT <= (int) CPU_TIERS_MAX,
+               "a device lists its tiers");
 
 void cpu_kernels_init(struct cpu_kernels *k, unsigned flags)
 {
@@ -46,6 +46,16 @@ int cpu_tier_flags(unsigned *out, const char *name)
             return 0;
         }
     return -ENOENT;
+}
+
+uint32_t cpu_tiers(struct cpu_tier out[CPU_TIERS_MAX], unsigned flags)
+{
+    uint32_t n = 0;
+
+    for (int i = 0; i < TIER_COUNT; i++)
+        if ((tiers[i].flags & ~flags) == 0)
+            out[n++] = tiers[i];
+    return n;
 }
 
 const char *cpu_tier_name(unsigned flags)

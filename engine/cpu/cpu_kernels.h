@@ -30,6 +30,7 @@
 
 enum {
     CPU_HEAD_DIM_MAX = 256,
+    CPU_TIERS_MAX = BACKEND_KERNELS_MAX,
     CPU_MATMUL_TILE = 64, // the widest tile of any instruction set
 };
 
@@ -274,6 +275,12 @@ void cpu_kernels_init(struct cpu_kernels *k, unsigned flags);
 // Tiers by name: "c", "avx2", ... Flags for a tier that this build has, or
 // -ENOENT.
 int cpu_tier_flags(unsigned *out, const char *name);
+// All tiers that this build has and `flags` permit, worst first; how many.
+struct cpu_tier {
+    const char *name;
+    unsigned flags;
+};
+uint32_t cpu_tiers(struct cpu_tier out[CPU_TIERS_MAX], unsigned flags);
 // The best tier within `flags`.
 const char *cpu_tier_name(unsigned flags);
 // All tiers that this build has and `flags` permit: "c, avx2".

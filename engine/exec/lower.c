@@ -9,6 +9,7 @@
 #include "engine/base/arena.h"
 #include "engine/base/error.h"
 #include "engine/ir/infer.h"
+#include "engine/plan/flops.h"
 
 /*
  * Slots: the weights and states that some instruction touches, by number of
@@ -146,7 +147,8 @@ int lower_schedule(struct program *p, const struct schedule *s,
     uint32_t *slot_of =
         arena_calloc(g->arena, g->n_values + 1u, sizeof(*slot_of));
     p->instrs = arena_calloc(p->arena, s->n + 1u, sizeof(*p->instrs));
-    if (!touched || !slot_of || !p->instrs)
+    p->work = arena_calloc(p->arena, s->n + 1u, sizeof(*p->work));
+    if (!touched || !slot_of || !p->instrs || !p->work)
         return -ENOMEM;
     mark_touched(touched, s);
     if ((rc = add_slots(p, slot_of, touched, g)) < 0)
@@ -155,6 +157,7 @@ int lower_schedule(struct program *p, const struct schedule *s,
     for (uint32_t i = 0; i < s->n; i++) {
         const struct node *n = &g->nodes[s->order[i]];
         p->instrs[i] = instruction(g, n, slot_of);
+        p->work[i] = flops_node(g, n);
         if (!target->backend->supports(target->dev, &p->instrs[i]))
             return refuse(g, n, target->backend, err);
     }

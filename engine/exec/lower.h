@@ -30,6 +30,8 @@ struct program {
     struct arena *arena;
     struct instr *instrs;
     uint32_t n_instrs;
+    uint64_t *work;               // of each, as in engine/plan/flops.h
+    struct program_place *places; // of each; NULL: nothing was chosen
     struct program_slot *weights;
     uint32_t n_weights;
     struct program_slot *states;

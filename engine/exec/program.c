@@ -13,6 +13,7 @@
 #include "engine/base/error.h"
 #include "engine/base/fault.h"
 #include "engine/exec/lower.h"
+#include "engine/exec/program_place.h"
 #include "engine/ir/builder.h"
 #include "engine/plan/flops.h"
 
@@ -191,6 +192,7 @@ struct request {
     uint32_t off; // passes
     size_t budget;
     bool is_deferred;
+    struct place_request place;
 };
 
 static int make_layout(struct layout *out, struct graph *g,
@@ -290,6 +292,8 @@ static int compile_graph(struct program **out, struct graph *g,
         .live_bytes = p->live_bytes,
         .n_recomputed = (uint32_t) layout.n_recomputed,
     };
+    if ((rc = program_choose(p, &r.place, target)) < 0)
+        goto error;
     p->passes[PASS_remat].changes = (uint32_t) layout.n_recomputed;
     *out = p;
     return 0;
@@ -322,8 +326,13 @@ int program_compile(struct program **out, const struct model_config *m,
 {
     const struct model_graph_params forward = graph_params(params);
     struct lower_target target = {backend, dev};
-    const struct request r = {params->passes_off, (size_t) params->arena_budget,
-                              params->is_deferred};
+    const struct request r = {
+        .off = params->passes_off,
+        .budget = (size_t) params->arena_budget,
+        .is_deferred = params->is_deferred,
+        .place = {params->times, params->threads,
+                  params->kind == PROGRAM_PREFIX},
+    };
     struct arena *work = NULL;
     struct graph *g;
     int rc;

@@ -22,6 +22,7 @@
 struct error;
 struct graph;
 struct program;
+struct timetable;
 
 enum program_kind {
     PROGRAM_TRAIN,      // loss, gradients, update at once. input hyper (8)
@@ -57,6 +58,11 @@ struct program_params {
     // The optimizer runs last, behind executor_run_gradients(). Costs the bytes
     // of all gradients, spares a copy of the state for a step that is undone.
     bool is_deferred;
+    // Times measured on the device, by which kernel and threads of each
+    // instruction are chosen; borrowed for the call. NULL: the best kernel and
+    // all threads. Of PREFIX, whose states outlive tables, only threads.
+    const struct timetable *times;
+    uint32_t threads; // for how many that is; 0: those of the device
 };
 
 int program_compile(struct program **out, const struct model_config *m,
@@ -84,10 +90,31 @@ struct program_costs {
                            // again; 0: nobody looked
     size_t live_bytes;     // as it is: no plan of the arena can do with less
     uint32_t n_recomputed; // instructions that run twice
+    double ns;             // predicted from `times`; 0: there was no table
 };
 void program_costs(struct program_costs *out, const struct program *p);
 uint32_t program_instr_count(const struct program *p);
 const struct instr *program_instr(const struct program *p, uint32_t i);
+// "matmul blk.3.ffn_up.weight": an instruction and what it reads.
+enum { PROGRAM_NAME = 128 };
+const char *program_instr_name(char out[PROGRAM_NAME], const struct program *p,
+                               uint32_t i);
+
+// Where an instruction runs, and why.
+struct program_target {
+    char kernel[16];
+    uint32_t threads; // 0: there is none
+    double ns;
+};
+struct program_place {
+    uint64_t shape;   // equal for instructions that take equally long
+    bool is_known;    // something like it was timed; else nothing was chosen
+    bool is_measured; // at this very shape
+    struct program_target chosen;
+    struct program_target other; // the fastest of those that were not
+};
+// NULL where nothing was chosen, for want of times.
+const struct program_place *program_place(const struct program *p, uint32_t i);
 
 // What must be bound, by index.
 struct program_slot {

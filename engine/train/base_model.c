@@ -6,6 +6,7 @@
 #include "engine/base/error.h"
 #include "engine/exec/program.h"
 #include "engine/formats/gguf.h"
+#include "engine/plan/timetable.h"
 #include "engine/tokenizer/tokenizer.h"
 
 #include <errno.h>
@@ -65,6 +66,7 @@ void base_model_close(struct base_model *m)
     if (!m)
         return;
     m->backend->buffer_destroy(m->weights);
+    timetable_destroy(m->times);
     tokenizer_destroy(m->tokenizer);
     gguf_destroy(m->file);
     if (m->fd >= 0)
@@ -83,6 +85,36 @@ int base_model_hash(struct base_model *m, struct error *err)
                          strerror(-rc));
     hash_to_hex(m->sha256, m->hash);
     return 0;
+}
+
+struct timetable *base_model_swap_times(struct base_model *m,
+                                        struct timetable *times)
+{
+    struct timetable *before = m->times;
+
+    m->times = times;
+    m->times_changes++;
+    return before;
+}
+
+void base_model_set_times(struct base_model *m, struct timetable *times)
+{
+    timetable_destroy(base_model_swap_times(m, times));
+}
+
+void base_model_shape(uint8_t out[HASH_BYTES], const struct base_model *m)
+{
+    struct hash_state h;
+
+    hash_init(&h);
+    for (uint32_t i = 0; i < gguf_n_tensors(m->file); i++) {
+        const struct gguf_tensor *t = gguf_tensor_at(m->file, i);
+        hash_update(&h, t->name, strlen(t->name) + 1);
+        hash_update(&h, &t->type_id, sizeof t->type_id);
+        hash_update(&h, t->ne, t->n_dims * sizeof t->ne[0]);
+    }
+    hash_update(&h, &m->config.n_heads, sizeof m->config.n_heads);
+    hash_final(&h, out);
 }
 
 int base_model_bind(struct binding *out, const struct base_model *m,

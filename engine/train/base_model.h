@@ -19,6 +19,7 @@
 struct error;
 struct gguf;
 struct program_slot;
+struct timetable;
 struct tokenizer;
 
 struct base_model {
@@ -31,6 +32,10 @@ struct base_model {
     int fd;                   // for the hash, which is computed when asked
     char sha256[HASH_HEX];    // "" until then
     uint8_t hash[HASH_BYTES]; // of the file
+    // By which programs are placed; NULL: none. Programs that were compiled
+    // before it changed are compiled again.
+    struct timetable *times;
+    uint32_t times_changes;
 };
 
 int base_model_open(struct base_model **out, const struct backend *backend,
@@ -39,6 +44,14 @@ void base_model_close(struct base_model *m);
 
 // Computes hash and sha256 the first time.
 int base_model_hash(struct base_model *m, struct error *err);
+
+// Takes `times`, which may be NULL, and gives back those before.
+struct timetable *base_model_swap_times(struct base_model *m,
+                                        struct timetable *times);
+void base_model_set_times(struct base_model *m, struct timetable *times);
+// A hash of names, types and shapes of all tensors: models that are equal in it
+// take equally long.
+void base_model_shape(uint8_t out[HASH_BYTES], const struct base_model *m);
 
 int base_model_bind(struct binding *out, const struct base_model *m,
                     const struct program_slot *slot, struct error *err);

@@ -16,7 +16,7 @@
 
 static const char magic[8] = {'p', 'o', 'c', 'k', 'c', 'k', 'p', 't'};
 
-enum { VERSION = 1 };
+enum { VERSION = 2 };
 
 // The fixed part of the file, without gaps.
 struct header {
@@ -33,8 +33,9 @@ struct header {
     uint32_t micro_rows;
     uint32_t n_evals;
     uint64_t n_floats;
+    uint64_t times_bytes;
 };
-_Static_assert(sizeof(struct header) == 16 + 128 + 32 + 16 + 8,
+_Static_assert(sizeof(struct header) == 16 + 128 + 32 + 16 + 16,
                "the header is written as it is");
 
 int checkpoint_encode(void **out, size_t *bytes, const struct checkpoint *c)
@@ -53,12 +54,13 @@ int checkpoint_encode(void **out, size_t *bytes, const struct checkpoint *c)
         .micro_rows = c->micro_rows,
         .n_evals = c->n_evals,
         .n_floats = c->n_floats,
+        .times_bytes = c->times_bytes,
     };
     const size_t eval_bytes = c->n_evals * sizeof *c->evals;
     const size_t value_bytes = c->n_floats * 4 * sizeof *c->values;
     const size_t kept_bytes = c->n_kept * sizeof *c->kept;
-    const size_t total =
-        sizeof h + eval_bytes + value_bytes + kept_bytes + HASH_BYTES;
+    const size_t body = sizeof h + eval_bytes + value_bytes + kept_bytes;
+    const size_t total = body + c->times_bytes + HASH_BYTES;
     unsigned char *p = malloc(total);
 
     if (!p)
@@ -70,6 +72,8 @@ int checkpoint_encode(void **out, size_t *bytes, const struct checkpoint *c)
         memcpy(p + sizeof h + eval_bytes, c->values, value_bytes);
     if (kept_bytes > 0)
         memcpy(p + sizeof h + eval_bytes + value_bytes, c->kept, kept_bytes);
+    if (c->times_bytes > 0)
+        memcpy(p + body, c->times, c->times_bytes);
     hash_bytes(p + total - HASH_BYTES, p, total - HASH_BYTES);
     *out = p;
     *bytes = total;
@@ -95,18 +99,21 @@ static int check_sizes(const struct header *h, size_t bytes, struct error *err)
     if (h->n_kept > rest / sizeof(float))
         return damaged(err, "it is shorter than what was kept");
     rest -= h->n_kept * sizeof(float);
+    if (h->times_bytes > CHECKPOINT_TIMES_MAX || h->times_bytes > rest)
+        return damaged(err, "its length does not fit its contents");
+    rest -= h->times_bytes;
     if (rest % (4 * sizeof(float)) || h->n_floats != rest / 4 / sizeof(float))
         return damaged(err, "its length does not fit its contents");
     return 0;
 }
 
-int checkpoint_decode(struct checkpoint *out, const void *data, size_t bytes,
-                      struct error *err)
+// The header of bytes that are what was written.
+static int check(struct header *out, const void *data, size_t bytes,
+                 struct error *err)
 {
     const unsigned char *p = data;
     uint8_t digest[HASH_BYTES];
     struct header h;
-    int rc;
 
     if (bytes < sizeof h + HASH_BYTES)
         return damaged(err, "it is shorter than any checkpoint");
@@ -119,9 +126,19 @@ int checkpoint_decode(struct checkpoint *out, const void *data, size_t bytes,
     if (memcmp(digest, p + bytes - HASH_BYTES, HASH_BYTES) != 0)
         return damaged(err, "its checksum is wrong, so bytes were changed or "
                             "lost");
-    if ((rc = check_sizes(&h, bytes, err)) < 0)
-        return rc;
+    *out = h;
+    return check_sizes(&h, bytes, err);
+}
 
+int checkpoint_decode(struct checkpoint *out, const void *data, size_t bytes,
+                      struct error *err)
+{
+    const unsigned char *p = data;
+    struct header h;
+    int rc = check(&h, data, bytes, err);
+
+    if (rc < 0)
+        return rc;
     struct checkpoint c = {
         .key = h.key,
         .step = h.step,
@@ -134,6 +151,7 @@ int checkpoint_decode(struct checkpoint *out, const void *data, size_t bytes,
         .n_evals = h.n_evals,
         .n_floats = h.n_floats,
         .n_kept = h.n_kept,
+        .times_bytes = h.times_bytes,
     };
     const size_t eval_bytes = c.n_evals * sizeof *c.evals;
     const size_t value_bytes = c.n_floats * 4 * sizeof *c.values;
@@ -141,14 +159,35 @@ int checkpoint_decode(struct checkpoint *out, const void *data, size_t bytes,
     c.evals = malloc(eval_bytes + 1);
     c.values = malloc(value_bytes + 1);
     c.kept = malloc(kept_bytes + 1);
-    if (!c.evals || !c.values || !c.kept) {
+    c.times = malloc(c.times_bytes + 1);
+    if (!c.evals || !c.values || !c.kept || !c.times) {
         checkpoint_finish(&c);
         return error_set(err, -ENOMEM, "checkpoint: out of memory");
     }
     memcpy(c.evals, p + sizeof h, eval_bytes);
     memcpy(c.values, p + sizeof h + eval_bytes, value_bytes);
     memcpy(c.kept, p + sizeof h + eval_bytes + value_bytes, kept_bytes);
+    memcpy(c.times, p + sizeof h + eval_bytes + value_bytes + kept_bytes,
+           c.times_bytes);
     *out = c;
+    return 0;
+}
+
+int checkpoint_times(void **out, size_t *bytes, const void *data, size_t size,
+                     struct error *err)
+{
+    const unsigned char *p = data;
+    struct header h;
+    int rc = check(&h, data, size, err);
+
+    if (rc < 0)
+        return rc;
+    void *times = malloc(h.times_bytes + 1);
+    if (!times)
+        return error_set(err, -ENOMEM, "checkpoint: out of memory");
+    memcpy(times, p + size - HASH_BYTES - h.times_bytes, h.times_bytes);
+    *out = times;
+    *bytes = h.times_bytes;
     return 0;
 }
 
@@ -157,6 +196,8 @@ void checkpoint_finish(struct checkpoint *c)
     free(c->evals);
     free(c->values);
     free(c->kept);
+    free(c->times);
+    c->times = NULL;
     c->evals = NULL;
     c->values = NULL;
     c->kept = NULL;

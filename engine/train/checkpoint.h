@@ -15,6 +15,7 @@
  *   counters and history (struct checkpoint, in this order)
  *   adapter, m, v, best adapter: n_floats f32 each
  *   what the run keeps beside them: n_kept f32
+ *   the kernel times by which the run's programs are placed: times_bytes
  *   SHA-256 of all before
  */
 
@@ -56,7 +57,12 @@ struct checkpoint {
     float *values; // adapter, m, v, best: 4 * n_floats
     uint32_t n_kept;
     float *kept; // n_kept
+    // A timetable as bytes: a run keeps the kernels that it began with.
+    uint64_t times_bytes; // 0: none
+    void *times;
 };
+
+enum { CHECKPOINT_TIMES_MAX = 2 << 20 };
 
 // malloc'ed bytes.
 int checkpoint_encode(void **out, size_t *bytes, const struct checkpoint *c);
@@ -65,6 +71,9 @@ int checkpoint_encode(void **out, size_t *bytes, const struct checkpoint *c);
 int checkpoint_decode(struct checkpoint *out, const void *data, size_t bytes,
                       struct error *err);
 void checkpoint_finish(struct checkpoint *c);
+// Its times alone, malloc'ed; *bytes is 0 when it has none. -EBADMSG as above.
+int checkpoint_times(void **out, size_t *bytes, const void *data, size_t size,
+                     struct error *err);
 // -ESTALE with a sentence that says what differs.
 int checkpoint_match(const struct checkpoint *c,
                      const struct checkpoint_key *key, struct error *err);

@@ -31,6 +31,7 @@ struct program_cache {
     // Copies, so that the entries' pointers say by themselves what is equal.
     struct scheme *schemes[SCHEMES_MAX];
     uint32_t n_schemes;
+    uint32_t times_changes; // of the base model, when they were compiled
 };
 
 int program_cache_create(struct program_cache **out, struct base_model *base,
@@ -157,8 +158,11 @@ static int find(struct entry **out, struct program_cache *c,
     struct program_params kept = *asked;
     const struct program_params *params = &kept;
 
-    if (c->n_entries == ENTRIES_MAX)
+    if (c->n_entries == ENTRIES_MAX ||
+        c->times_changes != c->base->times_changes)
         drop_programs(c);
+    c->times_changes = c->base->times_changes;
+    kept.times = c->base->times;
     if (keep_scheme(&kept.scheme, c, asked->scheme, err) < 0)
         return -ENOMEM;
     struct entry *e = c->entries;

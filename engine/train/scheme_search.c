@@ -42,14 +42,14 @@ _Static_assert(MODEL_BLOCKS_MAX *GROUPS <= KNAPSACK_GROUPS_MAX, "all groups");
 
 struct cost {
     uint64_t bytes; // of the arena
-    uint64_t flops; // of a micro-batch
+    uint64_t work;  // of a micro-batch: ns where kernels were timed, else FLOP
 };
 
 struct search {
     const struct base_model *base;
     const struct scheme_search_params *params;
     struct device *dev; // of one thread: the same answer everywhere
-    double rate;        // FLOP/s
+    double rate;        // work in a second
     struct cost own[GROUPS][SUBSETS]; // of rank 8, in one block
     struct cost reach[MODEL_BLOCKS_MAX * GROUPS];
     struct knapsack_option options[MODEL_BLOCKS_MAX * GROUPS][SUBSETS * RANKS];
@@ -86,9 +86,17 @@ static int compile(struct program **out, const struct search *s,
         .scheme = scheme,
         .arena_budget = budget,
         .is_deferred = true, // as what is small compared with the arena is
+        .times = s->base->times,
+        .threads = s->base->backend->threads(s->base->dev),
     };
     return program_compile(out, &s->base->config, &params, s->base->backend,
                            s->dev, err);
+}
+
+static uint64_t work_of(const struct search *s,
+                        const struct program_costs *costs)
+{
+    return s->base->times ? (uint64_t) costs->ns : costs->flops;
 }
 
 static int cost_of(struct cost *out, const struct search *s,
@@ -102,7 +110,7 @@ static int cost_of(struct cost *out, const struct search *s,
         return rc;
 
     program_costs(&costs, p);
-    *out = (struct cost){program_arena_bytes(p), costs.flops};
+    *out = (struct cost){program_arena_bytes(p), work_of(s, &costs)};
     program_destroy(p);
     return 0;
 }
@@ -153,7 +161,7 @@ static int find_own_costs(struct search *s, struct error *err)
             s->own[g][i].bytes =
                 above(above(c.bytes, least.bytes) / n,
                       floats_of(s, kinds[g].subsets[i], 8) * sizeof(float));
-            s->own[g][i].flops = above(c.flops, least.flops) / n;
+            s->own[g][i].work = above(c.work, least.work) / n;
         }
     return 0;
 }
@@ -172,13 +180,14 @@ static int find_reach(struct search *s, struct error *err)
             return rc;
         if (g > 0 && reach->bytes < reach[-1].bytes)
             reach->bytes = reach[-1].bytes;
-        if (g > 0 && reach->flops < reach[-1].flops)
-            reach->flops = reach[-1].flops;
+        if (g > 0 && reach->work < reach[-1].work)
+            reach->work = reach[-1].work;
     }
     return 0;
 }
 
-// How fast the contributions' own program ran.
+// How fast the contributions' own program ran; with times nothing has to be
+// inferred.
 static int find_rate(struct search *s, struct error *err)
 {
     const struct contribution *c = s->params->contribution;
@@ -186,6 +195,9 @@ static int find_rate(struct search *s, struct error *err)
     struct scheme probe;
     struct cost cost;
 
+    s->rate = 1e9;
+    if (s->base->times)
+        return 0;
     scheme_init(&probe);
     for (uint32_t b = 0; b < s->base->config.n_blocks; b++)
         for (int l = 0; l < MODEL_LINEARS; l++)
@@ -195,7 +207,7 @@ static int find_rate(struct search *s, struct error *err)
     int rc = cost_of(&cost, s, &probe, PROGRAM_GRADIENT, err);
     if (rc < 0)
         return rc;
-    s->rate = c->seconds > 0 ? (double) cost.flops / places *
+    s->rate = c->seconds > 0 ? (double) cost.work / places *
                                    (double) c->places / c->seconds
                              : 0;
     return 0;
@@ -238,7 +250,7 @@ static void set_group(struct search *s, uint32_t group, bool keeps_all)
     s->groups[group] = (struct knapsack_group){
         .options = o,
         .n_options = kinds[g].n * RANKS,
-        .fixed = {keeps_all ? s->reach[group].bytes : 0, s->reach[group].flops},
+        .fixed = {keeps_all ? s->reach[group].bytes : 0, s->reach[group].work},
     };
     for (uint32_t i = 0; i < kinds[g].n; i++)
         for (int r = 0; r < RANKS; r++, o++) {
@@ -247,7 +259,7 @@ static void set_group(struct search *s, uint32_t group, bool keeps_all)
             o->gain = gain_of(s, block_of(s, group), linears, ranks[r]);
             o->cost[0] = trainer_state_bytes(floats) + floats * sizeof(float) +
                          (keeps_all ? s->own[g][i].bytes : 0);
-            o->cost[1] = s->own[g][i].flops * ranks[r] / 8;
+            o->cost[1] = s->own[g][i].work * ranks[r] / 8;
         }
 }
 
@@ -277,11 +289,11 @@ static void read_choice(struct scheme *out, const struct search *s,
                   ranks[choice[g] % RANKS]);
 }
 
-static double seconds_of(const struct search *s, uint64_t flops)
+static double seconds_of(const struct search *s, uint64_t work)
 {
     const double places = (double) s->params->rows * s->params->length;
     return s->rate > 0
-               ? (double) flops / places * (double) s->params->tokens / s->rate
+               ? (double) work / places * (double) s->params->tokens / s->rate
                : 0;
 }
 
@@ -304,7 +316,7 @@ static int weigh(struct scheme_found *f, const struct search *s,
     f->arena_bytes = program_arena_bytes(p);
     f->flops = costs.flops;
     f->n_recomputed = costs.n_recomputed;
-    f->seconds = seconds_of(s, costs.flops);
+    f->seconds = seconds_of(s, work_of(s, &costs));
     program_destroy(p);
     return 0;
 }
@@ -385,11 +397,11 @@ static int choose_best(struct scheme_found *out, struct search *s,
 {
     const struct scheme_search_params *p = s->params;
     const double places = (double) p->rows * p->length;
-    const uint64_t flops =
+    const uint64_t work =
         p->seconds > 0 && s->rate > 0
             ? (uint64_t) (p->seconds * s->rate * places / (double) p->tokens)
             : UINT64_MAX;
-    const uint64_t limits[KNAPSACK_LIMITS] = {p->memory_bytes, flops};
+    const uint64_t limits[KNAPSACK_LIMITS] = {p->memory_bytes, work};
     bool is_found = false;
 
     for (int keeps_all = 1; keeps_all >= 0; keeps_all--) {

@@ -15,6 +15,7 @@
 #include "engine/base/error.h"
 #include "engine/base/hash.h"
 #include "engine/base/rng.h"
+#include "engine/plan/timetable.h"
 #include "engine/train/adapter.h"
 #include "engine/train/adapter_state.h"
 #include "engine/train/base_model.h"
@@ -723,14 +724,45 @@ int trainer_save(void **out, size_t *bytes, const struct trainer *t,
     for (int i = 0; i < SAVED_PARTS && rc == 0; i++)
         rc = adapter_state_read(t->state, (enum adapter_part) i,
                                 c.values + (size_t) i * t->n_floats);
+    if (rc == 0 && t->base->times) {
+        size_t times_bytes;
+        rc = timetable_encode(&c.times, &times_bytes, t->base->times);
+        c.times_bytes = rc == 0 ? times_bytes : 0;
+    }
     if (rc == 0) {
         memcpy(c.values + SAVED_PARTS * t->n_floats, t->best,
                t->n_floats * sizeof *t->best);
         rc = checkpoint_encode(out, bytes, &c);
     }
+    free(c.times);
     free(c.values);
     free(c.kept);
     return rc < 0 ? error_set(err, rc, "checkpoint: %s", strerror(-rc)) : 0;
+}
+
+int trainer_times(struct timetable **out, const struct base_model *base,
+                  const void *data, size_t bytes, struct error *err)
+{
+    struct timetable *t = NULL;
+    size_t times_bytes;
+    void *times;
+    int rc = checkpoint_times(&times, &times_bytes, data, bytes, err);
+
+    if (rc < 0)
+        return rc;
+    if (times_bytes > 0)
+        rc = timetable_decode(&t, times, times_bytes, err);
+    free(times);
+    if (rc < 0)
+        return rc;
+    // Another build keeps the choices, too, and any number of threads.
+    const char *device = base->backend->identify(base->dev);
+    if (t && timetable_match(t, device, NULL, 0, NULL) < 0) {
+        timetable_destroy(t);
+        t = NULL;
+    }
+    *out = t;
+    return 0;
 }
 
 static int check_counters(const struct trainer *t, const struct checkpoint *c,

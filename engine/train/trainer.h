@@ -27,6 +27,7 @@ struct adapter;
 struct base_model;
 struct microbatch;
 struct error;
+struct timetable;
 struct trainer;
 
 enum trainer_end {
@@ -50,6 +51,12 @@ struct trainer_params {
 int trainer_create(struct trainer **out, struct base_model *base,
                    const struct trainer_params *params, struct error *err);
 void trainer_destroy(struct trainer *t);
+
+// The kernel times in a checkpoint, for base_model_swap_times() before
+// trainer_create(); NULL when it has none, or those of another device. The run
+// goes on with them, and so with the same bytes, whatever was measured since.
+int trainer_times(struct timetable **out, const struct base_model *base,
+                  const void *data, size_t bytes, struct error *err);
 
 // What the adapter takes while it learns: its optimizer, sums of gradients over
 // micro-batches, the best so far, and what undoes a step, as far as such a run

@@ -114,6 +114,78 @@ out:
     return rc;
 }
 
+/*
+ * Steps
+ */
+
+static bool is_same_target(const struct program_target *a,
+                           const struct program_target *b)
+{
+    return a->threads == b->threads && strcmp(a->kernel, b->kernel) == 0;
+}
+
+static void add_step(struct trainplan_step *steps, uint32_t *n,
+                     const struct program_place *place, const char *name)
+{
+    struct trainplan_step *s = steps;
+
+    while (s < steps + *n && (s->shape != place->shape ||
+                              !is_same_target(&s->chosen, &place->chosen) ||
+                              strcmp(s->what, name) != 0))
+        s++;
+    if (s == steps + *n) {
+        (*n)++;
+        *s = (struct trainplan_step){
+            .chosen = place->chosen,
+            .other = place->other,
+            .is_measured = place->is_measured,
+            .shape = place->shape,
+        };
+        s->chosen.ns = s->other.ns = 0;
+        (void) snprintf(s->what, sizeof(s->what), "%s", name);
+    }
+    s->count++;
+    s->chosen.ns += place->chosen.ns;
+    s->other.ns += place->other.ns;
+}
+
+static int by_time(const void *a, const void *b)
+{
+    const struct trainplan_step *x = a;
+    const struct trainplan_step *y = b;
+
+    if (x->chosen.ns < y->chosen.ns || x->chosen.ns > y->chosen.ns)
+        return x->chosen.ns < y->chosen.ns ? 1 : -1;
+    return strcmp(x->what, y->what);
+}
+
+static int look_at_places(struct trainplan *out, const struct program *p)
+{
+    const uint32_t n = program_instr_count(p);
+    uint32_t n_steps = 0;
+
+    if (!program_place(p, 0))
+        return 0;
+    struct trainplan_step *steps = calloc(n, sizeof(*steps));
+    if (!steps)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct program_place *place = program_place(p, i);
+        char full[PROGRAM_NAME];
+        char name[TRAINPLAN_NAME];
+        out->n_measured += place->is_measured;
+        if (!place->is_known)
+            continue;
+        name_group(name, program_instr_name(full, p, i));
+        add_step(steps, &n_steps, place, name);
+    }
+    qsort(steps, n_steps, sizeof(*steps), by_time);
+    out->n_steps = n_steps < TRAINPLAN_STEPS ? n_steps : TRAINPLAN_STEPS;
+    memcpy(out->steps, steps, out->n_steps * sizeof(*steps));
+    free(steps);
+    return 0;
+}
+
 static int compile(struct trainplan *out, char **drawing,
                    const struct base_model *base, const struct recipe *r,
                    const struct scheme *scheme, struct error *err)
@@ -129,6 +201,8 @@ static int compile(struct trainplan *out, char **drawing,
         .precision = (enum precision) r->precision,
         .is_deferred = out->micro.is_deferred,
         .kept = out->micro.kept,
+        .times = base->times,
+        .threads = base->backend->threads(base->dev),
     };
     struct device *dev = NULL;
     struct program *p = NULL;
@@ -141,9 +215,12 @@ static int compile(struct trainplan *out, char **drawing,
     out->compile_us = (clock_monotonic_ns() - begin) / 1000;
     if (rc == 0)
         rc = look(out, p);
+    if (rc == 0)
+        rc = look_at_places(out, p);
     if (rc == 0) {
         out->micro.arena_bytes = program_arena_bytes(p);
         program_costs(&out->micro.costs, p);
+        out->step_ms = out->micro.costs.ns * 1e-6 * out->micro.n_micro;
     }
     if (rc == 0 && drawing)
         rc = program_draw(drawing, p);

@@ -19,7 +19,18 @@ struct base_model;
 struct error;
 struct recipe;
 
-enum { TRAINPLAN_GROUPS = 10, TRAINPLAN_NAME = 64 };
+enum { TRAINPLAN_GROUPS = 10, TRAINPLAN_STEPS = 12, TRAINPLAN_NAME = 64 };
+
+// Instructions of one shape that differ by their block only: where they run,
+// and where they would run next best.
+struct trainplan_step {
+    char what[TRAINPLAN_NAME]; // "matmul blk.*.ffn_up.weight"
+    uint32_t count;
+    struct program_target chosen; // ns of all of them
+    struct program_target other;  // threads 0: there is none
+    bool is_measured;             // else told from a shape that was
+    uint64_t shape;
+};
 
 // Pieces of the arena that differ by their block only.
 struct trainplan_group {
@@ -44,6 +55,11 @@ struct trainplan {
     uint32_t n_largest;
     struct trainplan_group again[TRAINPLAN_GROUPS]; // made again, in all
     uint32_t n_again;
+    // By the times of kernels; without any the rest is zero.
+    double step_ms;      // of a whole step, predicted
+    uint32_t n_measured; // instructions whose shape was timed
+    struct trainplan_step steps[TRAINPLAN_STEPS]; // longest first
+    uint32_t n_steps;
 };
 
 // `drawing` may be NULL, else gets the arena as SVG; free() it.

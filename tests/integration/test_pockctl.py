@@ -297,6 +297,66 @@ def shows_what_a_job_would_take_and_draws_it():
         ctl(d, 'plan', '--svg', '/nonexistent/x.svg', status=1)
 
 
+def doctor_row(d, title='kernel times'):
+    return next(c for c in ctl(d, 'doctor', '--json', status=None).json()['checks'] if c['check'] == title)
+
+
+def times_kernels_and_plans_by_them():
+    # Other tests run at the same time: --force takes what they leave.
+    tune = ['doctor', '--tune', '--force', '--time', '5s']
+    plan = ['plan', '--recipe', 'batch=2,length=64']
+    with Daemon() as d:
+        for bad in (['--time', '5s'], ['--force'], ['--tune', '--time', '0s'], ['--tune', '--time', '20m']):
+            assert '--t' in ctl(d, 'doctor', *bad, status=2).err
+        assert 'model add' in ctl(d, *tune, status=1).err
+        ctl(d, 'model', 'add', f'{DEMO}/pock-16m-q8_0.gguf')
+        seen = doctor_row(d)
+        assert seen['level'] == 'note' and 'not timed' in seen['seen'] and '--tune' in seen['fix'], seen
+        r = ctl(d, *plan, '--json').json()
+        assert 'step_ms' not in r and r['steps'] == [] and '--tune' in r['times'], r
+        assert 'NEXT BEST' not in ctl(d, *plan).out
+
+        r = ctl(d, *tune, status=None)
+        m = re.search(r'pock-16m-q8_0: (\d+) of (\d+) shapes timed in [\d.]+ s, 0 were known', r.err)
+        assert m and int(m[1]) > 20, r.err
+        is_whole = 'left for want of time' not in r.err  # not on a busy machine
+        seen = doctor_row(d)
+        assert seen['level'] == 'ok' and re.search(r'\d+ shapes timed .* ago on cpu .*: c.* thread', seen['seen']), seen
+        r = ctl(d, *plan, '--json').json()
+        assert r['times'] == '' and r['step_ms'] > 0 and 2 <= len(r['steps']) <= 12, r
+        times = [s['ms'] for s in r['steps']]
+        assert times == sorted(times, reverse=True) and sum(times) <= r['step_ms'] * 1.001, r
+        for s in r['steps']:
+            assert s['threads'] >= 1 and s['count'] >= 1 and s['kernel'], s
+        assert any('other_kernel' in s and s['other_ms'] > 0 for s in r['steps']), r
+        text = ctl(d, *plan).out
+        for part in ('a step', 'predicted', 'RUNS', 'NEXT BEST', 'xent', ' x '):
+            assert part in text, text
+        assert ctl(d, 'plan', '--search', '--samples', '1', '--recipe', 'length=64,epochs=1', status=5)
+
+        # What is there is not timed again, what is damaged is told of once.
+        r = ctl(d, *tune, status=None)
+        again = int(re.search(fr'pock-16m-q8_0: (\d+) of {m[2]} shapes timed', r.err)[1])
+        assert again <= int(m[2]) - int(m[1]) and (again == 0 or not is_whole), r.err
+        path = os.path.join(d.dir, 'd/kernel.times')
+        for damage in (lambda b: b[:-1], lambda b: b[:300] + b'?' + b[301:], lambda b: b'', lambda b: b'x' * (3 << 20)):
+            whole = open(path, 'rb').read()
+            with open(path, 'wb') as f:
+                f.write(damage(whole))
+            first, second = (ctl(d, *plan, '--json').json() for _ in range(2))
+            assert 'cannot be used' in first['times'] or 'not timed' in first['times'], first['times']
+            assert 'not timed' in second['times'], second['times']
+            assert 'step_ms' not in first and first['steps'] == [], first
+            assert not os.path.exists(path) or damage(whole) == b'', os.listdir(os.path.dirname(path))
+            with open(path, 'wb') as f:
+                f.write(whole)
+        with open(path, 'wb') as f:
+            f.write(whole[:-1])
+        r = ctl(d, *tune, status=None)
+        assert 'cannot be used' in r.err and ': 0 of' not in r.err and f' of {m[2]} shapes timed' in r.err, r.err
+        assert doctor_row(d)['level'] == 'ok'
+
+
 def searches_for_a_scheme_and_keeps_it():
     with Daemon() as d:
         ctl(d, 'model', 'add', f'{DEMO}/pock-16m-q8_0.gguf')
@@ -456,6 +516,7 @@ pockd_rpc.main([
     refuses_what_needs_a_model_with_status_5,
     asks_a_model_and_cancels,
     shows_what_a_job_would_take_and_draws_it,
+    times_kernels_and_plans_by_them,
     searches_for_a_scheme_and_keeps_it,
     trains_watches_and_cancels,
     follows_events_until_ctrl_c,

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -178,6 +179,76 @@ def a_worker_that_dies_three_times_at_one_place_ends_the_job():
         j = d.c.call('train.status', job=job)['jobs'][0]
         assert len(seen) == 3, seen
         assert 'died 3 times' in j['message'], j
+
+
+def times_path(d):
+    return os.path.join(d.dir, 'd/kernel.times')
+
+
+def put_times(d, data):
+    with open(times_path(d), 'wb') as f:
+        f.write(data)
+
+
+def prefer_plain_c(data):
+    """The same table, but plain C is the fastest everywhere."""
+    n_targets, n_rows, n_models = struct.unpack_from('<III', data, 12)
+    at = 232 + 24 * n_models
+    is_c = [data[at + 24 * i:at + 24 * i + 2] == b'c\0' for i in range(n_targets)]
+    out, at = bytearray(data[:-32]), at + 24 * n_targets
+    for _ in range(n_rows):
+        struct.pack_into('<%dQ' % n_targets, out, at + 40, *(1000 if c else 10 ** 9 for c in is_c))
+        at += 40 + 8 * n_targets
+    return bytes(out) + hashlib.sha256(out).digest()
+
+
+def a_job_ends_with_the_same_bytes_though_kernels_are_timed_again():
+    def train(d, name, between=None):
+        job = d.c.call('train.start', adapter=name,
+                       recipe=dict(RECIPE, epochs=24, patience=1000, eval_every=100000))['job']['id']
+        if between:
+            wait_for('a checkpoint', 30, lambda: os.listdir(os.path.join(d.dir, 'd/ckpt')))
+            os.kill(worker_pid(d), signal.SIGKILL)
+            between()
+        assert wait_end(d, job)['state'] == 'done'
+        return d.c.call('adapter.show', adapter=name)['adapter']['versions'][0]['sha256']
+
+    with night() as d:
+        d.c.call('data.put_many', records=records(40), create_stream=True)
+        r = d.c.call('tune.run', seconds=2.0, force=True)
+        assert r['used'] and r['timed'] == r['wanted'] and r['left'] == 0, r
+        fast = open(times_path(d), 'rb').read()
+        plain = prefer_plain_c(fast)
+        put_times(d, plain)
+        straight = train(d, 'straight')
+        retuned = train(d, 'retuned', lambda: put_times(d, fast))
+        put_times(d, plain)
+        lost = train(d, 'lost', lambda: os.unlink(times_path(d)))
+        assert straight == retuned == lost
+        assert 'job_restarted' not in d.text()
+        if 'c, ' in r['device']:  # there is another kernel
+            assert straight != train(d, 'without')
+
+
+def a_table_of_kernel_times_that_is_of_no_use_is_told_of_once():
+    with night() as d:
+        d.c.call('data.put_many', records=records(40), create_stream=True)
+        d.c.call('tune.run', seconds=1.0, force=True)
+        data = bytearray(open(times_path(d), 'rb').read())
+        data[40:60] = b'another processor: c'.ljust(20)
+        put_times(d, bytes(data[:-32]) + hashlib.sha256(data[:-32]).digest())
+        for _ in range(2):
+            job = d.c.call('train.start', recipe=RECIPE)['job']['id']
+            assert wait_end(d, job)['state'] == 'done'
+        said = notices(d)
+        assert len(said) == 1 and 'another device' in said[0]['text'], said
+        assert not os.path.exists(times_path(d))
+
+
+def kernels_are_not_timed_beside_a_job():
+    with night() as d:
+        start_long(d)
+        fails(d, 'BUSY', 'trains now', 'tune.run')
 
 
 def a_killed_daemon_goes_on_with_the_job():
@@ -564,6 +635,9 @@ if __name__ == '__main__':
         stops_when_unplugged_and_goes_on_from_its_checkpoint,
         a_killed_worker_costs_only_the_steps_since_its_checkpoint,
         a_worker_that_dies_three_times_at_one_place_ends_the_job,
+        a_job_ends_with_the_same_bytes_though_kernels_are_timed_again,
+        a_table_of_kernel_times_that_is_of_no_use_is_told_of_once,
+        kernels_are_not_timed_beside_a_job,
         a_killed_daemon_goes_on_with_the_job,
         train_now_overrides_idle_but_not_power,
         inhibit_stops_training_until_the_connection_ends,

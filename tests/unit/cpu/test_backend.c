@@ -197,10 +197,37 @@ static struct device *open_device(uint32_t threads, const atomic_bool *stop)
     return dev;
 }
 
-// Runs all examples; the arena afterwards, without scratch.
-static unsigned char *run_all(uint32_t threads)
+struct how {
+    uint32_t threads;
+    uint16_t limit;     // of threads, for each instruction
+    const char *tier;   // of the device
+    const char *kernel; // of the instructions that have it
+};
+
+static uint8_t kernel_number(const struct device *dev, enum op op,
+                             const char *name)
 {
-    struct device *dev = open_device(threads, NULL);
+    struct backend_kernel k[BACKEND_KERNELS_MAX];
+    const uint32_t n = cpu_backend.kernels(k, dev, op);
+    uint8_t number = 0;
+
+    assert_in_range(n, 1, BACKEND_KERNELS_MAX);
+    // What a tier has no kernel of its own for it has from a plainer one.
+    for (uint32_t i = 0; name && i < n; i++) {
+        number = k[i].number;
+        if (strcmp(k[i].name, name) == 0)
+            break;
+    }
+    return number;
+}
+
+// Runs all examples; the arena afterwards, without scratch.
+static unsigned char *run_all(const struct how *how)
+{
+    const struct device_params params = {.threads = how->threads,
+                                         .tier = how->tier};
+    struct device *dev = NULL;
+    assert_int_equal(cpu_backend.open(&dev, &params, NULL), 0);
     unsigned char *arena = calloc(1, 10 * ARENA);
     struct buffer *buf = NULL;
     assert_non_null(arena);
@@ -211,6 +238,8 @@ static unsigned char *run_all(uint32_t threads)
         struct program p = {.used = end};
         struct instr in;
         make_instr(&p, &in, &examples[i], dev);
+        in.threads = how->limit;
+        in.kernel = kernel_number(dev, examples[i].op, how->kernel);
         srand((unsigned) i);
         fill(arena, &in);
         end = in.scratch.offset;
@@ -227,14 +256,68 @@ static unsigned char *run_all(uint32_t threads)
 
 static void gives_the_same_bytes_for_any_number_of_threads(void **state)
 {
-    unsigned char *one = run_all(1);
+    static const struct how hows[] = {
+        {2, 0, NULL, NULL},
+        {3, 0, NULL, NULL},
+        {3, 1, NULL, NULL},
+        {3, 2, NULL, NULL},
+    };
+    unsigned char *one = run_all(&(struct how){.threads = 1});
 
-    for (uint32_t threads = 2; threads <= 3; threads++) {
-        unsigned char *more = run_all(threads);
+    for (size_t i = 0; i < sizeof(hows) / sizeof(hows[0]); i++) {
+        unsigned char *more = run_all(&hows[i]);
         assert_memory_equal(one, more, ARENA);
         free(more);
     }
     free(one);
+}
+
+// A device of the best tier runs the kernels of a lower one as a device of that
+// tier does.
+static void runs_the_kernel_that_is_asked_for(void **state)
+{
+    struct device *dev = open_device(1, NULL);
+    struct backend_kernel k[BACKEND_KERNELS_MAX];
+    const uint32_t n = cpu_backend.kernels(k, dev, OP_matmul);
+    bool has_512 = false;
+
+    for (uint32_t i = 0; i < n; i++)
+        has_512 |= strcmp(k[i].name, "avx512") == 0;
+
+    assert_string_equal(k[0].name, "c");
+    assert_int_equal(cpu_backend.kernels(k, dev, OP_embed), 1);
+    cpu_backend.close(dev);
+    if (!has_512)
+        return;
+    unsigned char *lower = run_all(&(struct how){.threads = 1, .tier = "avx2"});
+    unsigned char *best =
+        run_all(&(struct how){.threads = 1, .tier = "avx512"});
+    unsigned char *asked =
+        run_all(&(struct how){.threads = 1, .kernel = "avx2"});
+    assert_memory_equal(lower, asked, ARENA);
+    assert_memory_not_equal(best, asked, ARENA); // they do differ
+    free(lower);
+    free(best);
+    free(asked);
+}
+
+static void says_which_device_it_is(void **state)
+{
+    struct device *one = open_device(1, NULL);
+    struct device *two = open_device(2, NULL);
+    struct device *plain = NULL;
+    const struct device_params params = {.threads = 1, .tier = "c"};
+
+    assert_int_equal(cpu_backend.open(&plain, &params, NULL), 0);
+    assert_string_equal(cpu_backend.identify(one), cpu_backend.identify(two));
+    assert_non_null(strstr(cpu_backend.identify(one), ": c"));
+    if (strcmp(cpu_backend.describe(one), "cpu c, 1 thread") != 0)
+        assert_string_not_equal(cpu_backend.identify(one),
+                                cpu_backend.identify(plain));
+    assert_int_equal(cpu_backend.threads(two), 2);
+    cpu_backend.close(one);
+    cpu_backend.close(two);
+    cpu_backend.close(plain);
 }
 
 // Halves of the smallest normal number are zero in every thread's share, and
@@ -390,6 +473,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gives_the_same_bytes_for_any_number_of_threads),
+        cmocka_unit_test(runs_the_kernel_that_is_asked_for),
+        cmocka_unit_test(says_which_device_it_is),
         cmocka_unit_test(takes_subnormal_numbers_for_zero),
         cmocka_unit_test(names_the_tiers_when_one_is_unknown),
         cmocka_unit_test(describes_itself),

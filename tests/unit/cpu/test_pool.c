@@ -21,13 +21,14 @@ struct job {
     atomic_int in_use[POOL_THREADS_MAX];
     atomic_bool stop;
     bool is_stopping; // every task asks for a stop
+    uint32_t limit;   // of threads; 0: all
 };
 
 static void count(void *ctx, uint32_t task, uint32_t worker)
 {
     struct job *j = ctx;
 
-    assert_true(worker < pool_threads(j->pool));
+    assert_true(worker < (j->limit ? j->limit : pool_threads(j->pool)));
     assert_int_equal(atomic_fetch_add(&j->in_use[worker], 1), 0);
     atomic_fetch_add(&j->ran[task], 1);
     if (j->is_stopping)
@@ -96,6 +97,27 @@ static void gives_up_when_told_to_stop(void **state)
     }
 }
 
+static void no_more_threads_work_than_the_limit(void **state)
+{
+    static const uint32_t limits[] = {1, 2, 4, 3, 0, 2, 9, 1};
+    struct job j = {0};
+    int rounds = 0;
+
+    assert_int_equal(pool_create(&j.pool, 4), 0);
+    for (size_t k = 0; k < sizeof(limits) / sizeof(limits[0]); k++) {
+        const uint32_t most = limits[k] > 0 && limits[k] < 4 ? limits[k] : 4;
+        pool_limit(j.pool, limits[k]);
+        j.limit = most;
+        for (int i = 0; i < 200; i++, rounds++)
+            assert_true(pool_run(j.pool, TASKS, count, &j));
+        assert_int_equal(pool_threads(j.pool), 4);
+    }
+    for (int i = 0; i < TASKS; i++)
+        assert_int_equal(atomic_load(&j.ran[i]), rounds);
+    pool_destroy(j.pool);
+    pool_limit(NULL, 1);
+}
+
 static void refuses_a_silly_number_of_threads(void **state)
 {
     struct pool *p = NULL;
@@ -122,6 +144,7 @@ int main(void)
         cmocka_unit_test(runs_without_a_pool),
         cmocka_unit_test(runs_nothing_for_no_tasks),
         cmocka_unit_test(gives_up_when_told_to_stop),
+        cmocka_unit_test(no_more_threads_work_than_the_limit),
         cmocka_unit_test(refuses_a_silly_number_of_threads),
         cmocka_unit_test(reports_missing_memory),
     };

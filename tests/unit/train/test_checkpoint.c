@@ -18,6 +18,7 @@
 
 static float values[4 * 5];
 static float kept[3] = {0.5F, -1, 2};
+static char times[] = "how long kernels take";
 static struct checkpoint_eval evals[2] = {{0, 4.5}, {20, 4.25}};
 
 static struct checkpoint sample(void)
@@ -35,6 +36,8 @@ static struct checkpoint sample(void)
         .values = values,
         .n_kept = 3,
         .kept = kept,
+        .times_bytes = sizeof times,
+        .times = times,
     };
     for (int i = 0; i < 20; i++)
         values[i] = (float) i / 3;
@@ -66,7 +69,34 @@ static void reads_back_what_was_written(void **state)
     assert_memory_equal(back.values, values, sizeof values);
     assert_int_equal(back.n_kept, 3);
     assert_memory_equal(back.kept, kept, sizeof kept);
+    assert_int_equal(back.times_bytes, sizeof times);
+    assert_memory_equal(back.times, times, sizeof times);
     checkpoint_finish(&back);
+    free(bytes);
+}
+
+static void gives_its_times_alone(void **state)
+{
+    struct checkpoint c = sample();
+    struct error err;
+    unsigned char *p;
+    void *bytes, *alone;
+    size_t n, m;
+
+    assert_int_equal(checkpoint_encode(&bytes, &n, &c), 0);
+    assert_int_equal(checkpoint_times(&alone, &m, bytes, n, &err), 0);
+    assert_int_equal(m, sizeof times);
+    assert_memory_equal(alone, times, sizeof times);
+    free(alone);
+    p = bytes;
+    p[n / 2] ^= 1;
+    assert_int_equal(checkpoint_times(&alone, &m, bytes, n, &err), -EBADMSG);
+    free(bytes);
+    c.times_bytes = 0;
+    assert_int_equal(checkpoint_encode(&bytes, &n, &c), 0);
+    assert_int_equal(checkpoint_times(&alone, &m, bytes, n, &err), 0);
+    assert_int_equal(m, 0);
+    free(alone);
     free(bytes);
 }
 
@@ -158,6 +188,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_back_what_was_written),
+        cmocka_unit_test(gives_its_times_alone),
         cmocka_unit_test(any_changed_byte_is_refused),
         cmocka_unit_test(any_lost_byte_is_refused),
         cmocka_unit_test(sizes_that_lie_are_refused),

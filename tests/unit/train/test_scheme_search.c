@@ -5,9 +5,12 @@
 
 #include "engine/base/error.h"
 #include "engine/exec/program.h"
+#include "engine/plan/timetable.h"
 #include "engine/train/base_model.h"
 #include "engine/train/contribution.h"
+#include "engine/train/recipe.h"
 #include "engine/train/trainer.h"
+#include "engine/train/tuner.h"
 #include "tests/support/tinyfile.h"
 
 #include <errno.h>
@@ -211,6 +214,61 @@ static void says_the_smallest_that_would_do(void **state)
     rig_finish(&r);
 }
 
+// The same times, `factor` times as long.
+static struct timetable *slower(const struct timetable *t, uint64_t factor)
+{
+    struct timetable_shape shape;
+    struct timetable *copy;
+    const uint64_t *from;
+
+    assert_int_equal(timetable_copy(&copy, t), 0);
+    for (uint32_t i = 0; (from = timetable_row(&shape, t, i)); i++) {
+        uint64_t ns[TIMETABLE_TARGETS_MAX];
+        for (uint32_t k = 0; k < timetable_targets(t); k++)
+            ns[k] = factor * from[k];
+        assert_int_equal(timetable_put(copy, &shape, ns, 1), 0);
+    }
+    return copy;
+}
+
+static void predicts_from_the_times_of_kernels(void **state)
+{
+    struct scheme_found once, slow, bound;
+    struct tuner_result tuned;
+    struct timetable *t;
+    struct recipe recipe;
+    struct error err;
+    struct rig r;
+
+    rig_init(&r);
+    recipe_init(&recipe);
+    ok(recipe_parse(&recipe, "batch=2 length=64 rank=8", &err), &err);
+    ok(tuner_table(&t, r.base, &err), &err);
+    ok(tuner_run(&tuned, t, r.base,
+                 &(struct tuner_params){.recipe = &recipe, .is_forced = true},
+                 &err),
+       &err);
+    struct timetable *tenfold = slower(t, 10);
+    base_model_set_times(r.base, t);
+    ok(scheme_search(&once, r.base, &r.params, &err), &err);
+    // How fast the gradients came by does not count any more.
+    r.c->seconds = 100;
+    ok(scheme_search(&slow, r.base, &r.params, &err), &err);
+    assert_true(slow.seconds == once.seconds);
+    base_model_set_times(r.base, tenfold);
+    ok(scheme_search(&slow, r.base, &r.params, &err), &err);
+    assert_true(scheme_equal(&slow.scheme, &once.scheme));
+    assert_true(once.seconds > 0);
+    assert_true(slow.seconds > 9.999 * once.seconds);
+    assert_true(slow.seconds < 10.001 * once.seconds);
+
+    r.params.seconds = slow.seconds * 0.9;
+    ok(scheme_search(&bound, r.base, &r.params, &err), &err);
+    assert_true(bound.seconds <= r.params.seconds);
+    assert_true(bound.gain < slow.gain);
+    rig_finish(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -219,6 +277,7 @@ int main(void)
         cmocka_unit_test(keeps_to_the_time),
         cmocka_unit_test(learns_where_the_gradient_is),
         cmocka_unit_test(the_same_measurements_give_the_same_scheme),
+        cmocka_unit_test(predicts_from_the_times_of_kernels),
         cmocka_unit_test(says_the_smallest_that_would_do),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
