@@ -85,6 +85,7 @@ static int compile(struct program **out, const struct search *s,
         .length = s->params->length,
         .scheme = scheme,
         .arena_budget = budget,
+        .precision = s->params->precision,
     };
     return program_compile(out, &s->base->config, &params, s->base->backend,
                            s->dev, err);
