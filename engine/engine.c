@@ -683,6 +683,7 @@ static int search(struct scheme_found *f, struct engine_model *m,
         .length = data.length,
         .n_samples = params->n_samples ? params->n_samples : 32,
         .seed = r->seed,
+        .precision = (enum precision) r->precision,
     };
     struct contribution *c = NULL;
     struct dataset *d = NULL;
@@ -697,6 +698,7 @@ static int search(struct scheme_found *f, struct engine_model *m,
             .alpha = r->alpha,
             .rows = 1,
             .length = data.length,
+            .precision = (enum precision) r->precision,
             .tokens = d->n_tokens * r->epochs,
             .memory_bytes =
                 params->memory_bytes ? params->memory_bytes : UINT64_MAX,

@@ -158,7 +158,8 @@ static int run_window(struct measure *m, uint32_t window, float weight,
 {
     struct program_params params = {.kind = PROGRAM_GRADIENT,
                                     .batch = 1,
-                                    .scheme = &m->scheme};
+                                    .scheme = &m->scheme,
+                                    .precision = m->params->precision};
     struct executor *x;
     int rc = packing_assign(&m->packing, m->params->data, &window, 1,
                             m->params->length);

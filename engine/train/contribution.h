@@ -17,6 +17,7 @@
  * is the square of that eighth of dW.
  */
 
+#include "engine/ir/op.h"
 #include "engine/models/scheme.h"
 
 struct base_model;
@@ -38,9 +39,10 @@ struct contribution {
 
 struct contribution_params {
     const struct dataset *data;
-    uint32_t length;    // places in the longest row
-    uint32_t n_samples; // windows; as many as there are, if fewer
-    uint64_t seed;      // which windows, and the signs
+    uint32_t length;          // places in the longest row
+    uint32_t n_samples;       // windows; as many as there are, if fewer
+    uint64_t seed;            // which windows, and the signs
+    enum precision precision; // that training will have: it tells its time
 };
 
 // Large: free() it. -EINTR when the device was stopped, -ENODATA when there are

@@ -88,6 +88,7 @@ static int compile(struct program **out, const struct search *s,
         .is_deferred = true, // as what is small compared with the arena is
         .times = s->base->times,
         .threads = s->base->backend->threads(s->base->dev),
+        .precision = s->params->precision,
     };
     return program_compile(out, &s->base->config, &params, s->base->backend,
                            s->dev, err);

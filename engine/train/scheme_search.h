@@ -21,6 +21,7 @@
  * 2206.15472, section 2.2).
  */
 
+#include "engine/ir/op.h"
 #include "engine/models/scheme.h"
 
 #include <stddef.h>
@@ -34,7 +35,8 @@ struct scheme_search_params {
     const struct contribution *contribution;
     float alpha;           // of the adapter
     uint32_t rows, length; // of a micro-batch
-    uint64_t tokens;       // of the whole training, for its time
+    enum precision precision;
+    uint64_t tokens; // of the whole training, for its time
     // Arena, and state of the adapter. UINT64_MAX: no limit.
     uint64_t memory_bytes;
     double seconds; // of the whole training; 0: no limit

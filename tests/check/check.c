@@ -21,7 +21,7 @@ int main(int argc, char **argv)
         return 77;
     }
     for (uint32_t i = 0; i < CHECK_POOLS; i++)
-        if (pool_create(&check_pools[i], i + 1) < 0)
+        if (pool_create(&check_pools[i], i < 2 ? i + 1 : CHECK_THREADS) < 0)
             return 1;
 
 #define KERNEL(family, isa, needs)                                      \

@@ -24,7 +24,7 @@
 #include "engine/ir/ops.def"
 #undef OP
 
-enum { CHECK_POOLS = 3 }; // of one, two and three threads
+enum { CHECK_POOLS = 3, CHECK_THREADS = 8 }; // of one, two and eight threads
 extern struct pool *check_pools[CHECK_POOLS];
 
 // Memory of one case, freed by check_end(). Sizes in floats.

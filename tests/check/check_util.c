@@ -102,7 +102,7 @@ enum precision check_precision(const char *isa, enum precision precision)
 
 void *check_scratch(const struct instr *in)
 {
-    return guarded(cpu_scratch_bytes(in, CHECK_POOLS), 0xff);
+    return guarded(cpu_scratch_bytes(in, CHECK_THREADS), 0xff);
 }
 
 struct operand check_operand(enum dtype type, int64_t rows, int64_t cols)
