@@ -7,7 +7,17 @@
 
 #include <math.h>
 
-enum { WIDE = 16 };
+enum {
+    WIDE = 16,
+    NARROW = 4,        // few lanes for short rows, which end soon
+    NARROW_UNTIL = 64, // values
+};
+
+KERNEL_matmul_kept(VEC_NAME(matmul_kept))
+{
+    VEC_NAME(matmul)
+    (y, a, b, b_type, c, m, n, k, false, true, alpha, precision, scratch, pool);
+}
 
 struct subtokens {
     float *y;
@@ -18,20 +28,27 @@ struct subtokens {
 };
 
 // Lane by lane, so that the compiler need not change the order of a sum.
-static float dot(const float *a, const float *b, int64_t n)
+ALWAYS_INLINE float dot_lanes(const float *a, const float *b, int64_t n,
+                              int lanes)
 {
-    float lanes[WIDE] = {0};
+    float sums[WIDE] = {0};
     float sum = 0;
     int64_t i = 0;
 
-    for (; i + WIDE <= n; i += WIDE)
-        for (int k = 0; k < WIDE; k++)
-            lanes[k] += a[i + k] * b[i + k];
-    for (int k = 0; i + k < n; k++)
-        lanes[k] += a[i + k] * b[i + k];
-    for (int k = 0; k < WIDE; k++)
-        sum += lanes[k];
+    for (; i + lanes <= n; i += lanes)
+        for (int k = 0; k < lanes; k++)
+            sums[k] += a[i + k] * b[i + k];
+    for (int k = 0; k < lanes; k++)
+        sum += sums[k];
+    for (; i < n; i++)
+        sum += a[i] * b[i];
     return sum;
+}
+
+static float dot(const float *a, const float *b, int64_t n)
+{
+    return n < NARROW_UNTIL ? dot_lanes(a, b, n, NARROW)
+                            : dot_lanes(a, b, n, WIDE);
 }
 
 static void dot_task(void *ctx, uint32_t task, uint32_t worker)

@@ -16,7 +16,7 @@ static const struct {
 
 enum { SHAPES = sizeof(shapes) / sizeof(shapes[0]) };
 
-// The bytes of a plain product, with and without a summand, which may be y.
+// A plain product, with and without a summand, which may be y.
 int check_matmul_kept(KERNEL_matmul_kept((*ref)), KERNEL_matmul_kept((*fn)),
                       const char *isa, bool bench)
 {
@@ -33,13 +33,16 @@ int check_matmul_kept(KERNEL_matmul_kept((*ref)), KERNEL_matmul_kept((*fn)),
 
     for (int i = 0; i < 3; i++) {
         float *want = check_room(m * n);
-        float *y = i == 2 ? check_copy(c, m * n) : check_room(m * n);
-        const float *sum = i == 0 ? NULL : i == 1 ? c : y;
         matmul_c(want, a, b, DTYPE_f32, i ? c : NULL, m, n, k, false, true,
                  0.5f, PRECISION_F32, check_scratch(&in), NULL);
-        fn(y, a, b, DTYPE_f32, sum, m, n, k, 0.5f, PRECISION_F32,
-           check_scratch(&in), NULL);
-        ok &= check_same(want, y, m * n, "matmul_kept_%s", isa);
+        for (int p = 0; p < CHECK_POOLS; p++) {
+            float *y = i == 2 ? check_copy(c, m * n) : check_room(m * n);
+            const float *sum = i == 0 ? NULL : i == 1 ? c : y;
+            fn(y, a, b, DTYPE_f32, sum, m, n, k, 0.5f, PRECISION_F32,
+               check_scratch(&in), check_pools[p]);
+            ok &=
+                check_close(want, y, m * n, 1.0f, 1e-5f, "matmul_kept_%s", isa);
+        }
     }
     (void) ref;
     (void) bench;
@@ -316,8 +319,8 @@ static bool check_heavy(KERNEL_choose_rows((*fn)), const char *isa)
 int check_choose_rows(KERNEL_choose_rows((*ref)), KERNEL_choose_rows((*fn)),
                       const char *isa, bool bench)
 {
-    bool ok = check_mean(fn, isa, 6) & check_mean(fn, isa, 12) &
-              check_exact(fn, isa) & check_heavy(fn, isa);
+    bool ok = check_mean(fn, isa, 6) && check_mean(fn, isa, 12) &&
+              check_exact(fn, isa) && check_heavy(fn, isa);
 
     for (int64_t n = 1; n < CHOOSE_ROWS; n += 3) {
         struct choice want = choice_of(n);
