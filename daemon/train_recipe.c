@@ -51,6 +51,7 @@ static const struct row {
     {"patience", KIND_INT, 1, 1000, NULL, NULL},
     {"min_delta", KIND_NUM, 0, 100, NULL, NULL},
     {"memory_mib", KIND_INT, 16, 1048576, NULL, NULL},
+    {"updates", KIND_WORDS, 0, 0, "auto", "auto, early or late"},
     {"drop_rate", KIND_NUM, 0, 0.9, NULL, NULL},
     {"act_compress", KIND_WORDS, 0, 0, "off", "off or velora"},
     {"act_targets", KIND_WORDS, 0, 0, "all",

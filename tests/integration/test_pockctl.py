@@ -270,11 +270,11 @@ def shows_what_a_job_would_take_and_draws_it():
     with Daemon() as d:
         ctl(d, 'plan', status=5)  # no model yet
         ctl(d, 'model', 'add', f'{DEMO}/pock-16m-q8_0.gguf')
-        r = ctl(d, 'plan', '--recipe', 'batch=4,length=256,memory_mib=200', '--json').json()
+        r = ctl(d, 'plan', '--recipe', 'batch=4,length=256,memory_mib=220', '--json').json()
         assert r['again'] == [] and r['again_pct'] == 0 and r['tensors'] == 112, r
         assert r['micro_batches'] * r['rows'] >= 4 and r['length'] == 256, r
         assert r['live_bytes'] <= r['arena_bytes'] <= 1.05 * r['live_bytes'], r
-        assert r['arena_bytes'] <= 200 << 20 and r['why'].startswith('Nothing'), r
+        assert r['arena_bytes'] <= 220 << 20 and r['why'].startswith('Nothing'), r
 
         svg = os.path.join(d.dir, 'plan.svg')
         tight = ['plan', '--recipe', 'batch=4,length=256,memory_mib=40']
