@@ -42,11 +42,11 @@ static const struct {
      false, false},
     {"+ frozen prefix kept", "lora-last:%s", "5e-3 rank=16", "late", 1, false,
      true},
-    {"PockEngine, last blocks", "pockengine:%s", "4e-3 epochs=2", "late", 0,
+    {"PockEngine, last blocks", "pockengine:%s", "2e-3 epochs=2", "late", 0,
      false, false},
-    {"+ reorder", "pockengine:%s", "4e-3 epochs=2", "early", 0, false, false},
-    {"+ recompute", "pockengine:%s", "4e-3 epochs=2", "early", 0, true, false},
-    {"+ frozen prefix kept", "pockengine:%s", "4e-3 epochs=2", "early", 0, true,
+    {"+ reorder", "pockengine:%s", "2e-3 epochs=2", "early", 0, false, false},
+    {"+ recompute", "pockengine:%s", "2e-3 epochs=2", "early", 0, true, false},
+    {"+ frozen prefix kept", "pockengine:%s", "2e-3 epochs=2", "early", 0, true,
      true},
 };
 enum { ROWS = sizeof(rows) / sizeof(rows[0]), KEEPS_ALL = 4 };
