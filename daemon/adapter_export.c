@@ -173,7 +173,6 @@ static void on_converted(void *arg, int rc, struct worker_msg *m,
 static void after_open(struct dbcall *c)
 {
     struct exporting *x = c->data;
-    struct error err = {0};
     struct worker_msg m;
 
     x->r = c->r;
@@ -186,11 +185,7 @@ static void after_open(struct dbcall *c)
                     formats[x->format].to);
     m.convert_adapter.model_fd = x->model_fd;
     m.convert_adapter.adapter_fd = x->file_fd;
-    int rc = tools_run(x->p->tools, &m, on_converted, x, &err);
-    if (rc < 0) {
-        request_fail_errno(x->r, rc, &err);
-        free_exporting(x);
-    }
+    (void) tools_call(x->p->tools, x->r, &m, on_converted, x, free_exporting);
 }
 
 void adapter_export(struct pockd *p, struct request *r)

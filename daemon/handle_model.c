@@ -255,7 +255,6 @@ static void on_inspected(void *arg, int rc, struct worker_msg *m,
 static void after_open(struct dbcall *c)
 {
     struct adding *a = c->data;
-    struct error err = {0};
     struct worker_msg m;
 
     a->r = c->r;
@@ -264,11 +263,7 @@ static void after_open(struct dbcall *c)
     worker_msg_init(&m, WORKER_MSG_inspect_model);
     m.inspect_model.req = 1;
     m.inspect_model.model_fd = a->fd;
-    int rc = tools_run(c->p->tools, &m, on_inspected, a, &err);
-    if (rc < 0) {
-        request_fail_errno(a->r, rc, &err);
-        free_adding(a);
-    }
+    (void) tools_call(c->p->tools, a->r, &m, on_inspected, a, free_adding);
 }
 
 void handle_model_add(struct pockd *p, struct request *r)

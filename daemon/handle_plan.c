@@ -190,7 +190,6 @@ static void on_planned(void *arg, int rc, struct worker_msg *m,
 static void after_open(struct dbcall *c)
 {
     struct planning *x = c->data;
-    struct error err = {0};
     struct worker_msg m;
 
     x->r = c->r;
@@ -203,11 +202,7 @@ static void after_open(struct dbcall *c)
     m.plan.has_drawing = request_fd(x->r) >= 0;
     m.plan.model_fd = x->model_fd;
     m.plan.times_fd = x->times_fd;
-    int rc = tools_run(x->p->tools, &m, on_planned, x, &err);
-    if (rc < 0) {
-        request_fail_errno(x->r, rc, &err);
-        free_planning(x);
-    }
+    (void) tools_call(x->p->tools, x->r, &m, on_planned, x, free_planning);
 }
 
 static int take_params(struct planning *x, struct pockd *p, struct error *err)

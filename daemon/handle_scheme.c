@@ -123,7 +123,6 @@ static void on_found(void *arg, int rc, struct worker_msg *m,
 static void after_gather(struct dbcall *c)
 {
     struct searching *x = c->data;
-    struct error err = {0};
     struct worker_msg m;
 
     x->r = c->r;
@@ -141,12 +140,8 @@ static void after_gather(struct dbcall *c)
     m.search.model_fd = x->input.model_fd;
     m.search.records_fd = x->input.records_fd;
     m.search.times_fd = x->input.times_fd;
-    int rc = tools_run(x->p->tools, &m, on_found, x, &err);
-    if (rc < 0) {
-        request_fail_errno(x->r, rc, &err);
-        free_searching(x);
+    if (tools_call(x->p->tools, x->r, &m, on_found, x, free_searching) < 0)
         return;
-    }
     // The worker has them.
     train_input_finish(&x->input);
 }

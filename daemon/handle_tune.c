@@ -140,7 +140,6 @@ static void on_tuned(void *arg, int rc, struct worker_msg *m,
 static void after_open(struct dbcall *c)
 {
     struct tuning *x = c->data;
-    struct error err = {0};
     struct worker_msg m;
 
     x->r = c->r;
@@ -155,11 +154,7 @@ static void after_open(struct dbcall *c)
     m.tune.is_forced = x->is_forced;
     m.tune.model_fd = x->model_fd;
     m.tune.times_fd = x->times_fd;
-    int rc = tools_run(x->p->tools, &m, on_tuned, x, &err);
-    if (rc < 0) {
-        request_fail_errno(x->r, rc, &err);
-        free_tuning(x);
-    }
+    (void) tools_call(x->p->tools, x->r, &m, on_tuned, x, free_tuning);
 }
 
 static int take_params(struct tuning *x, struct pockd *p, struct error *err)

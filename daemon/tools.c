@@ -128,6 +128,19 @@ int tools_run(struct tools *t, const struct worker_msg *m, tools_done_fn done,
     return 0;
 }
 
+int tools_call(struct tools *t, struct request *r, const struct worker_msg *m,
+               tools_done_fn done, void *arg, void (*free_arg)(void *arg))
+{
+    struct error err = {0};
+    const int rc = tools_run(t, m, done, arg, &err);
+
+    if (rc < 0) {
+        request_fail_errno(r, rc, &err);
+        free_arg(arg);
+    }
+    return rc;
+}
+
 int tools_create(struct tools **out, struct pockd *p)
 {
     struct tools *t = calloc(1, sizeof(*t));

@@ -31,6 +31,11 @@ void tools_destroy(struct tools *t);
 int tools_run(struct tools *t, const struct worker_msg *m, tools_done_fn done,
               void *arg, struct error *err);
 
+// The same for a request, which is failed when no worker runs; free_arg(arg) is
+// called then. Returns what tools_run() did.
+int tools_call(struct tools *t, struct request *r, const struct worker_msg *m,
+               tools_done_fn done, void *arg, void (*free_arg)(void *arg));
+
 // What a request ends with when done() got an error, or (rc 0) an answer of
 // another kind than was asked for.
 void tools_fail(struct request *r, int rc, const struct error *err);
