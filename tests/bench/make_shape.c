@@ -5,8 +5,9 @@
  * Writes a model file with random weights in the shape of a real one. Large:
  * 4b in q4_0 takes 2.3 GB.
  *
- * usage: make_shape NAME TYPE FILE    NAME: mixed, llama29m, blocks32,
- *                                     qwen05b, 4b
+ * usage: make_shape NAME TYPE FILE    NAME: mixed, stories15m, llama29m,
+ *                                     blocks32, smollm135m, qwen05b,
+ *                                     qwen3_06b, 4b
  *                                     TYPE: any of dtypes.def, or q4_k_m
  */
 

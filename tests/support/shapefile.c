@@ -21,9 +21,12 @@
 
 const struct shapefile shapefiles[] = {
     {"mixed", 2, 256, 4, 2, 64, 288, 320},
+    {"stories15m", 6, 288, 6, 6, 48, 768, 32000},
     {"llama29m", 4, 512, 8, 4, 64, 1536, 32000},
     {"blocks32", 32, 256, 8, 4, 32, 704, 4096},
+    {"smollm135m", 30, 576, 9, 3, 64, 1536, 49152},
     {"qwen05b", 24, 896, 14, 2, 64, 4864, 151936},
+    {"qwen3_06b", 28, 1024, 16, 8, 128, 3072, 151936},
     {"4b", 36, 2560, 32, 8, 128, 9728, 151936},
 };
 const size_t shapefile_count = sizeof(shapefiles) / sizeof(shapefiles[0]);

@@ -21,8 +21,9 @@ struct shapefile {
     uint32_t n_blocks, width, n_heads, n_kv_heads, head_dim, ffn_width, n_vocab;
 };
 
-// mixed, of which rows of one linear are no whole blocks of 256; llama29m,
-// blocks32, qwen05b, 4b.
+// mixed, of which rows of one linear are no whole blocks of 256; stories15m,
+// llama29m, blocks32, smollm135m, qwen05b, qwen3_06b, 4b. All are llamas: those
+// of other architectures have their sizes only.
 extern const struct shapefile shapefiles[];
 extern const size_t shapefile_count;
 const struct shapefile *shapefile_find(const char *name); // NULL: none
