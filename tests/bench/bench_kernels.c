@@ -386,6 +386,7 @@ static void report(const struct bench *b, struct str *json, const char *tier)
     double step = 0.0;
     double flops = 0.0;
     double peak = peak_gflops(b);
+    const char *comma = "";
 
     printf("kernels: cpu %s, %s, %u threads, %lld tokens a call; best of %.0f "
            "ms of %s; %.0f GFLOP/s in registers; others may use the machine\n",
@@ -417,7 +418,8 @@ static void report(const struct bench *b, struct str *json, const char *tier)
         str_printf(
             json,
             "%s{\"name\":\"%s\",\"us\":%.2f,\"calls\":%d,\"gflops\":%.2f}",
-            i ? "," : "", c.name, s * 1e6, c.calls, rate);
+            comma, c.name, s * 1e6, c.calls, rate);
+        comma = ",";
     }
     printf("a step of 1024 tokens: %.1f ms, %.0f tokens/s, %.1f GFLOP, "
            "%.1f %% of %.0f GFLOP/s\n",
