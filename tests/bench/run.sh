@@ -7,22 +7,36 @@
 # only worth reading on a machine that does nothing else meanwhile.
 #
 # The staircase of schemes takes as long as all the rest; --staircase measures
-# nothing else.
+# nothing else. --peers measures pockd against PyTorch and llama.cpp in a
+# directory that tests/bench/peer_root.sh made, and nothing else; without one,
+# pockd alone.
 #
-# usage: tests/bench/run.sh [--update] [--staircase]
+# usage: tests/bench/run.sh [--update] [--staircase | --peers [ROOT]]
 
 set -eu
 update=
 only=
-for arg; do
-    case $arg in
+root=
+while [ $# -gt 0 ]; do
+    case $1 in
     --update) update=--update ;;
     --staircase) only=staircase ;;
+    --peers)
+        only=peers
+        case ${2:-} in
+        '' | -*) ;;
+        *)
+            root=$(realpath "$2")
+            shift
+            ;;
+        esac
+        ;;
     *)
         sed -n '/^# usage/s/# //p' "$0" >&2
         exit 2
         ;;
     esac
+    shift
 done
 cd "$(dirname "$0")/../.."
 out=build-bench
@@ -35,6 +49,11 @@ if [ ! -e $out/build.ninja ]; then
 fi
 ninja -C $out >$out/ninja.log || { tail -20 $out/ninja.log; exit 1; }
 [ -n "$only" ] || rm -f $out/*.json
+if [ "$only" = peers ]; then
+    tests/bench/peers.sh $out "$root" >$out/peers.json
+    python3 tests/bench/table.py $update $out/peers.json
+    exit
+fi
 
 run()
 {
