@@ -9,7 +9,7 @@
 # The staircase of schemes takes as long as all the rest; --staircase measures
 # nothing else. --peers measures pockd against PyTorch and llama.cpp in a
 # directory that tests/bench/peer_root.sh made, and nothing else; without one,
-# pockd alone.
+# against recorded figures only. Its JSON stays in build-bench/peers.json.
 #
 # usage: tests/bench/run.sh [--update] [--staircase | --peers [ROOT]]
 

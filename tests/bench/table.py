@@ -85,8 +85,8 @@ TRAINED = [
 ]
 
 
-def number(x, digits=0):
-    return '' if x is None else f'{x:,.{digits}f}'
+def number(x):
+    return '' if x is None else f'{x:,.{1 if x < 100 else 0}f}'
 
 
 def times(ours, theirs):
@@ -96,19 +96,19 @@ def times(ours, theirs):
 def trained(best):
     peak = (best.get(('peak bf16', 'pockd')) or best[('peak f32', 'pockd')])['peak_gflops']
     lines = ['| training, tokens/s | pockd | of the peak | pockd, f32 | PyTorch, bf16 | PyTorch, f32 | QVAC, recorded '
-             '| times faster: bf16 | f32 | QVAC | pockd, anonymous MiB | PyTorch, resident MiB, bf16 / f32 '
+             '| times faster: than the better PyTorch | f32 than f32 | than QVAC | pockd, anonymous MiB | PyTorch, resident MiB, bf16 / f32 '
              '| QVAC, resident MiB |', '|' + '---|' * 13]
     for row, what, qvac, qvac_mib in TRAINED:
         shape = row.split()[0]
         pock, pock32, torch, torch32 = (best.get(key, {}) for key in (
             (row, 'pockd bf16'), (row, 'pockd f32'), (shape, 'torch bf16'), (shape, 'torch f32')))
-        if not pock:
+        if not pock or not (torch or torch32 or qvac):
             continue
         rate, rate32, peer, peer32 = (r.get('tokens_per_s') for r in (pock, pock32, torch, torch32))
         memory = ' / '.join(number(r['peak_mib']) for r in (torch, torch32) if r)
         lines.append(
             f'| {what} | {number(rate)} | {100 * pock["gflops"] / peak:.0f} % | {number(rate32)} | {number(peer)} '
-            f'| {number(peer32)} | {number(qvac, qvac is not None and qvac < 100)} | {times(rate, peer)} '
+            f'| {number(peer32)} | {number(qvac)} | {times(rate, max(peer or 0, peer32 or 0))} '
             f'| {times(rate32, peer32)} | {times(rate, qvac)} | {number(pock["anonymous_mib"])} | {memory} '
             f'| {number(qvac_mib)} |')
     return lines
@@ -138,7 +138,8 @@ def peers(runs):
             who += ' tg' if r['n_gen'] else ' pp'
             r['tokens_per_s'] = max(r['samples_ts'])
         key = (r['row'], who)
-        rate = 'mean_tokens_per_s' if who in ('quiet', 'beside') else 'tokens_per_s'
+        rate = ('mean_tokens_per_s' if who in ('quiet', 'beside') else
+                'peak_gflops' if 'peak_gflops' in r else 'tokens_per_s')
         if 'gen_tokens_per_s' in r:
             # Each figure's own best.
             r = {k: max(v, best.get(key, r)[k]) if k.endswith('_per_s') else v for k, v in r.items()}
