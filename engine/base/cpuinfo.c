@@ -27,7 +27,9 @@ unsigned cpuinfo_detect(void)
         __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vl"))
         flags |= CPUINFO_AVX512;
-    if ((flags & CPUINFO_AVX512) && __builtin_cpu_supports("avx512bf16"))
+    // Every processor with one has the other, but a virtual one may hide it.
+    if ((flags & CPUINFO_AVX512) && __builtin_cpu_supports("avx512bf16") &&
+        __builtin_cpu_supports("avx512vnni"))
         flags |= CPUINFO_AVX512BF16;
 #elif defined(__aarch64__)
     flags |= CPUINFO_NEON;

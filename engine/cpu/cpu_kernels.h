@@ -61,7 +61,7 @@ enum {
 
 // y (M,N) = alpha * op(a) op(b) + c; op(a) (M,K) is stored (K,M) if trans_a,
 // op(b) (K,N) of type b_type is stored (N,K) if trans_b. c may be NULL or y.
-// Operands are rounded if op_rounds().
+// Operands are rounded if op_rounds(), a if cpu_rounds_rows().
 #define KERNEL_matmul(name)                                              \
     void name(float *y, const float *restrict a, const void *restrict b, \
               enum dtype b_type, const float *c, int64_t m, int64_t n,   \
@@ -321,6 +321,15 @@ void cpu_choose(const struct cpu_choose *room, int32_t *rows,
 struct cpu_matmul_plan cpu_matmul_plan(int64_t m, int64_t n, int64_t k,
                                        bool trans_a, bool trans_b,
                                        enum dtype b_type);
+// Does matmul round rows of a (M,K) to eight bits? With `precision` q8, few of
+// them, and b (N,K) of a type below. Each block of 32 becomes d * q, where d is
+// its largest magnitude / 127 and q the nearest integers to a * (127 / that
+// magnitude), to even when in between; zeros below CPU_ROWS8_TINY.
+bool cpu_rounds_rows(enum precision precision, int64_t m, int64_t k,
+                     bool trans_a, bool trans_b, enum dtype b_type);
+#define CPU_ROWS8_TINY 1e-30f
+#define CPU_ROWS8_TYPES(X) \
+    X(q8_0) X(q4_0) X(q4_1) X(q5_0) X(q5_1) X(q4_k) X(q5_k) X(q6_k)
 // Floats between rows of a (M,K) when it is stored as pairs of bf16, and what
 // all of it takes, in whichever way it is packed.
 int64_t cpu_rounded_row(int64_t k);

@@ -99,12 +99,16 @@ static size_t matmul_bytes(const struct instr *in)
     const int64_t m = rows_of(y);
     const int64_t n = cols_of(y);
     const int64_t k = in->attr.trans_a ? rows_of(a) : cols_of(a);
+    const enum precision precision = (enum precision) in->attr.precision;
+    const bool trans_b = in->attr.trans_b || in->op == OP_matmul_kept;
     const struct cpu_matmul_plan plan =
-        cpu_matmul_plan(m, n, k, in->attr.trans_a,
-                        in->attr.trans_b || in->op == OP_matmul_kept,
+        cpu_matmul_plan(m, n, k, in->attr.trans_a, trans_b,
                         (enum dtype) in->in[1].dtype);
-    const size_t rounded =
+    size_t rounded =
         op_rounds(in->attr.precision, m, n, k) ? cpu_rounded_floats(m, k) : 0;
+    if (cpu_rounds_rows(precision, m, k, in->attr.trans_a, trans_b,
+                        (enum dtype) in->in[1].dtype))
+        rounded = (size_t) (m * k);
     return larger(plan.a_floats + plan.b_floats, rounded) * sizeof(float);
 }
 

@@ -3,6 +3,7 @@
 
 #include "engine/cpu/matmul_avx512bf16.h"
 #include "engine/cpu/decode.h"
+#include "engine/cpu/matmul_rows8.h"
 
 #include "engine/cpu/bf16.h"
 
@@ -432,6 +433,11 @@ void matmul_rounded(const struct rounded_product *p, void *scratch,
 
 KERNEL_matmul(matmul_avx512bf16)
 {
+    if (cpu_rounds_rows(precision, m, k, trans_a, trans_b, b_type)) {
+        const struct rows8_product q = {y, a, b, b_type, c, m, n, k, alpha};
+        matmul_rows8_avx512bf16(&q, scratch, pool);
+        return;
+    }
     if (!op_rounds((uint8_t) precision, m, n, k)) {
         matmul_avx512(y, a, b, b_type, c, m, n, k, trans_a, trans_b, alpha,
                       precision, scratch, pool);

@@ -5,6 +5,7 @@
 #include "engine/cpu/cpu_kernels.h"
 #include "engine/tensor/quant.h"
 
+#include <math.h>
 #include <string.h>
 
 // y (M,N) = alpha * op(a) (M,K) (op(b) + op(d)) (K,N) + c (M,N), a tile of
@@ -108,8 +109,29 @@ static void product(const struct product *x)
             product_tile(x, m0, n0);
 }
 
+// out (N) = x (N), in blocks of 32, see cpu_rounds_rows()
+static void round_rows(float *out, const float *x, int64_t n)
+{
+    for (int64_t at = 0; at < n; at += 32) {
+        float most = 0.0f;
+        for (int i = 0; i < 32; i++) {
+            const float size = fabsf(x[at + i]);
+            most = size <= most ? most : size; // NaN stays
+        }
+        const bool is_nothing = most < CPU_ROWS8_TINY;
+        const float d = is_nothing ? 0.0f : most / 127.0f;
+        const float by = is_nothing ? 0.0f : 127.0f / most;
+        for (int i = 0; i < 32; i++)
+            out[at + i] = d * rintf(x[at + i] * by);
+    }
+}
+
 KERNEL_matmul(matmul_c)
 {
+    if (cpu_rounds_rows(precision, m, k, trans_a, trans_b, b_type)) {
+        round_rows(scratch, a, m * k);
+        a = scratch;
+    }
     product(&(struct product){
         .y = y,
         .a = a,

@@ -58,6 +58,23 @@ struct cpu_matmul_plan cpu_matmul_plan(int64_t m, int64_t n, int64_t k,
     return p;
 }
 
+bool cpu_rounds_rows(enum precision precision, int64_t m, int64_t k,
+                     bool trans_a, bool trans_b, enum dtype b_type)
+{
+    if (precision != PRECISION_Q8 || trans_a || !trans_b || m > FEW_ROWS ||
+        k < DEPTH_MIN)
+        return false;
+    switch ((int) b_type) {
+#define TYPE(name)     \
+    case DTYPE_##name: \
+        return true;
+        CPU_ROWS8_TYPES(TYPE)
+#undef TYPE
+    default:
+        return false;
+    }
+}
+
 int64_t cpu_rounded_row(int64_t k)
 {
     const int64_t pairs = round_up(k, 32) / 2;

@@ -3,6 +3,8 @@
 
 #include "engine/cpu/matmul_vec.h"
 
+#include "engine/cpu/matmul_rows8.h"
+
 static void run(struct product *pr, const struct cpu_matmul_plan *plan,
                 float *scratch, struct pool *pool)
 {
@@ -27,6 +29,13 @@ static void run(struct product *pr, const struct cpu_matmul_plan *plan,
 
 KERNEL_matmul(VEC_NAME(matmul))
 {
+#if defined(__AVX2__)
+    if (cpu_rounds_rows(precision, m, k, trans_a, trans_b, b_type)) {
+        const struct rows8_product p = {y, a, b, b_type, c, m, n, k, alpha};
+        VEC_NAME(matmul_rows8)(&p, scratch, pool);
+        return;
+    }
+#endif
     const struct cpu_matmul_plan plan =
         cpu_matmul_plan(m, n, k, trans_a, trans_b, b_type);
     struct product pr = {

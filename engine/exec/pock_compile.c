@@ -132,6 +132,8 @@ static int parse_options(struct options *o, int argc, char **argv)
     p->arena_budget = (uint64_t) budget << 20;
     if (p->kind == PROGRAM_CACHED && p->cache_length == 0)
         p->cache_length = p->length;
+    if (p->kind == PROGRAM_CACHED)
+        p->precision = program_cached_precision(p->length);
     if (optind + 1 != argc)
         return -EINVAL;
     o->model = argv[optind];

@@ -168,6 +168,11 @@ static int add_learning(struct graph *g, const struct model_config *m,
     return optim_apply(g, &optim, err);
 }
 
+enum precision program_cached_precision(uint32_t length)
+{
+    return length > 16 ? PRECISION_BF16 : PRECISION_Q8;
+}
+
 static void set_precision(struct graph *g, enum precision precision)
 {
     for (node_id i = 0; i < g->n_nodes; i++)

@@ -65,6 +65,10 @@ struct program_params {
     uint32_t threads; // for how many that is; 0: those of the device
 };
 
+// That of generation: a few tokens may be rounded to eight bits, as llama.cpp
+// does, and many to bf16.
+enum precision program_cached_precision(uint32_t length);
+
 int program_compile(struct program **out, const struct model_config *m,
                     const struct program_params *params,
                     const struct backend *backend, const struct device *dev,

@@ -59,8 +59,9 @@ enum rope_mode {
 
 // What products do with their operands. With bf16 a device may round both to
 // the nearest bf16 (to even when in between) before it multiplies them, if that
-// is faster there; the sums are f32. The C kernels do it.
-enum precision { PRECISION_F32, PRECISION_BF16, PRECISION_COUNT };
+// is faster there; the sums are f32. With q8 it may round activations of few
+// rows to eight bits where they meet weights of few bits. The C kernels do it.
+enum precision { PRECISION_F32, PRECISION_BF16, PRECISION_Q8, PRECISION_COUNT };
 
 // Is matmul (M,K) (K,N) one that may be rounded? Those with a short side are
 // not: they are LoRA's own, and single rows, which are bound by memory.

@@ -46,6 +46,7 @@ static int read_tokens(struct generator *g, const int32_t *tokens, uint32_t n,
         .cache_length = g->cache_length,
         .n_rows = 1,
         .scheme = runner_scheme(g->runner),
+        .precision = program_cached_precision(length),
     };
     const int32_t row = (int32_t) n - 1;
     int32_t ids[CHUNK_MAX] = {0};

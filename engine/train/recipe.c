@@ -44,9 +44,10 @@ _Static_assert(sizeof prefix_names / sizeof *prefix_names ==
 static const char *const compress_names[] = {"off", "velora", NULL};
 _Static_assert(KEPT_WHOLE == 0 && KEPT_SUBTOKENS == 1,
                "in the order of enum kept_how");
-static const char *const precision_names[PRECISION_COUNT + 1] = {
+static const char *const precision_names[] = {
     [PRECISION_F32] = "f32",
     [PRECISION_BF16] = "bf16",
+    NULL, // q8 is for generation
 };
 
 const char *const *recipe_choices(const char *option)

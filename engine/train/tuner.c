@@ -183,6 +183,7 @@ static int add_programs(struct tuner *t, struct error *err)
         .cache_length = context < CACHE_LENGTH ? context : CACHE_LENGTH,
         .n_rows = 1,
         .scheme = &t->scheme,
+        .precision = program_cached_precision(1),
     };
     struct microbatch m;
     int rc;
@@ -192,6 +193,7 @@ static int add_programs(struct tuner *t, struct error *err)
         (rc = add_program(t, &p, err)) < 0)
         return rc;
     p.length = context < CHUNK ? context : CHUNK;
+    p.precision = program_cached_precision(p.length);
     if ((rc = add_program(t, &p, err)) < 0)
         return rc;
     p = (struct program_params){

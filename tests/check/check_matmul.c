@@ -36,9 +36,11 @@ static bool check_case(KERNEL_matmul((*ref)), KERNEL_matmul((*fn)),
     const struct instr in = instr_of(p);
     const int64_t count = p->m * p->n;
     const float alpha = 0.75f;
-    const float *a = check_random(p->m * p->k, 1.0f);
+    float *a = check_random(p->m * p->k, 1.0f);
     const void *b = check_weights(p->type, p->trans_b ? p->n : p->k,
                                   p->trans_b ? p->k : p->n);
+    for (int i = 0; i < 64 && p->precision == PRECISION_Q8; i++)
+        a[i] = i < 32 ? 0.0f : a[i] * 1e-32f;
     const float *c = check_random(count, 1.0f);
     float *want = check_copy(c, count);
     float *first = NULL;
@@ -49,7 +51,9 @@ static bool check_case(KERNEL_matmul((*ref)), KERNEL_matmul((*fn)),
              (long long) p->m, (long long) p->n, (long long) p->k,
              p->trans_a ? " ta" : "", p->trans_b ? " tb" : "",
              dtype_infos[p->type].name, p->addend,
-             p->precision == PRECISION_BF16 ? " bf16" : "");
+             p->precision == PRECISION_BF16 ? " bf16"
+             : p->precision == PRECISION_Q8 ? " q8"
+                                            : "");
     ref(want, a, b, p->type, p->addend ? want : NULL, p->m, p->n, p->k,
         p->trans_a, p->trans_b, alpha, check_precision(isa, p->precision),
         check_scratch(&in), NULL);
@@ -167,6 +171,33 @@ static const struct {
     {12, 64, 2048},
 };
 
+// Few rows that are rounded to eight bits: also rows of zeros and of nearly
+// nothing, and sums of many blocks.
+static bool check_rows8(KERNEL_matmul((*ref)), KERNEL_matmul((*fn)),
+                        const char *isa)
+{
+    static const int64_t ks[] = {64, 256, 512, 1280, 2048};
+    bool ok = true;
+
+    for (int64_t m = 1; m <= 8; m++)
+        for (int i = 0; i < 5 * DTYPE_COUNT; i++) {
+            const enum dtype type = (enum dtype)(i / 5);
+            const int64_t block = dtype_infos[type].block;
+            const struct product p = {m,
+                                      (int64_t[]){1, 7, 40, 131,
+                                                  300}[(i + m) % 5],
+                                      (ks[i % 5] + block - 1) / block * block,
+                                      false,
+                                      true,
+                                      type,
+                                      i % 3,
+                                      PRECISION_Q8};
+            if (dtype_is_weight(type))
+                ok &= check_case(ref, fn, isa, &p);
+        }
+    return ok;
+}
+
 int check_matmul(KERNEL_matmul((*ref)), KERNEL_matmul((*fn)), const char *isa,
                  bool bench)
 {
@@ -196,6 +227,7 @@ int check_matmul(KERNEL_matmul((*ref)), KERNEL_matmul((*fn)), const char *isa,
                 p.n = (p.n + block - 1) / block * block;
             ok &= check_case(ref, fn, isa, &p);
         }
+    ok &= check_rows8(ref, fn, isa);
     if (bench && fn != ref) {
         const struct product p = {256,  384,        384, false,
                                   true, DTYPE_q8_0, 0,   PRECISION_BF16};

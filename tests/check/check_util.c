@@ -96,7 +96,9 @@ int32_t *check_ints(int64_t n, int32_t from, int32_t to)
 
 enum precision check_precision(const char *isa, enum precision precision)
 {
-    const bool rounds = strcmp(isa, "c") == 0 || strcmp(isa, "avx512bf16") == 0;
+    const bool rounds = strcmp(isa, "c") == 0 ||
+                        strcmp(isa, "avx512bf16") == 0 ||
+                        (precision == PRECISION_Q8 && strcmp(isa, "neon") != 0);
     return rounds ? precision : PRECISION_F32;
 }
 

@@ -1,0 +1,36 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#pragma once
+
+/*
+ * Products of few rows that are rounded to eight bits, see cpu_rounds_rows()
+ */
+
+#include "engine/cpu/cpu_kernels.h"
+
+// y (M,N) = alpha * round(a) (M,K) b^T + c; b (N,K), M small.
+struct rows8_product {
+    float *y;
+    const float *a;
+    const char *b;
+    enum dtype b_type;
+    const float *c; // or NULL
+    int64_t m, n, k;
+    float alpha;
+};
+
+// `scratch` of M * K floats.
+#define MATMUL_ROWS8(name)                                           \
+    void name(const struct rows8_product *p, void *restrict scratch, \
+              struct pool *pool)
+
+#ifdef CPU_HAVE_AVX2
+MATMUL_ROWS8(matmul_rows8_avx2);
+#endif
+#ifdef CPU_HAVE_AVX512
+MATMUL_ROWS8(matmul_rows8_avx512);
+#endif
+#ifdef CPU_HAVE_AVX512BF16
+MATMUL_ROWS8(matmul_rows8_avx512bf16);
+#endif
