@@ -19,6 +19,8 @@ enum {
     ROWS = 4,     // of a
     COLS = 4,     // of y: rows of b
     TASK = 65536, // weights
+    // Bytes; four rows at a time are too short for the machine to see coming.
+    AHEAD = 2048,
 };
 
 // Rows of a, rounded, in the scratch: K bytes, K/4 first sums, and for each
@@ -29,7 +31,22 @@ struct rows8 {
     int32_t *base; // (M,K/4)
     float *d, *s;  // (M,K/32)
     int64_t ns;
+    int64_t blocks; // of a row
+    int64_t row_bytes;
 };
+
+// Constant where `type` is, unlike what dtypes.c knows.
+ALWAYS_INLINE int64_t block_bytes_of(enum dtype type)
+{
+    switch ((int) type) {
+#define WEIGHT(name, gguf, block, bytes) \
+    case DTYPE_##name:                   \
+        return bytes;
+#include "engine/tensor/dtypes.def"
+    default:
+        return 0;
+    }
+}
 
 // What has to be taken from a number before it is multiplied by the scale.
 ALWAYS_INLINE int zero_of(enum dtype type)
@@ -214,29 +231,27 @@ struct sums {
 };
 
 // Blocks begin with the scale; those with a minimum have it behind that.
-ALWAYS_INLINE void add_block_32(struct sums *s, const struct rows8 *r,
-                                enum dtype type, const char *b, int64_t m0,
-                                int64_t at, int rows, int cols)
+ALWAYS_INLINE void add_block_32(struct sums *s, const struct rows8 r,
+                                enum dtype type, const char *b, int64_t at,
+                                int rows, int cols)
 {
-    const int64_t k = r->p->k;
-    const size_t row_bytes = dtype_row_bytes(type, k);
     const bool has_min = type == DTYPE_q4_1 || type == DTYPE_q5_1;
 
 #pragma GCC unroll 4
     for (int j = 0; j < cols; j++) {
-        const char *row = b + (size_t) j * row_bytes;
-        const uint16_t *h =
-            (const void *) (row + at * dtype_infos[type].block_bytes);
+        const char *row = b + j * r.row_bytes;
+        const uint16_t *h = (const void *) (row + at * block_bytes_of(type));
         const __m256i w = numbers_of(type, row, at);
         const v8 scale = scale_8(h[0]);
+        __builtin_prefetch((const char *) h + AHEAD, 0, 3);
 #pragma GCC unroll 4
         for (int i = 0; i < rows; i++) {
-            const int64_t block = (m0 + i) * (k / 32) + at;
-            s->acc[i][j] += scale * r->d[block] *
-                            dot_32(type, load_32(r->base + 8 * block), w,
-                                   load_32(r->q + 32 * block));
+            const int64_t block = i * r.blocks + at;
+            s->acc[i][j] += scale * r.d[block] *
+                            dot_32(type, load_32(r.base + 8 * block), w,
+                                   load_32(r.q + 32 * block));
             if (has_min)
-                s->mins[i][j][0] -= scale_of(h[1]) * r->s[block];
+                s->mins[i][j][0] -= scale_of(h[1]) * r.s[block];
         }
     }
 }
@@ -291,33 +306,35 @@ ALWAYS_INLINE void scales_of(v8 scales[2], v8 *min, enum dtype type,
     }
 }
 
-ALWAYS_INLINE void add_block_256(struct sums *s, const struct rows8 *r,
-                                 enum dtype type, const char *b, int64_t m0,
-                                 int64_t at, int rows, int cols)
+ALWAYS_INLINE void add_block_256(struct sums *s, const struct rows8 r,
+                                 enum dtype type, const char *b, int64_t at,
+                                 int rows, int cols)
 {
-    const int64_t k = r->p->k;
-    const size_t row_bytes = dtype_row_bytes(type, k);
     const bool is_halved = type == DTYPE_q6_k;
 
 #pragma GCC unroll 4
     for (int j = 0; j < cols; j++) {
-        const char *row = b + (size_t) j * row_bytes;
+        const char *row = b + j * r.row_bytes;
         v8 scales[2], min;
+        const char *ahead = row + at / 8 * block_bytes_of(type) + AHEAD;
+#pragma GCC unroll 4
+        for (int i = 0; i < 256; i += 64)
+            __builtin_prefetch(ahead + i, 0, 3);
         scales_of(scales, &min, type, row, at / 8);
         for (int i = 0; i < rows && !is_halved; i++)
-            s->mins[i][j] += min * v8_load(r->s + (m0 + i) * (k / 32) + at);
+            s->mins[i][j] += min * v8_load(r.s + i * r.blocks + at);
 #pragma GCC unroll 8
         for (int piece = 0; piece < 8; piece++) {
             const __m256i w = numbers_of(type, row, at + piece);
             const v8 scale = spread(scales, piece, is_halved);
 #pragma GCC unroll 4
             for (int i = 0; i < rows; i++) {
-                const int64_t block = (m0 + i) * (k / 32) + at + piece;
-                const __m256i base = is_halved ? load_32(r->base + 8 * block)
+                const int64_t block = i * r.blocks + at + piece;
+                const __m256i base = is_halved ? load_32(r.base + 8 * block)
                                                : _mm256_setzero_si256();
                 s->acc[i][j] +=
-                    scale * r->d[block] *
-                    dot_32(type, base, w, load_32(r->q + 32 * block));
+                    scale * r.d[block] *
+                    dot_32(type, base, w, load_32(r.q + 32 * block));
             }
         }
     }
@@ -332,17 +349,25 @@ ALWAYS_INLINE void add_rows(const struct rows8 *r, enum dtype type, int64_t m0,
                             int64_t j0, int rows, int cols)
 {
     const struct rows8_product *p = r->p;
-    const char *b = p->b + (size_t) j0 * dtype_row_bytes(type, p->k);
+    const char *b = p->b + j0 * r->row_bytes;
+    const struct rows8 from = {
+        .base = r->base + 8 * m0 * r->blocks,
+        .q = r->q + 32 * m0 * r->blocks,
+        .d = r->d + m0 * r->blocks,
+        .s = r->s + m0 * r->blocks,
+        .blocks = r->blocks,
+        .row_bytes = r->row_bytes,
+    };
     const bool is_large =
         type == DTYPE_q4_k || type == DTYPE_q5_k || type == DTYPE_q6_k;
     struct sums s = {{{{0}}}, {{{0}}}};
 
     if (is_large)
-        for (int64_t at = 0; at < p->k / 32; at += 8)
-            add_block_256(&s, r, type, b, m0, at, rows, cols);
+        for (int64_t at = 0; at < from.blocks; at += 8)
+            add_block_256(&s, from, type, b, at, rows, cols);
     else
-        for (int64_t at = 0; at < p->k / 32; at++)
-            add_block_32(&s, r, type, b, m0, at, rows, cols);
+        for (int64_t at = 0; at < from.blocks; at++)
+            add_block_32(&s, from, type, b, at, rows, cols);
 #pragma GCC unroll 4
     for (int j = 0; j < cols; j++)
 #pragma GCC unroll 4
@@ -405,6 +430,8 @@ MATMUL_ROWS8(VEC_NAME(matmul_rows8))
         .d = (float *) (void *) (room + 64 * blocks),
         .s = (float *) (void *) (room + 68 * blocks),
         .ns = TASK / p->k + 1,
+        .blocks = p->k / 32,
+        .row_bytes = (int64_t) dtype_row_bytes(p->b_type, p->k),
     };
 
     for (int64_t i = 0; i < blocks; i++)
