@@ -175,9 +175,7 @@ static void after_open(struct dbcall *c)
     struct exporting *x = c->data;
     struct worker_msg m;
 
-    x->r = c->r;
-    c->r = NULL;
-    c->data = NULL;
+    x->r = dbcall_take(c);
     worker_msg_init(&m, WORKER_MSG_convert_adapter);
     m.convert_adapter.req = 1;
     m.convert_adapter.rank = x->rank;

@@ -254,9 +254,7 @@ static void after_open(struct dbcall *c)
     struct error err = {0};
     struct worker_msg m;
 
-    x->r = c->r;
-    c->r = NULL;
-    c->data = NULL;
+    x->r = dbcall_take(c);
     worker_msg_init(&m, WORKER_MSG_check_adapter);
     m.check_adapter.req = 1;
     m.check_adapter.model_fd = x->model_fd;

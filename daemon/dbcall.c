@@ -105,3 +105,12 @@ void dbcall_start(struct pockd *p, struct request *r,
         destroy(c);
     }
 }
+
+struct request *dbcall_take(struct dbcall *c)
+{
+    struct request *r = c->r;
+
+    c->r = NULL;
+    c->data = NULL;
+    return r;
+}

@@ -42,3 +42,7 @@ struct dbcall_params {
 };
 void dbcall_start(struct pockd *p, struct request *r,
                   const struct dbcall_params *params);
+
+// In after(): request and data become the caller's, and the call ends without
+// an answer.
+struct request *dbcall_take(struct dbcall *c);

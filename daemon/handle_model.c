@@ -257,9 +257,7 @@ static void after_open(struct dbcall *c)
     struct adding *a = c->data;
     struct worker_msg m;
 
-    a->r = c->r;
-    c->r = NULL;
-    c->data = NULL;
+    a->r = dbcall_take(c);
     worker_msg_init(&m, WORKER_MSG_inspect_model);
     m.inspect_model.req = 1;
     m.inspect_model.model_fd = a->fd;

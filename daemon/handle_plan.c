@@ -192,9 +192,7 @@ static void after_open(struct dbcall *c)
     struct planning *x = c->data;
     struct worker_msg m;
 
-    x->r = c->r;
-    c->r = NULL;
-    c->data = NULL;
+    x->r = dbcall_take(c);
     worker_msg_init(&m, WORKER_MSG_plan);
     m.plan.req = 1;
     _Static_assert(sizeof(m.plan.recipe) >= TRAIN_RECIPE_BYTES, "a recipe");

@@ -125,9 +125,7 @@ static void after_gather(struct dbcall *c)
     struct searching *x = c->data;
     struct worker_msg m;
 
-    x->r = c->r;
-    c->r = NULL;
-    c->data = NULL;
+    x->r = dbcall_take(c);
     // The records passed through our memory once; give it back.
     (void) malloc_trim(0);
     worker_msg_init(&m, WORKER_MSG_search);

@@ -142,9 +142,7 @@ static void after_open(struct dbcall *c)
     struct tuning *x = c->data;
     struct worker_msg m;
 
-    x->r = c->r;
-    c->r = NULL;
-    c->data = NULL;
+    x->r = dbcall_take(c);
     worker_msg_init(&m, WORKER_MSG_tune);
     m.tune.req = 1;
     _Static_assert(sizeof(m.tune.recipe) >= TRAIN_RECIPE_BYTES, "a recipe");

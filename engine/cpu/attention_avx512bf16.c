@@ -250,12 +250,7 @@ static void forward_strip(const struct packed *p, float *room, int64_t sequence,
     float scale[TILE_ROWS];
 
     if (r.first > r.last) {
-        for (int64_t t = t0; t < t1; t++) {
-            memset(a->o + t * stride + head * a->dim, 0,
-                   (size_t) a->dim * sizeof(float));
-            if (a->lse)
-                a->lse[t * a->n_heads + head] = -INFINITY;
-        }
+        blind_strip(a, head, t0, t1);
         return;
     }
     load_strip(q, a->q + at, stride, t1 - t0, a->dim,
@@ -270,23 +265,15 @@ static void forward_strip(const struct packed *p, float *room, int64_t sequence,
                (r.last + 2 - first) / 2, scale);
 }
 
-// Late blocks see more keys: they go first, so that the short ones fill up.
 static void forward_task(void *ctx, uint32_t task, uint32_t worker)
 {
     const struct packed *p = ctx;
     const struct attention *a = &p->a;
-    const int64_t blocks = (a->length + BLOCK_ROWS - 1) / BLOCK_ROWS;
-    const int64_t sequences = sequences_of(a);
-    const int64_t block = blocks - 1 - task / (sequences * a->n_heads);
-    const int64_t which = task % (sequences * a->n_heads);
-    const int64_t sequence = which / a->n_heads * a->length;
-    const int64_t end = min(a->rows, sequence + a->length);
-    const int64_t t0 = sequence + block * BLOCK_ROWS;
-    const int64_t t1 = min(end, t0 + BLOCK_ROWS);
+    const struct forward_block b = forward_block(a, task);
 
-    for (int64_t t = t0; t < t1; t += TILE_ROWS)
-        forward_strip(p, a->room + worker * a->room_floats, sequence,
-                      which % a->n_heads, t, min(t1, t + TILE_ROWS));
+    for (int64_t t = b.t0; t < b.t1; t += TILE_ROWS)
+        forward_strip(p, a->room + worker * a->room_floats, b.sequence, b.head,
+                      t, min(b.t1, t + TILE_ROWS));
 }
 
 KERNEL_attention(attention_avx512bf16)

@@ -111,6 +111,41 @@ ALWAYS_INLINE uint32_t sequences_of(const struct attention *a)
     return (uint32_t) ((a->rows + a->length - 1) / a->length);
 }
 
+// A task of the forward pass: BLOCK_ROWS queries t0 .. t1 of one head. Late
+// blocks see more keys: they go first, so that the short ones fill up.
+struct forward_block {
+    int64_t sequence, head, t0, t1;
+};
+
+ALWAYS_INLINE struct forward_block forward_block(const struct attention *a,
+                                                 uint32_t task)
+{
+    const int64_t blocks = (a->length + BLOCK_ROWS - 1) / BLOCK_ROWS;
+    const int64_t heads = sequences_of(a) * a->n_heads;
+    const int64_t sequence = task % heads / a->n_heads * a->length;
+    const int64_t t0 = sequence + (blocks - 1 - task / heads) * BLOCK_ROWS;
+    const int64_t end = min(a->rows, sequence + a->length);
+
+    return (struct forward_block){
+        .sequence = sequence,
+        .head = task % heads % a->n_heads,
+        .t0 = t0,
+        .t1 = min(end, t0 + BLOCK_ROWS),
+    };
+}
+
+// Queries that see no key.
+ALWAYS_INLINE void blind_strip(const struct attention *a, int64_t head,
+                               int64_t t0, int64_t t1)
+{
+    for (int64_t t = t0; t < t1; t++) {
+        memset(a->o + (t * a->n_heads + head) * a->dim, 0,
+               (size_t) a->dim * sizeof(float));
+        if (a->lse)
+            a->lse[t * a->n_heads + head] = -INFINITY;
+    }
+}
+
 // dk and dv of a token: the sum over the heads of each group.
 static void __attribute__((unused))
 group_task(void *ctx, uint32_t task, uint32_t worker)

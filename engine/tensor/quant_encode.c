@@ -133,33 +133,34 @@ static void range_of(float *lo, float *hi, const float *x, int n)
     }
 }
 
-static void encode_q4_1(struct quant_q4_1 *b, const float *x)
+// Numbers 0 .. top from the smallest value to the largest.
+static void put_range(uint16_t *d_out, uint16_t *m_out, uint8_t q[BLOCK],
+                      const float *x, int top)
 {
     float lo, hi;
-    uint8_t q[BLOCK];
 
     range_of(&lo, &hi, x, BLOCK);
-    const float d = (hi - lo) / 15.0f;
+    const float d = (hi - lo) / (float) top;
     const float inverse = inverse_of(d);
-    b->d = half_from_f32(d);
-    b->m = half_from_f32(lo);
+    *d_out = half_from_f32(d);
+    *m_out = half_from_f32(lo);
     for (int i = 0; i < BLOCK; i++)
-        q[i] = (uint8_t) round_to(floorf((x[i] - lo) * inverse + 0.5f), 0, 15);
+        q[i] = (uint8_t) round_to(floorf((x[i] - lo) * inverse + 0.5f), 0, top);
+}
+
+static void encode_q4_1(struct quant_q4_1 *b, const float *x)
+{
+    uint8_t q[BLOCK];
+
+    put_range(&b->d, &b->m, q, x, 15);
     put_nibbles(b->q, q);
 }
 
 static void encode_q5_1(struct quant_q5_1 *b, const float *x)
 {
-    float lo, hi;
     uint8_t q[BLOCK];
 
-    range_of(&lo, &hi, x, BLOCK);
-    const float d = (hi - lo) / 31.0f;
-    const float inverse = inverse_of(d);
-    b->d = half_from_f32(d);
-    b->m = half_from_f32(lo);
-    for (int i = 0; i < BLOCK; i++)
-        q[i] = (uint8_t) round_to(floorf((x[i] - lo) * inverse + 0.5f), 0, 31);
+    put_range(&b->d, &b->m, q, x, 31);
     put_nibbles(b->q, q);
     put_fifth(b->high, q);
 }
