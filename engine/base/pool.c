@@ -142,11 +142,16 @@ int pool_create(struct pool **out, uint32_t threads)
     pthread_cond_init(&p->wake, NULL);
     pthread_cond_init(&p->done, NULL);
 
-    // Signals are for the threads that know what to do with them.
-    sigset_t all;
+    // Signals are for the threads that know what to do with them; but a fault
+    // belongs to the thread that made it: were it blocked, the kernel would
+    // end the process without asking its handler.
+    static const int faults[] = {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGTRAP};
+    sigset_t mask;
     sigset_t old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
+    sigfillset(&mask);
+    for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
+        sigdelset(&mask, faults[i]);
+    pthread_sigmask(SIG_SETMASK, &mask, &old);
     int rc = 0;
     while (rc == 0 && p->n_helpers + 1 < threads) {
         struct helper *h = &p->helpers[p->n_helpers];

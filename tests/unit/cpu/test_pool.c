@@ -5,7 +5,10 @@
 #include "engine/base/pool.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -118,6 +121,43 @@ static void no_more_threads_work_than_the_limit(void **state)
     pool_limit(NULL, 1);
 }
 
+struct masks {
+    atomic_int started;
+    sigset_t of[2]; // of the thread that ran the task
+};
+
+// Waits for the other: so each thread takes one.
+static void read_mask(void *ctx, uint32_t task, uint32_t worker)
+{
+    struct masks *m = ctx;
+
+    (void) task;
+    pthread_sigmask(SIG_SETMASK, NULL, &m->of[worker]);
+    atomic_fetch_add(&m->started, 1);
+    while (atomic_load(&m->started) < 2)
+        (void) sched_yield();
+}
+
+// A blocked fault ends the process whatever handler there is; a model that is
+// truncated while it is mapped must reach the worker's handler from any thread.
+static void a_helper_takes_its_own_faults_and_no_other_signal(void **state)
+{
+    static const int faults[] = {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGTRAP};
+    static const int others[] = {SIGTERM, SIGINT, SIGHUP, SIGCHLD, SIGALRM};
+    struct masks m = {0};
+    struct pool *p;
+
+    (void) state;
+    assert_int_equal(pool_create(&p, 2), 0);
+    assert_true(pool_run(p, 2, read_mask, &m));
+    for (int i = 0; i < 5; i++) {
+        assert_false(sigismember(&m.of[0], faults[i]));
+        assert_false(sigismember(&m.of[1], faults[i]));
+        assert_true(sigismember(&m.of[1], others[i]));
+    }
+    pool_destroy(p);
+}
+
 static void refuses_a_silly_number_of_threads(void **state)
 {
     struct pool *p = NULL;
@@ -145,6 +185,7 @@ int main(void)
         cmocka_unit_test(runs_nothing_for_no_tasks),
         cmocka_unit_test(gives_up_when_told_to_stop),
         cmocka_unit_test(no_more_threads_work_than_the_limit),
+        cmocka_unit_test(a_helper_takes_its_own_faults_and_no_other_signal),
         cmocka_unit_test(refuses_a_silly_number_of_threads),
         cmocka_unit_test(reports_missing_memory),
     };
