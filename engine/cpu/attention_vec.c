@@ -17,35 +17,6 @@
  * q, o, dq, dout (T,H*D)  k, v (T,G*D)  lse (T,H)  start (T)
  */
 
-/*
- * Packing: rows of k or v of one head become columns of panels.
- */
-
-static void pack_head(float *out, const float *x, int64_t stride, int64_t rows,
-                      int64_t dim)
-{
-    for (int64_t s = 0; s < rows; s += TILE_COLS, out += TILE_COLS * dim)
-        for (int64_t i = 0; i < TILE_COLS; i += 8) {
-            const int64_t n = max(0, min(8, rows - s - i));
-            const float *xi = x + (s + i) * stride;
-            int64_t d = 0;
-            for (; n == 8 && d + 8 <= dim; d += 8) {
-                v8 r[8];
-#pragma GCC unroll 8
-                for (int j = 0; j < 8; j++)
-                    r[j] = v8_load(xi + j * stride + d);
-                v8_transpose(r);
-#pragma GCC unroll 8
-                for (int j = 0; j < 8; j++)
-                    v8_store(out + (d + j) * TILE_COLS + i, r[j]);
-            }
-            for (; d < dim; d++)
-                for (int64_t j = 0; j < 8; j++)
-                    out[d * TILE_COLS + i + j] =
-                        j < n ? xi[j * stride + d] : 0.0f;
-        }
-}
-
 static void pack_task(void *ctx, uint32_t task, uint32_t worker)
 {
     const struct attention *a = ctx;
@@ -106,35 +77,6 @@ static void strip_rows(float *y, int64_t ldy, struct strip a, const float *b,
     for (; j + LANES <= dim; j += LANES)
         tile(y + j, ldy, c ? c + j : NULL, ldy, a, b + j, ldb, depth, 1.0f,
              TILE_ROWS, 1);
-}
-
-// p = exp(p - shift) where the query sees the key, 0 elsewhere in the columns
-// first .. last of the strip. Returns the sum.
-static float exp_row(float *p, float shift, int64_t first, int64_t from,
-                     int64_t to, int64_t last)
-{
-    vec acc = {0};
-    float sum = 0.0f;
-    int64_t s = from;
-
-    for (int64_t i = first; i < from; i++)
-        p[i] = 0.0f;
-    for (; s + LANES <= to + 1; s += LANES) {
-        const vec e = vec_exp(vec_load(p + s) - shift);
-        vec_store(p + s, e);
-        acc += e;
-    }
-    if (s <= to) {
-        float e[LANES];
-        vec_store(e, vec_exp(vec_load_some(p + s, to + 1 - s) - shift));
-        for (int64_t i = 0; i < to + 1 - s; i++) {
-            p[s + i] = e[i];
-            sum += e[i];
-        }
-    }
-    for (int64_t i = max(to + 1, first); i <= last; i++)
-        p[i] = 0.0f;
-    return sum + vec_sum(acc);
 }
 
 /*
@@ -437,65 +379,4 @@ KERNEL_attention_back(VEC_NAME(attention_back))
     pool_run(pool, heads, back_task, &a);
     pool_run(pool, (uint32_t) ((rows + BLOCK_ROWS - 1) / BLOCK_ROWS),
              group_task, &a);
-}
-
-/*
- * Generation: one query at a time against the cache
- */
-
-struct cached {
-    float *o;
-    const float *q, *k, *v;
-    const int32_t *pos;
-    int64_t length, n_heads, n_kv_heads, dim;
-    float *room;
-};
-
-static void cached_task(void *ctx, uint32_t task, uint32_t worker)
-{
-    const struct cached *c = ctx;
-    const int64_t stride = c->n_kv_heads * c->dim;
-    const int64_t t = task / c->n_heads;
-    const int64_t head = task % c->n_heads;
-    const int64_t kv = head / (c->n_heads / c->n_kv_heads) * c->dim;
-    const int64_t last = min(c->pos[t], c->length - 1);
-    const float *q = c->q + task * c->dim;
-    const float root = 1.0f / sqrtf((float) c->dim);
-    float *o = c->o + task * c->dim;
-    float *p = c->room + worker * round_up(c->length, 16);
-
-    memset(o, 0, (size_t) c->dim * sizeof(*o));
-    if (last < 0)
-        return;
-    for (int64_t s = 0; s <= last; s++)
-        p[s] = root * dot(q, c->k + s * stride + kv, c->dim);
-    const float total = exp_row(p, max_row(p, 0, last), 0, 0, last, last);
-    for (int64_t d = 0; d < c->dim; d += LANES) {
-        vec acc[2] = {{0}};
-        for (int64_t s = 0; s <= last; s++)
-            acc[s & 1] += p[s] * vec_load(c->v + s * stride + kv + d);
-        vec_store(o + d, (acc[0] + acc[1]) * (1.0f / total));
-    }
-}
-
-KERNEL_attention_cached(VEC_NAME(attention_cached))
-{
-    if (head_dim % LANES != 0) {
-        attention_cached_c(o, q, kcache, vcache, pos, rows, length, n_heads,
-                           n_kv_heads, head_dim, scratch, pool);
-        return;
-    }
-    struct cached c = {
-        .o = o,
-        .q = q,
-        .k = kcache,
-        .v = vcache,
-        .pos = pos,
-        .length = length,
-        .n_heads = n_heads,
-        .n_kv_heads = n_kv_heads,
-        .dim = head_dim,
-        .room = scratch,
-    };
-    pool_run(pool, (uint32_t) (rows * n_heads), cached_task, &c);
 }

@@ -100,6 +100,62 @@ ALWAYS_INLINE float dot(const float *x, const float *y, int64_t n)
     return vec_sum(acc);
 }
 
+// p = exp(p - shift) where the query sees the key, 0 elsewhere in the columns
+// first .. last of the strip. Returns the sum.
+static float __attribute__((unused))
+exp_row(float *p, float shift, int64_t first, int64_t from, int64_t to,
+        int64_t last)
+{
+    vec acc = {0};
+    float sum = 0.0f;
+    int64_t s = from;
+
+    for (int64_t i = first; i < from; i++)
+        p[i] = 0.0f;
+    for (; s + LANES <= to + 1; s += LANES) {
+        const vec e = vec_exp(vec_load(p + s) - shift);
+        vec_store(p + s, e);
+        acc += e;
+    }
+    if (s <= to) {
+        float e[LANES];
+        vec_store(e, vec_exp(vec_load_some(p + s, to + 1 - s) - shift));
+        for (int64_t i = 0; i < to + 1 - s; i++) {
+            p[s + i] = e[i];
+            sum += e[i];
+        }
+    }
+    for (int64_t i = max(to + 1, first); i <= last; i++)
+        p[i] = 0.0f;
+    return sum + vec_sum(acc);
+}
+
+// Packing: rows of k or v of one head become columns of panels.
+static void __attribute__((unused))
+pack_head(float *out, const float *x, int64_t stride, int64_t rows, int64_t dim)
+{
+    for (int64_t s = 0; s < rows; s += TILE_COLS, out += TILE_COLS * dim)
+        for (int64_t i = 0; i < TILE_COLS; i += 8) {
+            const int64_t n = max(0, min(8, rows - s - i));
+            const float *xi = x + (s + i) * stride;
+            int64_t d = 0;
+            for (; n == 8 && d + 8 <= dim; d += 8) {
+                v8 r[8];
+#pragma GCC unroll 8
+                for (int j = 0; j < 8; j++)
+                    r[j] = v8_load(xi + j * stride + d);
+                v8_transpose(r);
+#pragma GCC unroll 8
+                for (int j = 0; j < 8; j++)
+                    v8_store(out + (d + j) * TILE_COLS + i, r[j]);
+            }
+            for (; d < dim; d++)
+                for (int64_t j = 0; j < 8; j++)
+                    out[d * TILE_COLS + i + j] =
+                        j < n ? xi[j * stride + d] : 0.0f;
+        }
+}
+
 // Room for dk or dv of a head: add_keys() writes whole strips.
 ALWAYS_INLINE int64_t head_floats(const struct attention *a)
 {

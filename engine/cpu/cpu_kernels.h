@@ -335,6 +335,17 @@ bool cpu_rounds_rows(enum precision precision, int64_t m, int64_t k,
 int64_t cpu_rounded_row(int64_t k);
 size_t cpu_rounded_floats(int64_t m, int64_t k);
 
+// How attention_cached takes queries that share a key-value head together, and
+// the floats that a thread needs for that.
+struct cpu_cached_plan {
+    int64_t queries; // at most CPU_CACHED_QUERIES
+    int64_t ld;      // between rows of scores
+    size_t floats;   // queries, scores, a panel of keys, what comes out
+};
+enum { CPU_CACHED_QUERIES = 48 };
+struct cpu_cached_plan cpu_cached_plan(int64_t rows, int64_t length,
+                                       int64_t group, int64_t head_dim);
+
 // How many tokens' logits exist at a time, and where in the scratch the room of
 // the products begins, in floats.
 struct cpu_xent_plan {

@@ -68,9 +68,34 @@ static size_t attention_back_bytes(const struct instr *in, uint32_t threads)
                   (size_t) at->length * sizeof(double));
 }
 
-static size_t attention_cached_bytes(int64_t length, uint32_t threads)
+struct cpu_cached_plan cpu_cached_plan(int64_t rows, int64_t length,
+                                       int64_t group, int64_t head_dim)
 {
-    return larger((size_t) (threads * round_up(length, 16)) * sizeof(float),
+    enum { SCORES = 192 * 1024 };
+    const int64_t ld = round_up(length, CPU_MATMUL_TILE);
+    int64_t queries = 2;
+
+    if (rows * group > CPU_CACHED_QUERIES)
+        queries = SCORES / ld / 6 * 6; // whole tiles
+    queries = queries < 2 ? 2 : queries;
+    queries = queries > CPU_CACHED_QUERIES ? CPU_CACHED_QUERIES : queries;
+    return (struct cpu_cached_plan){
+        .queries = queries,
+        .ld = ld,
+        .floats = (size_t) (queries * (2 * head_dim + ld) +
+                            CPU_MATMUL_TILE * head_dim),
+    };
+}
+
+static size_t attention_cached_bytes(const struct instr *in, uint32_t threads)
+{
+    const struct op_attr *at = &in->attr;
+    const int64_t length = rows_of(&in->in[1]);
+    const struct cpu_cached_plan plan =
+        cpu_cached_plan(rows_of(&in->in[0]), length,
+                        at->n_heads / at->n_kv_heads, at->head_dim);
+
+    return larger(threads * plan.floats * sizeof(float),
                   (size_t) length * sizeof(double));
 }
 
@@ -120,7 +145,7 @@ size_t cpu_scratch_bytes(const struct instr *in, uint32_t threads)
     case OP_attention_back:
         return attention_back_bytes(in, threads);
     case OP_attention_cached:
-        return attention_cached_bytes(rows_of(&in->in[1]), threads);
+        return attention_cached_bytes(in, threads);
     case OP_adamw:
         return adamw_bytes(count_of(&in->in[0]));
     case OP_matmul:
