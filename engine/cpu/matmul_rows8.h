@@ -20,17 +20,20 @@ struct rows8_product {
     float alpha;
 };
 
-// `scratch` of M * K floats.
+// `scratch` of M * K floats. matmul_row8: M is 1.
 #define MATMUL_ROWS8(name)                                           \
     void name(const struct rows8_product *p, void *restrict scratch, \
               struct pool *pool)
 
 #ifdef CPU_HAVE_AVX2
+MATMUL_ROWS8(matmul_row8_avx2);
 MATMUL_ROWS8(matmul_rows8_avx2);
 #endif
 #ifdef CPU_HAVE_AVX512
+MATMUL_ROWS8(matmul_row8_avx512);
 MATMUL_ROWS8(matmul_rows8_avx512);
 #endif
 #ifdef CPU_HAVE_AVX512BF16
+MATMUL_ROWS8(matmul_row8_avx512bf16);
 MATMUL_ROWS8(matmul_rows8_avx512bf16);
 #endif

@@ -176,19 +176,20 @@ static const struct {
 static bool check_rows8(KERNEL_matmul((*ref)), KERNEL_matmul((*fn)),
                         const char *isa)
 {
-    static const int64_t ks[] = {64, 256, 512, 1280, 2048};
+    // odd and even numbers of blocks
+    static const int64_t ks[] = {64, 96, 256, 288, 480, 512, 1280, 2048};
+    static const int64_t ns[] = {1, 7, 40, 131, 300};
     static const int64_t ms[] = {1, 3, 4, 8};
     bool ok = true;
 
     for (size_t r = 0; r < sizeof(ms) / sizeof(ms[0]); r++)
-        for (int i = 0; i < 5 * DTYPE_COUNT; i++) {
-            const enum dtype type = (enum dtype)(i / 5);
+        for (int i = 0; i < 8 * DTYPE_COUNT; i++) {
+            const enum dtype type = (enum dtype)(i / 8);
             const int64_t m = ms[r];
             const int64_t block = dtype_infos[type].block;
             const struct product p = {m,
-                                      (int64_t[]){1, 7, 40, 131,
-                                                  300}[(i + m) % 5],
-                                      (ks[i % 5] + block - 1) / block * block,
+                                      ns[(i + m) % 5],
+                                      (ks[i % 8] + block - 1) / block * block,
                                       false,
                                       true,
                                       type,

@@ -1,0 +1,227 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#pragma once
+
+/*
+ * Products of bytes, for matmul_row*8_vec.c
+ *
+ * Numbers of a weight's block are multiplied with those of the activations as
+ * integers, four to a sum of 32 bits; a block of 32 ends in one float product.
+ * Weights are read as bytes without a sign, `zero` above what they mean; the
+ * sums of activations times that are known before any weight is read, so they
+ * begin there. Types with a minimum of their own have no zero.
+ */
+
+#include "engine/cpu/decode.h"
+#include "engine/cpu/matmul_rows8.h"
+
+#define BLOCK(type, row, i) ((const struct type *) (const void *) (row) + (i))
+
+// Constant where `type` is, unlike what dtypes.c knows.
+ALWAYS_INLINE int64_t block_bytes_of(enum dtype type)
+{
+    switch ((int) type) {
+#define WEIGHT(name, gguf, block, bytes) \
+    case DTYPE_##name:                   \
+        return bytes;
+#include "engine/tensor/dtypes.def"
+    default:
+        return 0;
+    }
+}
+
+// What has to be taken from a number before it is multiplied by the scale.
+ALWAYS_INLINE int zero_of(enum dtype type)
+{
+    switch ((int) type) {
+    case DTYPE_q8_0:
+#if defined(__AVX512VNNI__)
+        return 128;
+#else
+        return 0; // the sign goes to the other side
+#endif
+    case DTYPE_q4_0:
+        return 8;
+    case DTYPE_q5_0:
+        return 16;
+    case DTYPE_q6_k:
+        return 32;
+    default:
+        return 0;
+    }
+}
+
+// base + sums of four products: u unsigned, a signed. Without VNNI pairs meet
+// in 16 bits, so u must not be above 128.
+ALWAYS_INLINE __m256i dot_4(__m256i base, __m256i u, __m256i a)
+{
+#if defined(__AVX512VNNI__)
+    return _mm256_dpbusd_epi32(base, u, a);
+#else
+    const __m256i pairs = _mm256_maddubs_epi16(u, a);
+    return _mm256_add_epi32(base,
+                            _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+#endif
+}
+
+ALWAYS_INLINE __m256i load_32(const void *p)
+{
+    return _mm256_loadu_si256(p);
+}
+
+ALWAYS_INLINE float largest(const __m256i x[4])
+{
+    // Of numbers without a sign, order is that of their bits; NaN is above all.
+    const __m256i m8 = _mm256_max_epi32(_mm256_max_epi32(x[0], x[1]),
+                                        _mm256_max_epi32(x[2], x[3]));
+    __m128i m = _mm_max_epi32(_mm256_castsi256_si128(m8),
+                              _mm256_extracti128_si256(m8, 1));
+    m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0x4e));
+    m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0xb1));
+    return _mm_cvtss_f32(_mm_castsi128_ps(m));
+}
+
+ALWAYS_INLINE int32_t sum_lanes(__m256i x)
+{
+    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(x),
+                              _mm256_extracti128_si256(x, 1));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1));
+    return _mm_cvtsi128_si32(s);
+}
+
+// A block of 32 activations as bytes: d * q. Returns q.
+ALWAYS_INLINE __m256i round_32(float *d, const float *x)
+{
+    const __m256i no_sign = _mm256_set1_epi32(0x7fffffff);
+    __m256 v[4];
+    __m256i n[4];
+
+    for (int i = 0; i < 4; i++) {
+        v[i] = _mm256_loadu_ps(x + 8 * i);
+        n[i] = _mm256_and_si256(_mm256_castps_si256(v[i]), no_sign);
+    }
+    const float most = largest(n);
+    const bool is_nothing = most < CPU_ROWS8_TINY;
+    const __m256 by = _mm256_set1_ps(is_nothing ? 0.0f : 127.0f / most);
+    for (int i = 0; i < 4; i++)
+        n[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], by));
+    *d = is_nothing ? 0.0f : most / 127.0f;
+    return _mm256_permutevar8x32_epi32(
+        _mm256_packs_epi16(_mm256_packs_epi32(n[0], n[1]),
+                           _mm256_packs_epi32(n[2], n[3])),
+        _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+}
+
+// Of each four numbers of q their sum.
+ALWAYS_INLINE __m256i sums_of_4(__m256i base, __m256i q)
+{
+    return dot_4(base, _mm256_set1_epi8(1), q);
+}
+
+ALWAYS_INLINE v8 scale_8(uint16_t h)
+{
+    return (v8) _mm256_cvtph_ps(_mm_set1_epi16((short) h));
+}
+
+// Eight bytes as floats.
+ALWAYS_INLINE v8 bytes_8(uint64_t x)
+{
+    return (v8) _mm256_cvtepi32_ps(
+        _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((int64_t) x)));
+}
+
+// Scales and minima of q4_k and q5_k, eight at a time; quant_scales_6().
+ALWAYS_INLINE void scales_6(v8 *scale, v8 *min, uint16_t d, uint16_t m,
+                            const uint8_t scales[12])
+{
+    uint32_t x[3];
+#pragma GCC unroll 3
+    for (int i = 0; i < 3; i++)
+        memcpy(&x[i], scales + 4 * i, sizeof(x[i]));
+    const uint32_t s = (x[2] & 0x0f0f0f0f) | (x[0] >> 2 & 0x30303030);
+    const uint32_t t = (x[2] >> 4 & 0x0f0f0f0f) | (x[1] >> 2 & 0x30303030);
+    *scale = scale_8(d) * bytes_8((x[0] & 0x3f3f3f3f) | (uint64_t) s << 32);
+    *min = scale_8(m) * bytes_8((x[1] & 0x3f3f3f3f) | (uint64_t) t << 32);
+}
+
+// Numbers of eight bits: one side without a sign, see zero_of().
+ALWAYS_INLINE void eight_bits(__m256i *w, __m256i *a)
+{
+#if defined(__AVX512VNNI__)
+    (void) a;
+    *w = _mm256_xor_si256(*w, _mm256_set1_epi8(-128));
+#else
+    *a = _mm256_sign_epi8(*a, *w);
+    *w = _mm256_sign_epi8(*w, *w);
+#endif
+}
+
+// Bytes of weights times those of activations.
+ALWAYS_INLINE v8 dot_32(enum dtype type, __m256i base, __m256i w, __m256i a)
+{
+    if (type == DTYPE_q8_0)
+        eight_bits(&w, &a);
+    return (v8) _mm256_cvtepi32_ps(dot_4(base, w, a));
+}
+
+/*
+ * Weights: the numbers of piece `at`, of 32, as bytes
+ */
+
+ALWAYS_INLINE __m256i nibbles_32(const uint8_t q[16])
+{
+    const __m128i x = _mm_loadu_si128((const void *) q);
+    return _mm256_and_si256(_mm256_set_m128i(_mm_srli_epi16(x, 4), x),
+                            _mm256_set1_epi8(15));
+}
+
+ALWAYS_INLINE __m256i fifth_32(const uint8_t high[4])
+{
+#if defined(__AVX512VL__)
+    uint32_t bits;
+    memcpy(&bits, high, sizeof bits);
+    return _mm256_maskz_set1_epi8(bits, 16);
+#else
+    return _mm256_set_m128i((__m128i) fifth_bits(high + 2),
+                            (__m128i) fifth_bits(high));
+#endif
+}
+
+ALWAYS_INLINE __m256i numbers_of(enum dtype type, const char *row, int64_t at)
+{
+    const int j = (int) (at % 8);
+
+    switch ((int) type) {
+    case DTYPE_q8_0:
+        return load_32(BLOCK(quant_q8_0, row, at)->q);
+    case DTYPE_q4_0:
+        return nibbles_32(BLOCK(quant_q4_0, row, at)->q);
+    case DTYPE_q4_1:
+        return nibbles_32(BLOCK(quant_q4_1, row, at)->q);
+    case DTYPE_q5_0:
+        return _mm256_or_si256(nibbles_32(BLOCK(quant_q5_0, row, at)->q),
+                               fifth_32(BLOCK(quant_q5_0, row, at)->high));
+    case DTYPE_q5_1:
+        return _mm256_or_si256(nibbles_32(BLOCK(quant_q5_1, row, at)->q),
+                               fifth_32(BLOCK(quant_q5_1, row, at)->high));
+    case DTYPE_q4_k: {
+        const uint8_t *q = BLOCK(quant_q4_k, row, at / 8)->q;
+        return (__m256i) bytes_field(bytes_load(q + j / 2 * 32), j % 2 * 4, 15);
+    }
+    case DTYPE_q5_k: {
+        const struct quant_q5_k *b = BLOCK(quant_q5_k, row, at / 8);
+        return (__m256i) (bytes_field(bytes_load(b->q + j / 2 * 32), j % 2 * 4,
+                                      15) |
+                          bytes_up(bytes_field(bytes_load(b->high), j, 1), 4));
+    }
+    default: {
+        const struct quant_q6_k *b = BLOCK(quant_q6_k, row, at / 8);
+        const u8x32 q = bytes_load(b->q + j / 4 * 64 + j % 2 * 32);
+        const u8x32 high = bytes_load(b->high + j / 4 * 32);
+        return (__m256i) (bytes_field(q, j % 4 / 2 * 4, 15) |
+                          bytes_up(bytes_field(high, j % 4 * 2, 3), 4));
+    }
+    }
+}
