@@ -13,7 +13,7 @@
 
 // How often a thread looks again before it sleeps: some 10 us. Instructions of
 // a program follow each other faster than a sleeper can be woken.
-enum { SPINS = 200 };
+enum { SPINS = 800 };
 
 /*
  * 1. `ticket` holds the number of the current job (high half) and how many of

@@ -5,7 +5,8 @@
 
 /*
  * Few rows: generation reads all weights for each token, so what counts is to
- * read them once, as they are.
+ * read them once, as they are. Rows of b that are shorter than a block are
+ * those of an adapter.
  */
 
 enum {
@@ -80,12 +81,39 @@ ALWAYS_INLINE void gemv_rows(const struct product *pr, enum dtype type,
     }
 }
 
+// Rows of b of 8, 16 or 24 numbers: sums of eight rows are added up together.
+static void shallow_rows(const struct product *pr, int64_t j0, int64_t j1)
+{
+    const float *b = (const float *) (const void *) pr->b;
+
+    for (int64_t i = 0; i < pr->m; i++)
+        for (int64_t j = j0; j < j1; j += 8) {
+            const int64_t at = i * pr->n + j;
+            const int64_t n = min(8, j1 - j);
+            v8 s[8] = {{0}};
+            for (int64_t q = 0; q < n; q++)
+                for (int64_t p = 0; p < pr->k; p += 8)
+                    s[q] += v8_load(pr->a + i * pr->k + p) *
+                            v8_load(b + (j + q) * pr->k + p);
+            v8_transpose(s);
+            const v8 sum = ((s[0] + s[4]) + (s[2] + s[6])) +
+                           ((s[1] + s[5]) + (s[3] + s[7]));
+            for (int64_t q = 0; q < n; q++)
+                pr->y[at + q] =
+                    pr->alpha * sum[q] + (pr->c ? pr->c[at + q] : 0.0f);
+        }
+}
+
 static void gemv_task(void *ctx, uint32_t task, uint32_t worker)
 {
     const struct product *pr = ctx;
     const int64_t j0 = task * pr->ns;
     const int64_t j1 = min(pr->n, j0 + pr->ns);
 
+    if (pr->k < 32) {
+        shallow_rows(pr, j0, j1);
+        return;
+    }
     switch (pr->b_type) {
 #define WEIGHT(name, gguf, block, bytes)     \
     case DTYPE_##name:                       \

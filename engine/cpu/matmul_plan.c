@@ -43,7 +43,8 @@ struct cpu_matmul_plan cpu_matmul_plan(int64_t m, int64_t n, int64_t k,
     } else if (!trans_a && k >= DEPTH_MIN && n <= FEW_COLS && m > FEW_ROWS) {
         p.path = CPU_MATMUL_DOTS;
         p.b_floats = (size_t) (round_up(n, 4) * k);
-    } else if (!trans_a && trans_b && k >= DEPTH_MIN && m <= FEW_ROWS) {
+    } else if (!trans_a && trans_b && m <= FEW_ROWS &&
+               (k >= DEPTH_MIN || (b_type == DTYPE_f32 && k % 8 == 0))) {
         p.path = CPU_MATMUL_GEMV;
     } else {
         // Rows a power of two apart share their places in the cache.
