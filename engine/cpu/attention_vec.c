@@ -137,6 +137,20 @@ static float exp_row(float *p, float shift, int64_t first, int64_t from,
     return sum + vec_sum(acc);
 }
 
+// Scores from .. to as cap * tanh(score / cap).
+static void cap_row(float *p, float cap, int64_t from, int64_t to)
+{
+    const float part = 1.0f / cap;
+    int64_t s = from;
+
+    for (; s + LANES <= to + 1; s += LANES)
+        vec_store(p + s, cap * vec_tanh(vec_load(p + s) * part));
+    if (s <= to)
+        vec_store_some(p + s,
+                       cap * vec_tanh(vec_load_some(p + s, to + 1 - s) * part),
+                       to + 1 - s);
+}
+
 /*
  * Forward
  */
@@ -153,6 +167,8 @@ static float softmax_row(const struct attention *a, float *p, int64_t t,
     if (from > to || from > r.last) {
         memset(p + r.first, 0, (size_t) (r.last + 1 - r.first) * sizeof(*p));
     } else {
+        if (a->cap > 0.0f)
+            cap_row(p, a->cap, from, to);
         top = max_row(p, from, to);
         total = exp_row(p, top, r.first, from, to, r.last);
     }
@@ -181,8 +197,7 @@ static void forward_strip(const struct attention *a, float *room,
         blind_strip(a, head, t0, t1);
         return;
     }
-    load_strip(q, a->q + at, stride, t1 - t0, a->dim,
-               1.0f / sqrtf((float) a->dim));
+    load_strip(q, a->q + at, stride, t1 - t0, a->dim, a->scale);
     strip_panels(p, ld, q,
                  a->kt +
                      (sequence / a->length * a->n_kv_heads + kv) * ld * a->dim,
@@ -213,7 +228,7 @@ KERNEL_attention(VEC_NAME(attention))
 {
     if (head_dim % LANES != 0) {
         attention_c(o, lse, q, k, v, start, rows, length, n_heads, n_kv_heads,
-                    head_dim, PRECISION_F32, scratch, pool);
+                    head_dim, scores, PRECISION_F32, scratch, pool);
         return;
     }
     struct attention a = {
@@ -228,6 +243,9 @@ KERNEL_attention(VEC_NAME(attention))
         .n_heads = n_heads,
         .n_kv_heads = n_kv_heads,
         .dim = head_dim,
+        .window = window_of(scores),
+        .scale = scores.scale,
+        .cap = scores.cap,
         .kt = scratch,
     };
     const uint32_t packs = sequences_of(&a) * (uint32_t) n_kv_heads;
@@ -274,6 +292,18 @@ static void ds_row(float *dp, const float *p, float delta, int64_t first,
         dp[s] = 0.0f;
 }
 
+// The slopes of capped scores go into dp - delta, where the query sees the key.
+static void slope_row(float *dp, const float *score, float delta, float cap,
+                      int64_t from, int64_t to)
+{
+    const float part = 1.0f / cap;
+
+    for (int64_t s = from; s <= to; s++) {
+        const float t = score[s] * part;
+        dp[s] = (dp[s] - delta) * (1.0f - t * t);
+    }
+}
+
 // One head of one sequence and what its task has room for.
 struct head_back {
     const struct attention *a;
@@ -294,7 +324,7 @@ static void back_strip(const struct head_back *b, int64_t t0, int64_t t1,
     const int64_t end = r.first + round_up(r.last + 1 - r.first, TILE_ROWS);
     const int64_t stride = a->n_heads * a->dim;
     const int64_t kv_stride = a->n_kv_heads * a->dim;
-    const float root = 1.0f / sqrtf((float) a->dim);
+    const float root = a->scale;
     const int64_t at = t0 * stride + b->head * a->dim;
     float *q = b->q + i * a->dim;
     float *dout = b->dout + i * a->dim;
@@ -317,11 +347,15 @@ static void back_strip(const struct head_back *b, int64_t t0, int64_t t1,
                    (size_t) (end - r.first) * sizeof(*ds));
             continue;
         }
+        float delta = dot(dout + j * a->dim, a->o_in + at + j * stride, a->dim);
+        if (a->cap > 0.0f) {
+            cap_row(p + j * ld, a->cap, from, to);
+            slope_row(ds + j * ld, p + j * ld, delta, a->cap, from, to);
+            delta = 0.0f;
+        }
         exp_row(p + j * ld, a->lse_in[t * a->n_heads + b->head], r.first, from,
                 to, end - 1);
-        ds_row(ds + j * ld, p + j * ld,
-               dot(dout + j * a->dim, a->o_in + at + j * stride, a->dim),
-               r.first, from, to, end - 1);
+        ds_row(ds + j * ld, p + j * ld, delta, r.first, from, to, end - 1);
     }
     if (!a->dq)
         return;
@@ -401,8 +435,8 @@ KERNEL_attention_back(VEC_NAME(attention_back))
 {
     if (head_dim % LANES != 0) {
         attention_back_c(dq, dk, dv, dout, q, k, v, o, lse, start, rows, length,
-                         n_heads, n_kv_heads, head_dim, PRECISION_F32, scratch,
-                         pool);
+                         n_heads, n_kv_heads, head_dim, scores, PRECISION_F32,
+                         scratch, pool);
         return;
     }
     struct attention a = {
@@ -419,6 +453,9 @@ KERNEL_attention_back(VEC_NAME(attention_back))
         .n_heads = n_heads,
         .n_kv_heads = n_kv_heads,
         .dim = head_dim,
+        .window = window_of(scores),
+        .scale = scores.scale,
+        .cap = scores.cap,
         .kt = scratch,
         .dk_out = dk,
         .dv_out = dv,
@@ -448,6 +485,8 @@ struct cached {
     const float *q, *k, *v;
     const int32_t *pos;
     int64_t length, n_heads, n_kv_heads, dim;
+    int64_t window;
+    float scale, cap;
     float *room;
 };
 
@@ -459,20 +498,23 @@ static void cached_task(void *ctx, uint32_t task, uint32_t worker)
     const int64_t head = task % c->n_heads;
     const int64_t kv = head / (c->n_heads / c->n_kv_heads) * c->dim;
     const int64_t last = min(c->pos[t], c->length - 1);
+    const int64_t first = max(0, last + 1 - c->window);
     const float *q = c->q + task * c->dim;
-    const float root = 1.0f / sqrtf((float) c->dim);
     float *o = c->o + task * c->dim;
     float *p = c->room + worker * round_up(c->length, 16);
 
     memset(o, 0, (size_t) c->dim * sizeof(*o));
     if (last < 0)
         return;
-    for (int64_t s = 0; s <= last; s++)
-        p[s] = root * dot(q, c->k + s * stride + kv, c->dim);
-    const float total = exp_row(p, max_row(p, 0, last), 0, 0, last, last);
+    for (int64_t s = first; s <= last; s++)
+        p[s] = c->scale * dot(q, c->k + s * stride + kv, c->dim);
+    if (c->cap > 0.0f)
+        cap_row(p, c->cap, first, last);
+    const float total =
+        exp_row(p, max_row(p, first, last), first, first, last, last);
     for (int64_t d = 0; d < c->dim; d += LANES) {
         vec acc[2] = {{0}};
-        for (int64_t s = 0; s <= last; s++)
+        for (int64_t s = first; s <= last; s++)
             acc[s & 1] += p[s] * vec_load(c->v + s * stride + kv + d);
         vec_store(o + d, (acc[0] + acc[1]) * (1.0f / total));
     }
@@ -482,7 +524,7 @@ KERNEL_attention_cached(VEC_NAME(attention_cached))
 {
     if (head_dim % LANES != 0) {
         attention_cached_c(o, q, kcache, vcache, pos, rows, length, n_heads,
-                           n_kv_heads, head_dim, scratch, pool);
+                           n_kv_heads, head_dim, scores, scratch, pool);
         return;
     }
     struct cached c = {
@@ -495,6 +537,9 @@ KERNEL_attention_cached(VEC_NAME(attention_cached))
         .n_heads = n_heads,
         .n_kv_heads = n_kv_heads,
         .dim = head_dim,
+        .window = window_of(scores),
+        .scale = scores.scale,
+        .cap = scores.cap,
         .room = scratch,
     };
     pool_run(pool, (uint32_t) (rows * n_heads), cached_task, &c);

@@ -26,6 +26,8 @@ struct attention {
     const float *o_in, *lse_in;
     const int32_t *start;
     int64_t rows, length, n_heads, n_kv_heads, dim;
+    int64_t window; // of keys that a query sees; more than there are: all
+    float scale, cap;
     float *kt, *vt; // packed: [sequence][kv head][panel][dim][TILE_COLS]
     float *room;    // of the workers
     int64_t room_floats;
@@ -52,9 +54,14 @@ ALWAYS_INLINE int64_t padded_length(const struct attention *a)
     return round_up(a->length, TILE_COLS);
 }
 
+ALWAYS_INLINE int64_t window_of(struct cpu_scores s)
+{
+    return s.window > 0 ? s.window : INT64_MAX;
+}
+
 ALWAYS_INLINE int64_t first_seen(const struct attention *a, int64_t t)
 {
-    return max(a->start[t], t - t % a->length);
+    return max(max(a->start[t], t - t % a->length), t + 1 - a->window);
 }
 
 // Which keys of its sequence some query of t0 .. t1 - 1 sees.
