@@ -140,15 +140,17 @@ static int vjp_matmul_kept(struct vjp *v)
     return v->b->rc;
 }
 
-// A rotation: its transpose turns the other way.
+// A rotation, and a factor: its transpose turns the other way.
 static int vjp_rope(struct vjp *v)
 {
-    struct op_attr attr = v->node->attr;
+    const struct node *n = v->node;
+    const value_id in[] = {v->dy[0], n->in[1], n->in[2]};
+    struct op_attr attr = n->attr;
     int rc = check(v, 1);
     if (rc < 0)
         return rc;
     attr.rope_sign = (int8_t) -attr.rope_sign;
-    v->dx[0] = builder_binary(v->b, OP_rope, &attr, v->dy[0], v->node->in[1]);
+    v->dx[0] = builder_apply(v->b, NULL, OP_rope, &attr, in, n->n_in);
     return v->b->rc;
 }
 
@@ -167,16 +169,26 @@ static int vjp_attention(struct vjp *v)
     return v->b->rc;
 }
 
-// y = silu(gate) * up
-static int vjp_swiglu(struct vjp *v)
+// y = f(gate) * up
+static int gated(struct vjp *v, enum op back)
 {
     const struct node *n = v->node;
     const value_id in[] = {v->dy[0], n->in[0], n->in[1]};
     int rc = check(v, 2);
     if (rc < 0)
         return rc;
-    builder_apply(v->b, v->dx, OP_swiglu_back, &n->attr, in, 3);
+    builder_apply(v->b, v->dx, back, &n->attr, in, 3);
     return v->b->rc;
+}
+
+static int vjp_swiglu(struct vjp *v)
+{
+    return gated(v, OP_swiglu_back);
+}
+
+static int vjp_geglu(struct vjp *v)
+{
+    return gated(v, OP_geglu_back);
 }
 
 static int vjp_add(struct vjp *v)
@@ -209,6 +221,50 @@ static int vjp_scale_columns(struct vjp *v)
     if (v->needs[1])
         v->dx[1] =
             builder_binary(v->b, OP_dot_columns, NULL, v->dy[0], n->in[0]);
+    return v->b->rc;
+}
+
+// A bias does not learn.
+static int vjp_add_columns(struct vjp *v)
+{
+    int rc = check(v, 1);
+    v->dx[0] = v->dy[0];
+    return rc;
+}
+
+static int vjp_soft_cap(struct vjp *v)
+{
+    const struct node *n = v->node;
+    int rc = check(v, 1);
+    if (rc < 0)
+        return rc;
+    v->dx[0] =
+        builder_binary(v->b, OP_soft_cap_back, &n->attr, v->dy[0], n->out[0]);
+    return v->b->rc;
+}
+
+// x holds a and b side by side; zeros stand for what does not reach the loss.
+static int vjp_split(struct vjp *v)
+{
+    const struct op_attr zero = {.alpha = 0};
+
+    if (v->is_loss)
+        return refuse(v, "as a loss");
+    for (int i = 0; i < 2; i++)
+        if (v->dy[i] == VALUE_NONE)
+            v->dy[i] = builder_unary(v->b, OP_scale, &zero, v->node->out[i]);
+    v->dx[0] = builder_binary(v->b, OP_join, NULL, v->dy[0], v->dy[1]);
+    return v->b->rc;
+}
+
+static int vjp_join(struct vjp *v)
+{
+    const struct value *a = &v->b->g->values[v->node->in[0]];
+    const struct op_attr attr = {.width = (uint32_t) a->shape.ne[1]};
+    int rc = check(v, 2);
+    if (rc < 0)
+        return rc;
+    builder_apply(v->b, v->dx, OP_split, &attr, v->dy, 1);
     return v->b->rc;
 }
 

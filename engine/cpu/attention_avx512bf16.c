@@ -253,8 +253,7 @@ static void forward_strip(const struct packed *p, float *room, int64_t sequence,
         blind_strip(a, head, t0, t1);
         return;
     }
-    load_strip(q, a->q + at, stride, t1 - t0, a->dim,
-               1.0f / sqrtf((float) a->dim));
+    load_strip(q, a->q + at, stride, t1 - t0, a->dim, a->scale);
     strip_panels(s, ld, q, p->k_dim + to, first, r.last, a->dim);
     for (int64_t t = t0; t < t1; t++)
         scale[t - t0] = softmax_row(a, s + (t - t0) * ld, t, sequence, head, r);
@@ -278,14 +277,16 @@ static void forward_task(void *ctx, uint32_t task, uint32_t worker)
 
 KERNEL_attention(attention_avx512bf16)
 {
-    if (precision != PRECISION_BF16) {
+    // Capped scores are not rounded: few models have them.
+    if (precision != PRECISION_BF16 || scores.cap > 0.0f) {
         attention_avx512(o, lse, q, k, v, start, rows, length, n_heads,
-                         n_kv_heads, head_dim, precision, scratch, pool);
+                         n_kv_heads, head_dim, scores, PRECISION_F32, scratch,
+                         pool);
         return;
     }
     if (head_dim % 16 != 0) {
         attention_c(o, lse, q, k, v, start, rows, length, n_heads, n_kv_heads,
-                    head_dim, precision, scratch, pool);
+                    head_dim, scores, precision, scratch, pool);
         return;
     }
     struct packed p = {
@@ -302,6 +303,8 @@ KERNEL_attention(attention_avx512bf16)
                 .n_heads = n_heads,
                 .n_kv_heads = n_kv_heads,
                 .dim = head_dim,
+                .window = window_of(scores),
+                .scale = scores.scale,
             },
         .k_dim = scratch,
     };
@@ -417,7 +420,7 @@ static void back_strip(const struct head_back *b, int64_t t0, int64_t t1,
     const int64_t ld = back_ld(a);
     const int64_t stride = a->n_heads * a->dim;
     const int64_t at = t0 * stride + b->head * a->dim;
-    const float root = 1.0f / sqrtf((float) a->dim);
+    const float root = a->scale;
     const struct range own = seen_range(a, b->sequence, t0, t1);
     const int64_t first = r.first / KEYS * KEYS;
     // Strips of keys reach TILE_ROWS behind a query at most, see add_keys().
@@ -499,8 +502,7 @@ static void back_block(const struct head_back *b, int64_t t0, int64_t t1,
                    (size_t) a->dim * sizeof(float));
         return;
     }
-    pack_keys(b->q, a->q + at, stride, t1 - t0, a->dim,
-              1.0f / sqrtf((float) a->dim));
+    pack_keys(b->q, a->q + at, stride, t1 - t0, a->dim, a->scale);
     pack_keys(b->dout, a->dout + at, stride, t1 - t0, a->dim, 1.0f);
     for (int64_t t = t0; t < t1; t += TILE_ROWS)
         back_strip(b, t, min(t1, t + TILE_ROWS), t - t0, r);
@@ -548,16 +550,16 @@ static void back_task(void *ctx, uint32_t task, uint32_t worker)
 
 KERNEL_attention_back(attention_back_avx512bf16)
 {
-    if (precision != PRECISION_BF16) {
+    if (precision != PRECISION_BF16 || scores.cap > 0.0f) {
         attention_back_avx512(dq, dk, dv, dout, q, k, v, o, lse, start, rows,
-                              length, n_heads, n_kv_heads, head_dim, precision,
-                              scratch, pool);
+                              length, n_heads, n_kv_heads, head_dim, scores,
+                              PRECISION_F32, scratch, pool);
         return;
     }
     if (head_dim % 16 != 0) {
         attention_back_c(dq, dk, dv, dout, q, k, v, o, lse, start, rows, length,
-                         n_heads, n_kv_heads, head_dim, precision, scratch,
-                         pool);
+                         n_heads, n_kv_heads, head_dim, scores, precision,
+                         scratch, pool);
         return;
     }
     struct packed p = {
@@ -576,6 +578,8 @@ KERNEL_attention_back(attention_back_avx512bf16)
                 .n_heads = n_heads,
                 .n_kv_heads = n_kv_heads,
                 .dim = head_dim,
+                .window = window_of(scores),
+                .scale = scores.scale,
                 .dk_out = dk,
                 .dv_out = dv,
             },

@@ -21,6 +21,8 @@ struct cached {
     const int32_t *pos;
     int64_t rows, length, n_heads, n_kv_heads, dim;
     int64_t group; // heads of a key-value head
+    int64_t window;
+    float scale, cap;
     struct cpu_cached_plan plan;
     float *room;
 };
@@ -46,9 +48,12 @@ ALWAYS_INLINE int64_t row_of(const struct cached *c, int64_t kv, int64_t i)
     return i / c->group * c->n_heads + kv * c->group + i % c->group;
 }
 
-ALWAYS_INLINE int64_t last_of(const struct cached *c, int64_t i)
+// Which keys it sees.
+ALWAYS_INLINE struct range seen_by(const struct cached *c, int64_t i)
 {
-    return min(c->pos[i / c->group], c->length - 1);
+    const int64_t last = min(c->pos[i / c->group], c->length - 1);
+
+    return (struct range){max(0, last + 1 - c->window), last};
 }
 
 // y (rows, vecs * LANES) of every strip of n rows.
@@ -69,32 +74,34 @@ ALWAYS_INLINE void strips(float *y, int64_t ldy, const float *a, int64_t lda,
              ldb, depth, 1.0f, 1, vecs);
 }
 
-static void scores(const struct cached *c, const struct room *r, int64_t kv,
-                   int64_t n, int64_t last)
+static void score_keys(const struct cached *c, const struct room *r, int64_t kv,
+                       int64_t n, struct range seen)
 {
     const int64_t stride = c->n_kv_heads * c->dim;
 
-    for (int64_t s = 0; s <= last; s += TILE_COLS) {
+    for (int64_t s = seen.first / TILE_COLS * TILE_COLS; s <= seen.last;
+         s += TILE_COLS) {
         pack_head(r->panel, c->k + s * stride + kv * c->dim, stride,
-                  min(TILE_COLS, last + 1 - s), c->dim);
+                  min(TILE_COLS, seen.last + 1 - s), c->dim);
         strips(r->p + s, c->plan.ld, r->q, c->dim, r->panel, TILE_COLS, c->dim,
                n, TILE_VECS);
     }
 }
 
-static void values(const struct cached *c, const struct room *r, int64_t kv,
-                   int64_t n, int64_t last)
+static void add_values(const struct cached *c, const struct room *r, int64_t kv,
+                       int64_t n, struct range seen)
 {
     const int64_t stride = c->n_kv_heads * c->dim;
-    const float *v = c->v + kv * c->dim;
+    const float *v = c->v + seen.first * stride + kv * c->dim;
+    const float *p = r->p + seen.first;
+    const int64_t depth = seen.last + 1 - seen.first;
     int64_t d = 0;
 
     for (; d + TILE_COLS <= c->dim; d += TILE_COLS)
-        strips(r->o + d, c->dim, r->p, c->plan.ld, v + d, stride, last + 1, n,
+        strips(r->o + d, c->dim, p, c->plan.ld, v + d, stride, depth, n,
                TILE_VECS);
     for (; d < c->dim; d += LANES)
-        strips(r->o + d, c->dim, r->p, c->plan.ld, v + d, stride, last + 1, n,
-               1);
+        strips(r->o + d, c->dim, p, c->plan.ld, v + d, stride, depth, n, 1);
 }
 
 static void cached_task(void *ctx, uint32_t task, uint32_t worker)
@@ -103,26 +110,29 @@ static void cached_task(void *ctx, uint32_t task, uint32_t worker)
     const int64_t kv = task % c->n_kv_heads;
     const int64_t i0 = task / c->n_kv_heads * c->plan.queries;
     const int64_t n = min(c->plan.queries, c->rows * c->group - i0);
-    const float root = 1.0f / sqrtf((float) c->dim);
     const struct room r = room_of(c, worker);
     float scale[CPU_CACHED_QUERIES];
-    int64_t last = -1;
+    struct range seen = {INT64_MAX, -1};
 
     for (int64_t i = 0; i < n; i++) {
         const float *q = c->q + row_of(c, kv, i0 + i) * c->dim;
         for (int64_t d = 0; d < c->dim; d++)
-            r.q[i * c->dim + d] = root * q[d];
-        last = max(last, last_of(c, i0 + i));
+            r.q[i * c->dim + d] = c->scale * q[d];
+        seen.first = min(seen.first, seen_by(c, i0 + i).first);
+        seen.last = max(seen.last, seen_by(c, i0 + i).last);
     }
-    scores(c, &r, kv, n, last);
+    score_keys(c, &r, kv, n, seen);
     for (int64_t i = 0; i < n; i++) {
-        const int64_t to = last_of(c, i0 + i);
+        const struct range s = seen_by(c, i0 + i);
         float *p = r.p + i * c->plan.ld;
-        const float top = to < 0 ? 0.0f : max_row(p, 0, to);
-        const float total = exp_row(p, top, 0, 0, to, last);
+        if (c->cap > 0.0f)
+            cap_row(p, c->cap, s.first, s.last);
+        const float top = s.last < 0 ? 0.0f : max_row(p, s.first, s.last);
+        const float total =
+            exp_row(p, top, seen.first, s.first, s.last, seen.last);
         scale[i] = total > 0.0f ? 1.0f / total : 0.0f;
     }
-    values(c, &r, kv, n, last);
+    add_values(c, &r, kv, n, seen);
     for (int64_t i = 0; i < n; i++)
         for (int64_t d = 0; d < c->dim; d++)
             c->o[row_of(c, kv, i0 + i) * c->dim + d] =
@@ -133,7 +143,7 @@ KERNEL_attention_cached(VEC_NAME(attention_cached))
 {
     if (head_dim % LANES != 0) {
         attention_cached_c(o, q, kcache, vcache, pos, rows, length, n_heads,
-                           n_kv_heads, head_dim, scratch, pool);
+                           n_kv_heads, head_dim, scores, scratch, pool);
         return;
     }
     struct cached c = {
@@ -148,6 +158,9 @@ KERNEL_attention_cached(VEC_NAME(attention_cached))
         .n_kv_heads = n_kv_heads,
         .dim = head_dim,
         .group = n_heads / n_kv_heads,
+        .window = window_of(scores),
+        .scale = scores.scale,
+        .cap = scores.cap,
         .plan = cpu_cached_plan(rows, length, n_heads / n_kv_heads, head_dim),
         .room = scratch,
     };

@@ -95,6 +95,8 @@ static float softmax_row(const struct attention *a, float *p, int64_t t,
     if (from > to || from > r.last) {
         memset(p + r.first, 0, (size_t) (r.last + 1 - r.first) * sizeof(*p));
     } else {
+        if (a->cap > 0.0f)
+            cap_row(p, a->cap, from, to);
         top = max_row(p, from, to);
         total = exp_row(p, top, r.first, from, to, r.last);
     }
@@ -123,8 +125,7 @@ static void forward_strip(const struct attention *a, float *room,
         blind_strip(a, head, t0, t1);
         return;
     }
-    load_strip(q, a->q + at, stride, t1 - t0, a->dim,
-               1.0f / sqrtf((float) a->dim));
+    load_strip(q, a->q + at, stride, t1 - t0, a->dim, a->scale);
     strip_panels(p, ld, q,
                  a->kt +
                      (sequence / a->length * a->n_kv_heads + kv) * ld * a->dim,
@@ -155,7 +156,7 @@ KERNEL_attention(VEC_NAME(attention))
 {
     if (head_dim % LANES != 0) {
         attention_c(o, lse, q, k, v, start, rows, length, n_heads, n_kv_heads,
-                    head_dim, PRECISION_F32, scratch, pool);
+                    head_dim, scores, PRECISION_F32, scratch, pool);
         return;
     }
     struct attention a = {
@@ -170,6 +171,9 @@ KERNEL_attention(VEC_NAME(attention))
         .n_heads = n_heads,
         .n_kv_heads = n_kv_heads,
         .dim = head_dim,
+        .window = window_of(scores),
+        .scale = scores.scale,
+        .cap = scores.cap,
         .kt = scratch,
     };
     const uint32_t packs = sequences_of(&a) * (uint32_t) n_kv_heads;
@@ -216,6 +220,18 @@ static void ds_row(float *dp, const float *p, float delta, int64_t first,
         dp[s] = 0.0f;
 }
 
+// The slopes of capped scores go into dp - delta, where the query sees the key.
+static void slope_row(float *dp, const float *score, float delta, float cap,
+                      int64_t from, int64_t to)
+{
+    const float part = 1.0f / cap;
+
+    for (int64_t s = from; s <= to; s++) {
+        const float t = score[s] * part;
+        dp[s] = (dp[s] - delta) * (1.0f - t * t);
+    }
+}
+
 // One head of one sequence and what its task has room for.
 struct head_back {
     const struct attention *a;
@@ -236,7 +252,7 @@ static void back_strip(const struct head_back *b, int64_t t0, int64_t t1,
     const int64_t end = r.first + round_up(r.last + 1 - r.first, TILE_ROWS);
     const int64_t stride = a->n_heads * a->dim;
     const int64_t kv_stride = a->n_kv_heads * a->dim;
-    const float root = 1.0f / sqrtf((float) a->dim);
+    const float root = a->scale;
     const int64_t at = t0 * stride + b->head * a->dim;
     float *q = b->q + i * a->dim;
     float *dout = b->dout + i * a->dim;
@@ -259,11 +275,15 @@ static void back_strip(const struct head_back *b, int64_t t0, int64_t t1,
                    (size_t) (end - r.first) * sizeof(*ds));
             continue;
         }
+        float delta = dot(dout + j * a->dim, a->o_in + at + j * stride, a->dim);
+        if (a->cap > 0.0f) {
+            cap_row(p + j * ld, a->cap, from, to);
+            slope_row(ds + j * ld, p + j * ld, delta, a->cap, from, to);
+            delta = 0.0f;
+        }
         exp_row(p + j * ld, a->lse_in[t * a->n_heads + b->head], r.first, from,
                 to, end - 1);
-        ds_row(ds + j * ld, p + j * ld,
-               dot(dout + j * a->dim, a->o_in + at + j * stride, a->dim),
-               r.first, from, to, end - 1);
+        ds_row(ds + j * ld, p + j * ld, delta, r.first, from, to, end - 1);
     }
     if (!a->dq)
         return;
@@ -343,8 +363,8 @@ KERNEL_attention_back(VEC_NAME(attention_back))
 {
     if (head_dim % LANES != 0) {
         attention_back_c(dq, dk, dv, dout, q, k, v, o, lse, start, rows, length,
-                         n_heads, n_kv_heads, head_dim, PRECISION_F32, scratch,
-                         pool);
+                         n_heads, n_kv_heads, head_dim, scores, PRECISION_F32,
+                         scratch, pool);
         return;
     }
     struct attention a = {
@@ -361,6 +381,9 @@ KERNEL_attention_back(VEC_NAME(attention_back))
         .n_heads = n_heads,
         .n_kv_heads = n_kv_heads,
         .dim = head_dim,
+        .window = window_of(scores),
+        .scale = scores.scale,
+        .cap = scores.cap,
         .kt = scratch,
         .dk_out = dk,
         .dv_out = dv,

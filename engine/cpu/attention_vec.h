@@ -26,6 +26,8 @@ struct attention {
     const float *o_in, *lse_in;
     const int32_t *start;
     int64_t rows, length, n_heads, n_kv_heads, dim;
+    int64_t window; // of keys that a query sees; more than there are: all
+    float scale, cap;
     float *kt, *vt; // packed: [sequence][kv head][panel][dim][TILE_COLS]
     float *room;    // of the workers
     int64_t room_floats;
@@ -52,9 +54,14 @@ ALWAYS_INLINE int64_t padded_length(const struct attention *a)
     return round_up(a->length, TILE_COLS);
 }
 
+ALWAYS_INLINE int64_t window_of(struct cpu_scores s)
+{
+    return s.window > 0 ? s.window : INT64_MAX;
+}
+
 ALWAYS_INLINE int64_t first_seen(const struct attention *a, int64_t t)
 {
-    return max(a->start[t], t - t % a->length);
+    return max(max(a->start[t], t - t % a->length), t + 1 - a->window);
 }
 
 // Which keys of its sequence some query of t0 .. t1 - 1 sees.
@@ -128,6 +135,21 @@ exp_row(float *p, float shift, int64_t first, int64_t from, int64_t to,
     for (int64_t i = max(to + 1, first); i <= last; i++)
         p[i] = 0.0f;
     return sum + vec_sum(acc);
+}
+
+// Scores from .. to as cap * tanh(score / cap).
+static void __attribute__((unused))
+cap_row(float *p, float cap, int64_t from, int64_t to)
+{
+    const float part = 1.0f / cap;
+    int64_t s = from;
+
+    for (; s + LANES <= to + 1; s += LANES)
+        vec_store(p + s, cap * vec_tanh(vec_load(p + s) * part));
+    if (s <= to)
+        vec_store_some(p + s,
+                       cap * vec_tanh(vec_load_some(p + s, to + 1 - s) * part),
+                       to + 1 - s);
 }
 
 // Packing: rows of k or v of one head become columns of panels.

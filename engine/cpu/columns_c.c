@@ -17,6 +17,31 @@ KERNEL_scale_columns(scale_columns_c)
             y[t * cols + i] = x[t * cols + i] * w[i];
 }
 
+KERNEL_add_columns(add_columns_c)
+{
+    for (int64_t t = 0; t < rows; t++)
+        for (int64_t i = 0; i < cols; i++)
+            y[t * cols + i] = x[t * cols + i] + bias[i];
+}
+
+KERNEL_split(split_c)
+{
+    for (int64_t t = 0; t < rows; t++, x += a_cols + b_cols) {
+        if (a)
+            memcpy(a + t * a_cols, x, (size_t) a_cols * sizeof(*a));
+        if (b)
+            memcpy(b + t * b_cols, x + a_cols, (size_t) b_cols * sizeof(*b));
+    }
+}
+
+KERNEL_join(join_c)
+{
+    for (int64_t t = 0; t < rows; t++, y += a_cols + b_cols) {
+        memcpy(y, a + t * a_cols, (size_t) a_cols * sizeof(*y));
+        memcpy(y + a_cols, b + t * b_cols, (size_t) b_cols * sizeof(*y));
+    }
+}
+
 KERNEL_dot_columns(dot_columns_c)
 {
     for (int64_t i = 0; i < cols; i++) {

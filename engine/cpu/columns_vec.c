@@ -35,6 +35,26 @@ KERNEL_scale_columns(VEC_NAME(scale_columns))
     pool_run(pool, split_tasks(rows, split_rows(cols)), scale_task, &s);
 }
 
+static void shift_task(void *ctx, uint32_t task, uint32_t worker)
+{
+    const struct columns *s = ctx;
+    const int64_t unit = split_rows(s->cols);
+    const int64_t end = split_end(s->rows, unit, task);
+
+    for (int64_t t = task * unit; t < end; t++) {
+        const float *x = s->a + t * s->cols;
+        float *y = s->y + t * s->cols; // may be x
+        for (int64_t i = 0; i < s->cols; i++)
+            y[i] = x[i] + s->b[i];
+    }
+}
+
+KERNEL_add_columns(VEC_NAME(add_columns))
+{
+    struct columns s = {.y = y, .a = x, .b = bias, .rows = rows, .cols = cols};
+    pool_run(pool, split_tasks(rows, split_rows(cols)), shift_task, &s);
+}
+
 // Sums over many rows: short ones in floats, which are added up in doubles, as
 // the plain version does for each product.
 enum {

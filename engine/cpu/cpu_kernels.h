@@ -41,7 +41,7 @@ enum {
               int64_t cols, int64_t vocab, struct pool *pool)
 
 // y (T,C) = x (T,C) * rstd (T) * w (C), rstd = 1 / sqrt(mean(x^2) + eps).
-// rstd may be NULL.
+// rstd may be NULL. Where w is shorter than rows of the tensor, T are its runs.
 #define KERNEL_rmsnorm(name)                                                  \
     void name(float *restrict y, float *restrict rstd,                        \
               const float *restrict x, const float *restrict w, int64_t rows, \
@@ -127,27 +127,38 @@ enum {
               struct pool *pool)
 
 // Turns the first rope_dims values of each head of x (T,H*D) by the angles
-// sign * pos * base^(-2i / rope_dims). y may be x.
-#define KERNEL_rope(name)                                                   \
-    void name(float *y, const float *x, const int32_t *restrict pos,        \
-              int64_t rows, int64_t n_heads, int64_t head_dim,              \
-              int64_t rope_dims, float base, enum rope_mode mode, int sign, \
+// sign * pos * base^(-2i / rope_dims) / slower[i], and multiplies them with
+// gain. slower (rope_dims / 2) may be NULL: all `slow`; else times that. y may
+// be x.
+#define KERNEL_rope(name)                                                  \
+    void name(float *y, const float *x, const int32_t *restrict pos,       \
+              int64_t rows, int64_t n_heads, int64_t head_dim,             \
+              int64_t rope_dims, float base, const float *restrict slower, \
+              float slow, float gain, enum rope_mode mode, int sign,       \
               void *restrict scratch, struct pool *pool)
+
+// How attention makes a score of q.k: z = scale * q.k, or cap * tanh(z / cap)
+// unless cap is 0. Tokens see the `window` latest alone, unless that is 0.
+struct cpu_scores {
+    float scale;
+    float cap;
+    int64_t window;
+};
 
 // o (T,H*D), lse (T,H); q (T,H*D), k and v (T,G*D), start (T). Token t of a
 // sequence of L tokens sees tokens start[t] .. t of the same sequence; one that
 // sees none has o = 0 and lse = -inf. lse may be NULL. What may be rounded is
-// q / sqrt(D), k, v, and exp(score - highest score of the query).
+// scale * q, k, v, and exp(score - highest score of the query).
 #define KERNEL_attention(name)                                                 \
     void name(float *restrict o, float *restrict lse, const float *restrict q, \
               const float *restrict k, const float *restrict v,                \
               const int32_t *restrict start, int64_t rows, int64_t length,     \
               int64_t n_heads, int64_t n_kv_heads, int64_t head_dim,           \
-              enum precision precision, void *restrict scratch,                \
-              struct pool *pool)
+              struct cpu_scores scores, enum precision precision,              \
+              void *restrict scratch, struct pool *pool)
 
 // dq (T,H*D), dk and dv (T,G*D), each of which may be NULL. What may be rounded
-// is q / sqrt(D), k, v, dout, p and ds, see attention_c.c.
+// is scale * q, k, v, dout, p and ds, see attention_c.c.
 #define KERNEL_attention_back(name)                                        \
     void name(float *restrict dq, float *restrict dk, float *restrict dv,  \
               const float *restrict dout, const float *restrict q,         \
@@ -155,8 +166,8 @@ enum {
               const float *restrict o, const float *restrict lse,          \
               const int32_t *restrict start, int64_t rows, int64_t length, \
               int64_t n_heads, int64_t n_kv_heads, int64_t head_dim,       \
-              enum precision precision, void *restrict scratch,            \
-              struct pool *pool)
+              struct cpu_scores scores, enum precision precision,          \
+              void *restrict scratch, struct pool *pool)
 
 // y = silu(gate) * up; y may be gate
 #define KERNEL_swiglu(name)                                          \
@@ -165,6 +176,17 @@ enum {
 
 // dgate and dup may be NULL
 #define KERNEL_swiglu_back(name)                                    \
+    void name(float *restrict dgate, float *restrict dup,           \
+              const float *restrict dy, const float *restrict gate, \
+              const float *restrict up, int64_t count, struct pool *pool)
+
+// y = gelu(gate) * up, gelu by tanh; y may be gate
+#define KERNEL_geglu(name)                                           \
+    void name(float *y, const float *gate, const float *restrict up, \
+              int64_t count, struct pool *pool)
+
+// dgate and dup may be NULL
+#define KERNEL_geglu_back(name)                                     \
     void name(float *restrict dgate, float *restrict dup,           \
               const float *restrict dy, const float *restrict gate, \
               const float *restrict up, int64_t count, struct pool *pool)
@@ -183,6 +205,33 @@ enum {
 #define KERNEL_scale_columns(name)                                             \
     void name(float *y, const float *x, const float *restrict w, int64_t rows, \
               int64_t cols, struct pool *pool)
+
+// y (T,C) = x (T,C) + bias (C); y may be x
+#define KERNEL_add_columns(name)                                    \
+    void name(float *y, const float *x, const float *restrict bias, \
+              int64_t rows, int64_t cols, struct pool *pool)
+
+// y = cap * tanh(x / cap); y may be x
+#define KERNEL_soft_cap(name)                                     \
+    void name(float *y, const float *x, float cap, int64_t count, \
+              struct pool *pool)
+
+// dx = dy * (1 - (y / cap)^2); dx may be dy
+#define KERNEL_soft_cap_back(name)                                            \
+    void name(float *dx, const float *dy, const float *restrict y, float cap, \
+              int64_t count, struct pool *pool)
+
+// a (T,A), b (T,B): the first A and the last B columns of x (T,A+B); each may
+// be NULL
+#define KERNEL_split(name)                                                   \
+    void name(float *restrict a, float *restrict b, const float *restrict x, \
+              int64_t rows, int64_t a_cols, int64_t b_cols, struct pool *pool)
+
+// y (T,A+B): a (T,A) and b (T,B) side by side
+#define KERNEL_join(name)                                            \
+    void name(float *restrict y, const float *restrict a,            \
+              const float *restrict b, int64_t rows, int64_t a_cols, \
+              int64_t b_cols, struct pool *pool)
 
 // w (C) = sum over rows of a (T,C) * b (T,C)
 #define KERNEL_dot_columns(name)                                   \
@@ -218,15 +267,16 @@ enum {
 // x (T,C), w (V,C) of type w_type, targets (T), weights (T).
 // nll (T) = -log softmax(x w^T)[target] where the weight is not 0, else 0;
 // loss (1) = sum of weights * nll; dx (T,C) = d loss / d x. A target outside
-// the vocabulary counts as weight 0. Each output may be NULL. What may be
-// rounded is x, w, and the gradient of the logits.
-#define KERNEL_xent(name)                                                      \
-    void name(float *restrict loss, float *restrict nll, float *restrict dx,   \
-              const float *restrict x, const void *restrict w,                 \
-              enum dtype w_type, const int32_t *restrict targets,              \
-              const float *restrict weights, int64_t rows, int64_t cols,       \
-              int64_t vocab, enum precision precision, void *restrict scratch, \
-              struct pool *pool)
+// the vocabulary counts as weight 0. Each output may be NULL. Logits z are
+// cap * tanh(z / cap) unless cap is 0. What may be rounded is x, w, and the
+// gradient of x w^T.
+#define KERNEL_xent(name)                                                    \
+    void name(float *restrict loss, float *restrict nll, float *restrict dx, \
+              const float *restrict x, const void *restrict w,               \
+              enum dtype w_type, const int32_t *restrict targets,            \
+              const float *restrict weights, int64_t rows, int64_t cols,     \
+              int64_t vocab, float cap, enum precision precision,            \
+              void *restrict scratch, struct pool *pool)
 
 // cache (L,C): row pos[t] becomes row t of x (T,C)
 #define KERNEL_kv_store(name)                                          \
@@ -234,13 +284,15 @@ enum {
               const int32_t *restrict pos, int64_t rows, int64_t cols, \
               int64_t length, struct pool *pool)
 
-// o (T,H*D), q (T,H*D), caches (L,G*D): row t sees cache rows 0 .. pos[t]
+// o (T,H*D), q (T,H*D), caches (L,G*D): row t sees cache rows 0 .. pos[t], the
+// window's latest of them
 #define KERNEL_attention_cached(name)                                     \
     void name(float *restrict o, const float *restrict q,                 \
               const float *restrict kcache, const float *restrict vcache, \
               const int32_t *restrict pos, int64_t rows, int64_t length,  \
               int64_t n_heads, int64_t n_kv_heads, int64_t head_dim,      \
-              void *restrict scratch, struct pool *pool)
+              struct cpu_scores scores, void *restrict scratch,           \
+              struct pool *pool)
 
 // sum += g
 #define KERNEL_accumulate(name)                                            \

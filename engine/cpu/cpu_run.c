@@ -5,6 +5,7 @@
 
 #include "engine/cpu/cpu_kernels.h"
 
+#include <math.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -47,25 +48,26 @@ static void run_embed(const struct cpu_run *r)
 static const char types_rmsnorm[] = "ff";
 static void run_rmsnorm(const struct cpu_run *r)
 {
-    const struct operand *x = &r->instr->in[0];
-    r->kernels->rmsnorm(r->out[0], r->out[1], r->in[0], r->in[1], rows_of(x),
-                        cols_of(x), r->instr->attr.eps, r->pool);
+    const int64_t cols = cols_of(&r->instr->in[1]);
+    r->kernels->rmsnorm(r->out[0], r->out[1], r->in[0], r->in[1],
+                        count_of(&r->instr->in[0]) / cols, cols,
+                        r->instr->attr.eps, r->pool);
 }
 
 static const char types_rmsnorm_dx[] = "ffff";
 static void run_rmsnorm_dx(const struct cpu_run *r)
 {
-    const struct operand *x = &r->instr->in[1];
+    const int64_t cols = cols_of(&r->instr->in[2]);
     r->kernels->rmsnorm_dx(r->out[0], r->in[0], r->in[1], r->in[2], r->in[3],
-                           rows_of(x), cols_of(x), r->pool);
+                           count_of(&r->instr->in[1]) / cols, cols, r->pool);
 }
 
 static const char types_rmsnorm_dw[] = "fff";
 static void run_rmsnorm_dw(const struct cpu_run *r)
 {
-    const struct operand *x = &r->instr->in[1];
-    r->kernels->rmsnorm_dw(r->out[0], r->in[0], r->in[1], r->in[2], rows_of(x),
-                           cols_of(x), r->pool);
+    const int64_t cols = cols_of(&r->instr->out[0]);
+    r->kernels->rmsnorm_dw(r->out[0], r->in[0], r->in[1], r->in[2],
+                           count_of(&r->instr->in[1]) / cols, cols, r->pool);
 }
 
 static const char types_matmul[] = "fwf";
@@ -148,14 +150,30 @@ static void run_row_squares(const struct cpu_run *r)
                             cols_of(x), r->scratch, r->pool);
 }
 
-static const char types_rope[] = "fi";
+// Where 0 stands for 1.
+static float or_one(float x)
+{
+    return x > 0 ? x : 1.0f;
+}
+
+static const char types_rope[] = "fif";
 static void run_rope(const struct cpu_run *r)
 {
     const struct op_attr *attr = &r->instr->attr;
     r->kernels->rope(r->out[0], r->in[0], r->in[1], rows_of(&r->instr->in[0]),
                      attr->n_heads, attr->head_dim, attr->rope_dims,
-                     attr->rope_base, (enum rope_mode) attr->rope_mode,
+                     attr->rope_base, r->in[2], or_one(attr->rope_slower),
+                     or_one(attr->rope_gain), (enum rope_mode) attr->rope_mode,
                      attr->rope_sign, r->scratch, r->pool);
+}
+
+static struct cpu_scores scores_of(const struct op_attr *a)
+{
+    return (struct cpu_scores){
+        .scale = a->alpha > 0 ? a->alpha : 1.0f / sqrtf((float) a->head_dim),
+        .cap = a->cap,
+        .window = a->window,
+    };
 }
 
 static const char types_attention[] = "fffi";
@@ -165,8 +183,8 @@ static void run_attention(const struct cpu_run *r)
     r->kernels->attention(r->out[0], r->out[1], r->in[0], r->in[1], r->in[2],
                           r->in[3], rows_of(&r->instr->in[0]), attr->length,
                           attr->n_heads, attr->n_kv_heads, attr->head_dim,
-                          (enum precision) attr->precision, r->scratch,
-                          r->pool);
+                          scores_of(attr), (enum precision) attr->precision,
+                          r->scratch, r->pool);
 }
 
 static const char types_attention_back[] = "ffffffi";
@@ -177,8 +195,9 @@ static void run_attention_back(const struct cpu_run *r)
                                r->in[1], r->in[2], r->in[3], r->in[4], r->in[5],
                                r->in[6], rows_of(&r->instr->in[0]),
                                attr->length, attr->n_heads, attr->n_kv_heads,
-                               attr->head_dim, (enum precision) attr->precision,
-                               r->scratch, r->pool);
+                               attr->head_dim, scores_of(attr),
+                               (enum precision) attr->precision, r->scratch,
+                               r->pool);
 }
 
 static const char types_swiglu[] = "ff";
@@ -193,6 +212,20 @@ static void run_swiglu_back(const struct cpu_run *r)
 {
     r->kernels->swiglu_back(r->out[0], r->out[1], r->in[0], r->in[1], r->in[2],
                             count_of(&r->instr->in[0]), r->pool);
+}
+
+static const char types_geglu[] = "ff";
+static void run_geglu(const struct cpu_run *r)
+{
+    r->kernels->geglu(r->out[0], r->in[0], r->in[1], count_of(&r->instr->in[0]),
+                      r->pool);
+}
+
+static const char types_geglu_back[] = "fff";
+static void run_geglu_back(const struct cpu_run *r)
+{
+    r->kernels->geglu_back(r->out[0], r->out[1], r->in[0], r->in[1], r->in[2],
+                           count_of(&r->instr->in[0]), r->pool);
 }
 
 static const char types_add[] = "ff";
@@ -215,6 +248,46 @@ static void run_scale_columns(const struct cpu_run *r)
     const struct operand *x = &r->instr->in[0];
     r->kernels->scale_columns(r->out[0], r->in[0], r->in[1], rows_of(x),
                               cols_of(x), r->pool);
+}
+
+static const char types_add_columns[] = "ff";
+static void run_add_columns(const struct cpu_run *r)
+{
+    const struct operand *x = &r->instr->in[0];
+    r->kernels->add_columns(r->out[0], r->in[0], r->in[1], rows_of(x),
+                            cols_of(x), r->pool);
+}
+
+static const char types_soft_cap[] = "f";
+static void run_soft_cap(const struct cpu_run *r)
+{
+    r->kernels->soft_cap(r->out[0], r->in[0], r->instr->attr.alpha,
+                         count_of(&r->instr->in[0]), r->pool);
+}
+
+static const char types_soft_cap_back[] = "ff";
+static void run_soft_cap_back(const struct cpu_run *r)
+{
+    r->kernels->soft_cap_back(r->out[0], r->in[0], r->in[1],
+                              r->instr->attr.alpha, count_of(&r->instr->in[0]),
+                              r->pool);
+}
+
+static const char types_split[] = "f";
+static void run_split(const struct cpu_run *r)
+{
+    const struct operand *x = &r->instr->in[0];
+    const int64_t width = r->instr->attr.width;
+    r->kernels->split(r->out[0], r->out[1], r->in[0], rows_of(x), width,
+                      cols_of(x) - width, r->pool);
+}
+
+static const char types_join[] = "ff";
+static void run_join(const struct cpu_run *r)
+{
+    const struct operand *a = &r->instr->in[0];
+    r->kernels->join(r->out[0], r->in[0], r->in[1], rows_of(a), cols_of(a),
+                     cols_of(&r->instr->in[1]), r->pool);
 }
 
 static const char types_dot_columns[] = "ff";
@@ -266,7 +339,7 @@ static void run_xent(const struct cpu_run *r)
     const struct operand *w = &r->instr->in[1];
     r->kernels->xent(r->out[0], r->out[1], r->out[2], r->in[0], r->in[1],
                      (enum dtype) w->dtype, r->in[2], r->in[3], rows_of(x),
-                     cols_of(x), rows_of(w),
+                     cols_of(x), rows_of(w), r->instr->attr.cap,
                      (enum precision) r->instr->attr.precision, r->scratch,
                      r->pool);
 }
@@ -286,8 +359,8 @@ static void run_attention_cached(const struct cpu_run *r)
     r->kernels->attention_cached(r->out[0], r->in[0], r->in[1], r->in[2],
                                  r->in[3], rows_of(&r->instr->in[0]),
                                  rows_of(&r->instr->in[1]), attr->n_heads,
-                                 attr->n_kv_heads, attr->head_dim, r->scratch,
-                                 r->pool);
+                                 attr->n_kv_heads, attr->head_dim,
+                                 scores_of(attr), r->scratch, r->pool);
 }
 
 static const char types_accumulate[] = "ff";

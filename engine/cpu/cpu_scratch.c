@@ -172,9 +172,16 @@ size_t cpu_scratch_bytes(const struct instr *in, uint32_t threads)
     case OP_rope:
     case OP_swiglu:
     case OP_swiglu_back:
+    case OP_geglu:
+    case OP_geglu_back:
     case OP_add:
     case OP_scale:
     case OP_scale_columns:
+    case OP_add_columns:
+    case OP_soft_cap:
+    case OP_soft_cap_back:
+    case OP_split:
+    case OP_join:
     case OP_dot_columns:
     case OP_columns:
     case OP_columns_back:

@@ -14,6 +14,7 @@ struct rope {
     int64_t rows, n_heads, head_dim, half;
     enum rope_mode mode;
     int sign;
+    float gain;
     double turns[CPU_HEAD_DIM_MAX / 2]; // of a circle, per position
 };
 
@@ -88,6 +89,10 @@ static void rope_task(void *ctx, uint32_t task, uint32_t worker)
         const double pos = r->sign * (double) r->pos[t];
         for (int64_t i = 0; i < r->half; i++)
             sincos_turns(pos * r->turns[i], &s[i], &c[i]);
+        for (int64_t i = 0; i < r->half && r->gain != 1.0f; i++) {
+            s[i] *= r->gain;
+            c[i] *= r->gain;
+        }
         for (int64_t h = 0; h < r->n_heads; h++) {
             const float *x = r->x + t * width + h * r->head_dim;
             float *y = r->y + t * width + h * r->head_dim;
@@ -108,11 +113,13 @@ KERNEL_rope(VEC_NAME(rope))
                      .head_dim = head_dim,
                      .half = rope_dims / 2,
                      .mode = mode,
-                     .sign = sign};
+                     .sign = sign,
+                     .gain = gain};
     for (int64_t i = 0; i < r.half; i++)
         r.turns[i] =
             pow((double) base, -2.0 * (double) i / (double) rope_dims) /
-            6.283185307179586;
+            (6.283185307179586 * (double) slow *
+             (slower ? (double) slower[i] : 1.0));
     pool_run(pool, split_tasks(rows, split_rows(n_heads * head_dim)), rope_task,
              &r);
 }

@@ -22,6 +22,7 @@ struct chunk {
     const int32_t *targets;
     const float *weights;
     int64_t cols, vocab;
+    float cap;
     enum precision precision;
     int64_t count;           // tokens in it
     int32_t *token;          // their numbers
@@ -83,6 +84,52 @@ static double row_exp(float *z, float shift, int64_t n)
     return total;
 }
 
+// z = cap * tanh(z / cap)
+static void row_cap(float *z, float cap, int64_t n)
+{
+    const float part = 1.0f / cap;
+    int64_t v = 0;
+
+    for (; v + LANES <= n; v += LANES)
+        vec_store(z + v, cap * vec_tanh(vec_load(z + v) * part));
+    if (v < n)
+        vec_store_some(z + v,
+                       cap * vec_tanh(vec_load_some(z + v, n - v) * part),
+                       n - v);
+}
+
+// As row_exp, but z, which was capped, becomes exp(z - shift) times its slope.
+static double row_exp_capped(float *z, float shift, float cap, int64_t n)
+{
+    enum { BLOCK = 64 * LANES };
+    const float part = 1.0f / cap;
+    double total = 0.0;
+
+    for (int64_t v = 0; v < n;) {
+        const int64_t end = v + BLOCK < n ? v + BLOCK : n;
+        float sum = 0.0f;
+        vec acc = {0};
+        for (; v + LANES <= end; v += LANES) {
+            const vec t = vec_load(z + v) * part;
+            const vec e = vec_exp(vec_load(z + v) - shift);
+            vec_store(z + v, e * (1.0f - t * t));
+            acc += e;
+        }
+        if (v < end) {
+            float e[LANES];
+            vec_store(e, vec_exp(vec_load_some(z + v, end - v) - shift));
+            for (int64_t i = 0; v + i < end; i++) {
+                const float t = z[v + i] * part;
+                z[v + i] = e[i] * (1.0f - t * t);
+                sum += e[i];
+            }
+            v = end;
+        }
+        total += (double) (sum + vec_sum(acc));
+    }
+    return total;
+}
+
 #if defined(CPU_ISA_AVX512BF16)
 // scale * z as pairs, in place, with zeros up to a multiple of 32.
 static void round_row(float *z, float scale, int64_t n)
@@ -103,9 +150,16 @@ static void softmax_task(void *ctx, uint32_t task, uint32_t worker)
     const int32_t t = c->token[task];
     const int32_t target = c->targets[t];
     float *z = c->logits + task * c->ld;
+    const float cap = c->cap;
+
+    if (cap > 0.0f)
+        row_cap(z, cap, c->vocab);
     const float z_target = z[target];
+    const float slope =
+        cap > 0.0f ? 1.0f - z_target / cap * (z_target / cap) : 1.0f;
     const float top = row_max(z, c->vocab);
-    const double total = row_exp(z, top, c->vocab);
+    const double total = cap > 0.0f ? row_exp_capped(z, top, cap, c->vocab)
+                                    : row_exp(z, top, c->vocab);
 
     c->nll[t] = (float) ((double) top + log(total) - (double) z_target);
     if (!c->dx)
@@ -113,14 +167,14 @@ static void softmax_task(void *ctx, uint32_t task, uint32_t worker)
     const float scale = (float) ((double) c->weights[t] / total);
 #if defined(CPU_ISA_AVX512BF16)
     if (is_rounded(c->precision)) {
-        z[target] -= (float) total;
+        z[target] -= slope * (float) total;
         round_row(z, scale, c->vocab);
         return;
     }
 #endif
     for (int64_t v = 0; v < c->vocab; v++)
         z[v] *= scale;
-    z[target] -= c->weights[t];
+    z[target] -= slope * c->weights[t];
 }
 
 // Copy rows of tokens in or out, some tokens a task.
@@ -213,6 +267,7 @@ KERNEL_xent(VEC_NAME(xent))
         .weights = weights,
         .cols = cols,
         .vocab = vocab,
+        .cap = cap,
         .precision = precision,
     };
     double sum = 0.0;

@@ -113,19 +113,30 @@ static int infer_embed(struct infer *c)
     return 0;
 }
 
-// x (T,C), w (C) -> y (T,C), rstd (T)
-static int infer_rmsnorm(struct infer *c)
+// Input x (T,n*C) has whole runs of what vector w (C) holds.
+static int want_runs(const struct infer *c, int x, int w)
 {
     int rc;
-    if ((rc = want(c, 0, DTYPE_f32, 2, ANY, ANY)) < 0 ||
-        (rc = want(c, 1, DTYPE_f32, 1, dim(c, 0, 1), ANY)) < 0)
+    if ((rc = want(c, x, DTYPE_f32, 2, ANY, ANY)) < 0 ||
+        (rc = want(c, w, DTYPE_f32, 1, ANY, ANY)) < 0)
         return rc;
-    set2(c, 0, dim(c, 0, 0), dim(c, 0, 1));
-    set1(c, 1, dim(c, 0, 0));
+    if (dim(c, x, 1) % dim(c, w, 0) != 0)
+        return refuse(c, w, "as long as the columns, or a part of them");
     return 0;
 }
 
-// dy (T,C), x (T,C), w (C), rstd (T) -> dx (T,C)
+// x (T,n*C), w (C) -> y (T,n*C), rstd (T*n)
+static int infer_rmsnorm(struct infer *c)
+{
+    int rc = want_runs(c, 0, 1);
+    if (rc < 0)
+        return rc;
+    set2(c, 0, dim(c, 0, 0), dim(c, 0, 1));
+    set1(c, 1, dim(c, 0, 0) * (dim(c, 0, 1) / dim(c, 1, 0)));
+    return 0;
+}
+
+// dy (T,n*C), x (T,n*C), w (C), rstd (T*n) -> dx (T,n*C)
 static int infer_rmsnorm_dx(struct infer *c)
 {
     int rc;
@@ -134,14 +145,14 @@ static int infer_rmsnorm_dx(struct infer *c)
     const int64_t t = dim(c, 0, 0);
     const int64_t w = dim(c, 0, 1);
     if ((rc = want(c, 1, DTYPE_f32, 2, t, w)) < 0 ||
-        (rc = want(c, 2, DTYPE_f32, 1, w, ANY)) < 0 ||
-        (rc = want(c, 3, DTYPE_f32, 1, t, ANY)) < 0)
+        (rc = want_runs(c, 1, 2)) < 0 ||
+        (rc = want(c, 3, DTYPE_f32, 1, t * (w / dim(c, 2, 0)), ANY)) < 0)
         return rc;
     set2(c, 0, t, w);
     return 0;
 }
 
-// dy (T,C), x (T,C), rstd (T) -> dw (C)
+// dy (T,n*C), x (T,n*C), rstd (T*n) -> dw (C)
 static int infer_rmsnorm_dw(struct infer *c)
 {
     int rc;
@@ -149,9 +160,12 @@ static int infer_rmsnorm_dw(struct infer *c)
         return rc;
     const int64_t t = dim(c, 0, 0);
     if ((rc = want(c, 1, DTYPE_f32, 2, t, dim(c, 0, 1))) < 0 ||
-        (rc = want(c, 2, DTYPE_f32, 1, t, ANY)) < 0)
+        (rc = want(c, 2, DTYPE_f32, 1, ANY, ANY)) < 0)
         return rc;
-    set1(c, 0, dim(c, 0, 1));
+    const int64_t runs = dim(c, 2, 0) / t; // of a row
+    if (dim(c, 2, 0) % t != 0 || dim(c, 0, 1) % runs != 0)
+        return refuse(c, 2, "one value for each run of columns");
+    set1(c, 0, dim(c, 0, 1) / runs);
     return 0;
 }
 
@@ -293,14 +307,16 @@ static int infer_row_squares(struct infer *c)
     return 0;
 }
 
-// x (T,H*D), pos (T) -> y (T,H*D)
+// x (T,H*D), pos (T), [slower (R/2)] -> y (T,H*D)
 static int infer_rope(struct infer *c)
 {
     const struct op_attr *a = c->attr;
     int rc;
     if ((rc = want(c, 0, DTYPE_f32, 2, ANY,
                    (int64_t) a->n_heads * a->head_dim)) < 0 ||
-        (rc = want(c, 1, DTYPE_i32, 1, dim(c, 0, 0), ANY)) < 0)
+        (rc = want(c, 1, DTYPE_i32, 1, dim(c, 0, 0), ANY)) < 0 ||
+        (c->n_in > 2 &&
+         (rc = want(c, 2, DTYPE_f32, 1, a->rope_dims / 2, ANY)) < 0))
         return rc;
     if (a->rope_dims % 2 != 0 || a->rope_dims > a->head_dim)
         return refuse_attr(c, "rope_dims must be even and at most head_dim");
@@ -308,6 +324,8 @@ static int infer_rope(struct infer *c)
         return refuse_attr(c, "rope_sign must be 1 or -1");
     if (!(a->rope_base > 0))
         return refuse_attr(c, "rope_base must be positive");
+    if (!(a->rope_slower >= 0) || !(a->rope_gain >= 0))
+        return refuse_attr(c, "rope_slower and rope_gain must be positive");
     set2(c, 0, dim(c, 0, 0), dim(c, 0, 1));
     return 0;
 }
@@ -318,6 +336,8 @@ static int check_heads(const struct infer *c)
     if (a->n_heads == 0 || a->n_kv_heads == 0 || a->head_dim == 0 ||
         a->n_heads % a->n_kv_heads != 0)
         return refuse_attr(c, "n_heads must be a multiple of n_kv_heads");
+    if (!(a->alpha >= 0) || !(a->cap >= 0))
+        return refuse_attr(c, "alpha and cap must be positive");
     return 0;
 }
 
@@ -388,7 +408,7 @@ static int infer_same(struct infer *c)
 }
 
 // dy, gate, up of one shape -> dgate, dup
-static int infer_swiglu_back(struct infer *c)
+static int infer_gated_back(struct infer *c)
 {
     int rc = infer_same(c);
     c->out[1] = c->out[0];
@@ -405,6 +425,42 @@ static int infer_scale_columns(struct infer *c)
         (rc = want(c, 1, DTYPE_f32, 1, columns, ANY)) < 0)
         return rc;
     c->out[0] = (struct infer_type){DTYPE_f32, *s};
+    return 0;
+}
+
+// x (T,C), bias (C) -> y (T,C)
+static int infer_add_columns(struct infer *c)
+{
+    int rc;
+    if ((rc = want(c, 0, DTYPE_f32, 2, ANY, ANY)) < 0 ||
+        (rc = want(c, 1, DTYPE_f32, 1, dim(c, 0, 1), ANY)) < 0)
+        return rc;
+    set2(c, 0, dim(c, 0, 0), dim(c, 0, 1));
+    return 0;
+}
+
+// x (T,C) -> a (T,width), b (T,C-width)
+static int infer_split(struct infer *c)
+{
+    const int64_t width = c->attr->width;
+    int rc = want(c, 0, DTYPE_f32, 2, ANY, ANY);
+    if (rc < 0)
+        return rc;
+    if (width < 1 || width >= dim(c, 0, 1))
+        return refuse_attr(c, "width must be a part of the columns");
+    set2(c, 0, dim(c, 0, 0), width);
+    set2(c, 1, dim(c, 0, 0), dim(c, 0, 1) - width);
+    return 0;
+}
+
+// a (T,A), b (T,B) -> y (T,A+B)
+static int infer_join(struct infer *c)
+{
+    int rc;
+    if ((rc = want(c, 0, DTYPE_f32, 2, ANY, ANY)) < 0 ||
+        (rc = want(c, 1, DTYPE_f32, 2, dim(c, 0, 0), ANY)) < 0)
+        return rc;
+    set2(c, 0, dim(c, 0, 0), dim(c, 0, 1) + dim(c, 1, 1));
     return 0;
 }
 

@@ -18,12 +18,13 @@ const struct op_attr_field op_attr_fields[] = {
     {                                                      \
 #name, ATTR_##kind, offsetof(struct op_attr, name) \
     }
-    FIELD(F32, alpha),    FIELD(F32, eps),       FIELD(F32, rope_base),
-    FIELD(U8, trans_a),   FIELD(U8, trans_b),    FIELD(U8, rope_mode),
-    FIELD(I8, rope_sign), FIELD(U32, n_heads),   FIELD(U32, n_kv_heads),
-    FIELD(U32, head_dim), FIELD(U32, rope_dims), FIELD(U32, length),
-    FIELD(U32, width),    FIELD(U32, n_rows),    FIELD(U32, stream),
-    FIELD(U8, part),      FIELD(U8, precision),
+    FIELD(F32, alpha),     FIELD(F32, eps),         FIELD(F32, cap),
+    FIELD(F32, rope_base), FIELD(F32, rope_slower), FIELD(F32, rope_gain),
+    FIELD(U8, trans_a),    FIELD(U8, trans_b),      FIELD(U8, rope_mode),
+    FIELD(I8, rope_sign),  FIELD(U32, n_heads),     FIELD(U32, n_kv_heads),
+    FIELD(U32, head_dim),  FIELD(U32, rope_dims),   FIELD(U32, length),
+    FIELD(U32, window),    FIELD(U32, width),       FIELD(U32, n_rows),
+    FIELD(U32, stream),    FIELD(U8, part),         FIELD(U8, precision),
 #undef FIELD
 };
 const int op_attr_field_count =

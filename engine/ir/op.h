@@ -72,10 +72,14 @@ static inline bool op_rounds(uint8_t precision, int64_t m, int64_t n, int64_t k)
 
 // One struct for all operators; zero where an operator does not look.
 struct op_attr {
-    float alpha;     // matmul, scale; adamw: of the learning rate, 0: 1
-    float eps;       // rmsnorm
-    float rope_base; // rope
-    uint8_t trans_a; // matmul
+    float alpha;       // matmul, scale, soft_cap*; adamw: of the learning rate,
+                       // 0: 1; attention*: of scores, 0: 1 / sqrt(head_dim)
+    float eps;         // rmsnorm
+    float cap;         // attention*, xent: of scores, of logits; 0: none
+    float rope_base;   // rope
+    float rope_slower; // rope: what angles are divided by; 0: 1
+    float rope_gain;   // rope: what values are multiplied with; 0: 1
+    uint8_t trans_a;   // matmul
     uint8_t trans_b;
     uint8_t rope_mode;   // enum rope_mode
     int8_t rope_sign;    // +1 forward, -1 backward
@@ -84,7 +88,8 @@ struct op_attr {
     uint32_t head_dim;   // rope, attention*
     uint32_t rope_dims;  // rope: the first values of a head that turn; even
     uint32_t length;     // attention, attention_back: L, rows of one sequence
-    uint32_t width;      // columns_back: C
+    uint32_t window;     // attention*: latest tokens seen; 0: all
+    uint32_t width;      // columns_back: C; split: of output 0
     uint32_t n_rows;     // choose_rows: N
     uint32_t stream;     // choose_rows: of random numbers
     uint8_t part;        // columns*: eighths of the columns, as bits; 0: all

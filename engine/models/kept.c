@@ -100,7 +100,7 @@ static int check_groups(const struct kept *k, const struct scheme *s,
                      "velora_groups is %u, which does not divide the %lld "
                      "inputs of %s that learn; %u does",
                      k->groups, (long long) columns,
-                     model_linear_name(name, block, linear),
+                     model_linear_name(name, m, block, linear),
                      fitting(columns, k->groups));
 }
 
@@ -164,7 +164,7 @@ uint32_t kept_directions(struct kept_direction *out, uint32_t max,
                 continue;
             if (n < max) {
                 char name[MODEL_NAME_BYTES];
-                model_linear_name(name, i, first);
+                model_linear_name(name, m, i, first);
                 (void) snprintf(out[n].name, sizeof(out[n].name),
                                 "%.52s.subtoken", name);
                 out[n].size =

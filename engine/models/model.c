@@ -10,17 +10,15 @@
 #include "engine/base/error.h"
 #include "engine/formats/gguf.h"
 #include "engine/ir/builder.h"
-#include "engine/models/llama.h"
+#include "engine/models/blocks.h"
 #include "engine/models/scheme.h"
 
 static const struct model_arch {
     const char *name;
     int (*read)(struct model_config *out, const struct gguf *file,
                 struct error *err);
-    int (*build)(struct builder *b, const struct model_config *m,
-                 const struct model_graph_params *params);
 } archs[] = {
-#define MODEL(name) {#name, name##_read, name##_build},
+#define MODEL(name) {#name, name##_read},
 #include "engine/models/models.def"
 #undef MODEL
 };
@@ -61,7 +59,37 @@ int model_config_read(struct model_config *out, const struct gguf *file,
     return 0;
 }
 
-const char *model_linear_name(char out[MODEL_NAME_BYTES], uint32_t block,
+bool model_has_linear(const struct model_config *m, enum model_linear linear)
+{
+    switch (linear) {
+    case MODEL_LINEAR_k:
+    case MODEL_LINEAR_v:
+        return !m->is_qkv_fused;
+    case MODEL_LINEAR_gate:
+        return !m->is_gate_fused;
+    case MODEL_LINEAR_q:
+    case MODEL_LINEAR_o:
+    case MODEL_LINEAR_up:
+    case MODEL_LINEAR_down:
+    case MODEL_LINEARS:
+        break;
+    }
+    return true;
+}
+
+uint32_t model_whole_linears(const struct model_config *m, uint32_t linears)
+{
+    const uint32_t kv = 1u << MODEL_LINEAR_k | 1u << MODEL_LINEAR_v;
+    const uint32_t gate = 1u << MODEL_LINEAR_gate;
+
+    if (m->is_qkv_fused && linears & kv)
+        linears = (linears & ~kv) | 1u << MODEL_LINEAR_q;
+    if (m->is_gate_fused && linears & gate)
+        linears = (linears & ~gate) | 1u << MODEL_LINEAR_up;
+    return linears;
+}
+
+const char *model_linear_stem(const struct model_config *m,
                               enum model_linear linear)
 {
     static const char *const stems[MODEL_LINEARS] = {
@@ -69,16 +97,47 @@ const char *model_linear_name(char out[MODEL_NAME_BYTES], uint32_t block,
 #include "engine/models/block_tensors.def"
 #undef BLOCK_LINEAR
     };
+#define BLOCK_LINEAR(id, stem, rows, columns)
+#define FUSED_LINEAR(id, where, stem, rows, columns) \
+    if (linear == MODEL_LINEAR_##id && m->where)     \
+        return #stem;
+#include "engine/models/block_tensors.def"
+#undef FUSED_LINEAR
+#undef BLOCK_LINEAR
+    return stems[linear];
+}
+
+const char *model_linear_name(char out[MODEL_NAME_BYTES],
+                              const struct model_config *m, uint32_t block,
+                              enum model_linear linear)
+{
     (void) snprintf(out, MODEL_NAME_BYTES, "blk.%u.%s.weight", block,
-                    stems[linear]);
+                    model_linear_stem(m, linear));
     return out;
 }
 
-const char *model_norm_name(char out[MODEL_NAME_BYTES], uint32_t block,
+const char *model_bias_name(char out[MODEL_NAME_BYTES],
+                            const struct model_config *m, uint32_t block,
+                            enum model_linear linear)
+{
+    (void) snprintf(out, MODEL_NAME_BYTES, "blk.%u.%s.bias", block,
+                    model_linear_stem(m, linear));
+    return out;
+}
+
+const char *model_norm_stem(const struct model_config *m, int norm)
+{
+    if (m->norms == MODEL_NORMS_AFTER)
+        return norm ? "post_ffw_norm" : "post_attention_norm";
+    return norm ? "ffn_norm" : "attn_norm";
+}
+
+const char *model_norm_name(char out[MODEL_NAME_BYTES],
+                            const struct model_config *m, uint32_t block,
                             int norm)
 {
     (void) snprintf(out, MODEL_NAME_BYTES, "blk.%u.%s.weight", block,
-                    norm ? "ffn_norm" : "attn_norm");
+                    model_norm_stem(m, norm));
     return out;
 }
 
@@ -95,6 +154,13 @@ void model_linear_shape(int64_t ne[2], const struct model_config *m,
 #undef BLOCK_LINEAR
     };
     memcpy(ne, shapes[linear], sizeof(shapes[linear]));
+#define BLOCK_LINEAR(id, stem, rows, columns)
+#define FUSED_LINEAR(id, where, stem, rows, columns) \
+    if (linear == MODEL_LINEAR_##id && m->where)     \
+        ne[0] = (rows);
+#include "engine/models/block_tensors.def"
+#undef FUSED_LINEAR
+#undef BLOCK_LINEAR
 }
 
 static int check_scheme(const struct scheme *s, const struct model_config *m,
@@ -160,13 +226,9 @@ int model_build(struct graph **out, const struct model_config *m,
     struct builder b = {.err = err};
     int rc;
 
-    const struct model_arch *arch = arch_find(m->arch);
-    if (!arch)
-        return error_set(err, -ENOTSUP, "architecture \"%s\" is not supported",
-                         m->arch);
     if ((rc = check_params(params, m, err)) < 0 ||
         (rc = graph_create(&b.g, a)) < 0 ||
-        (rc = arch->build(&b, m, params)) < 0)
+        (rc = blocks_build(&b, m, params)) < 0)
         return rc;
     *out = b.g;
     return 0;

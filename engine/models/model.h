@@ -34,6 +34,22 @@ enum model_linear {
     MODEL_LINEARS
 };
 
+// Where RMS norms stand: before attention and feed-forward, behind, or both.
+enum model_norms { MODEL_NORMS_BEFORE, MODEL_NORMS_AFTER, MODEL_NORMS_BOTH };
+
+// What is normalised of Q and K before they turn: nothing, each head, or all
+// heads as one row.
+enum model_qk_norms { MODEL_QK_PLAIN, MODEL_QK_HEADS, MODEL_QK_ROWS };
+
+// Tensors that divide the angles of rotation: none; rope_freqs.weight; or
+// rope_factors_short.weight, and rope_factors_long.weight in programs of
+// sequences longer than rope_context.
+enum model_rope_factors {
+    MODEL_ROPE_PLAIN,
+    MODEL_ROPE_FREQS,
+    MODEL_ROPE_LONG_SHORT,
+};
+
 struct model_config {
     char arch[32];
     uint32_t n_blocks;
@@ -48,6 +64,28 @@ struct model_config {
     float rms_eps;
     float rope_base;
     bool is_tied; // the head is token_embd.weight
+
+    // What architectures differ in; all zero is a llama.
+    uint8_t norms;        // enum model_norms
+    uint8_t qk_norms;     // enum model_qk_norms
+    uint8_t rope_mode;    // enum rope_mode, see op.h
+    uint8_t rope_factors; // enum model_rope_factors
+    bool is_qkv_fused;    // see block_tensors.def
+    bool is_gate_fused;
+    bool is_gelu;           // gates by gelu; else by silu
+    float embed_scale;      // of embeddings; 0: 1
+    float score_scale;      // of q.k; 0: 1 / sqrt(head_dim)
+    float score_cap;        // of scores; 0: none
+    float logit_cap;        // of logits; 0: none
+    float rope_slower;      // what angles are divided by; 0: 1
+    float rope_gain;        // what turned values are multiplied with; 0: 1
+    uint32_t rope_context;  // LONG_SHORT: the longest of the short factors
+    uint32_t window;        // latest tokens that are seen; 0: all
+    uint32_t window_period; // every block of this number sees all; 0: none
+    float local_rope_base;  // of blocks with a window, which are then not
+                            // slower; 0: as the others
+    uint8_t biases[MODEL_BLOCKS_MAX]; // bits 1 << enum model_linear
+
     // Storage types (enum dtype). Norms are f32.
     uint8_t embed_dtype;
     uint8_t head_dtype;
@@ -59,14 +97,39 @@ struct model_config {
 int model_config_read(struct model_config *out, const struct gguf *file,
                       struct error *err);
 
+static inline bool model_has_window(const struct model_config *m,
+                                    uint32_t block)
+{
+    return m->window > 0 &&
+           (m->window_period == 0 || (block + 1) % m->window_period != 0);
+}
+
+// Is it there? Not where it is a part of another.
+bool model_has_linear(const struct model_config *m, enum model_linear linear);
+// Bits 1 << enum model_linear: those that are there, in place of `linears`,
+// which may be parts of them.
+uint32_t model_whole_linears(const struct model_config *m, uint32_t linears);
+
 // "blk.0.attn_q.weight" into `out`, which it returns.
 enum { MODEL_NAME_BYTES = 64 };
-const char *model_linear_name(char out[MODEL_NAME_BYTES], uint32_t block,
+const char *model_linear_name(char out[MODEL_NAME_BYTES],
+                              const struct model_config *m, uint32_t block,
                               enum model_linear linear);
-// "blk.0.attn_norm.weight", or "blk.0.ffn_norm.weight" for norm 1.
-const char *model_norm_name(char out[MODEL_NAME_BYTES], uint32_t block,
+// "attn_q"
+const char *model_linear_stem(const struct model_config *m,
+                              enum model_linear linear);
+// "blk.0.attn_q.bias"
+const char *model_bias_name(char out[MODEL_NAME_BYTES],
+                            const struct model_config *m, uint32_t block,
+                            enum model_linear linear);
+// "blk.0.attn_norm.weight", or "blk.0.ffn_norm.weight" for norm 1; where no
+// norms stand before, those behind.
+const char *model_norm_name(char out[MODEL_NAME_BYTES],
+                            const struct model_config *m, uint32_t block,
                             int norm);
-// Rows (outputs) and columns (inputs) of a linear.
+// "attn_norm"
+const char *model_norm_stem(const struct model_config *m, int norm);
+// Rows (outputs) and columns (inputs) of a linear that is there.
 void model_linear_shape(int64_t ne[2], const struct model_config *m,
                         enum model_linear linear);
 

@@ -77,7 +77,11 @@ static int check_linear(const struct scheme_linear *l,
     char name[MODEL_NAME_BYTES];
     int64_t ne[2];
 
-    model_linear_name(name, block, linear);
+    model_linear_name(name, m, block, linear);
+    if (l->learn != LEARN_NONE && !model_has_linear(m, linear))
+        return error_set(err, -EINVAL,
+                         "scheme: %s is a part of another tensor in this model",
+                         name);
     if (l->learn >= LEARN_KINDS)
         return error_set(err, -EINVAL, "scheme: %s learns in no known way",
                          name);
@@ -208,9 +212,10 @@ int scheme_from_lora(struct scheme *out, const struct scheme_lora *lora,
     scheme_init(out);
     out->alpha = lora->alpha;
     const uint32_t n = lora->last_blocks ? lora->last_blocks : m->n_blocks;
+    const uint32_t targets = model_whole_linears(m, lora->targets);
     for (uint32_t i = m->n_blocks - n; i < m->n_blocks; i++)
         for (int l = 0; l < MODEL_LINEARS; l++)
-            if (lora->targets >> l & 1u)
+            if (targets >> l & 1u)
                 out->linears[i][l] = (struct scheme_linear){
                     .learn = LEARN_LORA,
                     .rank = (uint16_t) lora->rank,
@@ -253,7 +258,7 @@ static void add_linear(struct list *list, const struct scheme *s,
         .rate = 1,
     };
 
-    model_linear_name(name, block, linear);
+    model_linear_name(name, m, block, linear);
     model_linear_shape(ne, m, linear);
     if (has_rank(l)) {
         p.kind = PARAM_LORA_A;
@@ -297,7 +302,7 @@ static void add_gain(struct list *list, const struct model_config *m,
     };
 
     if (block < m->n_blocks)
-        model_norm_name(name, block, norm);
+        model_norm_name(name, m, block, norm);
     add(list, &p, name, "delta");
 }
 

@@ -13,6 +13,7 @@
 
 // The blocks [first, end) that a preset is about.
 struct scope {
+    const struct model_config *m;
     uint32_t first, end;
     uint16_t rank;
     bool is_end; // it reaches the last block
@@ -21,6 +22,7 @@ struct scope {
 static void set_linears(struct scheme *s, const struct scope *o, uint8_t learn,
                         uint32_t targets)
 {
+    targets = model_whole_linears(o->m, targets);
     for (uint32_t i = o->first; i < o->end; i++)
         for (int l = 0; l < MODEL_LINEARS; l++)
             if (targets >> l & 1u)
@@ -206,7 +208,9 @@ int scheme_preset_parse(struct scheme *out, const char *text,
     const size_t n = strcspn(text, ":");
     const char *arg = text[n] ? text + n + 1 : "";
     const struct preset *preset = find(text, n);
-    struct scope o = {.end = m->n_blocks, .rank = (uint16_t) defaults->rank};
+    struct scope o = {.m = m,
+                      .end = m->n_blocks,
+                      .rank = (uint16_t) defaults->rank};
     struct scheme s;
     int rc = 0;
 

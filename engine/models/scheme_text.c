@@ -38,14 +38,17 @@ enum {
     STEM_OUTPUT_NORM = STEMS,
 };
 
-static const char *const stems[STEMS + 1] = {
-#define BLOCK_LINEAR(id, stem, rows, columns) #stem,
-#include "engine/models/block_tensors.def"
-#undef BLOCK_LINEAR
-    "attn_norm",
-    "ffn_norm",
-    "output_norm",
-};
+// NULL: the model has no tensor of that number.
+static const char *stem_name(const struct model_config *m, int stem)
+{
+    if (stem == STEM_OUTPUT_NORM)
+        return "output_norm";
+    if (stem >= MODEL_LINEARS)
+        return model_norm_stem(m, stem - MODEL_LINEARS);
+    return model_has_linear(m, (enum model_linear) stem)
+               ? model_linear_stem(m, (enum model_linear) stem)
+               : NULL;
+}
 
 static bool matches(const char *pattern, const char *name)
 {
@@ -71,19 +74,43 @@ static bool matches(const char *pattern, const char *name)
     return *pattern == '\0';
 }
 
-static bool names_tensor(const char *pattern, int stem, uint32_t block)
+static bool names_tensor(const char *pattern, const struct model_config *m,
+                         int stem, uint32_t block)
 {
+    const char *of = stem_name(m, stem);
     char name[MODEL_NAME_BYTES];
 
-    if (matches(pattern, stems[stem]))
+    if (!of)
+        return false;
+    if (matches(pattern, of))
         return true;
-    (void) snprintf(name, sizeof(name), "%s.weight", stems[stem]);
+    (void) snprintf(name, sizeof(name), "%s.weight", of);
     if (matches(pattern, name))
         return true;
     if (stem == STEM_OUTPUT_NORM)
         return false;
-    (void) snprintf(name, sizeof(name), "blk.%u.%s.weight", block, stems[stem]);
+    (void) snprintf(name, sizeof(name), "blk.%u.%s.weight", block, of);
     return matches(pattern, name);
+}
+
+// "attn_q, attn_k, ... and output_norm"
+static const char *stem_list(char *out, size_t bytes,
+                             const struct model_config *m)
+{
+    size_t used = 0;
+
+    *out = '\0';
+    for (int i = 0; i <= STEM_OUTPUT_NORM && used < bytes; i++) {
+        const char *name = stem_name(m, i);
+        if (!name)
+            continue;
+        const char *before = i == 0                  ? ""
+                             : i == STEM_OUTPUT_NORM ? " and "
+                                                     : ", ";
+        const int n = snprintf(out + used, bytes - used, "%s%s", before, name);
+        used += n > 0 ? (size_t) n : 0;
+    }
+    return out;
 }
 
 /*
@@ -278,16 +305,19 @@ static int apply_pattern(const struct rule *r, const char *pattern,
                          const struct reader *in)
 {
     unsigned named = 0, fit = 0, all = 0;
+    char list[160];
 
     for (uint32_t i = 0; i <= in->m->n_blocks; i++)
         for (int stem = 0; stem <= STEM_OUTPUT_NORM; stem++) {
             const bool is_last = i == in->m->n_blocks;
             if (is_last != (stem == STEM_OUTPUT_NORM))
                 continue;
+            if (!stem_name(in->m, stem))
+                continue;
             all++;
             if (is_last ? r->has_blocks : i < r->first || i >= r->end)
                 continue;
-            if (!names_tensor(pattern, stem, i))
+            if (!names_tensor(pattern, in->m, stem, i))
                 continue;
             named++;
             if (!can_be(r, stem))
@@ -298,10 +328,9 @@ static int apply_pattern(const struct rule *r, const char *pattern,
     if (named == 0)
         return error_set(in->err, -EINVAL,
                          "scheme: rule %u names \"%.60s\", which is no tensor "
-                         "of these blocks that can learn; there are attn_q, "
-                         "attn_k, attn_v, attn_output, ffn_gate, ffn_up, "
-                         "ffn_down, attn_norm, ffn_norm and output_norm",
-                         r->number, pattern);
+                         "of these blocks that can learn; there are %s",
+                         r->number, pattern,
+                         stem_list(list, sizeof(list), in->m));
     if (fit == 0)
         return error_set(in->err, -EINVAL,
                          "scheme: rule %u lets \"%.60s\" learn by \"%s\"%s, "
@@ -530,9 +559,11 @@ static bool is_run(const struct run *a, const struct run *b)
     return a->first == b->first && a->end == b->end && is_how(a->how, b->how);
 }
 
-static void print_run(struct str *out, const struct scheme *s, uint32_t n,
-                      int stem, const struct run *run)
+static void print_run(struct str *out, const struct scheme *s,
+                      const struct model_config *m, int stem,
+                      const struct run *run)
 {
+    const uint32_t n = m->n_blocks;
     const char *comma = "";
     struct run other;
 
@@ -540,7 +571,7 @@ static void print_run(struct str *out, const struct scheme *s, uint32_t n,
     for (int i = stem; i < STEMS; i++) {
         if (!find_run(&other, s, n, i, run->first) || !is_run(&other, run))
             continue;
-        str_printf(out, "%s\"%s\"", comma, stems[i]);
+        str_printf(out, "%s\"%s\"", comma, stem_name(m, i));
         comma = ",";
     }
     str_puts(out, "]");
@@ -590,7 +621,7 @@ void scheme_print(struct str *out, const struct scheme *s,
                 is_printed(s, m->n_blocks, stem, &run))
                 continue;
             str_puts(out, comma);
-            print_run(out, s, m->n_blocks, stem, &run);
+            print_run(out, s, m, stem, &run);
             comma = ",";
         }
     if (s->output_norm)

@@ -33,12 +33,24 @@ static uint64_t matmul(const struct graph *g, const struct node *n)
     return 2 * k * count(g, n->out[0]) + decode(g, n->in[1]);
 }
 
-// Each query sees half of the keys of its sequence; scores and their sum.
+// Each query sees half of the keys of its sequence, or its window; scores and
+// their sum.
 static uint64_t attention(const struct graph *g, const struct node *n)
 {
-    const uint64_t scores =
-        count(g, n->in[0]) / n->attr.head_dim * n->attr.length / 2;
-    return scores * (4 * (uint64_t) n->attr.head_dim + EXP);
+    const uint64_t half = n->attr.length / 2;
+    const uint64_t window = n->attr.window;
+    const uint64_t keys = window > 0 && window < half ? window : half;
+    const uint64_t scores = count(g, n->in[0]) / n->attr.head_dim * keys;
+    return scores *
+           (4 * (uint64_t) n->attr.head_dim + (n->attr.cap > 0 ? 2 : 1) * EXP);
+}
+
+static uint64_t attention_cached(const struct graph *g, const struct node *n)
+{
+    const uint64_t length = count(g, n->in[1]) / columns(g, n->in[1]);
+    const uint64_t window = n->attr.window;
+    return 4 * count(g, n->in[0]) *
+           (window > 0 && window < length ? window : length);
 }
 
 // The logits, their softmax, and the same product back if it is asked for.
@@ -75,14 +87,16 @@ uint64_t flops_node(const struct graph *g, const struct node *n)
     case OP_attention_back:
         return attention(g, n) / 2 * 5;
     case OP_attention_cached:
-        return 4 * count(g, n->in[0]) * count(g, n->in[1]) /
-               columns(g, n->in[1]);
+        return attention_cached(g, n);
     case OP_xent:
         return xent(g, n);
     case OP_rope:
         return EXP * count(g, n->in[0]);
     case OP_swiglu:
     case OP_swiglu_back:
+    case OP_geglu:
+    case OP_geglu_back:
+    case OP_soft_cap:
     case OP_adamw:
         return EXP * count(g, n->in[0]);
     case OP_rmsnorm:
@@ -98,10 +112,15 @@ uint64_t flops_node(const struct graph *g, const struct node *n)
     case OP_columns:
     case OP_columns_back:
     case OP_scale_columns:
+    case OP_add_columns:
+    case OP_split:
     case OP_kv_store:
     case OP_accumulate:
     case OP_zero:
         return count(g, n->in[0]);
+    case OP_join:
+        return count(g, n->out[0]);
+    case OP_soft_cap_back:
     case OP_dot_columns:
         return 2 * count(g, n->in[0]);
     case OP_row_ratio: // the rows of b a, their sum with W, both lengths

@@ -165,7 +165,9 @@ static int parse_name(uint32_t *block, enum model_linear *linear,
         return -ENOENT;
     for (int l = 0; l < MODEL_LINEARS; l++)
         for (int s = 0; s < ADAPTER_SIDES; s++) {
-            model_linear_name(base, b, (enum model_linear) l);
+            if (!model_has_linear(m, (enum model_linear) l))
+                continue;
+            model_linear_name(base, m, b, (enum model_linear) l);
             (void) snprintf(want, sizeof(want), "%s.lora_%c", base, "ab"[s]);
             if (strcmp(name, want) == 0) {
                 *block = b;

@@ -7,6 +7,7 @@
 #include "engine/base/error.h"
 #include "engine/base/fault.h"
 #include "engine/base/half.h"
+#include "engine/ir/op.h"
 #include "engine/train/adapter.h"
 
 #include <errno.h>
@@ -164,7 +165,7 @@ int64_t adapter_gguf_row(const struct model_config *m, enum model_linear linear,
     const int64_t D = m->head_dim;
 
     if ((linear != MODEL_LINEAR_q && linear != MODEL_LINEAR_k) ||
-        strcmp(m->arch, "llama") != 0)
+        m->rope_mode != ROPE_PAIRS)
         return row;
     int64_t head = row / D, half = row % D / (D / 2), i = row % (D / 2);
     return head * D + 2 * i + half;

@@ -39,9 +39,9 @@ static bool find_place(uint32_t *block, int *which, const struct merge *g,
     *block = b;
     for (*which = 0; *which < MODEL_LINEARS + 2; ++*which) {
         if (*which < MODEL_LINEARS)
-            model_linear_name(want, b, (enum model_linear) * which);
+            model_linear_name(want, g->m, b, (enum model_linear) * which);
         else
-            model_norm_name(want, b, *which - MODEL_LINEARS);
+            model_norm_name(want, g->m, b, *which - MODEL_LINEARS);
         if (strcmp(name, want) == 0)
             return true;
     }

@@ -247,7 +247,7 @@ out:
  * The differences of a model.
  */
 
-// The norm whose output the linear reads, or -1.
+// The norm whose output the linear reads alone, or -1.
 static int norm_of(enum model_linear linear)
 {
     switch (linear) {
@@ -268,6 +268,7 @@ static int norm_of(enum model_linear linear)
 
 // What its gain learnt, and what it was; NULL when it did not learn.
 static const float *gain_of(const float **before, const struct adapter *a,
+                            const struct model_config *m,
                             const struct gguf *base, uint32_t block,
                             enum model_linear linear)
 {
@@ -276,7 +277,7 @@ static const float *gain_of(const float **before, const struct adapter *a,
 
     if (norm < 0)
         return NULL;
-    *before = gguf_find(base, model_norm_name(name, block, norm))->data;
+    *before = gguf_find(base, model_norm_name(name, m, block, norm))->data;
     return adapter_gain(a, block, norm);
 }
 
@@ -309,9 +310,11 @@ static int convert_linear(struct conversion *c, uint32_t block,
 {
     struct adapter_weight w;
     const float *before = NULL;
-    const float *gain = gain_of(&before, c->a, c->base, block, linear);
+    const float *gain = gain_of(&before, c->a, c->m, c->base, block, linear);
     int rc = -ENOMEM;
 
+    if (!model_has_linear(c->m, linear))
+        return 0;
     if (!adapter_weight_init(&w, c->a, c->m, c->base, block, linear) && !gain)
         return 0;
     float *e = fault_malloc((size_t) (w.rows * w.columns) * sizeof(*e));
@@ -333,7 +336,8 @@ static int convert_linear(struct conversion *c, uint32_t block,
     return rc;
 }
 
-static int check_convertible(const struct adapter *a, unsigned rank,
+static int check_convertible(const struct adapter *a,
+                             const struct model_config *m, unsigned rank,
                              struct error *err)
 {
     if (rank < 1 || rank > LORA_RANK_MAX)
@@ -348,11 +352,18 @@ static int check_convertible(const struct adapter *a, unsigned rank,
         return error_set(err, -ENOTSUP,
                          "a LoRA cannot hold the gain of output_norm.weight: "
                          "export it as merged");
+    for (uint32_t i = 0; i < a->n_blocks && m->norms == MODEL_NORMS_AFTER; i++)
+        if (a->scheme.norms[i])
+            return error_set(err, -ENOTSUP,
+                             "a LoRA cannot hold the gain of a norm behind "
+                             "the linears, as block %u has: export it as "
+                             "merged",
+                             i);
     return 0;
 }
 
 static void make_scheme(struct scheme *out, const struct adapter *a,
-                        unsigned rank)
+                        const struct model_config *m, unsigned rank)
 {
     scheme_init(out);
     out->alpha = (float) rank; // a scale of 1
@@ -360,7 +371,8 @@ static void make_scheme(struct scheme *out, const struct adapter *a,
         for (int l = 0; l < MODEL_LINEARS; l++) {
             const int norm = norm_of((enum model_linear) l);
             const bool has_gain = norm >= 0 && (a->scheme.norms[i] >> norm & 1);
-            if (a->scheme.linears[i][l].learn == LEARN_NONE && !has_gain)
+            if (!model_has_linear(m, (enum model_linear) l) ||
+                (a->scheme.linears[i][l].learn == LEARN_NONE && !has_gain))
                 continue;
             out->linears[i][l].learn = LEARN_LORA;
             out->linears[i][l].rank = (uint16_t) rank;
@@ -373,11 +385,11 @@ int adapter_to_lora(struct adapter **out, double *relative_error,
 {
     struct conversion c = {.a = a, .m = m, .base = base};
     struct scheme scheme;
-    int rc = check_convertible(a, rank, err);
+    int rc = check_convertible(a, m, rank, err);
 
     if (rc < 0)
         return rc;
-    make_scheme(&scheme, a, rank);
+    make_scheme(&scheme, a, m, rank);
     if ((rc = adapter_create(&c.out, m, &scheme, a->base_sha256, err)) < 0)
         return rc;
     for (uint32_t i = 0; i < m->n_blocks * MODEL_LINEARS && rc == 0; i++)

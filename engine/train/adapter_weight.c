@@ -34,7 +34,9 @@ bool adapter_weight_init(struct adapter_weight *w, const struct adapter *a,
     char name[MODEL_NAME_BYTES];
     int64_t ne[2];
 
-    model_linear_name(name, block, linear);
+    if (!model_has_linear(m, linear))
+        return false;
+    model_linear_name(name, m, block, linear);
     model_linear_shape(ne, m, linear);
     *w = (struct adapter_weight){
         .a = a,

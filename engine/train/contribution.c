@@ -59,10 +59,11 @@ static void set_scheme(struct measure *m)
     m->scheme.alpha = CONTRIBUTION_PARTS;
     for (uint32_t i = 0; i < m->base->config.n_blocks; i++)
         for (int l = 0; l < MODEL_LINEARS; l++)
-            m->scheme.linears[i][l] = (struct scheme_linear){
-                .learn = LEARN_LORA_B,
-                .rank = CONTRIBUTION_PARTS,
-            };
+            if (model_has_linear(&m->base->config, (enum model_linear) l))
+                m->scheme.linears[i][l] = (struct scheme_linear){
+                    .learn = LEARN_LORA_B,
+                    .rank = CONTRIBUTION_PARTS,
+                };
 }
 
 // Row j of A: signs in the eighth j of the channels.

@@ -62,9 +62,10 @@ static uint32_t block_of(const struct search *s, uint32_t group)
     return s->base->config.n_blocks - 1 - group / GROUPS;
 }
 
-static void learn(struct scheme *scheme, uint32_t block, uint32_t linears,
-                  uint16_t rank)
+static void learn(struct scheme *scheme, const struct search *s, uint32_t block,
+                  uint32_t linears, uint16_t rank)
 {
+    linears = model_whole_linears(&s->base->config, linears);
     for (int l = 0; l < MODEL_LINEARS; l++)
         if (linears >> l & 1u)
             scheme->linears[block][l] =
@@ -126,6 +127,7 @@ static uint64_t floats_of(const struct search *s, uint32_t linears,
 {
     uint64_t n = 0;
 
+    linears = model_whole_linears(&s->base->config, linears);
     for (int l = 0; l < MODEL_LINEARS; l++) {
         int64_t ne[2];
         if (!(linears >> l & 1u))
@@ -147,7 +149,7 @@ static int find_own_costs(struct search *s, struct error *err)
 
     scheme_init(&deep);
     deep.alpha = s->params->alpha;
-    learn(&deep, 0, BIT(v), 1);
+    learn(&deep, s, 0, BIT(v), 1);
     if ((rc = cost_of(&least, s, &deep, PROGRAM_TRAIN, err)) < 0)
         return rc;
     for (int g = 0; g < GROUPS; g++)
@@ -155,7 +157,7 @@ static int find_own_costs(struct search *s, struct error *err)
             struct scheme all = deep;
             struct cost c;
             for (uint32_t b = 0; b < n; b++)
-                learn(&all, b, kinds[g].subsets[i], 8);
+                learn(&all, s, b, kinds[g].subsets[i], 8);
             if ((rc = cost_of(&c, s, &all, PROGRAM_TRAIN, err)) < 0)
                 return rc;
             // Without the gradients, which depend on the rank.
@@ -175,7 +177,7 @@ static int find_reach(struct search *s, struct error *err)
         struct scheme one;
         scheme_init(&one);
         one.alpha = s->params->alpha;
-        learn(&one, block_of(s, g), kinds[g % GROUPS].subsets[0], 1);
+        learn(&one, s, block_of(s, g), kinds[g % GROUPS].subsets[0], 1);
         int rc = cost_of(reach, s, &one, PROGRAM_TRAIN, err);
         if (rc < 0)
             return rc;
@@ -202,9 +204,10 @@ static int find_rate(struct search *s, struct error *err)
     scheme_init(&probe);
     for (uint32_t b = 0; b < s->base->config.n_blocks; b++)
         for (int l = 0; l < MODEL_LINEARS; l++)
-            probe.linears[b][l] =
-                (struct scheme_linear){.learn = LEARN_LORA_B,
-                                       .rank = CONTRIBUTION_PARTS};
+            if (model_has_linear(&s->base->config, (enum model_linear) l))
+                probe.linears[b][l] =
+                    (struct scheme_linear){.learn = LEARN_LORA_B,
+                                           .rank = CONTRIBUTION_PARTS};
     int rc = cost_of(&cost, s, &probe, PROGRAM_GRADIENT, err);
     if (rc < 0)
         return rc;
@@ -225,6 +228,7 @@ static double gain_of(const struct search *s, uint32_t block, uint32_t linears,
     const double n = c->n_samples;
     double gain = 0;
 
+    linears = model_whole_linears(&s->base->config, linears);
     for (int l = 0; l < MODEL_LINEARS; l++) {
         double square = 0;
         int64_t ne[2];
@@ -285,7 +289,7 @@ static void read_choice(struct scheme *out, const struct search *s,
     out->alpha = s->params->alpha;
     for (uint32_t g = 0; g < s->n_groups; g++)
         if (choice[g] >= 0)
-            learn(out, block_of(s, g),
+            learn(out, s, block_of(s, g),
                   kinds[g % GROUPS].subsets[choice[g] / RANKS],
                   ranks[choice[g] % RANKS]);
 }
@@ -379,7 +383,7 @@ static int refuse(const struct search *s, struct error *err)
 
     scheme_init(&least.scheme);
     least.scheme.alpha = s->params->alpha;
-    learn(&least.scheme, s->base->config.n_blocks - 1, BIT(down), ranks[0]);
+    learn(&least.scheme, s, s->base->config.n_blocks - 1, BIT(down), ranks[0]);
     if ((rc = weigh(&least, s, err)) < 0)
         return rc;
     return error_set(

@@ -19,6 +19,7 @@
 #include "engine/cpu/cpu_kernels.h"
 #include "engine/tensor/quant.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -309,20 +310,21 @@ static void run_other(const struct bench *b, const struct kernel_case *c)
     float *const *y = b->y;
     float *const *x = b->x;
     const int64_t n = c->m * c->n;
+    const struct cpu_scores scores = {.scale = 1.0f / sqrtf(DIM)};
 
     switch ((int) c->op) { // only the operators of a step
     case OP_attention:
         k->attention(y[0], y[1], x[0], x[1], x[2], b->ints, c->m, LENGTH, HEADS,
-                     KV_HEADS, DIM, b->precision, b->scratch, b->pool);
+                     KV_HEADS, DIM, scores, b->precision, b->scratch, b->pool);
         break;
     case OP_attention_back:
         k->attention_back(y[0], y[1], y[2], x[0], x[1], x[2], x[3], x[4], x[4],
-                          b->ints, c->m, LENGTH, HEADS, KV_HEADS, DIM,
+                          b->ints, c->m, LENGTH, HEADS, KV_HEADS, DIM, scores,
                           b->precision, b->scratch, b->pool);
         break;
     case OP_xent:
         k->xent(y[0], y[1], y[2], x[0], b->weights, c->type, b->ints, x[1],
-                c->m, c->n, c->k, b->precision, b->scratch, b->pool);
+                c->m, c->n, c->k, 0, b->precision, b->scratch, b->pool);
         break;
     case OP_rmsnorm:
         k->rmsnorm(y[0], y[1], x[0], x[1], c->m, c->n, 1e-5f, b->pool);
@@ -331,8 +333,8 @@ static void run_other(const struct bench *b, const struct kernel_case *c)
         k->rmsnorm_dx(y[0], x[0], x[1], x[2], x[3], c->m, c->n, b->pool);
         break;
     case OP_rope:
-        k->rope(y[0], x[0], b->ints, c->m, c->n, DIM, DIM, 1e4f, ROPE_PAIRS, 1,
-                b->scratch, b->pool);
+        k->rope(y[0], x[0], b->ints, c->m, c->n, DIM, DIM, 1e4f, NULL, 1, 1,
+                ROPE_PAIRS, 1, b->scratch, b->pool);
         break;
     case OP_swiglu:
         k->swiglu(y[0], x[0], x[1], n, b->pool);

@@ -9,14 +9,41 @@
 struct shape {
     int64_t sequences, length, heads, kv_heads, dim;
     enum precision precision;
+    float cap;
+    int64_t window;
 };
 
 static const struct shape shapes[] = {
-    {1, 1, 1, 1, 64, PRECISION_F32},   {2, 7, 2, 1, 16, PRECISION_F32},
-    {1, 65, 3, 3, 32, PRECISION_F32},  {3, 50, 4, 2, 48, PRECISION_F32},
-    {1, 200, 2, 1, 64, PRECISION_F32}, {2, 20, 2, 2, 8, PRECISION_F32},
-    {1, 33, 1, 1, 80, PRECISION_F32},  {1, 17, 2, 1, 256, PRECISION_F32},
+    {1, 1, 1, 1, 64, PRECISION_F32, 0, 0},
+    {2, 7, 2, 1, 16, PRECISION_F32, 0, 0},
+    {1, 65, 3, 3, 32, PRECISION_F32, 0, 0},
+    {3, 50, 4, 2, 48, PRECISION_F32, 0, 0},
+    {1, 200, 2, 1, 64, PRECISION_F32, 0, 0},
+    {2, 20, 2, 2, 8, PRECISION_F32, 0, 0},
+    {1, 33, 1, 1, 80, PRECISION_F32, 0, 0},
+    {1, 17, 2, 1, 256, PRECISION_F32, 0, 0},
+    {2, 50, 4, 2, 32, PRECISION_F32, 2, 0},
+    {1, 90, 2, 1, 64, PRECISION_F32, 0, 17},
+    {3, 40, 2, 2, 48, PRECISION_F32, 1.5f, 5},
+    {1, 300, 2, 1, 16, PRECISION_F32, 0, 100},
+    {2, 20, 2, 2, 8, PRECISION_F32, 3, 1},
 };
+
+// The usual scale, but where there is a cap another one.
+static struct cpu_scores scores_of(const struct shape *s)
+{
+    return (struct cpu_scores){
+        .scale = (s->cap > 0 ? 1.3f : 1.0f) / sqrtf((float) s->dim),
+        .cap = s->cap,
+        .window = s->window,
+    };
+}
+
+// Capped scores are never rounded, but by C.
+static enum precision precision_of(const char *isa, const struct shape *s)
+{
+    return s->cap > 0 ? PRECISION_F32 : check_precision(isa, s->precision);
+}
 
 static struct instr instr_of(const struct shape *s, enum op op)
 {
@@ -57,10 +84,11 @@ static int32_t *make_start(const struct shape *s)
 static void print_name(char out[96], const char *what, const char *isa,
                        const struct shape *s)
 {
-    snprintf(out, 96, "%s_%s %lldx%lld heads %lld/%lld of %lld%s", what, isa,
-             (long long) s->sequences, (long long) s->length,
+    snprintf(out, 96, "%s_%s %lldx%lld heads %lld/%lld of %lld%s cap %g of %d",
+             what, isa, (long long) s->sequences, (long long) s->length,
              (long long) s->heads, (long long) s->kv_heads, (long long) s->dim,
-             s->precision == PRECISION_BF16 ? " bf16" : "");
+             s->precision == PRECISION_BF16 ? " bf16" : "", (double) s->cap,
+             (int) s->window);
 }
 
 // A number half way between two bf16s goes to either of them when a sum before
@@ -68,6 +96,13 @@ static void print_name(char out[96], const char *what, const char *isa,
 static float tolerance(enum precision precision, float f32)
 {
     return precision == PRECISION_BF16 ? 1e-3f : f32;
+}
+
+// What the kernel is asked for: C does what it is told.
+static enum precision in_c(bool is_c, enum precision precision,
+                           const struct shape *s)
+{
+    return is_c ? precision : s->precision;
 }
 
 static bool forward_case(KERNEL_attention((*ref)), KERNEL_attention((*fn)),
@@ -83,19 +118,20 @@ static bool forward_case(KERNEL_attention((*ref)), KERNEL_attention((*fn)),
     const int32_t *start = make_start(s);
     float *want = check_room(nq);
     float *want_lse = check_room(rows * s->heads);
-    const enum precision precision = check_precision(isa, s->precision);
+    const enum precision precision = precision_of(isa, s);
     float *first = NULL;
     bool ok = true;
     char name[96];
 
     print_name(name, "attention", isa, s);
     ref(want, want_lse, q, k, v, start, rows, s->length, s->heads, s->kv_heads,
-        s->dim, precision, check_scratch(&in), NULL);
+        s->dim, scores_of(s), precision, check_scratch(&in), NULL);
     for (int i = 0; i < CHECK_POOLS; i++) {
         float *o = check_room(nq);
         float *lse = i == 2 ? NULL : check_room(rows * s->heads);
         fn(o, lse, q, k, v, start, rows, s->length, s->heads, s->kv_heads,
-           s->dim, s->precision, check_scratch(&in), check_pools[i]);
+           s->dim, scores_of(s), in_c(fn == attention_c, precision, s),
+           check_scratch(&in), check_pools[i]);
         first = first ? first : o;
         ok &= check_same(first, o, nq, "%s", name);
         if (i == 0) {
@@ -120,7 +156,7 @@ int check_attention(KERNEL_attention((*ref)), KERNEL_attention((*fn)),
         ok &= forward_case(ref, fn, isa, &s);
     }
     if (bench) {
-        const struct shape s = {1, 256, 6, 2, 64, PRECISION_BF16};
+        const struct shape s = {1, 256, 6, 2, 64, PRECISION_BF16, 0, 0};
         const struct instr in = instr_of(&s, OP_attention);
         char name[64];
         float *o = check_room(s.length * s.heads * s.dim);
@@ -131,7 +167,8 @@ int check_attention(KERNEL_attention((*ref)), KERNEL_attention((*fn)),
         snprintf(name, sizeof(name), "attention_%s", isa);
         CHECK_BENCH(name, 2 * s.length * s.length * s.heads * s.dim, 0,
                     fn(o, NULL, q, k, k, start, s.length, s.length, s.heads,
-                       s.kv_heads, s.dim, s.precision, scratch, NULL));
+                       s.kv_heads, s.dim, scores_of(&s), s.precision, scratch,
+                       NULL));
     }
     return !ok;
 }
@@ -154,23 +191,24 @@ static bool back_case(KERNEL_attention_back((*ref)),
     float *want[3] = {check_room(nq), check_room(nk), check_room(nk)};
     float *first[3] = {NULL, NULL, NULL};
     const int64_t n[3] = {nq, nk, nk};
-    const enum precision precision = check_precision(isa, s->precision);
+    const enum precision precision = precision_of(isa, s);
     bool ok = true;
     char name[96];
 
     print_name(name, "attention_back", isa, s);
     attention_c(o, lse, q, k, v, start, rows, s->length, s->heads, s->kv_heads,
-                s->dim, PRECISION_F32, check_scratch(&in), NULL);
+                s->dim, scores_of(s), PRECISION_F32, check_scratch(&in), NULL);
     ref(want[0], want[1], want[2], dout, q, k, v, o, lse, start, rows,
-        s->length, s->heads, s->kv_heads, s->dim, precision, check_scratch(&in),
-        NULL);
+        s->length, s->heads, s->kv_heads, s->dim, scores_of(s), precision,
+        check_scratch(&in), NULL);
     for (int i = 0; i < CHECK_POOLS + 3; i++) {
         float *got[3] = {check_room(nq), check_room(nk), check_room(nk)};
         if (i >= CHECK_POOLS)
             got[i - CHECK_POOLS] = NULL; // an output that no one reads
         fn(got[0], got[1], got[2], dout, q, k, v, o, lse, start, rows,
-           s->length, s->heads, s->kv_heads, s->dim, s->precision,
-           check_scratch(&in), check_pools[i % CHECK_POOLS]);
+           s->length, s->heads, s->kv_heads, s->dim, scores_of(s),
+           in_c(fn == attention_back_c, precision, s), check_scratch(&in),
+           check_pools[i % CHECK_POOLS]);
         for (int j = 0; j < 3; j++) {
             first[j] = first[j] ? first[j] : got[j];
             if (got[j])
@@ -198,7 +236,7 @@ int check_attention_back(KERNEL_attention_back((*ref)),
         ok &= back_case(ref, fn, isa, &s);
     }
     if (bench) {
-        const struct shape s = {1, 256, 6, 2, 64, PRECISION_BF16};
+        const struct shape s = {1, 256, 6, 2, 64, PRECISION_BF16, 0, 0};
         const struct instr in = instr_of(&s, OP_attention_back);
         char name[64];
         const int64_t nq = s.length * s.heads * s.dim;
@@ -214,8 +252,8 @@ int check_attention_back(KERNEL_attention_back((*ref)),
         snprintf(name, sizeof(name), "attention_back_%s", isa);
         CHECK_BENCH(name, 5 * s.length * s.length * s.heads * s.dim, 0,
                     fn(dq, dk, dv, q, q, k, k, q, lse, start, s.length,
-                       s.length, s.heads, s.kv_heads, s.dim, s.precision,
-                       scratch, NULL));
+                       s.length, s.heads, s.kv_heads, s.dim, scores_of(&s),
+                       s.precision, scratch, NULL));
     }
     return !ok;
 }
@@ -243,11 +281,11 @@ static bool cached_case(KERNEL_attention_cached((*ref)),
     if (rows > 2)
         pos[1] = -1; // sees nothing
     ref(want, q, k, v, pos, rows, length, s->heads, s->kv_heads, s->dim,
-        check_scratch(&in), NULL);
+        scores_of(s), check_scratch(&in), NULL);
     for (int i = 0; i < CHECK_POOLS; i++) {
         float *o = check_room(nq);
         fn(o, q, k, v, pos, rows, length, s->heads, s->kv_heads, s->dim,
-           check_scratch(&in), check_pools[i]);
+           scores_of(s), check_scratch(&in), check_pools[i]);
         first = first ? first : o;
         ok &= check_same(first, o, nq, "%s", name);
     }

@@ -40,6 +40,78 @@ int check_scale_columns(KERNEL_scale_columns((*ref)),
     return !ok;
 }
 
+int check_add_columns(KERNEL_add_columns((*ref)), KERNEL_add_columns((*fn)),
+                      const char *isa, bool bench)
+{
+    bool ok = true;
+
+    for (int s = 0; s < SHAPES; s++) {
+        const int64_t rows = shapes[s].rows;
+        const int64_t cols = shapes[s].cols;
+        const float *x = check_random(rows * cols, 3.0f);
+        const float *bias = check_random(cols, 1.0f);
+        float *want = check_room(rows * cols);
+        ref(want, x, bias, rows, cols, NULL);
+        for (int i = 0; i < CHECK_POOLS + 1; i++) {
+            float *y = i == CHECK_POOLS ? check_copy(x, rows * cols)
+                                        : check_room(rows * cols);
+            fn(y, i == CHECK_POOLS ? y : x, bias, rows, cols,
+               check_pools[i % CHECK_POOLS]);
+            ok &= check_same(want, y, rows * cols, "add_columns_%s", isa);
+        }
+    }
+    (void) bench;
+    return !ok;
+}
+
+// Value by value, and back again.
+int check_split(KERNEL_split((*ref)), KERNEL_split((*fn)), const char *isa,
+                bool bench)
+{
+    bool ok = true;
+
+    for (int s = 0; s < SHAPES; s++) {
+        const int64_t rows = shapes[s].rows;
+        const int64_t n[2] = {shapes[s].cols, 1 + shapes[s].cols / 2};
+        const int64_t cols = n[0] + n[1];
+        const float *x = check_random(rows * cols, 1.0f);
+        float *y[2] = {check_room(rows * n[0]), check_room(rows * n[1])};
+        fn(y[0], y[1], x, rows, n[0], n[1], NULL);
+        for (int64_t i = 0; i < rows * cols; i++) {
+            const int64_t t = i / cols, at = i % cols;
+            ok &= x[i] == (at < n[0] ? y[0][t * n[0] + at]
+                                     : y[1][t * n[1] + at - n[0]]);
+        }
+        float *one = check_room(rows * n[1]);
+        ref(NULL, one, x, rows, n[0], n[1], NULL);
+        ok &= check_same(y[1], one, rows * n[1], "split_%s of one", isa);
+    }
+    (void) bench;
+    return !ok;
+}
+
+int check_join(KERNEL_join((*ref)), KERNEL_join((*fn)), const char *isa,
+               bool bench)
+{
+    bool ok = true;
+
+    for (int s = 0; s < SHAPES; s++) {
+        const int64_t rows = shapes[s].rows;
+        const int64_t n[2] = {shapes[s].cols, 1 + shapes[s].cols / 2};
+        const float *a = check_random(rows * n[0], 1.0f);
+        const float *b = check_random(rows * n[1], 1.0f);
+        float *y = check_room(rows * (n[0] + n[1]));
+        float *back[2] = {check_room(rows * n[0]), check_room(rows * n[1])};
+        fn(y, a, b, rows, n[0], n[1], NULL);
+        split_c(back[0], back[1], y, rows, n[0], n[1], NULL);
+        ok &= check_same(a, back[0], rows * n[0], "join_%s", isa) &&
+              check_same(b, back[1], rows * n[1], "join_%s", isa);
+    }
+    (void) ref;
+    (void) bench;
+    return !ok;
+}
+
 int check_dot_columns(KERNEL_dot_columns((*ref)), KERNEL_dot_columns((*fn)),
                       const char *isa, bool bench)
 {

@@ -12,8 +12,8 @@ static const int64_t counts[] = {1, 7, 8, 9, 33, 1000, 16384, 40001};
 
 enum { COUNTS = sizeof(counts) / sizeof(counts[0]) };
 
-int check_swiglu(KERNEL_swiglu((*ref)), KERNEL_swiglu((*fn)), const char *isa,
-                 bool bench)
+static bool gated_case(KERNEL_swiglu((*ref)), KERNEL_swiglu((*fn)),
+                       const char *what, const char *isa, bool bench)
 {
     bool ok = true;
 
@@ -27,8 +27,8 @@ int check_swiglu(KERNEL_swiglu((*ref)), KERNEL_swiglu((*fn)), const char *isa,
             float *y = i == CHECK_POOLS ? check_copy(gate, n) : check_room(n);
             fn(y, i == CHECK_POOLS ? y : gate, up, n,
                check_pools[i % CHECK_POOLS]);
-            ok &= check_close(want, y, n, 0.1f, 5e-7f, "swiglu_%s n=%lld", isa,
-                              (long long) n);
+            ok &= check_close(want, y, n, 0.1f, 5e-7f, "%s_%s n=%lld", what,
+                              isa, (long long) n);
         }
     }
     if (bench) {
@@ -36,14 +36,27 @@ int check_swiglu(KERNEL_swiglu((*ref)), KERNEL_swiglu((*fn)), const char *isa,
         const float *x = check_random(n, 1.0f);
         float *y = check_room(n);
         char name[64];
-        snprintf(name, sizeof(name), "swiglu_%s", isa);
+        snprintf(name, sizeof(name), "%s_%s", what, isa);
         CHECK_BENCH(name, 0, 12 * n, fn(y, x, x, n, NULL));
     }
-    return !ok;
+    return ok;
 }
 
-int check_swiglu_back(KERNEL_swiglu_back((*ref)), KERNEL_swiglu_back((*fn)),
-                      const char *isa, bool bench)
+int check_swiglu(KERNEL_swiglu((*ref)), KERNEL_swiglu((*fn)), const char *isa,
+                 bool bench)
+{
+    return !gated_case(ref, fn, "swiglu", isa, bench);
+}
+
+int check_geglu(KERNEL_geglu((*ref)), KERNEL_geglu((*fn)), const char *isa,
+                bool bench)
+{
+    return !gated_case(ref, fn, "geglu", isa, bench);
+}
+
+static bool gated_back_case(KERNEL_swiglu_back((*ref)),
+                            KERNEL_swiglu_back((*fn)), const char *what,
+                            float tolerance, const char *isa, bool bench)
 {
     bool ok = true;
 
@@ -61,8 +74,8 @@ int check_swiglu_back(KERNEL_swiglu_back((*ref)), KERNEL_swiglu_back((*fn)),
             fn(got[0], got[1], dy, gate, up, n, check_pools[i % CHECK_POOLS]);
             for (int j = 0; j < 2; j++)
                 if (got[j])
-                    ok &= check_close(want[j], got[j], n, 0.1f, 1e-6f,
-                                      "swiglu_back_%s n=%lld out %d", isa,
+                    ok &= check_close(want[j], got[j], n, 0.1f, tolerance,
+                                      "%s_%s n=%lld out %d", what, isa,
                                       (long long) n, j);
         }
     }
@@ -72,9 +85,71 @@ int check_swiglu_back(KERNEL_swiglu_back((*ref)), KERNEL_swiglu_back((*fn)),
         float *y = check_room(n);
         float *z = check_room(n);
         char name[64];
-        snprintf(name, sizeof(name), "swiglu_back_%s", isa);
+        snprintf(name, sizeof(name), "%s_%s", what, isa);
         CHECK_BENCH(name, 0, 20 * n, fn(y, z, x, x, x, n, NULL));
     }
+    return ok;
+}
+
+int check_swiglu_back(KERNEL_swiglu_back((*ref)), KERNEL_swiglu_back((*fn)),
+                      const char *isa, bool bench)
+{
+    return !gated_back_case(ref, fn, "swiglu_back", 1e-6f, isa, bench);
+}
+
+int check_geglu_back(KERNEL_geglu_back((*ref)), KERNEL_geglu_back((*fn)),
+                     const char *isa, bool bench)
+{
+    // The slope of a cubic times a small rest of 1.
+    return !gated_back_case(ref, fn, "geglu_back", 3e-6f, isa, bench);
+}
+
+int check_soft_cap(KERNEL_soft_cap((*ref)), KERNEL_soft_cap((*fn)),
+                   const char *isa, bool bench)
+{
+    bool ok = true;
+
+    for (int c = 0; c < COUNTS; c++) {
+        const int64_t n = counts[c];
+        const float *x = check_random(n, c & 1 ? 400.0f : 10.0f);
+        float *want = check_room(n);
+        ref(want, x, 30, n, NULL);
+        for (int i = 0; i < CHECK_POOLS; i++) {
+            float *y = check_room(n);
+            float *in = check_copy(x, n);
+            fn(y, x, 30, n, check_pools[i]);
+            fn(in, in, 30, n, check_pools[i]);
+            ok &= check_close(want, y, n, 1e-3f, 6e-7f, "soft_cap_%s", isa) &&
+                  check_same(y, in, n, "soft_cap_%s in place", isa);
+        }
+    }
+    (void) bench;
+    return !ok;
+}
+
+int check_soft_cap_back(KERNEL_soft_cap_back((*ref)),
+                        KERNEL_soft_cap_back((*fn)), const char *isa,
+                        bool bench)
+{
+    bool ok = true;
+
+    for (int c = 0; c < COUNTS; c++) {
+        const int64_t n = counts[c];
+        const float *dy = check_random(n, 1.0f);
+        const float *y = check_random(n, 30.0f);
+        float *want = check_room(n);
+        ref(want, dy, y, 30, n, NULL);
+        for (int i = 0; i < CHECK_POOLS; i++) {
+            float *dx = check_room(n);
+            float *in = check_copy(dy, n);
+            fn(dx, dy, y, 30, n, check_pools[i]);
+            fn(in, in, y, 30, n, check_pools[i]);
+            ok &= check_close(want, dx, n, 0.1f, 1e-6f, "soft_cap_back_%s",
+                              isa) &&
+                  check_same(dx, in, n, "soft_cap_back_%s in place", isa);
+        }
+    }
+    (void) bench;
     return !ok;
 }
 

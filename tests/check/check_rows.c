@@ -146,17 +146,23 @@ int check_rope(KERNEL_rope((*ref)), KERNEL_rope((*fn)), const char *isa,
         const int64_t heads = cases[c / 4].heads;
         const int64_t dim = cases[c / 4].dim;
         const int64_t n = rows * heads * dim;
+        // In two of four: frequencies divided, values multiplied.
+        float *slower = c & 2 ? check_random(cases[c / 4].turned / 2, 1) : NULL;
+        const float slow = c & 2 ? 8.0f : 1.0f;
+        const float gain = c & 2 ? 1.19f : 1.0f;
         const enum rope_mode mode = c & 1 ? ROPE_PAIRS : ROPE_HALVES;
         const int sign = c & 2 ? 1 : -1;
         const float *x = check_random(n, 1.0f);
         const int32_t *pos = check_ints(rows, 0, 40000);
         float *want = check_room(n);
-        ref(want, x, pos, rows, heads, dim, cases[c / 4].turned, 1e4f, mode,
-            sign, NULL, NULL);
+        for (int64_t i = 0; slower && i < cases[c / 4].turned / 2; i++)
+            slower[i] += 1.5f;
+        ref(want, x, pos, rows, heads, dim, cases[c / 4].turned, 1e4f, slower,
+            slow, gain, mode, sign, NULL, NULL);
         for (int i = 0; i < CHECK_POOLS + 1; i++) {
             float *y = i == CHECK_POOLS ? check_copy(x, n) : check_room(n);
             fn(y, i == CHECK_POOLS ? y : x, pos, rows, heads, dim,
-               cases[c / 4].turned, 1e4f, mode, sign, NULL,
+               cases[c / 4].turned, 1e4f, slower, slow, gain, mode, sign, NULL,
                check_pools[i % CHECK_POOLS]);
             // Angles are reduced in double: no error that grows with pos.
             ok &= check_close(want, y, n, 1.0f, 5e-7f, "rope_%s dim=%lld", isa,
@@ -171,8 +177,8 @@ int check_rope(KERNEL_rope((*ref)), KERNEL_rope((*fn)), const char *isa,
         char name[64];
         snprintf(name, sizeof(name), "rope_%s", isa);
         CHECK_BENCH(name, 0, 8 * n,
-                    fn(y, x, pos, 256, 6, 64, 64, 1e4f, ROPE_PAIRS, 1, NULL,
-                       NULL));
+                    fn(y, x, pos, 256, 6, 64, 64, 1e4f, NULL, 1, 1, ROPE_PAIRS,
+                       1, NULL, NULL));
     }
     return !ok;
 }
@@ -235,6 +241,7 @@ struct loss_case {
     int64_t rows, cols, vocab;
     enum dtype type;
     enum precision precision;
+    float cap;
 };
 
 static bool xent_case(KERNEL_xent((*ref)), KERNEL_xent((*fn)), const char *isa,
@@ -267,13 +274,13 @@ static bool xent_case(KERNEL_xent((*ref)), KERNEL_xent((*fn)), const char *isa,
         weights[3] = 1.0f;
     }
     ref(want[0], want[1], want[2], x, w, c->type, targets, weights, c->rows,
-        c->cols, c->vocab, precision, check_scratch(&in), NULL);
+        c->cols, c->vocab, c->cap, precision, check_scratch(&in), NULL);
     for (int i = 0; i < CHECK_POOLS + 3; i++) {
         float *got[3] = {check_room(1), check_room(c->rows), check_room(n)};
         if (i >= CHECK_POOLS)
             got[i - CHECK_POOLS] = NULL;
         fn(got[0], got[1], got[2], x, w, c->type, targets, weights, c->rows,
-           c->cols, c->vocab, c->precision, check_scratch(&in),
+           c->cols, c->vocab, c->cap, c->precision, check_scratch(&in),
            check_pools[i % CHECK_POOLS]);
         for (int j = 0; j < 3; j++) {
             first[j] = first[j] ? first[j] : got[j];
@@ -294,19 +301,21 @@ int check_xent(KERNEL_xent((*ref)), KERNEL_xent((*fn)), const char *isa,
                bool bench)
 {
     static const struct loss_case cases[] = {
-        {1, 5, 3, DTYPE_f32, PRECISION_F32},
-        {9, 64, 100, DTYPE_f16, PRECISION_F32},
-        {40, 32, 257, DTYPE_q8_0, PRECISION_F32},
-        {17, 96, 1001, DTYPE_q4_0, PRECISION_F32},
-        {37, 20, 70000, DTYPE_bf16, PRECISION_F32},
+        {1, 5, 3, DTYPE_f32, PRECISION_F32, 0},
+        {9, 64, 100, DTYPE_f16, PRECISION_F32, 0},
+        {40, 32, 257, DTYPE_q8_0, PRECISION_F32, 0},
+        {17, 96, 1001, DTYPE_q4_0, PRECISION_F32, 0},
+        {37, 20, 70000, DTYPE_bf16, PRECISION_F32, 0},
+        {9, 64, 101, DTYPE_f32, PRECISION_F32, 3},
+        {5, 32, 3000, DTYPE_q8_0, PRECISION_F32, 1.5f},
     };
     bool ok = true;
 
     // The types of blocks: the head of a model may have any.
     for (int type = 0; type < DTYPE_COUNT; type++)
         if (dtype_infos[type].block > 1) {
-            const struct loss_case c = {9, 256, 70, (enum dtype) type,
-                                        (enum precision)(type % 2)};
+            const struct loss_case c =
+                {9, 256, 70, (enum dtype) type, (enum precision)(type % 2), 0};
             ok &= xent_case(ref, fn, isa, &c);
         }
 

@@ -236,7 +236,7 @@ static const char *direction_of(const struct fixture *f, const struct param *p,
     };
     char name[MODEL_NAME_BYTES];
 
-    model_linear_name(name, p->block, first[p->linear]);
+    model_linear_name(name, &f->m, p->block, first[p->linear]);
     (void) snprintf(out, 96, "%s.subtoken", name);
     return out;
 }

@@ -66,8 +66,9 @@ static value_id index_input(struct ctx *c, const char *name)
 }
 
 // loss = cross entropy of x (T,C) against a fixed random table
-static value_id loss_of(struct ctx *c, value_id x)
+static value_id loss_with_cap(struct ctx *c, value_id x, float cap)
 {
+    const struct op_attr attr = {.cap = cap};
     const struct shape s = shape1(T);
     value_id out[3];
 
@@ -77,10 +78,15 @@ static value_id loss_of(struct ctx *c, value_id x)
     const value_id in[] = {x, fixed(c, "random.table", V, width),
                            index_input(c, "targets"),
                            builder_input(&c->b, "weights", DTYPE_f32, &s)};
-    builder_apply(&c->b, out, OP_xent, NULL, in, 4);
+    builder_apply(&c->b, out, OP_xent, &attr, in, 4);
     builder_output(&c->b, out[0], "loss");
     builder_output(&c->b, out[1], "nll");
     return out[0];
+}
+
+static value_id loss_of(struct ctx *c, value_id x)
+{
+    return loss_with_cap(c, x, 0);
 }
 
 /*
@@ -92,11 +98,12 @@ enum { VARIANTS = 9 };
 static value_id case_rmsnorm(struct ctx *c, int variant)
 {
     const struct op_attr attr = {.eps = variant ? 0.5f : 1e-5f};
-    if (variant > 1)
+    if (variant > 2)
         return VALUE_NONE;
-    const value_id x = param(c, T, 7);
-    return loss_of(c,
-                   builder_binary(&c->b, OP_rmsnorm, &attr, x, param(c, 7, 0)));
+    // The last: three heads, each a row of its own.
+    const value_id x = param(c, T, variant == 2 ? 12 : 7);
+    return loss_of(c, builder_binary(&c->b, OP_rmsnorm, &attr, x,
+                                     param(c, variant == 2 ? 4 : 7, 0)));
 }
 
 // All transpositions, with and without a summand.
@@ -162,11 +169,16 @@ static value_id case_rope(struct ctx *c, int variant)
         .n_heads = 2,
         .head_dim = 6,
         .rope_dims = variant & 4 ? 4 : 6,
+        .rope_slower = variant & 1 ? 3 : 0,
+        .rope_gain = variant & 2 ? 1.5f : 0,
     };
     if (variant > 7)
         return VALUE_NONE;
-    return loss_of(c, builder_binary(&c->b, OP_rope, &attr, param(c, T, 12),
-                                     index_input(c, "pos")));
+    const struct shape s = shape1(attr.rope_dims / 2);
+    const value_id in[] = {param(c, T, 12), index_input(c, "pos"),
+                           builder_state(&c->b, "random.slower", &s)};
+    return loss_of(c, builder_apply(&c->b, NULL, OP_rope, &attr, in,
+                                    variant & 4 ? 3 : 2));
 }
 
 // Two query heads share a key-value head; several segments in two sequences.
@@ -177,8 +189,11 @@ static value_id case_attention(struct ctx *c, int variant)
         .n_kv_heads = variant ? 2 : 4,
         .head_dim = 3,
         .length = variant ? 3 : 6,
+        .alpha = variant == 2 ? 0.9f : 0,
+        .cap = variant == 2 || variant == 4 ? 1.2f : 0,
+        .window = variant > 2 ? 2 : 0,
     };
-    if (variant > 1)
+    if (variant > 4)
         return VALUE_NONE;
     const value_id q = param(c, T, 12);
     const value_id k = param(c, T, 3 * (int64_t) attr.n_kv_heads);
@@ -194,6 +209,55 @@ static value_id case_swiglu(struct ctx *c, int variant)
     const value_id gate = param(c, T, 5);
     return loss_of(c, builder_binary(&c->b, OP_swiglu, NULL, gate,
                                      param(c, T, 5)));
+}
+
+static value_id case_geglu(struct ctx *c, int variant)
+{
+    if (variant > 0)
+        return VALUE_NONE;
+    const value_id gate = param(c, T, 5);
+    return loss_of(c,
+                   builder_binary(&c->b, OP_geglu, NULL, gate, param(c, T, 5)));
+}
+
+static value_id case_add_columns(struct ctx *c, int variant)
+{
+    const struct shape s = shape1(5);
+    if (variant > 0)
+        return VALUE_NONE;
+    return loss_of(c,
+                   builder_binary(&c->b, OP_add_columns, NULL, param(c, T, 5),
+                                  builder_state(&c->b, "random.bias", &s)));
+}
+
+static value_id case_soft_cap(struct ctx *c, int variant)
+{
+    const struct op_attr attr = {.alpha = 1.5f};
+    if (variant > 0)
+        return VALUE_NONE;
+    return loss_of(c, builder_unary(&c->b, OP_soft_cap, &attr, param(c, T, 5)));
+}
+
+// Both parts reach the loss, in another order, or one.
+static value_id case_split(struct ctx *c, int variant)
+{
+    const struct op_attr attr = {.width = 3};
+    value_id part[2] = {VALUE_NONE, VALUE_NONE};
+    if (variant > 2)
+        return VALUE_NONE;
+    const value_id x = param(c, T, 6);
+    builder_apply(&c->b, part, OP_split, &attr, &x, 1);
+    if (variant > 0)
+        return loss_of(c, part[variant - 1]);
+    return loss_of(c, builder_binary(&c->b, OP_swiglu, NULL, part[1], part[0]));
+}
+
+static value_id case_join(struct ctx *c, int variant)
+{
+    if (variant > 0)
+        return VALUE_NONE;
+    const value_id a = param(c, T, 4);
+    return loss_of(c, builder_binary(&c->b, OP_join, NULL, a, param(c, T, 3)));
 }
 
 // x + f(x), x + x, and plain sums: every reader's gradient must count.
@@ -242,7 +306,8 @@ static value_id case_columns(struct ctx *c, int variant)
 
 static value_id case_xent(struct ctx *c, int variant)
 {
-    return variant > 0 ? VALUE_NONE : loss_of(c, param(c, T, 5));
+    return variant > 1 ? VALUE_NONE
+                       : loss_with_cap(c, param(c, T, 5), variant ? 2 : 0);
 }
 
 /*

@@ -169,7 +169,7 @@ static void add_tensors(struct save *s)
         for (int i = 0; i < MODEL_LINEARS; i++) {
             const enum model_linear linear = (enum model_linear) i;
             model_linear_shape(ne, &config, linear);
-            add_matrix(s, model_linear_name(name, b, linear),
+            add_matrix(s, model_linear_name(name, &config, b, linear),
                        type_of(s, b, linear), ne[0], ne[1]);
         }
     }

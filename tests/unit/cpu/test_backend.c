@@ -29,8 +29,8 @@ enum {
     G = 2,
     D = 16,
     V = 200,
-    ARENA = 8 << 20,
-    SLOT = 64 << 10, // bytes of an operand
+    ARENA = 16 << 20,
+    SLOT = 96 << 10, // bytes of an operand
 };
 
 struct program {
@@ -84,9 +84,16 @@ static const struct example {
      0},
     {OP_swiglu, {{T, C}, {T, C}}, {{T, C}}, 0, 0},
     {OP_swiglu_back, {{T, C}, {T, C}, {T, C}}, {{T, C}, {T, C}}, 0, 0},
+    {OP_geglu, {{T, C}, {T, C}}, {{T, C}}, 0, 0},
+    {OP_geglu_back, {{T, C}, {T, C}, {T, C}}, {{T, C}, {T, C}}, 0, 0},
     {OP_add, {{T, C}, {T, C}}, {{T, C}}, 0, 0},
     {OP_scale, {{T, C}}, {{T, C}}, 0, 0},
     {OP_scale_columns, {{T, C}, {1, C}}, {{T, C}}, 0, 0},
+    {OP_add_columns, {{T, C}, {1, C}}, {{T, C}}, 0, 0},
+    {OP_soft_cap, {{T, C}}, {{T, C}}, 0, 0},
+    {OP_soft_cap_back, {{T, C}, {T, C}}, {{T, C}}, 0, 0},
+    {OP_split, {{T, 2 * C}}, {{T, C}, {T, C}}, 0, 0},
+    {OP_join, {{T, C}, {T, C}}, {{T, 2 * C}}, 0, 0},
     {OP_dot_columns, {{T, C}, {T, C}}, {{1, C}}, 0, 0},
     {OP_columns, {{T, C}}, {{T, C / 4}}, 0, 0},
     {OP_columns_back, {{T, C / 4}}, {{T, C}}, 0, 0},

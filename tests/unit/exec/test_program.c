@@ -168,7 +168,7 @@ static void nothing_runs_backward_below_the_lowest_block_that_learns(void **s)
                 const bool reads_input = l <= MODEL_LINEAR_v;
                 const bool want =
                     block > lowest || (block == lowest && !reads_input);
-                model_linear_name(name, block, (enum model_linear) l);
+                model_linear_name(name, &m, block, (enum model_linear) l);
                 assert_int_equal(count_input_gradients(p, name), want);
             }
         }

@@ -170,7 +170,8 @@ static const struct refusal {
 } refusals[] = {
     {{"general.architecture", SET_STR, 0, "mamba"},
      -ENOTSUP,
-     "architecture \"mamba\" is not supported; supported: llama"},
+     "architecture \"mamba\" is not supported; supported: llama qwen2 "
+     "qwen3 gemma2 gemma3 phi3 olmo2"},
     {{"llama.block_count", SET_U32, 0, NULL},
      -EINVAL,
      "llama.block_count is 0, but must be 1 to 256"},
@@ -210,7 +211,8 @@ static const struct refusal {
      "llama.rope.freq_base is -1, but must be positive"},
     {{"llama.rope.scaling.type", SET_STR, 0, "yarn"},
      -ENOTSUP,
-     "llama.rope.scaling.type \"yarn\" is not supported"},
+     "llama.rope.scaling.type is \"yarn\", which is not supported; \"none\", "
+     "\"linear\" and \"longrope\" are"},
     {{"llama.attention.layer_norm_rms_epsilon", SET_F32, 0, NULL},
      -EINVAL,
      "llama.attention.layer_norm_rms_epsilon is 0, but must be positive"},
@@ -230,13 +232,28 @@ static const struct refusal {
     {{"blk.0.ffn_norm.weight", SET_DTYPE, DTYPE_f16, NULL},
      -ENOTSUP,
      "tensor blk.0.ffn_norm.weight is f16, but must be f32"},
-    {{"added.blk.0.attn_q.bias", SET_DIM, 0, NULL},
+    {{"llama.rope.scaling.type", SET_STR, 0, "linear"}, -ENOENT, ""},
+    {{"llama.rope.scaling.type", SET_STR, 0, "longrope"},
+     -EINVAL,
+     "llama.rope.scaling.type is \"longrope\", but there is no tensor "
+     "rope_factors_long.weight"},
+    {{"added.blk.0.attn_k.bias", SET_DIM, 0, NULL},
+     -EINVAL,
+     "tensor blk.0.attn_k.bias is 32 x 1 with 1 dimensions, but the metadata "
+     "ask for 16 x 1"},
+    {{"added.blk.1.post_attention_norm.weight", SET_DIM, 0, NULL},
      -ENOTSUP,
-     "tensor blk.0.attn_q.bias: biases are not supported"},
+     "tensor blk.1.post_attention_norm.weight is nothing that pockd knows of "
+     "llama models"},
+    {{"added.blk.2.attn_norm.bias", SET_DIM, 0, NULL}, -ENOTSUP, "tensor"},
+    {{"added.output.bias", SET_DIM, 0, NULL},
+     -ENOTSUP,
+     "tensor output.bias is nothing that pockd knows"},
     {{"added.rope_freqs.weight", SET_DIM, 0, NULL},
-     -ENOTSUP,
-     "tensor rope_freqs.weight: scaled rotary frequencies are not "
-     "supported"},
+     -EINVAL,
+     "tensor rope_freqs.weight is 32 x 1 with 1 dimensions, but the metadata "
+     "ask for 4 x 1"},
+    {{"added.rope_factors_long.weight", SET_DIM, 0, NULL}, -ENOENT, ""},
 };
 
 static void refuses_what_lies_or_lacks(void **state)

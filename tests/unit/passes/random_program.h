@@ -223,6 +223,8 @@ static inline void random_attention(struct random_program *x)
         .n_kv_heads = 2,
         .head_dim = RANDOM_HEAD_DIM,
         .length = x->learns ? RANDOM_LENGTH : 0,
+        .cap = rng_below(&x->r, 3) ? 0 : 3,
+        .window = rng_below(&x->r, 3) ? 0 : 2,
     };
     const value_id q =
         builder_binary(&x->b, OP_rope, &turn, random_from(x, w), x->pos);
@@ -298,6 +300,29 @@ static inline void random_adamw(struct random_program *x)
     random_keep(x, RANDOM_NARROW, random_finish(x, RANDOM_NARROW, y));
 }
 
+// x (T,w) -> (T,w), by one of the small operators
+static inline value_id random_pointwise(struct random_program *x, uint32_t w,
+                                        value_id a)
+{
+    const struct op_attr by = {.alpha = random_alpha(x)};
+    const struct op_attr cap = {.alpha = 2};
+    const struct op_attr half = {.width = (uint32_t) random_width(w) / 2};
+    value_id part[2] = {VALUE_NONE, VALUE_NONE};
+
+    switch (rng_below(&x->r, 4)) {
+    case 0:
+        return builder_unary(&x->b, OP_soft_cap, &cap, a);
+    case 1:
+        return builder_binary(&x->b, OP_add_columns, NULL, a,
+                              random_weight(x, 0, random_width(w)));
+    case 2:
+        builder_apply(&x->b, part, OP_split, &half, &a, 1);
+        return builder_binary(&x->b, OP_join, NULL, part[1], part[0]);
+    default:
+        return builder_unary(&x->b, OP_scale, &by, a);
+    }
+}
+
 // A node that exists already, once more.
 static inline void random_repeat(struct random_program *x)
 {
@@ -324,7 +349,6 @@ static inline void random_step(struct random_program *x)
 {
     const int w = (int) rng_below(&x->r, RANDOM_WIDTHS);
     const struct op_attr eps = {.eps = 1e-2f};
-    const struct op_attr by = {.alpha = random_alpha(x)};
     const value_id a = random_from(x, w);
     const uint32_t choice = rng_below(&x->r, x->learns ? 13 : 16);
 
@@ -340,11 +364,12 @@ static inline void random_step(struct random_program *x)
         random_keep(x, w,
                     builder_binary(&x->b, OP_add, NULL, a, random_from(x, w)));
     else if (choice == 8)
-        random_keep(x, w, builder_unary(&x->b, OP_scale, &by, a));
+        random_keep(x, w, random_pointwise(x, w, a));
     else if (choice == 9)
         random_keep(x, w,
-                    builder_binary(&x->b, OP_swiglu, NULL, a,
-                                   random_from(x, w)));
+                    builder_binary(&x->b,
+                                   rng_below(&x->r, 2) ? OP_swiglu : OP_geglu,
+                                   NULL, a, random_from(x, w)));
     else if (choice == 10)
         random_attention(x);
     else if (choice < 13)

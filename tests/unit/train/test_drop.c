@@ -147,7 +147,7 @@ static void a_dropped_branch_has_no_backward_pass(void **state)
     for (uint32_t block = 0; block < BLOCKS; block++)
         for (int i = 0; i < MODEL_LINEARS; i++) {
             const uint32_t branch = 2 * block + (i >= MODEL_LINEAR_gate);
-            model_linear_name(name, block, (enum model_linear) i);
+            model_linear_name(name, &m, block, (enum model_linear) i);
             const uint32_t both = count_reads(whole, name);
             assert_true(both >= 1 && both <= 2);
             assert_int_equal(count_reads(part, name),
