@@ -64,8 +64,8 @@ struct vocab {
     uint32_t n_merges;
     int32_t bos, eos, eot, unk, pad; // TOKEN_NONE where there is none
     bool adds_bos, adds_eos;         // around a whole text
-    bool adds_space;    // SPM: in front of text that follows no text
-    bool ignore_merges; // BPE: a word that is a token is that token
+    bool adds_space;           // SPM: in front of text that follows no text
+    bool ignore_merges;        // BPE: a word that is a token is that token
     const char *chat_template; // as the file has it, or NULL
 };
 
