@@ -131,6 +131,8 @@ void gguf_writer_strs(struct gguf_writer *w, const char *key,
                       const char *const *texts, uint32_t count);
 void gguf_writer_i32s(struct gguf_writer *w, const char *key,
                       const int32_t *values, uint32_t count);
+void gguf_writer_f32s(struct gguf_writer *w, const char *key,
+                      const float *values, uint32_t count);
 // A pair of another file, as gguf_pair_at() gives it.
 void gguf_writer_pair(struct gguf_writer *w, const void *pair, size_t bytes);
 // `ne` in the file's order, n_dims of them. Without `data` the source is asked

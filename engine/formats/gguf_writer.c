@@ -125,6 +125,19 @@ void gguf_writer_i32s(struct gguf_writer *w, const char *key,
         put_u32(&w->pairs, (uint32_t) values[i]);
 }
 
+void gguf_writer_f32s(struct gguf_writer *w, const char *key,
+                      const float *values, uint32_t count)
+{
+    put_key(w, key, GGUF_ARRAY);
+    put_u32(&w->pairs, GGUF_F32);
+    put_u64(&w->pairs, count);
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t bits;
+        memcpy(&bits, &values[i], sizeof(bits));
+        put_u32(&w->pairs, bits);
+    }
+}
+
 void gguf_writer_pair(struct gguf_writer *w, const void *pair, size_t bytes)
 {
     str_append(&w->pairs, pair, bytes);

@@ -3,9 +3,10 @@
 
 #include "engine/tokenizer/bpe.h"
 
-#include "engine/base/bits.h"
 #include "engine/base/fault.h"
+#include "engine/tokenizer/textmap.h"
 #include "engine/tokenizer/tokenizer.h"
+#include "engine/tokenizer/wordcache.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -16,9 +17,6 @@
 enum {
     SHORT_BYTES = 48, // longer words are merged with a heap
     KEEP_SYMBOLS = 4096,
-    CACHE_SLOTS = 1 << 13,
-    CACHE_WORD = 19, // bytes
-    CACHE_IDS = 8,
 };
 
 #define RANK_NONE UINT32_MAX
@@ -29,14 +27,6 @@ struct merge {
     int32_t right;
     uint32_t rank;
     int32_t id;
-};
-
-// A word and its tokens; a slot holds the last word that hashed to it.
-struct cached {
-    uint8_t bytes; // 0: an empty slot
-    uint8_t count;
-    char word[CACHE_WORD];
-    int32_t ids[CACHE_IDS];
 };
 
 // A token of a long word, in a doubly linked list.
@@ -60,7 +50,8 @@ struct bpe {
     struct merge *merges; // open addressing, at most half full
     uint32_t mask;
     uint32_t n_merges;
-    struct cached *cache;
+    struct wordcache *cache;
+    const struct textmap *words; // NULL: none
     // For long words; kept from one to the next unless it was very long.
     struct symbol *symbols;
     size_t symbols_size;
@@ -78,8 +69,7 @@ int bpe_create(struct bpe **out, const int32_t byte_ids[256], uint32_t n_merges)
         slots *= 2;
     b->mask = (uint32_t) (slots - 1);
     b->merges = fault_malloc(slots * sizeof(*b->merges));
-    b->cache = fault_calloc(CACHE_SLOTS, sizeof(*b->cache));
-    if (!b->merges || !b->cache) {
+    if (!b->merges || wordcache_create(&b->cache) < 0) {
         bpe_destroy(b);
         return -ENOMEM;
     }
@@ -90,12 +80,17 @@ int bpe_create(struct bpe **out, const int32_t byte_ids[256], uint32_t n_merges)
     return 0;
 }
 
+void bpe_set_words(struct bpe *b, const struct textmap *words)
+{
+    b->words = words;
+}
+
 void bpe_destroy(struct bpe *b)
 {
     if (!b)
         return;
     free(b->merges);
-    free(b->cache);
+    wordcache_destroy(b->cache);
     free(b->symbols);
     free(b->heap);
     free(b);
@@ -276,48 +271,28 @@ static int encode_long(struct bpe *b, struct token_list *out,
     return rc;
 }
 
-static struct cached *cache_slot(const struct bpe *b, const char *word,
-                                 size_t bytes)
-{
-    uint64_t h = bytes;
-    size_t i = 0;
-    for (; i + 8 <= bytes; i += 8)
-        h = (h ^ bits_load64(word + i)) * 0x9e3779b97f4a7c15u;
-    for (; i < bytes; i++)
-        h = (h ^ (unsigned char) word[i]) * 0x9e3779b97f4a7c15u;
-    return &b->cache[(h >> 40) & (CACHE_SLOTS - 1)];
-}
-
-static int add_all(struct token_list *out, const int32_t *ids, size_t n)
-{
-    int rc = 0;
-    for (size_t i = 0; i < n && rc == 0; i++)
-        rc = token_list_add(out, ids[i]);
-    return rc;
-}
-
 int bpe_encode(struct bpe *b, struct token_list *out, const char *word,
                size_t bytes)
 {
     const unsigned char *p = (const unsigned char *) word;
-    struct cached *c = NULL;
-
-    if (bytes > SHORT_BYTES)
-        return encode_long(b, out, p, bytes);
-    if (bytes <= CACHE_WORD) {
-        c = cache_slot(b, word, bytes);
-        if (c->bytes == bytes && memcmp(c->word, word, bytes) == 0)
-            return add_all(out, c->ids, c->count);
-    }
     int32_t ids[SHORT_BYTES];
-    for (size_t i = 0; i < bytes; i++)
-        ids[i] = b->byte_ids[p[i]];
-    size_t n = merge_short(b, ids, bytes);
-    if (c && n <= CACHE_IDS) {
-        c->bytes = (uint8_t) bytes;
-        c->count = (uint8_t) n;
-        memcpy(c->word, word, bytes);
-        memcpy(c->ids, ids, n * sizeof(*ids));
+    size_t n = 0;
+    int rc = wordcache_find(b->cache, out, word, bytes);
+
+    if (rc != 0)
+        return rc < 0 ? rc : 0;
+    int32_t whole = b->words ? textmap_find(b->words, word, bytes) : -1;
+    if (whole >= 0) {
+        ids[n++] = whole;
+    } else if (bytes > SHORT_BYTES) {
+        return encode_long(b, out, p, bytes);
+    } else {
+        for (; n < bytes; n++)
+            ids[n] = b->byte_ids[p[n]];
+        n = merge_short(b, ids, bytes);
     }
-    return add_all(out, ids, n);
+    wordcache_put(b->cache, word, bytes, ids, n);
+    for (size_t i = 0; i < n && rc == 0; i++)
+        rc = token_list_add(out, ids[i]);
+    return rc;
 }

@@ -16,12 +16,16 @@
 #include <stdint.h>
 
 struct bpe;
+struct textmap;
 struct token_list;
 
 // `byte_ids` is copied. At most `n_merges` merges can be added.
 int bpe_create(struct bpe **out, const int32_t byte_ids[256],
                uint32_t n_merges);
 void bpe_destroy(struct bpe *b);
+// A word that is one of these is that token, whatever merges make of it.
+// Borrowed until bpe_destroy().
+void bpe_set_words(struct bpe *b, const struct textmap *words);
 
 // The next rank. A pair that is there already keeps its lower rank.
 void bpe_add_merge(struct bpe *b, int32_t left, int32_t right, int32_t id);

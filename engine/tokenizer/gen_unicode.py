@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-FileCopyrightText: the pockd authors
 # SPDX-License-Identifier: Apache-2.0
-"""Print unicode_table.c: which characters are letters, numbers and spaces.
+"""Print unicode_table.c: the class of each character.
 
-The classes are those of \\p{L}, \\p{N} and \\s in the tokenizers library, which
-uses Unicode 16; so this needs a Python (3.14 or newer) that knows it too.
+The classes are those of \\p{..} and \\s in the tokenizers library, which uses
+Unicode 16; so this needs a Python (3.14 or newer) that knows it too.
 
 usage: gen_unicode.py > unicode_table.c
 """
@@ -13,6 +13,10 @@ import unicodedata
 
 SPACES = {*range(9, 14), 0x20, 0x85, 0xa0, 0x1680, *range(0x2000, 0x200b),
           0x2028, 0x2029, 0x202f, 0x205f, 0x3000}
+# In the order of enum unicode_class.
+CLASSES = {'Lu': 1, 'Lt': 1, 'Ll': 2, 'Lm': 3, 'Lo': 3, 'M': 4, 'N': 5, 'P': 6, 'S': 7}
+SPACE = 8
+PAGE = 128  # as UNICODE_PAGE
 
 if int(unicodedata.unidata_version.split('.')[0]) < 16:
     sys.exit(f'this Python knows Unicode {unicodedata.unidata_version}, but 16 is needed')
@@ -20,17 +24,20 @@ if int(unicodedata.unidata_version.split('.')[0]) < 16:
 
 def kind(c):
     if c in SPACES:
-        return 'SPACE'
-    return {'L': 'LETTER', 'N': 'NUMBER'}.get(unicodedata.category(chr(c))[0])
+        return SPACE
+    category = unicodedata.category(chr(c))
+    return CLASSES.get(category, CLASSES.get(category[0], 0))
 
 
-ranges = []
-for c in range(0x110000):
-    k = kind(c)
-    if k and ranges and ranges[-1][1] == c - 1 and ranges[-1][2] == k:
-        ranges[-1][1] = c
-    elif k:
-        ranges.append([c, c, k])
+pages, index = [], []
+for first in range(0, 0x110000, PAGE):
+    page = ''.join(str(kind(c)) for c in range(first, first + PAGE))
+    if page not in pages:
+        pages.append(page)
+    index.append(pages.index(page))
+# Most of the end is alike: it is left out.
+while index[-1] == index[-2]:
+    index.pop()
 
 print(f'''// SPDX-FileCopyrightText: the pockd authors
 // SPDX-License-Identifier: Apache-2.0
@@ -40,9 +47,14 @@ print(f'''// SPDX-FileCopyrightText: the pockd authors
 
 #include "engine/tokenizer/unicode_table.h"
 
-const struct unicode_range unicode_ranges[] = {{''')
-for i in range(0, len(ranges), 2):
-    print('    ' + ' '.join(f'{{0x{a:x}, 0x{b:x}, UNICODE_{k}}},' for a, b, k in ranges[i:i + 2]))
-print(f'''}};
+const uint16_t unicode_n_indices = {len(index)};
 
-const size_t unicode_n_ranges = {len(ranges)};''')
+const uint16_t unicode_indices[] = {{''')
+for i in range(0, len(index), 20):
+    print('    ' + ' '.join(f'{n},' for n in index[i:i + 20]))
+print('''};
+
+const char unicode_pages[][UNICODE_PAGE] = {''')
+for page in pages:
+    print(f'    "{page[:64]}"\n    "{page[64:]}",')
+print('};')

@@ -26,7 +26,7 @@
 
 #define BASE_MODEL "clients/demo/pock-16m-q8_0.gguf"
 #define VECTORS    "tests/unit/tokenizer/vectors.jsonl"
-#define GPT2_VOCAB "../shared/reference/vocab/ggml-vocab-gpt-2.gguf"
+#define VOCABS     "../shared/reference/vocab/ggml-vocab-"
 
 static struct tokenizer *tok; // of the base model
 
@@ -318,11 +318,12 @@ static void refuses_vocabularies_it_cannot_serve(void **state)
 {
     struct small s;
     small_init(&s);
-    s.model = "llama";
-    assert_refused(&s, -ENOTSUP, "of kind \"llama\"");
+    s.model = "bert";
+    assert_refused(&s, -ENOTSUP, "of kind \"bert\"");
     small_init(&s);
-    s.pre = "qwen2";
-    assert_refused(&s, -ENOTSUP, "pre-tokenizer is \"qwen2\"");
+    s.pre = "qwen";
+    assert_refused(&s, -ENOTSUP, "pre-tokenizer is \"qwen\", which is not one");
+    assert_refused(&s, -ENOTSUP, " qwen2 ");
     small_init(&s);
     strcpy(s.names['Q'], "QQ");
     assert_refused(&s, -EINVAL, "no token for the byte 0x51");
@@ -336,8 +337,8 @@ static void refuses_vocabularies_it_cannot_serve(void **state)
     s.types[7] = 9;
     assert_refused(&s, -EINVAL, "token 7 is of unknown type 9");
     small_init(&s);
-    s.names[256][0] = '\0';
-    assert_refused(&s, -EINVAL, "token 256 has 0 bytes");
+    s.names[256][0] = '\0'; // and so nothing is called "ab"
+    assert_refused(&s, -EINVAL, "number 0 names a token");
     small_init(&s);
     s.merges[1] = "abab";
     assert_refused(&s, -EINVAL, "merges: number 1 is not two tokens");
@@ -370,18 +371,24 @@ static void survives_every_failed_allocation(void **state)
     }
 }
 
-// The texts of llama.cpp's own test of this vocabulary.
-static void agrees_on_the_vocabulary_of_gpt2(void **state)
+// The texts of llama.cpp's own test of a vocabulary.
+static void check_reference(const char *name)
 {
     static const char cut[] = "\n__ggml_vocab_test__\n";
+    char path[3][200];
     struct mapfile in, out;
-    if (access(GPT2_VOCAB, R_OK) < 0) {
-        print_message("# no %s: skipped\n", GPT2_VOCAB);
+    for (int i = 0; i < 3; i++)
+        (void) snprintf(path[i], sizeof(path[i]), VOCABS "%s.gguf%s", name,
+                        i == 0   ? ""
+                        : i == 1 ? ".inp"
+                                 : ".out");
+    if (access(path[0], R_OK) < 0) {
+        print_message("# no %s: skipped\n", path[0]);
         return; // skip() of cmocka 1.1 prints "not ok"
     }
-    assert_int_equal(mapfile_load(&in, GPT2_VOCAB ".inp", NULL), 0);
-    assert_int_equal(mapfile_load(&out, GPT2_VOCAB ".out", NULL), 0);
-    struct tokenizer *t = open_tokenizer(GPT2_VOCAB);
+    assert_int_equal(mapfile_load(&in, path[1], NULL), 0);
+    assert_int_equal(mapfile_load(&out, path[2], NULL), 0);
+    struct tokenizer *t = open_tokenizer(path[0]);
     const char *p = in.data, *end = p + in.bytes;
     char *all = strndup(out.data, out.bytes), *ids = all, *save = NULL;
     size_t n = 0;
@@ -395,8 +402,10 @@ static void agrees_on_the_vocabulary_of_gpt2(void **state)
         for (char *s = strtok_r(line, " ", &save); s;
              s = strtok_r(NULL, " ", &save), i++)
             if (i >= l.count || l.ids[i] != atoi(s))
-                fail_msg("text %zu: token %zu is not %s", n, i, s);
+                fail_msg("%s, text %zu: token %zu is not %s", name, n, i, s);
         assert_int_equal(i, l.count);
+        if (tokenizer_is_exact(t, p, (size_t) (stop - p)))
+            assert_round_trip(t, &l, p, (size_t) (stop - p));
         token_list_free(&l);
         p = stop + (stop < end ? sizeof(cut) - 1 : 0);
     }
@@ -405,6 +414,14 @@ static void agrees_on_the_vocabulary_of_gpt2(void **state)
     tokenizer_destroy(t);
     mapfile_finish(&in);
     mapfile_finish(&out);
+}
+
+static void agrees_on_reference_vocabularies(void **state)
+{
+    check_reference("gpt-2");
+    check_reference("llama-spm");
+    check_reference("qwen2");
+    check_reference("starcoder");
 }
 
 int main(void)
@@ -418,7 +435,7 @@ int main(void)
         cmocka_unit_test(takes_user_defined_tokens_always),
         cmocka_unit_test(refuses_vocabularies_it_cannot_serve),
         cmocka_unit_test(survives_every_failed_allocation),
-        cmocka_unit_test(agrees_on_the_vocabulary_of_gpt2),
+        cmocka_unit_test(agrees_on_reference_vocabularies),
     };
     return cmocka_run_group_tests(tests, open_base, close_base);
 }
