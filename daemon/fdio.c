@@ -5,10 +5,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -18,6 +20,8 @@
 enum {
     WRITE_PATIENCE_MS = 2000,
     COPY_BYTES = 64 << 10,
+    CLONE_BYTES = 1 << 20,  // at once, by hand
+    PIECE_BYTES = 16 << 20, // at once, by the kernel
     PATH_BYTES = 1280,
 };
 
@@ -113,6 +117,75 @@ int fdio_copy(int to, int from, uint64_t *bytes, struct error *err)
     return rc;
 }
 
+static int sync_fd(int fd)
+{
+    if (fault_hit(FAULT_WRITE))
+        return -ENOSPC;
+    return fsync(fd) < 0 ? -errno : 0;
+}
+
+// The next bytes of `from` at *at: by the kernel, or through a buffer where it
+// cannot (other file systems, pipes in the way). 0 at the end.
+static ssize_t copy_piece(int to, int from, off_t *at, size_t piece,
+                          bool *by_hand, char **buf)
+{
+    if (!*by_hand) {
+        const ssize_t n = fault_hit(FAULT_WRITE)
+                              ? -1
+                              : copy_file_range(from, at, to, NULL, piece, 0);
+        if (n >= 0 || (errno != EXDEV && errno != EINVAL && errno != ENOSYS &&
+                       errno != EOPNOTSUPP && errno != EBADF))
+            return n;
+        *by_hand = true;
+    }
+    if (!*buf && !(*buf = fault_malloc(CLONE_BYTES)))
+        return -1;
+    const ssize_t n =
+        pread(from, *buf, piece < CLONE_BYTES ? piece : CLONE_BYTES, *at);
+    if (n <= 0)
+        return n;
+    const int rc = fdio_write(to, *buf, (size_t) n, NULL);
+    if (rc < 0) {
+        errno = -rc;
+        return -1;
+    }
+    *at += n;
+    return n;
+}
+
+int fdio_clone(int to, int from, uint64_t bytes, atomic_ullong *done,
+               const atomic_bool *stop, bool *is_clone, struct error *err)
+{
+    bool by_hand = false;
+    char *buf = NULL;
+    off_t at = 0;
+    int rc = 0;
+
+    *is_clone = ioctl(to, FICLONE, from) == 0;
+    while (!*is_clone && rc == 0 && (uint64_t) at < bytes) {
+        const uint64_t left = bytes - (uint64_t) at;
+        const ssize_t n =
+            copy_piece(to, from, &at,
+                       left < PIECE_BYTES ? (size_t) left : PIECE_BYTES,
+                       &by_hand, &buf);
+        if (n < 0 && errno != EINTR)
+            rc = error_set(err, errno ? -errno : -ENOSPC,
+                           "cannot copy the file (%llu bytes): %s",
+                           (unsigned long long) bytes,
+                           strerror(errno ? errno : ENOSPC));
+        else if (n == 0)
+            rc = error_set(err, -EIO,
+                           "the file became shorter while it was copied");
+        else if (atomic_load(stop))
+            rc = error_set(err, -ECANCELED, "copying was cancelled");
+        atomic_store(done, (unsigned long long) at);
+    }
+    free(buf);
+    if (rc == 0 && (rc = sync_fd(to)) < 0)
+        return error_set(err, rc, "cannot write the copy: %s", strerror(-rc));
+    return rc;
+}
+
 int fdio_read_all(char **out, size_t *bytes, int fd, size_t bytes_max,
                   struct error *err)
 {
@@ -159,13 +232,6 @@ int fdio_seal(const char *name, const void *data, size_t bytes)
         return rc;
     }
     return fd;
-}
-
-static int sync_fd(int fd)
-{
-    if (fault_hit(FAULT_WRITE))
-        return -ENOSPC;
-    return fsync(fd) < 0 ? -errno : 0;
 }
 
 static int sync_dir(const char *dir)

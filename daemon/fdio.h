@@ -12,6 +12,7 @@
 
 #include "engine/base/error.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -25,6 +26,11 @@ int fdio_check_readable(int fd, uint64_t bytes_max, struct error *err);
 int fdio_write(int fd, const void *data, size_t bytes, struct error *err);
 // Copy `from` from its offset 0 to its end; *bytes may be NULL.
 int fdio_copy(int to, int from, uint64_t *bytes, struct error *err);
+// `bytes` of `from` become those of `to`, an empty file: shared on disk where
+// the file system can (*is_clone), else copied by the kernel. *done grows;
+// -ECANCELED soon after *stop was raised.
+int fdio_clone(int to, int from, uint64_t bytes, atomic_ullong *done,
+               const atomic_bool *stop, bool *is_clone, struct error *err);
 // The file's bytes on the heap, NUL-terminated.
 int fdio_read_all(char **out, size_t *bytes, int fd, size_t bytes_max,
                   struct error *err);

@@ -11,11 +11,11 @@
 
 #include "daemon/dbcall.h"
 #include "daemon/events.h"
-#include "daemon/fdio.h"
 #include "daemon/handlers.h"
+#include "daemon/model_intake.h"
 #include "daemon/prefix_file.h"
 #include "daemon/tools.h"
-#include "engine/base/clock.h"
+#include "daemon/train_recipe.h"
 #include "engine/base/hash.h"
 #include "storage/store_adapter.h"
 #include "storage/store_model.h"
@@ -32,7 +32,7 @@ static void put_count(struct encoder *e, const char *key, int64_t v)
         encoder_put_int(e, key, v);
 }
 
-static void encode_model(struct encoder *e, const struct store_model *m)
+void model_encode(struct encoder *e, const struct store_model *m)
 {
     char hex[HASH_HEX];
 
@@ -56,241 +56,9 @@ static void encode_model(struct encoder *e, const struct store_model *m)
     encoder_close(e);
 }
 
-// A model on its way into the store: opened, inspected by a worker, added.
-struct adding {
-    struct pockd *p;
-    struct request *r;
-    int fd;
-    bool wants_default;
-    char want_sha256[HASH_HEX];
-    struct store_model model;
-};
-
-static void free_adding(void *data)
-{
-    struct adding *a = data;
-
-    if (a->fd >= 0)
-        (void) close(a->fd);
-    free(a);
-}
-
-static bool is_name(const char *s)
-{
-    static const char allowed[] = "abcdefghijklmnopqrstuvwxyz"
-                                  "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
-
-    return s[0] && strspn(s, allowed) == strlen(s) && strcmp(s, "none") != 0;
-}
-
-// The file's name without .gguf, with - for what a name cannot hold.
-static void name_from_path(char out[STORE_NAME_SIZE], const char *path)
-{
-    const char *slash = strrchr(path, '/');
-
-    snprintf(out, STORE_NAME_SIZE, "%.64s", slash ? slash + 1 : path);
-    char *dot = strstr(out, ".gguf");
-    if (dot)
-        *dot = '\0';
-    for (char *p = out; *p; p++) {
-        char one[2] = {*p, '\0'};
-        if (!is_name(one))
-            *p = '-';
-    }
-    if (!out[0])
-        snprintf(out, STORE_NAME_SIZE, "model");
-}
-
-static int take_params(struct adding *a, struct request *r, struct error *err)
-{
-    const msgpack_object *params = request_params(r);
-    int rc = codec_get_cstr(params, "path", a->model.path,
-                            sizeof(a->model.path), err);
-
-    if (rc < 0)
-        return rc;
-    if (a->model.path[0] != '/')
-        return error_set(err, -EINVAL, "path %.200s is not absolute",
-                         a->model.path);
-    name_from_path(a->model.name, a->model.path);
-    if (codec_get_cstr(params, "name", a->model.name, sizeof(a->model.name),
-                       err) == -EINVAL ||
-        codec_get_cstr(params, "sha256", a->want_sha256, sizeof(a->want_sha256),
-                       err) == -EINVAL)
-        return -EINVAL;
-    if (!is_name(a->model.name))
-        return error_set(err, -EINVAL,
-                         "model name %s: letters, digits, . _ - are allowed",
-                         a->model.name);
-    a->wants_default = codec_bool(params, "default", false);
-    return 0;
-}
-
-static int run_open(struct store *s, struct dbcall *c, struct error *err)
-{
-    struct adding *a = c->data;
-    struct stat st;
-    int rc;
-
-    if (a->fd < 0) {
-        // Not blocking on a FIFO somebody left there.
-        a->fd = open(a->model.path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-        if (a->fd < 0)
-            return error_set(err, -errno, "cannot open %.300s: %s",
-                             a->model.path, strerror(errno));
-    }
-    if ((rc = fdio_check_readable(a->fd, INT64_MAX, err)) < 0)
-        return error_prefix(err, rc, "cannot use %.300s", a->model.path);
-    if (fstat(a->fd, &st) == 0)
-        a->model.bytes = st.st_size;
-    return 0;
-}
-
-static int find_known(struct adding *a, struct store *s, bool *is_known,
-                      struct error *err)
-{
-    struct store_model old;
-    int rc = store_model_get_hash(s, a->model.sha256, &old, err);
-
-    *is_known = rc == 0;
-    if (rc == -ENOENT)
-        return 0;
-    if (rc < 0)
-        return rc;
-    // The same bytes: remember where they are now.
-    if (strcmp(old.path, a->model.path) != 0 &&
-        (rc = store_model_set_path(s, old.id, a->model.path, err)) < 0)
-        return rc;
-    if (old.state != STORE_MODEL_READY &&
-        (rc = store_model_set_state(s, old.id, STORE_MODEL_READY, err)) < 0)
-        return rc;
-    snprintf(a->model.name, sizeof(a->model.name), "%s", old.name);
-    return 0;
-}
-
-static int run_add(struct store *s, struct dbcall *c, struct error *err)
-{
-    struct adding *a = c->data;
-    struct store_model m;
-    bool is_known = false;
-    int64_t id;
-    int rc;
-
-    if ((rc = find_known(a, s, &is_known, err)) < 0)
-        return rc;
-    if (!is_known && (rc = store_model_add(s, &a->model, &id, err)) < 0)
-        return rc;
-    if (a->wants_default &&
-        (rc = store_model_set_default(s, a->model.name, err)) < 0)
-        return rc;
-    if ((rc = store_model_get(s, a->model.name, &m, err)) < 0)
-        return rc;
-    encoder_key(&c->out, "model");
-    encode_model(&c->out, &m);
-    encoder_put_bool(&c->out, "new", !is_known);
-    snprintf(c->text, sizeof(c->text), "model %s was added", m.name);
-    c->number[0] = !is_known;
-    return 0;
-}
-
-static void after_add(struct dbcall *c)
-{
-    if (c->number[0])
-        events_emit(c->p, &(struct event_params){.kind = "model_added",
-                                                 .text = c->text});
-    // Whoever reads this answer may ask for training at once: the first model
-    // is the default one before the facts were read again.
-    if (c->number[0] && c->p->facts.models++ == 0)
-        c->p->facts.has_default_model = true;
-    facts_refresh(c->p);
-}
-
-static void take_info(struct store_model *m, const struct worker_model_info *i)
-{
-    memcpy(m->sha256, i->sha256, sizeof(m->sha256));
-    m->bytes = (int64_t) i->bytes;
-    m->state = STORE_MODEL_READY;
-    m->added_ms = clock_unix_ms();
-    snprintf(m->arch, sizeof(m->arch), "%s", i->arch);
-    // "Q8_0:127 F32:17": the first is the type of most weights.
-    snprintf(m->quant, sizeof(m->quant), "%.*s", (int) strcspn(i->types, " :,"),
-             i->types);
-    m->params = (int64_t) i->params;
-    m->context = i->context;
-    m->vocab = i->n_vocab;
-    m->layers = i->n_blocks;
-    m->width = i->width;
-}
-
-static void on_inspected(void *arg, int rc, struct worker_msg *m,
-                         const struct error *err)
-{
-    struct adding *a = arg;
-    struct request *r = a->r;
-    char hex[HASH_HEX];
-
-    if (rc < 0 || m->type != WORKER_MSG_model_info) {
-        free_adding(a);
-        tools_fail(r, rc, err);
-        return;
-    }
-    take_info(&a->model, &m->model_info);
-    hash_to_hex(hex, a->model.sha256);
-    if (a->want_sha256[0] && strcmp(a->want_sha256, hex) != 0) {
-        request_fail(r, RPC_ERROR_CONFLICT,
-                     "%.300s is another file: its SHA-256 is %s, but %s was "
-                     "expected",
-                     a->model.path, hex, a->want_sha256);
-        free_adding(a);
-        return;
-    }
-    dbcall_start(a->p, r,
-                 &(struct dbcall_params){.kind = DBTHREAD_WRITE,
-                                         .run = run_add,
-                                         .after = after_add,
-                                         .data = a,
-                                         .free_data = free_adding});
-}
-
-static void after_open(struct dbcall *c)
-{
-    struct adding *a = c->data;
-    struct worker_msg m;
-
-    a->r = dbcall_take(c);
-    worker_msg_init(&m, WORKER_MSG_inspect_model);
-    m.inspect_model.req = 1;
-    m.inspect_model.model_fd = a->fd;
-    (void) tools_call(c->p->tools, a->r, &m, on_inspected, a, free_adding);
-}
-
-void handle_model_add(struct pockd *p, struct request *r)
-{
-    struct adding *a = calloc(1, sizeof(*a));
-    struct error err = {0};
-
-    if (!a) {
-        request_fail(r, RPC_ERROR_BUSY, "out of memory");
-        return;
-    }
-    a->p = p;
-    a->fd = request_take_fd(r);
-    if (take_params(a, r, &err) < 0) {
-        free_adding(a);
-        request_fail(r, RPC_ERROR_BAD_PARAMS, "%s", err.text);
-        return;
-    }
-    dbcall_start(p, r,
-                 &(struct dbcall_params){.kind = DBTHREAD_ALONE,
-                                         .run = run_open,
-                                         .after = after_open,
-                                         .data = a,
-                                         .free_data = free_adding});
-}
-
 static int put_model(const struct store_model *m, void *user)
 {
-    encode_model(user, m);
+    model_encode(user, m);
     return 0;
 }
 
@@ -323,7 +91,189 @@ static int put_user(const struct store_adapter *a, void *user)
     return 0;
 }
 
+// One model, as the store knows it and, where that is asked for, as its file
+// says.
+struct showing {
+    struct pockd *p;
+    struct request *r;
+    int fd;
+    bool wants_details;
+    bool has_details;
+    char why[512]; // there are none
+    struct worker_model_details details;
+};
+
+static void free_showing(void *data)
+{
+    struct showing *x = data;
+
+    if (x->fd >= 0)
+        (void) close(x->fd);
+    free(x);
+}
+
+static void put_specials(struct encoder *e,
+                         const struct worker_model_details *d)
+{
+    encoder_put_array(e, "specials");
+    for (uint32_t i = 0; i < d->n_specials; i++) {
+        encoder_open_map(e);
+        encoder_put_cstr(e, "role", d->specials[i].role);
+        encoder_put_int(e, "id", d->specials[i].id);
+        encoder_put_cstr(e, "text", d->specials[i].text);
+        encoder_close(e);
+    }
+    encoder_close(e);
+}
+
+static void put_details(struct encoder *e, const struct worker_model_details *d)
+{
+    encoder_put_map(e, "details");
+    model_encode_types(e, d->types, d->n_types);
+    encoder_put_int(e, "heads", d->heads);
+    encoder_put_int(e, "kv_heads", d->kv_heads);
+    encoder_put_int(e, "head_dim", d->head_dim);
+    encoder_put_int(e, "ffn_width", d->ffn_width);
+    encoder_put_float(e, "rope_base", d->rope_base);
+    encoder_put_bool(e, "tied", d->is_tied);
+    encoder_put_cstr(e, "tokenizer", d->tokenizer);
+    put_text(e, "license", d->license);
+    put_specials(e, d);
+    encoder_put_cstr(e, "chat", d->chat);
+    encoder_put_int(e, "template_bytes", d->template_bytes);
+    if (d->template_head.bytes > 0)
+        encoder_put_str(e, "template_head", d->template_head.data,
+                        d->template_head.bytes);
+    put_count(e, "train_bytes", (int64_t) d->train_bytes);
+    put_text(e, "train_why", d->train_why);
+    encoder_put_int(e, "generate_bytes", (int64_t) d->generate_bytes);
+    encoder_close(e);
+}
+
+static int find_shown(struct store_model *m, struct store *s, struct dbcall *c,
+                      struct error *err)
+{
+    char name[STORE_NAME_SIZE] = "";
+    int rc = codec_get_cstr(c->params, "model", name, sizeof(name), err);
+
+    if (rc < 0)
+        return rc;
+    if ((rc = store_model_get(s, name, m, err)) < 0)
+        return error_set(err, rc, "there is no model %s", name);
+    return 0;
+}
+
 static int run_show(struct store *s, struct dbcall *c, struct error *err)
+{
+    const struct showing *x = c->data;
+    struct store_model m;
+    int rc = find_shown(&m, s, c, err);
+
+    if (rc < 0)
+        return rc;
+    struct users u = {.out = &c->out, .model_id = m.id};
+    encoder_key(&c->out, "model");
+    model_encode(&c->out, &m);
+    encoder_put_array(&c->out, "adapters");
+    rc = store_adapter_each(s, put_user, &u, err);
+    encoder_close(&c->out);
+    if (x->has_details)
+        put_details(&c->out, &x->details);
+    put_text(&c->out, "why", x->why);
+    return rc;
+}
+
+static void answer_show(struct showing *x)
+{
+    dbcall_start(x->p, x->r,
+                 &(struct dbcall_params){.kind = DBTHREAD_READ,
+                                         .run = run_show,
+                                         .data = x,
+                                         .free_data = free_showing});
+}
+
+static void on_details(void *arg, int rc, struct worker_msg *m,
+                       const struct error *err)
+{
+    struct showing *x = arg;
+
+    x->has_details = rc == 0 && m->type == WORKER_MSG_model_details;
+    if (x->has_details)
+        x->details = m->model_details;
+    else
+        snprintf(x->why, sizeof(x->why), "%.500s", err->text);
+    answer_show(x);
+}
+
+static int run_show_open(struct store *s, struct dbcall *c, struct error *err)
+{
+    struct showing *x = c->data;
+    struct store_model m;
+    int rc = find_shown(&m, s, c, err);
+
+    if (rc < 0)
+        return rc;
+    x->fd = open(m.path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (x->fd < 0)
+        snprintf(x->why, sizeof(x->why), "cannot open %.300s: %s", m.path,
+                 strerror(errno));
+    return 0;
+}
+
+static void after_show_open(struct dbcall *c)
+{
+    struct showing *x = c->data;
+    struct error err = {0};
+    struct worker_msg m;
+
+    x->r = dbcall_take(c);
+    if (x->fd < 0) {
+        answer_show(x);
+        return;
+    }
+    worker_msg_init(&m, WORKER_MSG_detail_model);
+    m.detail_model.req = 1;
+    m.detail_model.model_fd = x->fd;
+    _Static_assert(sizeof(m.detail_model.recipe) >= TRAIN_RECIPE_BYTES, "room");
+    if (train_recipe_make(m.detail_model.recipe, NULL, &x->p->policy, &err) < 0)
+        m.detail_model.recipe[0] = '\0';
+    int rc = tools_run(x->p->tools, &m, on_details, x, &err);
+    if (rc < 0)
+        on_details(x, rc, NULL, &err);
+}
+
+void handle_model_show(struct pockd *p, struct request *r)
+{
+    struct showing *x = calloc(1, sizeof(*x));
+
+    if (!x) {
+        request_fail(r, RPC_ERROR_BUSY, "out of memory");
+        return;
+    }
+    x->p = p;
+    x->r = r;
+    x->fd = -1;
+    x->wants_details = codec_bool(request_params(r), "details", false);
+    if (!x->wants_details) {
+        answer_show(x);
+        return;
+    }
+    dbcall_start(p, r,
+                 &(struct dbcall_params){.kind = DBTHREAD_ALONE,
+                                         .run = run_show_open,
+                                         .after = after_show_open,
+                                         .data = x,
+                                         .free_data = free_showing});
+}
+
+static bool is_own_copy(const struct paths *p, const char *path)
+{
+    const size_t n = strlen(p->models);
+
+    return strncmp(path, p->models, n) == 0 && path[n] == '/';
+}
+
+static int run_remove(struct store *s, struct dbcall *c, struct error *err)
 {
     char name[STORE_NAME_SIZE] = "";
     struct store_model m;
@@ -331,34 +281,16 @@ static int run_show(struct store *s, struct dbcall *c, struct error *err)
 
     if (rc < 0)
         return rc;
-    if ((rc = store_model_get(s, name, &m, err)) < 0)
-        return error_set(err, rc, "there is no model %s", name);
-    struct users u = {.out = &c->out, .model_id = m.id};
-    encoder_key(&c->out, "model");
-    encode_model(&c->out, &m);
-    encoder_put_array(&c->out, "adapters");
-    rc = store_adapter_each(s, put_user, &u, err);
-    encoder_close(&c->out);
-    return rc;
-}
-
-void handle_model_show(struct pockd *p, struct request *r)
-{
-    dbcall_start(p, r,
-                 &(struct dbcall_params){.kind = DBTHREAD_READ,
-                                         .run = run_show});
-}
-
-static int run_remove(struct store *s, struct dbcall *c, struct error *err)
-{
-    char name[STORE_NAME_SIZE] = "";
-    int rc = codec_get_cstr(c->params, "model", name, sizeof(name), err);
-
-    if (rc < 0)
-        return rc;
+    const bool is_found = store_model_get(s, name, &m, err) == 0;
     rc = store_model_remove(s, name, err);
     if (rc == 0)
         (void) prefix_file_drop(&c->p->paths);
+    // Of a copy nobody else knows; what another owns stays.
+    if (rc == 0 && is_found && is_own_copy(&c->p->paths, m.path)) {
+        (void) unlink(m.path);
+        c->number[0] = 1;
+        encoder_put_bool(&c->out, "deleted", true);
+    }
     if (rc == -ENOENT)
         return error_set(err, rc, "there is no model %s", name);
     if (rc == -EBUSY)

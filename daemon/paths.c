@@ -148,6 +148,7 @@ int paths_init(struct paths *p, const struct config *c, struct error *err)
     if ((rc = put(p->checkpoints, err, "%.*s/ckpt", room, p->state)) < 0 ||
         (rc = put(p->prefix, err, "%.*s/prefix.cache", room, p->state)) < 0 ||
         (rc = put(p->tmp, err, "%.*s/tmp", room, p->state)) < 0 ||
+        (rc = put(p->models, err, "%.*s/models", room, p->state)) < 0 ||
         (rc = init_worker(p, c, err)) < 0)
         return rc;
     return c->probe[0] ? put(p->probe, err, "%s", c->probe)
@@ -194,6 +195,7 @@ int paths_create(const struct paths *p, const struct config *c,
 
     if ((rc = make_dirs(p->state, 0700, err)) < 0 ||
         (rc = make_dirs(p->checkpoints, 0700, err)) < 0 ||
+        (rc = make_dirs(p->models, 0700, err)) < 0 ||
         (rc = make_dirs(p->tmp, 0700, err)) < 0)
         return rc;
     empty_dir(p->tmp);

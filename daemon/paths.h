@@ -23,8 +23,9 @@ struct paths {
     char checkpoints[PATHS_BYTES]; // state/ckpt
     char prefix[PATHS_BYTES];      // state/prefix.cache
     char tmp[PATHS_BYTES];         // state/tmp, emptied at each start
-    char worker[PATHS_BYTES];      // pock-worker
-    char probe[PATHS_BYTES];       // probe.jsonl
+    char models[PATHS_BYTES]; // state/models: copies, and what was converted
+    char worker[PATHS_BYTES]; // pock-worker
+    char probe[PATHS_BYTES];  // probe.jsonl
 };
 
 // The usual pockd.conf for this command line; "" when there is none.

@@ -152,6 +152,7 @@ static void on_session_end(uint64_t session, void *user)
 
     if (p->inhibits)
         inhibits_on_session_end(p->inhibits, session);
+    filesets_on_session_end(&p->filesets, session);
 }
 
 static void on_quiet(struct pockd *p)
@@ -368,6 +369,7 @@ static void finish(struct pockd *p)
     inhibits_destroy(p->inhibits);
     p->inhibits = NULL;
     server_destroy(p->server);
+    filesets_finish(&p->filesets);
     signals_destroy(p->signals);
     if (p->on_term.loop)
         close_handles(p);

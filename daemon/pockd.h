@@ -14,6 +14,7 @@
 #include "daemon/config.h"
 #include "daemon/dbthread.h"
 #include "daemon/facts.h"
+#include "daemon/fileset.h"
 #include "daemon/paths.h"
 #include "daemon/scheduler.h"
 #include "daemon/server.h"
@@ -57,6 +58,7 @@ struct pockd {
     struct training *training;
     struct serving *serving;
     struct tools *tools;
+    struct filesets filesets;
     struct server *server;
 };
 

@@ -5,7 +5,9 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "daemon/fileset.h"
 #include "daemon/pockd.h"
 #include "daemon/request.h"
 #include "daemon/worker_link.h"
@@ -17,6 +19,7 @@ struct tool {
     struct tools *tools;
     struct worker_link *worker;
     tools_done_fn done;
+    void (*on_progress)(void *arg, uint64_t done, uint64_t total);
     void *arg;
     bool is_answered;
 };
@@ -65,6 +68,12 @@ static void on_message(struct worker_link *w, struct worker_msg *m, void *user)
     struct tool *t = user;
     struct error err = {0};
 
+    if (m->type == WORKER_MSG_tool_progress) {
+        if (t->on_progress)
+            t->on_progress(t->arg, m->tool_progress.done,
+                           m->tool_progress.total);
+        return;
+    }
     if (m->type == WORKER_MSG_error) {
         int rc = error_set(&err, rc_of(&m->error), "%s", m->error.msg);
         answer(t, rc, NULL, &err);
@@ -84,8 +93,31 @@ static void on_exit_worker(struct worker_link *w,
     destroy(t);
 }
 
+static int send_files(struct worker_link *w, const struct fileset *files,
+                      struct error *err)
+{
+    struct worker_msg m;
+    int rc = 0;
+
+    for (uint32_t i = 0; files && i < files->n && rc == 0; i++) {
+        worker_msg_init(&m, WORKER_MSG_file);
+        _Static_assert(sizeof(m.file.name) >= FILESET_NAME_BYTES, "a name");
+        memcpy(m.file.name, files->files[i].name, FILESET_NAME_BYTES);
+        m.file.file_fd = files->files[i].fd;
+        rc = worker_link_send(w, &m, err);
+    }
+    return rc;
+}
+
 int tools_run(struct tools *t, const struct worker_msg *m, tools_done_fn done,
               void *arg, struct error *err)
+{
+    return tools_run_with(t, m, &(struct tools_extra){0}, done, arg, err);
+}
+
+int tools_run_with(struct tools *t, const struct worker_msg *m,
+                   const struct tools_extra *extra, tools_done_fn done,
+                   void *arg, struct error *err)
 {
     static const struct worker_link_callbacks callbacks = {.on_message =
                                                                on_message,
@@ -113,6 +145,8 @@ int tools_run(struct tools *t, const struct worker_msg *m, tools_done_fn done,
                            },
                            &callbacks, tool, err);
     if (rc == 0)
+        rc = send_files(tool->worker, extra->files, err);
+    if (rc == 0)
         rc = worker_link_send(tool->worker, m, err);
     if (rc < 0) {
         worker_link_destroy(tool->worker);
@@ -121,6 +155,7 @@ int tools_run(struct tools *t, const struct worker_msg *m, tools_done_fn done,
     }
     tool->tools = t;
     tool->done = done;
+    tool->on_progress = extra->on_progress;
     tool->arg = arg;
     tool->next = t->first;
     t->first = tool;
@@ -139,6 +174,19 @@ int tools_call(struct tools *t, struct request *r, const struct worker_msg *m,
         free_arg(arg);
     }
     return rc;
+}
+
+void tools_cancel(struct tools *t, const void *arg)
+{
+    struct error err = {0};
+
+    for (struct tool *tool = t->first; tool; tool = tool->next)
+        if (tool->arg == arg) {
+            (void) error_set(&err, -ECANCELED, "it was cancelled");
+            answer(tool, -ECANCELED, NULL, &err);
+            destroy(tool);
+            return;
+        }
 }
 
 int tools_create(struct tools **out, struct pockd *p)

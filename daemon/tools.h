@@ -13,6 +13,7 @@
 #include "engine/base/error.h"
 #include "ipc/worker_proto.h"
 
+struct fileset;
 struct pockd;
 struct request;
 struct tools;
@@ -35,6 +36,18 @@ int tools_run(struct tools *t, const struct worker_msg *m, tools_done_fn done,
 // called then. Returns what tools_run() did.
 int tools_call(struct tools *t, struct request *r, const struct worker_msg *m,
                tools_done_fn done, void *arg, void (*free_arg)(void *arg));
+
+// Files that go to the worker before the request, and who hears how far it is.
+struct tools_extra {
+    const struct fileset *files; // borrowed for the call; NULL: none
+    void (*on_progress)(void *arg, uint64_t done, uint64_t total);
+};
+// The same as tools_run() with them.
+int tools_run_with(struct tools *t, const struct worker_msg *m,
+                   const struct tools_extra *extra, tools_done_fn done,
+                   void *arg, struct error *err);
+// Ends the worker whose done() would get `arg`; it is called with -ECANCELED.
+void tools_cancel(struct tools *t, const void *arg);
 
 // What a request ends with when done() got an error, or (rc 0) an answer of
 // another kind than was asked for.

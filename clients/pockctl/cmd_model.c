@@ -10,8 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-// 15.7 M, 1.1 G: what people call the size of a model.
-static void format_count(char out[OUT_TIME_BYTES], int64_t n)
+void ctl_model_count(char out[OUT_TIME_BYTES], int64_t n)
 {
     if (n >= 1000000000)
         snprintf(out, OUT_TIME_BYTES, "%.1f G", (double) n / 1e9);
@@ -21,69 +20,6 @@ static void format_count(char out[OUT_TIME_BYTES], int64_t n)
         snprintf(out, OUT_TIME_BYTES, "%" PRId64, n);
     else
         snprintf(out, OUT_TIME_BYTES, "-");
-}
-
-static void on_progress(void *user, const struct pock_value *item)
-{
-    const struct ctl *c = user;
-    int64_t done = pock_get_int(item, "done", 0);
-    int64_t total = pock_get_int(item, "total", 0);
-
-    if (c->quiet || !c->err.has_cursor || total <= 0)
-        return;
-    fprintf(stderr, "\r%s %3.0f %%\033[K%s", pock_get_str(item, "what", ""),
-            100.0 * (double) done / (double) total,
-            done >= total ? "\r\033[K" : "");
-    (void) fflush(stderr);
-}
-
-static int tell_added(struct ctl *c, const struct pock_value *v)
-{
-    const struct pock_value *model = pock_get(v, "model");
-    char size[OUT_TIME_BYTES];
-
-    if (c->json)
-        return ctl_json(c, v);
-    printf("%s\n", pock_get_str(model, "name", "?"));
-    format_count(size, pock_get_int(model, "params", 0));
-    ctl_remark(c, "%s: %s, %s weights, %s%s",
-               pock_get_bool(v, "new", true) ? "added" : "known already",
-               pock_get_str(model, "arch", "?"), size,
-               pock_get_str(model, "quant", "?"),
-               pock_get_bool(model, "default", false) ? ", the default" : "");
-    return CTL_OK;
-}
-
-int cmd_model_add(struct ctl *c)
-{
-    const char *path = c->line.args[0];
-    struct ctl_call how = {.on_item = on_progress, .user = c, .has_fd = true};
-    struct pock_request *r;
-    struct pock_reply *reply;
-    int status;
-
-    how.fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (how.fd < 0)
-        return ctl_fail(c, errno == ENOENT ? CTL_NOT_FOUND : CTL_FAILED,
-                        "cannot add %s: %s: give the path of a GGUF file", path,
-                        strerror(errno));
-    char *full = realpath(path, NULL);
-    if (!full) {
-        close(how.fd);
-        return ctl_fail_errno(c, -errno, path);
-    }
-    if ((status = ctl_request(c, &r, "model.add")) == CTL_OK) {
-        pock_set_str(r, "path", full);
-        pock_set_str(r, "name", c->line.values[FLAG_NAME]);
-        status = ctl_send(c, r, &how, &reply);
-    }
-    free(full);
-    close(how.fd);
-    if (status != CTL_OK)
-        return status;
-    status = tell_added(c, pock_result(reply));
-    pock_reply_destroy(reply);
-    return status;
 }
 
 static int print_models(struct ctl *c, const struct pock_value *models)
@@ -104,7 +40,7 @@ static int print_models(struct ctl *c, const struct pock_value *models)
         const char *state = pock_get_str(m, "state", "?");
         out_table_text(t, pock_get_str(m, "name", "?"));
         out_table_text(t, pock_get_str(m, "arch", "-"));
-        format_count(text, pock_get_int(m, "params", 0));
+        ctl_model_count(text, pock_get_int(m, "params", 0));
         out_table_text(t, text);
         out_table_text(t, pock_get_str(m, "quant", "-"));
         out_table_cell(t, "%" PRId64, pock_get_int(m, "context", 0));
@@ -132,29 +68,10 @@ int cmd_model_list(struct ctl *c)
             printf("%s\n", pock_get_str(pock_at(models, i), "name", "?"));
     } else if (pock_count(models) == 0) {
         ctl_remark(c, "no base model yet: add one with `pockctl model add "
-                      "FILE.gguf`");
+                      "PATH`");
     } else {
         status = print_models(c, models);
     }
-    pock_reply_destroy(reply);
-    return status;
-}
-
-int cmd_model_show(struct ctl *c)
-{
-    struct pock_reply *reply;
-    int status;
-
-    if ((status = ctl_ask(c, "model.show", "model", c->line.args[0], &reply)) !=
-        CTL_OK)
-        return status;
-    const struct pock_value *v = pock_result(reply);
-    if (c->json)
-        status = ctl_json(c, v);
-    else if (c->quiet)
-        printf("%s\n", pock_get_str(pock_get(v, "model"), "name", "?"));
-    else
-        status = ctl_show(c, pock_get(v, "model"));
     pock_reply_destroy(reply);
     return status;
 }
@@ -174,9 +91,11 @@ int cmd_model_rm(struct ctl *c)
         (status = ctl_ask(c, "model.remove", "model", c->line.args[0],
                           &reply)) != CTL_OK)
         return status;
+    const bool is_deleted = pock_get_bool(pock_result(reply), "deleted", false);
     if (c->json)
         status = ctl_json(c, pock_result(reply));
     pock_reply_destroy(reply);
-    ctl_remark(c, "forgotten; the file stays where it is");
+    ctl_remark(c, is_deleted ? "forgotten, and pockd's copy of it deleted"
+                             : "forgotten; the file stays where it is");
     return status;
 }

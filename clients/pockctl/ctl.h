@@ -128,6 +128,11 @@ int ctl_set_recipe(struct ctl *c, struct pock_request *r, const char *text);
 // `pockctl plan --search`.
 int ctl_search(struct ctl *c);
 
+// 15.7 M, 1.1 G: what people call the size of a model.
+void ctl_model_count(char out[OUT_TIME_BYTES], int64_t n);
+// "q8_0 16.1 MiB in 57 tensors, f32 27 KiB in 17", of a list of weight_type.
+void ctl_model_types(struct str *out, const struct pock_value *types);
+
 // A map as two columns: its keys, and its values as people read them; times
 // and sizes are known by their keys.
 int ctl_show(struct ctl *c, const struct pock_value *map);

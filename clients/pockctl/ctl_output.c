@@ -32,8 +32,7 @@ int ctl_output_open(struct ctl *c, const char *path, struct ctl_output *o)
     } else {
         if (asprintf(&o->partial, "%s.part", path) < 0)
             return ctl_no_memory(c);
-        o->fd =
-            open(o->partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        o->fd = open(o->partial, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     }
     if (o->fd >= 0)
         return CTL_OK;

@@ -4,6 +4,7 @@
 #include "daemon/worker/worker_tool.h"
 
 #include "daemon/worker/worker_crash.h"
+#include "daemon/worker/worker_model.h"
 #include "daemon/worker/worker_reply.h"
 #include "daemon/worker/worker_samples.h"
 #include "daemon/worker/worker_times.h"
@@ -25,6 +26,7 @@ struct tool {
     struct engine *engine;
     uint32_t threads; // of a training worker
     struct worker_failure failure;
+    struct worker_model_files files;
 };
 
 static int fail(struct tool *t, int rc, const char *name,
@@ -38,6 +40,24 @@ static int open_model(struct engine_model **out, struct tool *t, int fd)
     int rc = engine_model_open(out, t->engine, fd, &t->failure.err);
 
     return rc == 0 ? 0 : fail(t, rc, "BAD_MODEL", WORKER_SEVERITY_PERMANENT);
+}
+
+// A model on as many threads as training has, whose time is predicted.
+static int open_threaded(struct engine **engine, struct engine_model **model,
+                         struct tool *t, int fd)
+{
+    const struct engine_params params = {
+        .threads = t->threads,
+        .stop = worker_control_stop_flag(t->control),
+    };
+    struct error *err = &t->failure.err;
+    int rc;
+
+    if ((rc = engine_create(engine, &params, err)) < 0)
+        return fail(t, rc, "INTERNAL", WORKER_SEVERITY_TRANSIENT);
+    if ((rc = engine_model_open(model, *engine, fd, err)) < 0)
+        return fail(t, rc, "BAD_MODEL", WORKER_SEVERITY_PERMANENT);
+    return 0;
 }
 
 static int open_adapter(struct adapter **out, struct tool *t,
@@ -108,6 +128,19 @@ static int handle_inspect(struct tool *t, const struct worker_inspect_model *q)
     fill_model_info(&m.model_info, &info);
     (void) worker_control_send(t->control, &m);
     return 0;
+}
+
+static int handle_detail(struct tool *t, const struct worker_detail_model *q)
+{
+    struct engine_model *model = NULL;
+    struct engine *engine = NULL;
+    int rc = open_threaded(&engine, &model, t, q->model_fd);
+
+    if (rc == 0)
+        rc = worker_model_detail(model, q, t->control, &t->failure);
+    engine_model_close(model);
+    engine_destroy(engine);
+    return rc;
 }
 
 /*
@@ -357,24 +390,6 @@ static int put_drawing(struct worker_planned *out, const char *text,
         (rc = file_write_all(out->file_fd, text, strlen(text))) < 0)
         return error_set(err, rc, "no room for the drawing");
     return worker_file_seal(out->file_fd, &out->bytes, ignored, err);
-}
-
-// A model on as many threads as training has, whose time is predicted.
-static int open_threaded(struct engine **engine, struct engine_model **model,
-                         struct tool *t, int fd)
-{
-    const struct engine_params params = {
-        .threads = t->threads,
-        .stop = worker_control_stop_flag(t->control),
-    };
-    struct error *err = &t->failure.err;
-    int rc;
-
-    if ((rc = engine_create(engine, &params, err)) < 0)
-        return fail(t, rc, "INTERNAL", WORKER_SEVERITY_TRANSIENT);
-    if ((rc = engine_model_open(model, *engine, fd, err)) < 0)
-        return fail(t, rc, "BAD_MODEL", WORKER_SEVERITY_PERMANENT);
-    return 0;
 }
 
 static int handle_plan(struct tool *t, const struct worker_plan *q)
@@ -686,8 +701,15 @@ out:
     return rc;
 }
 
-static int handle(struct tool *t, const struct worker_msg *m)
+static int handle(struct tool *t, struct worker_msg *m)
 {
+    if (m->type == WORKER_MSG_file)
+        return worker_model_file(&t->files, &m->file, &t->failure);
+    if (m->type == WORKER_MSG_convert_model)
+        return worker_model_convert(&t->files, &m->convert_model, t->control,
+                                    t->threads, &t->failure);
+    if (m->type == WORKER_MSG_detail_model)
+        return handle_detail(t, &m->detail_model);
     if (m->type == WORKER_MSG_inspect_model)
         return handle_inspect(t, &m->inspect_model);
     if (m->type == WORKER_MSG_check_adapter)
@@ -725,9 +747,11 @@ int worker_tool_run(struct worker_control *c, uint32_t threads,
     }
     while (worker_control_next(c, &m, idle_exit_s * 1000) == 0) {
         memset(&t.failure, 0, sizeof(t.failure));
-        worker_crash_arm(worker_control_fd(c), m.load.req);
+        // All but a file begin with the number of their request.
+        const uint64_t req = m.type == WORKER_MSG_file ? 0 : m.load.req;
+        worker_crash_arm(worker_control_fd(c), req);
         if (handle(&t, &m) < 0)
-            worker_reply_failure(c, m.load.req, &t.failure);
+            worker_reply_failure(c, req, &t.failure);
         worker_msg_finish(&m);
     }
     engine_destroy(t.engine);

@@ -281,8 +281,8 @@ static int check_split(const struct gguf *g, struct error *err)
         (rc = gguf_get_u32(&part, g, "split.no", err)) < 0)
         return rc;
     return error_set(err, -ENOTSUP,
-                     "this is part %u of a model split into %u files: join "
-                     "them with llama-gguf-split --merge first",
+                     "this is part %u of a model split into %u files, which "
+                     "must be added together: name the first of them",
                      part + 1, parts);
 }
 
@@ -487,7 +487,7 @@ static int read_header(struct gguf *g, struct error *err)
 
 // Takes `map`, also on failure.
 static int load(struct gguf **out, struct mapfile *map, const void *data,
-                size_t bytes, struct error *err)
+                size_t bytes, bool is_part, struct error *err)
 {
     struct gguf *g = fault_calloc(1, sizeof(*g));
     int rc;
@@ -504,8 +504,8 @@ static int load(struct gguf **out, struct mapfile *map, const void *data,
         goto error;
     }
     if ((rc = read_header(g, err)) < 0 || (rc = read_pairs(g, err)) < 0 ||
-        (rc = check_split(g, err)) < 0 || (rc = read_tensors(g, err)) < 0 ||
-        (rc = place_tensors(g, err)) < 0)
+        (!is_part && (rc = check_split(g, err)) < 0) ||
+        (rc = read_tensors(g, err)) < 0 || (rc = place_tensors(g, err)) < 0)
         goto error;
     *out = g;
     return 0;
@@ -521,7 +521,7 @@ int gguf_load(struct gguf **out, const char *path, struct error *err)
     int rc = mapfile_load(&map, path, err);
     if (rc < 0)
         return rc;
-    if ((rc = load(out, &map, map.data, map.bytes, err)) < 0)
+    if ((rc = load(out, &map, map.data, map.bytes, false, err)) < 0)
         return error_prefix(err, rc, "cannot read %s", path);
     return 0;
 }
@@ -532,7 +532,7 @@ int gguf_load_fd(struct gguf **out, int fd, struct error *err)
     int rc = mapfile_load_fd(&map, fd, err);
     if (rc < 0)
         return rc;
-    return load(out, &map, map.data, map.bytes, err);
+    return load(out, &map, map.data, map.bytes, false, err);
 }
 
 int gguf_load_memory(struct gguf **out, const void *data, size_t bytes,
@@ -540,7 +540,24 @@ int gguf_load_memory(struct gguf **out, const void *data, size_t bytes,
 {
     if ((uintptr_t) data % ALIGNMENT_MIN != 0)
         return error_set(err, -EINVAL, "the file's bytes are not aligned");
-    return load(out, &(struct mapfile){0}, data, bytes, err);
+    return load(out, &(struct mapfile){0}, data, bytes, false, err);
+}
+
+int gguf_load_part_fd(struct gguf **out, int fd, struct error *err)
+{
+    struct mapfile map;
+    int rc = mapfile_load_fd(&map, fd, err);
+    if (rc < 0)
+        return rc;
+    return load(out, &map, map.data, map.bytes, true, err);
+}
+
+int gguf_load_part_memory(struct gguf **out, const void *data, size_t bytes,
+                          struct error *err)
+{
+    if ((uintptr_t) data % ALIGNMENT_MIN != 0)
+        return error_set(err, -EINVAL, "the file's bytes are not aligned");
+    return load(out, &(struct mapfile){0}, data, bytes, true, err);
 }
 
 void gguf_destroy(struct gguf *g)

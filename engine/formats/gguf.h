@@ -63,6 +63,11 @@ int gguf_load(struct gguf **out, const char *path, struct error *err);
 int gguf_load_fd(struct gguf **out, int fd, struct error *err);
 int gguf_load_memory(struct gguf **out, const void *data, size_t bytes,
                      struct error *err);
+// The same for one file of a model that is split into several: see gguf_set.h.
+// The others refuse it.
+int gguf_load_part_fd(struct gguf **out, int fd, struct error *err);
+int gguf_load_part_memory(struct gguf **out, const void *data, size_t bytes,
+                          struct error *err);
 void gguf_destroy(struct gguf *g);
 
 // The whole file, as mapped: tensors' data point into it.
@@ -133,6 +138,9 @@ void gguf_writer_i32s(struct gguf_writer *w, const char *key,
                       const int32_t *values, uint32_t count);
 void gguf_writer_f32s(struct gguf_writer *w, const char *key,
                       const float *values, uint32_t count);
+// The same in steps: the length of an array of texts, then each text.
+void gguf_writer_texts(struct gguf_writer *w, const char *key, uint32_t count);
+void gguf_writer_text(struct gguf_writer *w, const char *text, size_t bytes);
 // A pair of another file, as gguf_pair_at() gives it.
 void gguf_writer_pair(struct gguf_writer *w, const void *pair, size_t bytes);
 // `ne` in the file's order, n_dims of them. Without `data` the source is asked
@@ -141,9 +149,18 @@ typedef int gguf_writer_source_fn(const void **data, void *user,
                                   const char *name, struct error *err);
 void gguf_writer_source(struct gguf_writer *w, gguf_writer_source_fn *source,
                         void *user);
+// The same for tensors that are made piece by piece: *data and *bytes (at least
+// one) from byte `at` of the tensor with this name and number on.
+typedef int gguf_writer_part_fn(const void **data, size_t *bytes, void *user,
+                                uint32_t tensor, uint64_t at,
+                                struct error *err);
+void gguf_writer_parts(struct gguf_writer *w, gguf_writer_part_fn *part,
+                       void *user);
 void gguf_writer_tensor(struct gguf_writer *w, const char *name,
                         enum dtype type, uint32_t n_dims, const int64_t *ne,
                         const void *data);
+// Bytes of the tensors, with the padding between them.
+uint64_t gguf_writer_data_bytes(const struct gguf_writer *w);
 // From the current offset of `fd`; does not fsync.
 int gguf_writer_save_fd(struct gguf_writer *w, int fd, struct error *err);
 // Atomically: see file_write_atomic().

@@ -29,6 +29,7 @@ struct gguf_writer {
     uint64_t data_bytes;
     int rc; // the first failure
     gguf_writer_source_fn *source;
+    gguf_writer_part_fn *part;
     void *user;
 };
 
@@ -131,11 +132,21 @@ void gguf_writer_f32s(struct gguf_writer *w, const char *key,
     put_key(w, key, GGUF_ARRAY);
     put_u32(&w->pairs, GGUF_F32);
     put_u64(&w->pairs, count);
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t bits;
-        memcpy(&bits, &values[i], sizeof(bits));
-        put_u32(&w->pairs, bits);
-    }
+    for (uint32_t i = 0; i < count; i++)
+        put_u32(&w->pairs, bits_of_f32(values[i]));
+}
+
+void gguf_writer_texts(struct gguf_writer *w, const char *key, uint32_t count)
+{
+    put_key(w, key, GGUF_ARRAY);
+    put_u32(&w->pairs, GGUF_STR);
+    put_u64(&w->pairs, count);
+}
+
+void gguf_writer_text(struct gguf_writer *w, const char *text, size_t bytes)
+{
+    put_u64(&w->pairs, bytes);
+    str_append(&w->pairs, text, bytes);
 }
 
 void gguf_writer_pair(struct gguf_writer *w, const void *pair, size_t bytes)
@@ -148,6 +159,13 @@ void gguf_writer_source(struct gguf_writer *w, gguf_writer_source_fn *source,
                         void *user)
 {
     w->source = source;
+    w->user = user;
+}
+
+void gguf_writer_parts(struct gguf_writer *w, gguf_writer_part_fn *part,
+                       void *user)
+{
+    w->part = part;
     w->user = user;
 }
 
@@ -213,6 +231,42 @@ static int write_padding(int fd, uint64_t bytes)
     return file_write_all(fd, zeros, bits_align(bytes, ALIGNMENT) - bytes);
 }
 
+static int write_parts(struct gguf_writer *w, int fd, uint32_t i,
+                       struct error *err)
+{
+    const struct gguf_tensor *t = &w->tensors[i];
+    const void *data;
+    size_t bytes;
+    int rc;
+
+    for (uint64_t at = 0; at < t->bytes; at += bytes) {
+        bytes = 0;
+        if ((rc = w->part(&data, &bytes, w->user, i, at, err)) < 0)
+            return rc;
+        if (bytes == 0 || bytes > t->bytes - at)
+            return error_set(err, -EINVAL, "tensor %s: a piece of %zu bytes",
+                             t->name, bytes);
+        if ((rc = file_write_all(fd, data, bytes)) < 0)
+            return rc;
+    }
+    return 0;
+}
+
+static int write_tensor(struct gguf_writer *w, int fd, uint32_t i,
+                        struct error *err)
+{
+    const struct gguf_tensor *t = &w->tensors[i];
+    const void *data = t->data;
+    int rc;
+
+    if (!data && w->part)
+        return write_parts(w, fd, i, err);
+    if (!data && w->source &&
+        (rc = w->source(&data, w->user, t->name, err)) < 0)
+        return rc;
+    return file_write_all(fd, data, t->bytes);
+}
+
 static int write_all(struct gguf_writer *w, int fd, struct error *err)
 {
     struct str head = {0};
@@ -230,16 +284,10 @@ static int write_all(struct gguf_writer *w, int fd, struct error *err)
         (rc = write_padding(fd, head.bytes + w->pairs.bytes + w->infos.bytes)) <
             0)
         goto out;
-    for (uint32_t i = 0; i < w->n_tensors; i++) {
-        const struct gguf_tensor *t = &w->tensors[i];
-        const void *data = t->data;
-        if (!data && w->source &&
-            (rc = w->source(&data, w->user, t->name, err)) < 0)
+    for (uint32_t i = 0; i < w->n_tensors; i++)
+        if ((rc = write_tensor(w, fd, i, err)) < 0 ||
+            (rc = write_padding(fd, w->tensors[i].bytes)) < 0)
             goto out;
-        if ((rc = file_write_all(fd, data, t->bytes)) < 0 ||
-            (rc = write_padding(fd, t->bytes)) < 0)
-            goto out;
-    }
 
 out:
     str_free(&head);
@@ -253,10 +301,17 @@ int gguf_writer_save_fd(struct gguf_writer *w, int fd, struct error *err)
                          w->rc == -ENOMEM ? strerror(ENOMEM)
                                           : "a tensor's name or shape is not "
                                             "possible in this format");
-    int rc = write_all(w, fd, err);
+    struct error why = {0};
+    int rc = write_all(w, fd, &why);
     if (rc < 0)
-        return error_set(err, rc, "cannot write GGUF: %s", strerror(-rc));
+        return error_set(err, rc, "cannot write GGUF: %s",
+                         why.text[0] ? why.text : strerror(-rc));
     return 0;
+}
+
+uint64_t gguf_writer_data_bytes(const struct gguf_writer *w)
+{
+    return w->data_bytes;
 }
 
 int gguf_writer_save(struct gguf_writer *w, int dirfd, const char *name,

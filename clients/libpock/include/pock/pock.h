@@ -325,10 +325,26 @@ POCK_API int pock_status(struct pock *p, struct pock_reply **out,
 POCK_API int pock_why(struct pock *p, struct pock_reply **out,
                       struct pock_error *err);
 
-/* Models. `path` must be absolute; the file is opened here and handed over, so
- * the daemon need not be able to reach it by name. `name` may be NULL. */
+/* Models. `path` must be absolute: a GGUF file, the first part of a split one,
+ * or a directory with config.json, tokenizer.json and safetensors. The files
+ * are opened here and handed over, so the daemon need not be able to reach them
+ * by name; it keeps a copy of what it cannot, and makes several files into
+ * one. `name` may be NULL. */
 POCK_API int pock_model_add(struct pock *p, const char *path, const char *name,
                             struct pock_reply **out, struct pock_error *err);
+/* The same in parts: what lies at a path is opened here, and handed over before
+ * a request model.add or model.convert with `files`. */
+struct pock_model_files;
+POCK_API int pock_model_files_open(struct pock_model_files **out,
+                                   const char *path, struct pock_error *err);
+POCK_API size_t pock_model_files_count(const struct pock_model_files *f);
+POCK_API const char *pock_model_files_name(const struct pock_model_files *f,
+                                           size_t i);
+POCK_API int pock_model_files_fd(const struct pock_model_files *f, size_t i);
+POCK_API int pock_model_files_send(struct pock *p,
+                                   const struct pock_model_files *f,
+                                   struct pock_error *err);
+POCK_API void pock_model_files_close(struct pock_model_files *f);
 POCK_API int pock_model_list(struct pock *p, struct pock_reply **out,
                              struct pock_error *err);
 POCK_API int pock_model_show(struct pock *p, const char *name,
