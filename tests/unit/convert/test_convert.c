@@ -65,7 +65,7 @@ static struct gguf *make_part(const struct says *says, int *fd)
     return g;
 }
 
-static int join(const struct says says[PARTS], uint32_t n, struct error *err)
+static int join(const struct says *says, uint32_t n, struct error *err)
 {
     struct gguf *parts[PARTS];
     struct gguf_set *set = NULL;
