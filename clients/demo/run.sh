@@ -120,7 +120,9 @@ wait_for()
     local end=$(($(now_ms) + $1 * 1000)) what=$2
     shift 2
     until "$@"; do
-        [ "$(now_ms)" -lt "$end" ] || fail "$what did not happen in time"
+        [ "$(now_ms)" -lt "$end" ] || fail "$what did not happen in time." \
+            "What trains by itself waits for all other programs:" \
+            "is the machine busy?"
         kill -0 "$daemon" 2>/dev/null || fail "pockd ended"
         sleep 0.02
     done
