@@ -148,7 +148,7 @@ static void count_type(struct engine_model_info *info,
     info->types[i].bytes += t->bytes;
 }
 
-static bool knows_chat(const struct base_model *base)
+static bool knows_chat(struct base_model *base)
 {
     const struct chat_message hello = {
         .role = CHAT_ROLE_USER,
@@ -156,7 +156,7 @@ static bool knows_chat(const struct base_model *base)
         .bytes = 1,
     };
     struct token_list list = {0};
-    int rc = chat_render_prompt(&list, base->tokenizer, &hello, 1, NULL);
+    int rc = chat_render_prompt(&list, &base->chat, &hello, 1, NULL);
 
     token_list_free(&list);
     return rc == 0;
@@ -165,7 +165,7 @@ static bool knows_chat(const struct base_model *base)
 int engine_model_describe(struct engine_model_info *out, struct engine_model *m,
                           struct error *err)
 {
-    const struct base_model *base = m->base;
+    struct base_model *base = m->base;
     struct engine_model_info info = {.config = base->config};
     const char *name;
     size_t bytes;
@@ -181,8 +181,44 @@ int engine_model_describe(struct engine_model_info *out, struct engine_model *m,
     for (uint32_t i = 0; i < gguf_n_tensors(base->file); i++)
         count_type(&info, gguf_tensor_at(base->file, i));
     info.has_chat = knows_chat(base);
+    (void) snprintf(info.chat, sizeof info.chat, "%s",
+                    chat_format_name(&base->chat));
     *out = info;
     return 0;
+}
+
+int engine_model_set_chat(struct engine_model *m, const char *format,
+                          struct error *err)
+{
+    return chat_set_format(&m->base->chat, format, err);
+}
+
+int engine_show(struct engine_shown **out, size_t *count,
+                struct engine_model *m, const struct record *r,
+                uint32_t loss_on, struct error *err)
+{
+    struct chat chat = m->base->chat;
+    struct token_list list = {0};
+
+    chat.loss_on = (enum chat_loss) loss_on;
+    int rc = dataset_render(&list, &chat, r, err);
+    struct engine_shown *shown = calloc(list.count + 1, sizeof *shown);
+    if (rc == 0 && !shown)
+        rc = error_set(err, -ENOMEM, "tokens: out of memory");
+    for (size_t i = 0; rc == 0 && i < list.count; i++) {
+        struct engine_shown *s = &shown[i];
+        s->text = tokenizer_piece(chat.t, list.ids[i], &s->bytes);
+        s->counts = list.marks[i];
+        s->is_special = tokenizer_is_control(chat.t, list.ids[i]);
+    }
+    if (rc == 0) {
+        *out = shown;
+        *count = list.count;
+    } else {
+        free(shown);
+    }
+    token_list_free(&list);
+    return rc;
 }
 
 int engine_tokenize(int32_t **ids, size_t *n_ids, const struct engine_model *m,
@@ -422,7 +458,7 @@ int engine_evaluate(struct engine_eval *out, struct engine_loss *each,
         error_set(err, rc, "evaluation: out of memory");
         goto out;
     }
-    if ((rc = dataset_create(&d, m->base->tokenizer, &data, err)) < 0 ||
+    if ((rc = dataset_create(&d, &m->base->chat, &data, err)) < 0 ||
         (rc = runner_use_adapter(m->runner, a, err)) < 0)
         goto out;
     const struct evaluator_params params = {
@@ -610,6 +646,7 @@ int engine_train_create(struct engine_train **out, struct engine_model *m,
 
     if (!t)
         return error_set(err, -ENOMEM, "training: out of memory");
+    m->base->chat.loss_on = (enum chat_loss) params->recipe->loss_on;
     int rc = make_trainer(t, m, params, err);
     if (rc < 0) {
         engine_train_destroy(t);
@@ -687,7 +724,9 @@ static int search(struct scheme_found *f, struct engine_model *m,
     };
     struct contribution *c = NULL;
     struct dataset *d = NULL;
-    int rc = dataset_create(&d, m->base->tokenizer, &data, err);
+
+    m->base->chat.loss_on = (enum chat_loss) r->loss_on;
+    int rc = dataset_create(&d, &m->base->chat, &data, err);
 
     measure.data = d;
     if (rc == 0)
@@ -854,8 +893,8 @@ static int render_messages(struct token_list *list,
         messages[i].bytes = p->messages[i].content.bytes;
     }
     if (rc == 0)
-        rc = chat_render_prompt(list, m->base->tokenizer, messages,
-                                p->n_messages, err);
+        rc = chat_render_prompt(list, &m->base->chat, messages, p->n_messages,
+                                err);
     free(messages);
     return rc;
 }
@@ -889,7 +928,7 @@ int engine_generate(struct engine_gen_result *out, struct engine_model *m,
     if (p->n_messages > 0)
         rc = render_messages(&list, m, p, err);
     else
-        rc = chat_render_start(&list, m->base->tokenizer, p->prompt.data,
+        rc = chat_render_start(&list, &m->base->chat, p->prompt.data,
                                p->prompt.bytes, err);
     if (rc < 0 || (rc = runner_use_adapter(m->runner, p->adapter, err)) < 0)
         goto out;

@@ -74,8 +74,26 @@ struct engine_model_info {
         uint64_t bytes;
     } types[ENGINE_TYPES_MAX];
     uint32_t n_types;
+    char chat[32]; // its format: "chatml", ...; "none", or "unknown"
     bool has_chat; // it knows how to mark who speaks
 };
+
+// How conversations are written, in place of what the file says: the name of a
+// format or "none"; "" leaves it.
+int engine_model_set_chat(struct engine_model *m, const char *format,
+                          struct error *err);
+
+// A record as the model sees it: each token, whether it counts, and its bytes.
+struct engine_shown {
+    const char *text; // borrowed from the model
+    size_t bytes;
+    bool counts;
+    bool is_special;
+};
+// malloc'ed. `loss_on` is the recipe's: whose words count.
+int engine_show(struct engine_shown **out, size_t *count,
+                struct engine_model *m, const struct record *r,
+                uint32_t loss_on, struct error *err);
 
 // Reads the whole file the first time, for the hash.
 int engine_model_describe(struct engine_model_info *out, struct engine_model *m,
@@ -227,6 +245,8 @@ struct engine_train_params {
 };
 
 // Tokenises, splits, packs, compiles, allocates. Borrows `m` until destroy.
+// From then on the words that the recipe's loss_on names count in `m`, also for
+// engine_evaluate().
 // From a checkpoint the run goes on with the times that it began with, and so
 // with the same kernels and bytes, whatever was measured since; `m` has them,
 // too. -EMEDIUMTYPE when `start` has other tensors or another scale than the

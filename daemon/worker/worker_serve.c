@@ -350,7 +350,8 @@ static int score(struct serve *s, const struct worker_score *m,
     int rc;
 
     for (size_t i = 0; i < in->count; i++) {
-        if ((rc = record_check(&in->records[i], &s->failure.err)) == 0)
+        if ((rc = record_check(&in->records[i], CHAT_LOSS_ASSISTANT,
+                               &s->failure.err)) == 0)
             continue;
         s->failure.record_first = (uint32_t) i;
         s->failure.record_count = 1;

@@ -120,7 +120,8 @@ static int open_records(struct training *t)
         (rc = samples_open(&t->probe, t->start.probe_fd, "the probe", err)) < 0)
         return fail(t, rc, "BAD_RECORDS", WORKER_SEVERITY_PERMANENT);
     for (size_t i = 0; i < t->records.count; i++) {
-        if ((rc = record_check(&t->records.records[i], err)) == 0)
+        if ((rc = record_check(&t->records.records[i],
+                               (enum chat_loss) t->recipe.loss_on, err)) == 0)
             continue;
         t->failure.record_first = (uint32_t) i;
         t->failure.record_count = 1;
