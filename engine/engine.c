@@ -8,6 +8,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/error.h"
 #include "engine/base/str.h"
+#include "engine/engine_inside.h"
 #include "engine/formats/gguf.h"
 #include "engine/models/scheme_text.h"
 #include "engine/plan/timetable.h"
@@ -88,11 +89,6 @@ const char *engine_describe(const struct engine *e)
  * Model.
  */
 
-struct engine_model {
-    struct base_model *base;
-    struct runner *runner;
-};
-
 int engine_model_open(struct engine_model **out, struct engine *e, int fd,
                       struct error *err)
 {
@@ -148,20 +144,6 @@ static void count_type(struct engine_model_info *info,
     info->types[i].bytes += t->bytes;
 }
 
-static bool knows_chat(struct base_model *base)
-{
-    const struct chat_message hello = {
-        .role = CHAT_ROLE_USER,
-        .text = "x",
-        .bytes = 1,
-    };
-    struct token_list list = {0};
-    int rc = chat_render_prompt(&list, &base->chat, &hello, 1, NULL);
-
-    token_list_free(&list);
-    return rc == 0;
-}
-
 int engine_model_describe(struct engine_model_info *out, struct engine_model *m,
                           struct error *err)
 {
@@ -180,45 +162,9 @@ int engine_model_describe(struct engine_model_info *out, struct engine_model *m,
     info.file_bytes = bytes;
     for (uint32_t i = 0; i < gguf_n_tensors(base->file); i++)
         count_type(&info, gguf_tensor_at(base->file, i));
-    info.has_chat = knows_chat(base);
-    (void) snprintf(info.chat, sizeof info.chat, "%s",
-                    chat_format_name(&base->chat));
+    info.has_chat = engine_model_check_chat(m, NULL) == 0;
     *out = info;
     return 0;
-}
-
-int engine_model_set_chat(struct engine_model *m, const char *format,
-                          struct error *err)
-{
-    return chat_set_format(&m->base->chat, format, err);
-}
-
-int engine_show(struct engine_shown **out, size_t *count,
-                struct engine_model *m, const struct record *r,
-                uint32_t loss_on, struct error *err)
-{
-    struct chat chat = m->base->chat;
-    struct token_list list = {0};
-
-    chat.loss_on = (enum chat_loss) loss_on;
-    int rc = dataset_render(&list, &chat, r, err);
-    struct engine_shown *shown = calloc(list.count + 1, sizeof *shown);
-    if (rc == 0 && !shown)
-        rc = error_set(err, -ENOMEM, "tokens: out of memory");
-    for (size_t i = 0; rc == 0 && i < list.count; i++) {
-        struct engine_shown *s = &shown[i];
-        s->text = tokenizer_piece(chat.t, list.ids[i], &s->bytes);
-        s->counts = list.marks[i];
-        s->is_special = tokenizer_is_control(chat.t, list.ids[i]);
-    }
-    if (rc == 0) {
-        *out = shown;
-        *count = list.count;
-    } else {
-        free(shown);
-    }
-    token_list_free(&list);
-    return rc;
 }
 
 int engine_tokenize(int32_t **ids, size_t *n_ids, const struct engine_model *m,
@@ -359,9 +305,9 @@ int engine_adapter_check_lora(const struct adapter *a, struct error *err)
 }
 
 int engine_adapter_merge(const struct adapter *a, const struct engine_model *m,
-                         int fd, struct error *err)
+                         const char *type, int fd, struct error *err)
 {
-    return adapter_merge_fd(a, &m->base->config, m->base->file, fd, err);
+    return adapter_merge_fd(a, &m->base->config, m->base->file, type, fd, err);
 }
 
 int engine_adapter_to_lora(struct adapter **out, double *relative_error,

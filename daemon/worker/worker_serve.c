@@ -132,6 +132,9 @@ static int handle_load(struct serve *s, const struct worker_load *m)
 
     if (m->model_fd >= 0)
         rc = load_model(s, m->model_fd);
+    if (rc == 0 && m->model_fd >= 0 &&
+        (rc = engine_model_set_chat(s->model, m->chat, &s->failure.err)) < 0)
+        (void) fail(s, rc, "BAD_MODEL", WORKER_SEVERITY_PERMANENT);
     if (rc == 0 && m->model_fd >= 0)
         use_times(s, m->times_fd);
     if (rc == 0 && m->adapter_fd >= 0)

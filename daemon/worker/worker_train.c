@@ -76,6 +76,8 @@ static int open_model(struct training *t)
     if ((rc = engine_model_open(&t->model, t->engine, t->start.model_fd, err)) <
         0)
         return fail(t, rc, "BAD_MODEL", WORKER_SEVERITY_PERMANENT);
+    if ((rc = engine_model_set_chat(t->model, t->start.chat, err)) < 0)
+        return fail(t, rc, "BAD_MODEL", WORKER_SEVERITY_PERMANENT);
     return 0;
 }
 
