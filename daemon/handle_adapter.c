@@ -12,6 +12,7 @@
 #include "daemon/events.h"
 #include "daemon/handlers.h"
 #include "daemon/record_filter.h"
+#include "daemon/reload.h"
 #include "engine/base/clock.h"
 #include "engine/base/hash.h"
 #include "storage/store_adapter.h"
@@ -240,6 +241,7 @@ static void after_switch(struct dbcall *c)
                                              .version = (uint32_t) c->number[0],
                                              .reason = "USER",
                                              .text = text});
+    reload_run(c->p->reload, c->text, (uint32_t) c->number[0]);
     facts_refresh(c->p);
 }
 

@@ -9,6 +9,7 @@
 #include "daemon/dbcall.h"
 #include "daemon/events.h"
 #include "daemon/handlers.h"
+#include "daemon/reload.h"
 #include "daemon/train_recipe.h"
 #include "daemon/training.h"
 #include "engine/base/clock.h"
@@ -183,6 +184,8 @@ static int run_set(struct store *s, struct dbcall *c, struct error *err)
             strcmp(text, "all") != 0)
             rc = error_set(err, -EINVAL,
                            "\"%.15s\" must be assistant, user or all", text);
+        if (!is_reset && rc == 0)
+            rc = reload_check(row->name, text, err);
         if (rc < 0)
             return error_prefix(err, rc, "policy %s", row->name);
         snprintf(number, sizeof(number), "%.17g", policy_get(&ch->policy, row));

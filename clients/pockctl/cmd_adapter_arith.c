@@ -52,7 +52,6 @@ static int put_parts(struct ctl *c, struct pock_request *r)
     return status;
 }
 
-
 int cmd_adapter_merge(struct ctl *c)
 {
     struct pock_request *r;
