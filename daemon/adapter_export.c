@@ -42,6 +42,10 @@ struct exporting {
     enum format format;
     uint32_t rank;   // LORA_SVD
     double left_out; // LORA_SVD
+    char type[16];   // MERGED
+    char base[STORE_PATH_SIZE];
+    char chat[STORE_CHAT_SIZE];
+    char ollama[2048];
     struct store_version version;
     int model_fd;
     int file_fd; // what is written out
@@ -93,6 +97,8 @@ static int open_model(struct exporting *x, struct store *s, int64_t id,
 
     if (rc < 0)
         return rc;
+    memcpy(x->base, m.path, sizeof(x->base));
+    memcpy(x->chat, m.chat_set, sizeof(x->chat));
     x->model_fd = open(m.path, O_RDONLY | O_CLOEXEC);
     return x->model_fd < 0
                ? error_set(err, -errno, "cannot open the model %s at %.300s",
@@ -116,6 +122,9 @@ static int write_out(struct exporting *x, struct dbcall *c, struct error *err)
     encoder_put_cstr(&c->out, "sha256", hex);
     if (x->format == FORMAT_LORA_SVD)
         encoder_put_float(&c->out, "left_out", x->left_out);
+    encoder_put_cstr(&c->out, "base", x->base);
+    if (x->ollama[0])
+        encoder_put_cstr(&c->out, "ollama", x->ollama);
     return 0;
 }
 
@@ -157,6 +166,7 @@ static void on_converted(void *arg, int rc, struct worker_msg *m,
         return;
     }
     x->left_out = m->converted.left_out;
+    memcpy(x->ollama, m->converted.ollama, sizeof(x->ollama));
     // That a plain GGUF can be made of it is all that was asked: the owner
     // gets the file that is stored.
     if (x->format != FORMAT_GGUF) {
@@ -179,6 +189,8 @@ static void after_open(struct dbcall *c)
     worker_msg_init(&m, WORKER_MSG_convert_adapter);
     m.convert_adapter.req = 1;
     m.convert_adapter.rank = x->rank;
+    memcpy(m.convert_adapter.type, x->type, sizeof(x->type));
+    memcpy(m.convert_adapter.chat, x->chat, sizeof(x->chat));
     (void) snprintf(m.convert_adapter.to, sizeof(m.convert_adapter.to), "%s",
                     formats[x->format].to);
     m.convert_adapter.model_fd = x->model_fd;
@@ -190,6 +202,7 @@ void adapter_export(struct pockd *p, struct request *r)
 {
     struct codec_bytes name = codec_str(request_params(r), "format");
     struct exporting *x = calloc(1, sizeof(*x));
+    struct error err;
     int format = 0;
 
     if (!x) {
@@ -211,6 +224,14 @@ void adapter_export(struct pockd *p, struct request *r)
     x->format = (enum format) format;
     x->rank = (uint32_t) codec_int(request_params(r), "rank", 8);
     x->model_fd = x->file_fd = -1;
+    if (codec_get_cstr(request_params(r), "type", x->type, sizeof(x->type),
+                       &err) == -EINVAL ||
+        (x->type[0] && x->format != FORMAT_MERGED)) {
+        free_exporting(x);
+        request_fail(r, RPC_ERROR_BAD_PARAMS,
+                     "type goes with format merged, and has a name as q8_0");
+        return;
+    }
     dbcall_start(p, r,
                  &(struct dbcall_params){.kind = DBTHREAD_ALONE,
                                          .run = run_open,

@@ -12,10 +12,12 @@
 #include "daemon/events.h"
 #include "daemon/handlers.h"
 #include "daemon/record_filter.h"
+#include "daemon/reload.h"
 #include "engine/base/clock.h"
 #include "engine/base/hash.h"
 #include "storage/store_adapter.h"
 #include "storage/store_lineage.h"
+#include "storage/store_merge.h"
 
 static void put_loss(struct encoder *e, const char *key, double v)
 {
@@ -33,7 +35,10 @@ void adapter_encode_version(struct encoder *e, const struct store_version *v)
     if (v->parent)
         encoder_put_int(e, "parent", v->parent);
     encoder_put_cstr(e, "state", store_version_state_name(v->state));
-    encoder_put_cstr(e, "origin", v->is_imported ? "imported" : "trained");
+    encoder_put_cstr(e, "origin",
+                     v->is_merged     ? "merged"
+                     : v->is_imported ? "imported"
+                                      : "trained");
     encoder_put_int(e, "created", v->created_ms);
     encoder_put_cstr(e, "sha256", hex);
     encoder_put_int(e, "bytes", v->bytes);
@@ -143,6 +148,18 @@ static int put_stream(const struct store_stream *st, void *user)
     return 0;
 }
 
+static int put_part(const struct store_part *p, void *user)
+{
+    struct encoder *e = user;
+
+    encoder_open_map(e);
+    encoder_put_cstr(e, "adapter", p->adapter);
+    encoder_put_int(e, "version", p->version);
+    encoder_put_float(e, "weight", p->weight);
+    encoder_close(e);
+    return 0;
+}
+
 static int run_show(struct store *s, struct dbcall *c, struct error *err)
 {
     uint32_t version = (uint32_t) codec_int(c->params, "version", 0);
@@ -160,6 +177,12 @@ static int run_show(struct store *s, struct dbcall *c, struct error *err)
         return rc;
     if (version == 0)
         version = a.active;
+    encoder_put_array(&c->out, "merged_from");
+    if (version)
+        rc = store_merge_each(s, a.id, version, put_part, &c->out, err);
+    encoder_close(&c->out);
+    if (rc < 0)
+        return rc;
     encoder_put_array(&c->out, "streams");
     if (version)
         rc = store_lineage_streams(s, a.id, version, put_stream, &c->out, err);
@@ -218,6 +241,7 @@ static void after_switch(struct dbcall *c)
                                              .version = (uint32_t) c->number[0],
                                              .reason = "USER",
                                              .text = text});
+    reload_run(c->p->reload, c->text, (uint32_t) c->number[0]);
     facts_refresh(c->p);
 }
 

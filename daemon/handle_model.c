@@ -53,6 +53,9 @@ void model_encode(struct encoder *e, const struct store_model *m)
     put_count(e, "layers", m->layers);
     put_count(e, "width", m->width);
     put_text(e, "license", m->license);
+    put_text(e, "chat", m->chat_set[0] ? m->chat_set : m->chat);
+    if (m->chat_set[0])
+        put_text(e, "chat_of_file", m->chat);
     encoder_close(e);
 }
 

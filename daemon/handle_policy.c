@@ -9,6 +9,7 @@
 #include "daemon/dbcall.h"
 #include "daemon/events.h"
 #include "daemon/handlers.h"
+#include "daemon/reload.h"
 #include "daemon/train_recipe.h"
 #include "daemon/training.h"
 #include "engine/base/clock.h"
@@ -178,6 +179,13 @@ static int run_set(struct store *s, struct dbcall *c, struct error *err)
 
         if (!is_reset && strcmp(row->name, "train_scheme") == 0)
             rc = train_recipe_check_scheme(text, s, err);
+        if (!is_reset && strcmp(row->name, "train_loss_on") == 0 &&
+            strcmp(text, "assistant") != 0 && strcmp(text, "user") != 0 &&
+            strcmp(text, "all") != 0)
+            rc = error_set(err, -EINVAL,
+                           "\"%.15s\" must be assistant, user or all", text);
+        if (!is_reset && rc == 0)
+            rc = reload_check(row->name, text, err);
         if (rc < 0)
             return error_prefix(err, rc, "policy %s", row->name);
         snprintf(number, sizeof(number), "%.17g", policy_get(&ch->policy, row));

@@ -138,6 +138,7 @@ static void after_gather(struct dbcall *c)
     m.search.model_fd = x->input.model_fd;
     m.search.records_fd = x->input.records_fd;
     m.search.times_fd = x->input.times_fd;
+    memcpy(m.search.chat, x->input.chat, sizeof(m.search.chat));
     if (tools_call(x->p->tools, x->r, &m, on_found, x, free_searching) < 0)
         return;
     // The worker has them.

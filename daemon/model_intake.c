@@ -162,7 +162,9 @@ static int take_params(struct adding *a, struct request *r, struct error *err)
         codec_get_cstr(params, "sha256", a->want_sha256, sizeof(a->want_sha256),
                        err) == -EINVAL ||
         codec_get_cstr(params, "type", a->type, sizeof(a->type), err) ==
-            -EINVAL)
+            -EINVAL ||
+        codec_get_cstr(params, "chat_format", a->model.chat_set,
+                       sizeof(a->model.chat_set), err) == -EINVAL)
         return -EINVAL;
     if (!is_name(a->model.name))
         return error_set(err, -EINVAL,
@@ -330,6 +332,10 @@ static int run_add(struct store *s, struct dbcall *c, struct error *err)
         return rc;
     if (!is_known && (rc = add_new(a, s, err)) < 0)
         return rc;
+    if (is_known && a->model.chat_set[0] &&
+        (rc = store_model_set_chat(s, a->model.name, a->model.chat_set, err)) <
+            0)
+        return rc;
     if (a->wants_default &&
         (rc = store_model_set_default(s, a->model.name, err)) < 0)
         return rc;
@@ -377,6 +383,7 @@ static void take_info(struct store_model *m, const struct worker_model_info *i)
     m->vocab = i->n_vocab;
     m->layers = i->n_blocks;
     m->width = i->width;
+    snprintf(m->chat, sizeof(m->chat), "%s", i->chat);
 }
 
 static void on_inspected(void *arg, int rc, struct worker_msg *m,
@@ -417,6 +424,8 @@ static void inspect(struct adding *a)
     worker_msg_init(&m, WORKER_MSG_inspect_model);
     m.inspect_model.req = 1;
     m.inspect_model.model_fd = a->fd;
+    memcpy(m.inspect_model.chat, a->model.chat_set,
+           sizeof(m.inspect_model.chat));
     int rc = tools_run(a->p->tools, &m, on_inspected, a, &err);
     if (rc < 0)
         tools_fail(let_go(a), rc, &err);

@@ -15,6 +15,7 @@
 #include "daemon/events.h"
 #include "daemon/handlers.h"
 #include "daemon/inhibits.h"
+#include "daemon/reload.h"
 #include "daemon/sdnotify.h"
 #include "daemon/serving.h"
 #include "daemon/tools.h"
@@ -302,7 +303,8 @@ static int start_parts(struct pockd *p, struct error *err)
         (rc = watchers_create(&p->watchers, p)) < 0 ||
         (rc = inhibits_create(&p->inhibits, p)) < 0 ||
         (rc = serving_create(&p->serving, p)) < 0 ||
-        (rc = tools_create(&p->tools, p)) < 0)
+        (rc = tools_create(&p->tools, p)) < 0 ||
+        (rc = reload_create(&p->reload, p)) < 0)
         return error_set(err, rc, "out of memory");
     return 0;
 }
@@ -361,6 +363,7 @@ static void finish(struct pockd *p)
     p->is_stopping = true;
     dbthread_destroy(db);
     p->dbthread = NULL;
+    reload_destroy(p->reload);
     tools_destroy(p->tools);
     serving_destroy(p->serving);
     watchers_destroy(p->watchers);

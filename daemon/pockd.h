@@ -26,6 +26,7 @@ struct inhibits;
 struct training;
 struct serving;
 struct tools;
+struct reload;
 struct watchers;
 
 struct pockd {
@@ -59,6 +60,7 @@ struct pockd {
     struct serving *serving;
     struct tools *tools;
     struct filesets filesets;
+    struct reload *reload;
     struct server *server;
 };
 

@@ -130,6 +130,7 @@ static int open_files(struct serve_input *in, struct store *s,
     memcpy(in->model, m.name, sizeof(in->model));
     memcpy(in->model_sha256, m.sha256, sizeof(in->model_sha256));
     in->model_bytes = m.bytes;
+    memcpy(in->chat, m.chat_set, sizeof(in->chat));
     in->model_fd = open(m.path, O_RDONLY | O_CLOEXEC);
     if (in->model_fd < 0 || fstat(in->model_fd, &st) < 0 ||
         st.st_size != m.bytes) {

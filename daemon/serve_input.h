@@ -27,6 +27,7 @@ struct serve_input {
     char model[STORE_NAME_SIZE];
     uint8_t model_sha256[STORE_HASH_BYTES];
     int64_t model_bytes;
+    char chat[32]; // the owner's word on its chat format
     int model_fd;
     char adapter[STORE_NAME_SIZE]; // "": the base model
     uint32_t version;

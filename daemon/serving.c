@@ -72,6 +72,7 @@ struct serving {
     uint64_t last_req;
     bool has_model;
     uint8_t model_sha256[STORE_HASH_BYTES];
+    char chat[32];                         // that it was loaded with
     char adapters[ADAPTERS_MAX][HASH_HEX]; // newest last
     int adapter_count;
     uv_timer_t *flush; // outlives us while it closes
@@ -413,6 +414,8 @@ static int send_load(struct question *q, const char *key, int model_fd,
     m.load.model_fd = model_fd;
     m.load.adapter_fd = adapter_fd;
     m.load.times_fd = is_model ? q->in.times_fd : -1;
+    if (is_model)
+        memcpy(m.load.chat, q->in.chat, sizeof(m.load.chat));
     if (q->load_first == 0)
         q->load_first = m.load.req;
     q->load_last = m.load.req;
@@ -424,13 +427,15 @@ static int load_model(struct question *q, struct error *err)
     struct serving *s = q->s;
     char hex[HASH_HEX];
 
-    if (s->has_model && memcmp(s->model_sha256, q->in.model_sha256,
-                               sizeof(s->model_sha256)) == 0)
+    if (s->has_model && strcmp(s->chat, q->in.chat) == 0 &&
+        memcmp(s->model_sha256, q->in.model_sha256, sizeof(s->model_sha256)) ==
+            0)
         return 0;
     hash_to_hex(hex, q->in.model_sha256);
     s->has_model = true;
     s->adapter_count = 0;
     memcpy(s->model_sha256, q->in.model_sha256, sizeof(s->model_sha256));
+    memcpy(s->chat, q->in.chat, sizeof(s->chat));
     return send_load(q, hex, q->in.model_fd, -1, err);
 }
 

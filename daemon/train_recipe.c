@@ -35,6 +35,7 @@ static const struct row {
      "all, or some of q,k,v,o,gate,up,down"},
     {"last_blocks", KIND_INT, 0, 4096, NULL, NULL},
     {"scheme", KIND_TEXT, 0, 0, NULL, NULL},
+    {"loss_on", KIND_WORDS, 0, 0, "assistant", "assistant, user or all"},
     {"lr", KIND_NUM, 1e-8, 1, NULL, NULL},
     {"warmup", KIND_INT, 0, 1000000, NULL, NULL},
     {"schedule", KIND_WORDS, 0, 0, "linear", "linear, cosine or constant"},
@@ -118,13 +119,16 @@ static bool is_words(struct codec_bytes b)
 }
 
 static int put_words(struct maker *m, const struct row *r,
-                     const msgpack_object *map, struct error *err)
+                     const msgpack_object *map, const struct policy *p,
+                     struct error *err)
 {
+    const struct policy_row *row = find_policy(r);
+    const char *fallback = row ? policy_get_text(p, row) : "";
     struct codec_bytes b = codec_str(map, r->key);
     char text[64];
 
     if (!b.data) {
-        put(m, r->key, r->fallback);
+        put(m, r->key, fallback[0] ? fallback : r->fallback);
         return 0;
     }
     if (!is_words(b))
@@ -184,7 +188,7 @@ static int put_row(struct maker *m, const struct row *r,
     case KIND_NUM:
         return put_number(m, r, codec_float(map, r->key, fallback(r, p)), err);
     case KIND_WORDS:
-        return put_words(m, r, map, err);
+        return put_words(m, r, map, p, err);
     case KIND_TEXT:
         break;
     }

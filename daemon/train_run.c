@@ -350,6 +350,7 @@ static int start_worker(struct train_run *r, struct error *err)
     m.train_start.prefix_fd = r->input.prefix_fd;
     m.train_start.prefix_bytes = r->input.prefix_bytes;
     m.train_start.times_fd = r->input.times_fd;
+    memcpy(m.train_start.chat, r->input.chat, sizeof(m.train_start.chat));
     return worker_link_send(r->worker, &m, err);
 }
 

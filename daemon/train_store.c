@@ -62,8 +62,8 @@ void train_input_finish(struct train_input *in)
     in->count = 0;
 }
 
-static int open_model(int *fd, struct store *s, const struct store_job *job,
-                      struct error *err)
+static int open_model(struct train_input *in, struct store *s,
+                      const struct store_job *job, struct error *err)
 {
     struct store_model m;
     struct stat st;
@@ -71,8 +71,9 @@ static int open_model(int *fd, struct store *s, const struct store_job *job,
 
     if (rc < 0)
         return rc;
-    *fd = open(m.path, O_RDONLY | O_CLOEXEC);
-    if (*fd < 0) {
+    memcpy(in->chat, m.chat_set, sizeof(in->chat));
+    in->model_fd = open(m.path, O_RDONLY | O_CLOEXEC);
+    if (in->model_fd < 0) {
         rc = -errno;
         (void) store_model_set_state(s, m.id, STORE_MODEL_MISSING, NULL);
         return error_set(err, rc,
@@ -80,7 +81,7 @@ static int open_model(int *fd, struct store *s, const struct store_job *job,
                          "back, or add it again",
                          m.name, m.path, strerror(-rc));
     }
-    if (fstat(*fd, &st) < 0 || st.st_size != m.bytes) {
+    if (fstat(in->model_fd, &st) < 0 || st.st_size != m.bytes) {
         (void) store_model_set_state(s, m.id, STORE_MODEL_CHANGED, NULL);
         return error_set(err, -EUCLEAN,
                          "the model %s at %s is not the file that was added: "
@@ -201,7 +202,7 @@ int train_input_gather(struct train_input *in, struct store *s,
     train_checkpoint_name(name, job->id);
     snprintf(path, sizeof(path), "%s/%s", paths->checkpoints, name);
     open_checkpoint(in, path);
-    if ((rc = open_model(&in->model_fd, s, job, err)) < 0 ||
+    if ((rc = open_model(in, s, job, err)) < 0 ||
         (rc = open_parent(in, s, job, err)) < 0 ||
         (rc = gather_records(in, s, job, err)) < 0)
         return rc;
@@ -214,7 +215,7 @@ int train_input_gather(struct train_input *in, struct store *s,
 int train_input_gather_records(struct train_input *in, struct store *s,
                                const struct store_job *job, struct error *err)
 {
-    int rc = open_model(&in->model_fd, s, job, err);
+    int rc = open_model(in, s, job, err);
 
     return rc < 0 ? rc : gather_records(in, s, job, err);
 }

@@ -24,6 +24,7 @@ struct train_input {
     int prefix_fd;     // -1: no states are kept
     uint64_t prefix_bytes;
     int times_fd;    // -1: nobody measured kernels
+    char chat[32];   // the owner's word on the model's chat format
     uint32_t parent; // version; 0: the base model
     int64_t *ids;    // of the records, in the file's order
     size_t count;

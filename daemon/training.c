@@ -20,6 +20,7 @@
 #include "daemon/events.h"
 #include "daemon/inhibits.h"
 #include "daemon/pockd.h"
+#include "daemon/reload.h"
 #include "daemon/train_job.h"
 #include "daemon/train_store.h"
 #include "daemon/training_inside.h"
@@ -381,6 +382,8 @@ static void tell_end(struct training *t, struct tjob *j,
         training_emit(t, j,
                       end->is_active ? "version_activated" : "version_rejected",
                       text);
+        if (end->is_active)
+            reload_run(t->p->reload, j->row.adapter, (uint32_t) j->row.version);
         training_emit(t, j, "job_done", text);
         return;
     case JOB_STATE_FAILED:

@@ -39,6 +39,9 @@ static const struct answer {
     {WORKER_MSG_search, WORKER_MSG_found, true},
     {WORKER_MSG_tune, WORKER_MSG_tuned, true},
     {WORKER_MSG_tokenize, WORKER_MSG_tokens, true},
+    {WORKER_MSG_mask, WORKER_MSG_masked, true},
+    {WORKER_MSG_merge, WORKER_MSG_converted, true},
+    {WORKER_MSG_diff, WORKER_MSG_differed, true},
 };
 enum { N_ANSWERS = sizeof(answers) / sizeof(answers[0]) };
 
@@ -149,6 +152,12 @@ static int claims(struct claim out[2], const struct worker_msg *m)
     } else if (m->type == WORKER_MSG_tokens) {
         out[n++] = (struct claim){"the list of tokens", m->tokens.file_fd,
                                   m->tokens.bytes, NULL};
+    } else if (m->type == WORKER_MSG_masked && m->masked.file_fd >= 0) {
+        out[n++] = (struct claim){"the tokens", m->masked.file_fd,
+                                  m->masked.bytes, NULL};
+    } else if (m->type == WORKER_MSG_differed) {
+        out[n++] = (struct claim){"the comparison", m->differed.file_fd,
+                                  m->differed.bytes, NULL};
     }
     return n;
 }

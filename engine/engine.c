@@ -8,6 +8,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/error.h"
 #include "engine/base/str.h"
+#include "engine/engine_inside.h"
 #include "engine/formats/gguf.h"
 #include "engine/models/scheme_text.h"
 #include "engine/plan/timetable.h"
@@ -88,11 +89,6 @@ const char *engine_describe(const struct engine *e)
  * Model.
  */
 
-struct engine_model {
-    struct base_model *base;
-    struct runner *runner;
-};
-
 int engine_model_open(struct engine_model **out, struct engine *e, int fd,
                       struct error *err)
 {
@@ -148,24 +144,10 @@ static void count_type(struct engine_model_info *info,
     info->types[i].bytes += t->bytes;
 }
 
-static bool knows_chat(const struct base_model *base)
-{
-    const struct chat_message hello = {
-        .role = CHAT_ROLE_USER,
-        .text = "x",
-        .bytes = 1,
-    };
-    struct token_list list = {0};
-    int rc = chat_render_prompt(&list, base->tokenizer, &hello, 1, NULL);
-
-    token_list_free(&list);
-    return rc == 0;
-}
-
 int engine_model_describe(struct engine_model_info *out, struct engine_model *m,
                           struct error *err)
 {
-    const struct base_model *base = m->base;
+    struct base_model *base = m->base;
     struct engine_model_info info = {.config = base->config};
     const char *name;
     size_t bytes;
@@ -180,7 +162,7 @@ int engine_model_describe(struct engine_model_info *out, struct engine_model *m,
     info.file_bytes = bytes;
     for (uint32_t i = 0; i < gguf_n_tensors(base->file); i++)
         count_type(&info, gguf_tensor_at(base->file, i));
-    info.has_chat = knows_chat(base);
+    info.has_chat = engine_model_check_chat(m, NULL) == 0;
     *out = info;
     return 0;
 }
@@ -323,9 +305,9 @@ int engine_adapter_check_lora(const struct adapter *a, struct error *err)
 }
 
 int engine_adapter_merge(const struct adapter *a, const struct engine_model *m,
-                         int fd, struct error *err)
+                         const char *type, int fd, struct error *err)
 {
-    return adapter_merge_fd(a, &m->base->config, m->base->file, fd, err);
+    return adapter_merge_fd(a, &m->base->config, m->base->file, type, fd, err);
 }
 
 int engine_adapter_to_lora(struct adapter **out, double *relative_error,
@@ -422,7 +404,7 @@ int engine_evaluate(struct engine_eval *out, struct engine_loss *each,
         error_set(err, rc, "evaluation: out of memory");
         goto out;
     }
-    if ((rc = dataset_create(&d, m->base->tokenizer, &data, err)) < 0 ||
+    if ((rc = dataset_create(&d, &m->base->chat, &data, err)) < 0 ||
         (rc = runner_use_adapter(m->runner, a, err)) < 0)
         goto out;
     const struct evaluator_params params = {
@@ -610,6 +592,7 @@ int engine_train_create(struct engine_train **out, struct engine_model *m,
 
     if (!t)
         return error_set(err, -ENOMEM, "training: out of memory");
+    m->base->chat.loss_on = (enum chat_loss) params->recipe->loss_on;
     int rc = make_trainer(t, m, params, err);
     if (rc < 0) {
         engine_train_destroy(t);
@@ -687,7 +670,9 @@ static int search(struct scheme_found *f, struct engine_model *m,
     };
     struct contribution *c = NULL;
     struct dataset *d = NULL;
-    int rc = dataset_create(&d, m->base->tokenizer, &data, err);
+
+    m->base->chat.loss_on = (enum chat_loss) r->loss_on;
+    int rc = dataset_create(&d, &m->base->chat, &data, err);
 
     measure.data = d;
     if (rc == 0)
@@ -854,8 +839,8 @@ static int render_messages(struct token_list *list,
         messages[i].bytes = p->messages[i].content.bytes;
     }
     if (rc == 0)
-        rc = chat_render_prompt(list, m->base->tokenizer, messages,
-                                p->n_messages, err);
+        rc = chat_render_prompt(list, &m->base->chat, messages, p->n_messages,
+                                err);
     free(messages);
     return rc;
 }
@@ -889,7 +874,7 @@ int engine_generate(struct engine_gen_result *out, struct engine_model *m,
     if (p->n_messages > 0)
         rc = render_messages(&list, m, p, err);
     else
-        rc = chat_render_start(&list, m->base->tokenizer, p->prompt.data,
+        rc = chat_render_start(&list, &m->base->chat, p->prompt.data,
                                p->prompt.bytes, err);
     if (rc < 0 || (rc = runner_use_adapter(m->runner, p->adapter, err)) < 0)
         goto out;

@@ -16,6 +16,7 @@
  * milliseconds), and leave everything usable: lower the flag and call again.
  */
 
+#include "engine/train/adapter_arith.h"
 #include "engine/train/prefix.h"
 #include "engine/train/recipe.h"
 #include "engine/train/record.h"
@@ -77,6 +78,27 @@ struct engine_model_info {
     bool has_chat; // it knows how to mark who speaks
 };
 
+// How conversations are written, in place of what the file says: the name of a
+// format, as "chatml", or "none"; "" leaves it.
+int engine_model_set_chat(struct engine_model *m, const char *format,
+                          struct error *err);
+
+// Can it hold conversations? -ENOTSUP and a sentence that says why not.
+int engine_model_check_chat(struct engine_model *m, struct error *err);
+const char *engine_model_chat(const struct engine_model *m); // its name
+
+// A record as the model sees it: each token, whether it counts, and its bytes.
+struct engine_shown {
+    const char *text; // borrowed from the model
+    size_t bytes;
+    bool counts;
+    bool is_special;
+};
+// malloc'ed. `loss_on` is the recipe's: whose words count.
+int engine_show(struct engine_shown **out, size_t *count,
+                struct engine_model *m, const struct record *r,
+                uint32_t loss_on, struct error *err);
+
 // Reads the whole file the first time, for the hash.
 int engine_model_describe(struct engine_model_info *out, struct engine_model *m,
                           struct error *err);
@@ -103,9 +125,23 @@ int engine_adapter_save_peft(const struct adapter *a,
 // Is it a plain LoRA, which engine_adapter_save() writes as llama.cpp loads it?
 // -ENOTSUP and a sentence that says which formats would do.
 int engine_adapter_check_lora(const struct adapter *a, struct error *err);
-// The model with the adapter in it, as a file of its own.
+// The model with the adapter in it, as a file of its own; `type` of the weights
+// that change: see engine/train/adapter_merge.h.
 int engine_adapter_merge(const struct adapter *a, const struct engine_model *m,
-                         int fd, struct error *err);
+                         const char *type, int fd, struct error *err);
+// The weighted sum of plain LoRAs; see engine/train/adapter_arith.h.
+int engine_adapter_sum(struct adapter **out, double *left_out,
+                       const struct adapter_part *parts, uint32_t n_parts,
+                       const struct engine_model *m, uint32_t rank,
+                       struct error *err);
+// malloc'ed, of *n_linears linears of each block.
+int engine_adapter_compare(struct adapter_difference **out, uint32_t *n_blocks,
+                           uint32_t *n_linears, const struct adapter *a,
+                           const struct adapter *b,
+                           const struct engine_model *m, struct error *err);
+// What Ollama has to know of the model's conversations; see
+// chat_print_ollama().
+int engine_model_ollama(char *out, size_t size, const struct engine_model *m);
 // The best plain LoRA of this rank, and how much of the adapter it leaves out:
 // 0 to 1.
 int engine_adapter_to_lora(struct adapter **out, double *relative_error,
@@ -227,6 +263,8 @@ struct engine_train_params {
 };
 
 // Tokenises, splits, packs, compiles, allocates. Borrows `m` until destroy.
+// From then on the words that the recipe's loss_on names count in `m`, also for
+// engine_evaluate().
 // From a checkpoint the run goes on with the times that it began with, and so
 // with the same kernels and bytes, whatever was measured since; `m` has them,
 // too. -EMEDIUMTYPE when `start` has other tensors or another scale than the

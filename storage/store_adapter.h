@@ -44,6 +44,7 @@ struct store_version {
     uint32_t parent;  // 0 = made from the base model
     int64_t job_id;   // 0 = none
     bool is_imported;
+    bool is_merged; // of others: see store_merge.h; only on the way out
     enum store_version_state state; // only on the way out
     int64_t created_ms;
     uint8_t sha256[STORE_HASH_BYTES]; // of its GGUF file: see blob.h

@@ -9,8 +9,8 @@
 
 #define COLUMNS                                                          \
     "SELECT id, name, path, sha256, bytes, state, is_default, added_ms," \
-    " arch, quant, license, params, context, vocab, layers, width"       \
-    " FROM models "
+    " arch, quant, license, params, context, vocab, layers, width,"      \
+    " chat, chat_set FROM models "
 
 const char *store_model_state_name(enum store_model_state state)
 {
@@ -37,6 +37,8 @@ static void read_row(struct store_model *m, sqlite3_stmt *q)
     m->vocab = sqlite3_column_int64(q, 13);
     m->layers = sqlite3_column_int64(q, 14);
     m->width = sqlite3_column_int64(q, 15);
+    store_sql_text(m->chat, sizeof(m->chat), q, 16);
+    store_sql_text(m->chat_set, sizeof(m->chat_set), q, 17);
 }
 
 int store_model_add(struct store *s, const struct store_model *m, int64_t *id,
@@ -46,8 +48,9 @@ int store_model_add(struct store *s, const struct store_model *m, int64_t *id,
     int rc = store_sql(
         s, &q,
         "INSERT INTO models (name, path, sha256, bytes, state, added_ms, arch,"
-        " quant, license, params, context, vocab, layers, width, is_default)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
+        " quant, license, params, context, vocab, layers, width, chat, chat_set,"
+        " is_default)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
         " NOT EXISTS (SELECT 1 FROM models))",
         err);
 
@@ -67,6 +70,8 @@ int store_model_add(struct store *s, const struct store_model *m, int64_t *id,
     (void) sqlite3_bind_int64(q, 12, m->vocab);
     (void) sqlite3_bind_int64(q, 13, m->layers);
     (void) sqlite3_bind_int64(q, 14, m->width);
+    (void) store_sql_bind_text(q, 15, m->chat);
+    (void) store_sql_bind_text(q, 16, m->chat_set);
     rc = store_sql_run(s, q, "add the model", err);
     if (rc == -EEXIST)
         return error_set(err, rc,
@@ -210,6 +215,21 @@ int store_model_set_state(struct store *s, int64_t id,
     (void) sqlite3_bind_int64(q, 2, id);
     rc = store_sql_run(s, q, "change the model", err);
     return changed_one(s, rc, "so", err);
+}
+
+int store_model_set_chat(struct store *s, const char *name, const char *chat,
+                         struct error *err)
+{
+    sqlite3_stmt *q;
+    int rc =
+        store_sql(s, &q, "UPDATE models SET chat_set = ? WHERE name = ?", err);
+
+    if (rc < 0)
+        return rc;
+    (void) store_sql_bind_text(q, 1, chat);
+    (void) store_sql_bind_text(q, 2, name);
+    rc = store_sql_run(s, q, "change the model", err);
+    return changed_one(s, rc, name, err);
 }
 
 int store_model_set_path(struct store *s, int64_t id, const char *path,

@@ -12,6 +12,8 @@
 
 #include "storage/store.h"
 
+enum { STORE_CHAT_SIZE = 32 };
+
 enum store_model_state {
     STORE_MODEL_READY,
     STORE_MODEL_MISSING, // the file is gone
@@ -36,6 +38,8 @@ struct store_model {
     int64_t vocab;
     int64_t layers;
     int64_t width;
+    char chat[STORE_CHAT_SIZE];     // the format that the file has
+    char chat_set[STORE_CHAT_SIZE]; // the owner's word; "": none
 };
 
 typedef int (*store_model_fn)(const struct store_model *m, void *user);
@@ -61,6 +65,9 @@ int store_model_each(struct store *s, store_model_fn fn, void *user,
                      struct error *err);
 int store_model_set_default(struct store *s, const char *name,
                             struct error *err);
+// "" goes back to what the file says.
+int store_model_set_chat(struct store *s, const char *name, const char *chat,
+                         struct error *err);
 int store_model_set_state(struct store *s, int64_t id,
                           enum store_model_state state, struct error *err);
 // The path under which the same bytes were found again.

@@ -12,7 +12,9 @@
     "SELECT v.adapter_id, v.version, v.parent, v.job_id, v.is_imported,"      \
     " v.is_retired, n.version IS v.version, v.created_ms, v.sha256, v.bytes," \
     " v.rank, v.records, v.heldout_before, v.heldout_after, v.probe_before,"  \
-    " v.probe_after, v.gate, v.reason FROM versions v"                        \
+    " v.probe_after, v.gate, v.reason, EXISTS (SELECT 1 FROM merged_from f"   \
+    " WHERE f.adapter_id = v.adapter_id AND f.version = v.version)"           \
+    " FROM versions v"                                                        \
     " LEFT JOIN active c ON c.adapter_id = v.adapter_id"                      \
     " LEFT JOIN activations n ON n.id = c.activation_id "
 
@@ -63,6 +65,7 @@ static void read_row(struct store_version *v, sqlite3_stmt *q)
     v->probe_after = store_sql_float(q, 15);
     v->gate = (enum store_gate) sqlite3_column_int(q, 16);
     store_sql_text(v->reason, sizeof(v->reason), q, 17);
+    v->is_merged = sqlite3_column_int(q, 18) != 0;
 }
 
 int store_version_get(struct store *s, int64_t adapter_id, uint32_t version,

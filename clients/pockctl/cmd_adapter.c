@@ -34,7 +34,9 @@ static void add_version(struct ctl *c, struct out_table *t, const char *adapter,
     if (parent > 0)
         out_table_cell(t, "%s:%" PRId64, adapter, parent);
     else
-        out_table_text(t, "base");
+        out_table_text(t, strcmp(pock_get_str(v, "origin", ""), "merged")
+                              ? "base"
+                              : "merged");
     out_table_text(t, gate);
     out_table_style(t, strcmp(gate, "failed") ? TERM_PLAIN : TERM_BAD);
     add_losses(t, v, "heldout_before", "heldout_after");
@@ -132,6 +134,13 @@ static int print_adapter(struct ctl *c, const struct pock_value *v,
         printf("%s%s (%" PRId64 " records)\n",
                i == 0 ? "learned  " : "         ", pock_get_str(s, "name", "?"),
                pock_get_int(s, "records", 0));
+    }
+    const struct pock_value *parts = pock_get(v, "merged_from");
+    for (size_t i = 0; i < pock_count(parts); i++) {
+        const struct pock_value *p = pock_at(parts, i);
+        printf("%s%s:%" PRId64 " x %g\n", i == 0 ? "merged   " : "         ",
+               pock_get_str(p, "adapter", "?"), pock_get_int(p, "version", 0),
+               pock_get_float(p, "weight", 0));
     }
     putchar('\n');
     if (one)

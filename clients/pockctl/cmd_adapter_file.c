@@ -42,6 +42,7 @@ static int export_file(struct ctl *c, const struct ctl_adapter *ref,
     pock_set_str(r, "format", format);
     if (rank > 0)
         pock_set_int(r, "rank", rank);
+    pock_set_str(r, "type", c->line.values[FLAG_TYPE]);
     how.fd = o.fd;
     status = ctl_send(c, r, &how, &reply);
     status = ctl_output_close(c, &o, status);
@@ -74,6 +75,46 @@ static int tell_export(struct ctl *c, const struct pock_value *v,
     return CTL_OK;
 }
 
+// "mine.gguf" to "mine.Modelfile".
+static void modelfile_path(char *out, size_t size, const char *path)
+{
+    size_t n = strlen(path);
+
+    if (n > 5 && strcmp(path + n - 5, ".gguf") == 0)
+        n -= 5;
+    snprintf(out, size, "%.*s.Modelfile", (int) n, path);
+}
+
+// FROM and ADAPTER name files: what Ollama finds beside the Modelfile, and the
+// base model where it lies.
+static int write_modelfile(struct ctl *c, const struct pock_value *v,
+                           bool is_merged, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    const char *name = slash ? slash + 1 : path;
+    const char *lines = pock_get_str(v, "ollama", NULL);
+    char to[4096];
+
+    modelfile_path(to, sizeof(to), path);
+    FILE *f = fopen(to, "we");
+    if (!f)
+        return ctl_fail_errno(c, -errno, to);
+    fprintf(f, "# ollama create NAME -f %s\n", to);
+    if (is_merged)
+        fprintf(f, "FROM ./%s\n", name);
+    else
+        fprintf(f, "FROM %s\nADAPTER ./%s\n", pock_get_str(v, "base", "?"),
+                name);
+    fputs(lines ? lines
+                : "# No TEMPLATE: pockd does not know how this model holds "
+                  "conversations.\n",
+          f);
+    if (fclose(f) != 0)
+        return ctl_fail_errno(c, -errno, to);
+    ctl_remark(c, "for Ollama: %s", to);
+    return CTL_OK;
+}
+
 static int export_gguf(struct ctl *c, const struct ctl_adapter *ref,
                        const char *format, int64_t rank, const char *path)
 {
@@ -83,6 +124,9 @@ static int export_gguf(struct ctl *c, const struct ctl_adapter *ref,
     if (status != CTL_OK)
         return status;
     status = tell_export(c, pock_result(reply), ref->name, path);
+    if (status == CTL_OK && c->line.given[FLAG_OLLAMA])
+        status = write_modelfile(c, pock_result(reply),
+                                 strcmp(format, "merged") == 0, path);
     pock_reply_destroy(reply);
     return status;
 }
@@ -143,7 +187,24 @@ static const struct {
     {"merged", "-merged.gguf"},
     {"lora-svd", "-svd.gguf"},
 };
-enum { N_FORMATS = sizeof(formats) / sizeof(formats[0]), PEFT = 1, SVD = 3 };
+enum { N_FORMATS = sizeof(formats) / sizeof(formats[0]) };
+enum { PEFT = 1, MERGED = 2, SVD = 3 };
+
+// Options that go with one format alone.
+static int check_flags(struct ctl *c, int format, const char *path)
+{
+    if (c->line.values[FLAG_RANK] && format != SVD)
+        return ctl_fail(c, CTL_USAGE,
+                        "--rank goes with --format lora-svd alone");
+    if (c->line.values[FLAG_TYPE] && format != MERGED)
+        return ctl_fail(c, CTL_USAGE, "--type goes with --merged alone");
+    if (c->line.given[FLAG_OLLAMA] &&
+        (format == PEFT || (path && strcmp(path, "-") == 0)))
+        return ctl_fail(c, CTL_USAGE,
+                        "--ollama needs a GGUF file to name: give --output "
+                        "FILE");
+    return CTL_OK;
+}
 
 int cmd_adapter_export(struct ctl *c)
 {
@@ -155,6 +216,11 @@ int cmd_adapter_export(struct ctl *c)
     int status;
     int i = 0;
 
+    if (c->line.given[FLAG_MERGED] && format && strcmp(format, "merged") != 0)
+        return ctl_fail(c, CTL_USAGE, "--merged and --format %s: choose one",
+                        format);
+    if (c->line.given[FLAG_MERGED])
+        format = "merged";
     while (format && i < N_FORMATS && strcmp(format, formats[i].name) != 0)
         i++;
     if (i == N_FORMATS)
@@ -162,9 +228,8 @@ int cmd_adapter_export(struct ctl *c)
                         "--format is \"%s\", but must be gguf, peft, merged "
                         "or lora-svd",
                         format);
-    if (c->line.values[FLAG_RANK] && i != SVD)
-        return ctl_fail(c, CTL_USAGE,
-                        "--rank goes with --format lora-svd alone");
+    if ((status = check_flags(c, i, path)))
+        return status;
     if ((status = ctl_int_flag(c, FLAG_RANK, 1, 256, &rank)))
         return status;
     if ((status =

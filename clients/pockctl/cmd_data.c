@@ -200,6 +200,12 @@ int cmd_data_show(struct ctl *c)
     int64_t id;
     int status;
 
+    if (c->line.given[FLAG_MASK])
+        return ctl_mask(c);
+    if (c->line.arg_count == 0)
+        return ctl_fail(
+            c, CTL_USAGE,
+            "which record? `pockctl data list` shows their numbers");
     if (cmdline_int(&id, "the record", c->line.args[0], 1, INT64_MAX, &err) < 0)
         return ctl_fail(c, CTL_USAGE, "%s", err.text);
     if ((status = ctl_request(c, &r, "data.get")) != CTL_OK)

@@ -22,6 +22,25 @@ void ctl_model_count(char out[OUT_TIME_BYTES], int64_t n)
         snprintf(out, OUT_TIME_BYTES, "-");
 }
 
+// That the template of the file is not known is said at once: else training on
+// conversations would only fail at night.
+void ctl_tell_chat(struct ctl *c, const struct pock_value *model)
+{
+    const char *name = pock_get_str(model, "name", "MODEL");
+    const char *chat = pock_get_str(model, "chat", "");
+
+    if (strcmp(chat, "unknown") == 0)
+        ctl_remark(c,
+                   "its chat template is none that pockd knows: name the "
+                   "format with `pockctl model set %s --chat-format NAME`, or "
+                   "none for texts only",
+                   name);
+    else if (strcmp(chat, "none") == 0)
+        ctl_remark(c, "for texts only");
+    else if (chat[0])
+        ctl_remark(c, "conversations as %s", chat);
+}
+
 static int print_models(struct ctl *c, const struct pock_value *models)
 {
     static const struct out_column columns[] = {
@@ -72,6 +91,38 @@ int cmd_model_list(struct ctl *c)
     } else {
         status = print_models(c, models);
     }
+    pock_reply_destroy(reply);
+    return status;
+}
+
+int cmd_model_set(struct ctl *c)
+{
+    const char *format = c->line.values[FLAG_CHAT_FORMAT];
+    struct pock_request *r;
+    struct pock_reply *reply;
+    int status;
+
+    if (!format && !c->line.given[FLAG_DEFAULT])
+        return ctl_fail(c, CTL_USAGE,
+                        "nothing to set: give --chat-format or --default");
+    if ((status = ctl_request(c, &r, "model.set")) != CTL_OK)
+        return status;
+    pock_set_str(r, "model", c->line.args[0]);
+    pock_set_str(r, "chat_format", format);
+    if (c->line.given[FLAG_DEFAULT])
+        pock_set_bool(r, "default", true);
+    if ((status = ctl_send(c, r, NULL, &reply)) != CTL_OK)
+        return status;
+    const struct pock_value *v = pock_result(reply);
+    const char *remark = pock_get_str(v, "remark", NULL);
+    if (c->json)
+        status = ctl_json(c, v);
+    else
+        printf("%s\n", pock_get_str(pock_get(v, "model"), "name", "?"));
+    if (remark)
+        ctl_remark(c, "%s", remark);
+    else if (!c->json)
+        ctl_tell_chat(c, pock_get(v, "model"));
     pock_reply_destroy(reply);
     return status;
 }

@@ -133,6 +133,8 @@ static int tell_added(struct ctl *c, const struct pock_value *v)
         ctl_remark(c, "%s", notice);
     if (is_new)
         tell_needs(c, name);
+    if (strcmp(pock_get_str(model, "chat", ""), "unknown") == 0)
+        ctl_tell_chat(c, model);
     return CTL_OK;
 }
 
@@ -154,6 +156,7 @@ static int send_add(struct ctl *c, const char *full,
     pock_set_str(r, "path", full);
     pock_set_str(r, "name", c->line.values[FLAG_NAME]);
     pock_set_str(r, "type", type);
+    pock_set_str(r, "chat_format", c->line.values[FLAG_CHAT_FORMAT]);
     if (is_plain)
         how.fd = pock_model_files_fd(f, 0);
     else

@@ -125,11 +125,16 @@ int ctl_adapter_ref(struct ctl *c, const char *text, struct ctl_adapter *out);
 // "rank=16,lr=0.002": integers and floats as such, lists with "+" between.
 int ctl_set_recipe(struct ctl *c, struct pock_request *r, const char *text);
 
+// `pockctl data show --mask`.
+int ctl_mask(struct ctl *c);
+
 // `pockctl plan --search`.
 int ctl_search(struct ctl *c);
 
 // 15.7 M, 1.1 G: what people call the size of a model.
 void ctl_model_count(char out[OUT_TIME_BYTES], int64_t n);
+// Its chat format, or how to name one.
+void ctl_tell_chat(struct ctl *c, const struct pock_value *model);
 // "q8_0 16.1 MiB in 57 tensors, f32 27 KiB in 17", of a list of weight_type.
 void ctl_model_types(struct str *out, const struct pock_value *types);
 

@@ -202,7 +202,7 @@ int worker_model_detail(struct engine_model *model,
     (void) snprintf(m.model_details.license, sizeof(m.model_details.license),
                     "%s", d.license);
     (void) snprintf(m.model_details.chat, sizeof(m.model_details.chat), "%s",
-                    d.chat);
+                    engine_model_chat(model));
     m.model_details.template_bytes = (uint32_t) d.template_bytes;
     m.model_details.template_head.bytes = (uint32_t) d.template_head_bytes;
     memcpy(m.model_details.template_head.data, d.template_head,

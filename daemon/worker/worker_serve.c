@@ -132,6 +132,9 @@ static int handle_load(struct serve *s, const struct worker_load *m)
 
     if (m->model_fd >= 0)
         rc = load_model(s, m->model_fd);
+    if (rc == 0 && m->model_fd >= 0 &&
+        (rc = engine_model_set_chat(s->model, m->chat, &s->failure.err)) < 0)
+        (void) fail(s, rc, "BAD_MODEL", WORKER_SEVERITY_PERMANENT);
     if (rc == 0 && m->model_fd >= 0)
         use_times(s, m->times_fd);
     if (rc == 0 && m->adapter_fd >= 0)
@@ -350,7 +353,8 @@ static int score(struct serve *s, const struct worker_score *m,
     int rc;
 
     for (size_t i = 0; i < in->count; i++) {
-        if ((rc = record_check(&in->records[i], &s->failure.err)) == 0)
+        if ((rc = record_check(&in->records[i], CHAT_LOSS_ASSISTANT,
+                               &s->failure.err)) == 0)
             continue;
         s->failure.record_first = (uint32_t) i;
         s->failure.record_count = 1;

@@ -8,6 +8,7 @@
 #include "daemon/worker/worker_reply.h"
 #include "daemon/worker/worker_samples.h"
 #include "daemon/worker/worker_times.h"
+#include "daemon/worker/worker_tool_inside.h"
 #include "engine/base/clock.h"
 #include "engine/base/mapfile.h"
 #include "engine/base/memfile.h"
@@ -21,21 +22,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct tool {
-    struct worker_control *control;
-    struct engine *engine;
-    uint32_t threads; // of a training worker
-    struct worker_failure failure;
-    struct worker_model_files files;
-};
-
 static int fail(struct tool *t, int rc, const char *name,
                 enum worker_severity severity)
 {
     return worker_failure_set(&t->failure, rc, name, severity);
 }
 
-static int open_model(struct engine_model **out, struct tool *t, int fd)
+int tool_open_model(struct engine_model **out, struct tool *t, int fd)
 {
     int rc = engine_model_open(out, t->engine, fd, &t->failure.err);
 
@@ -60,8 +53,8 @@ static int open_threaded(struct engine **engine, struct engine_model **model,
     return 0;
 }
 
-static int open_adapter(struct adapter **out, struct tool *t,
-                        const struct engine_model *m, int fd, int config_fd)
+int tool_open_adapter(struct adapter **out, struct tool *t,
+                      const struct engine_model *m, int fd, int config_fd)
 {
     struct error *err = &t->failure.err;
     int rc = config_fd < 0
@@ -117,14 +110,22 @@ static int handle_inspect(struct tool *t, const struct worker_inspect_model *q)
     struct worker_msg m;
     int rc;
 
-    if ((rc = open_model(&model, t, q->model_fd)) < 0)
+    if ((rc = tool_open_model(&model, t, q->model_fd)) < 0)
         return rc;
+    worker_msg_init(&m, WORKER_MSG_model_info);
+    m.model_info.req = q->req;
+    // What the file says; a wrong word of the owner is refused.
+    (void) snprintf(m.model_info.chat, sizeof(m.model_info.chat), "%s",
+                    engine_model_chat(model));
+    rc = engine_model_set_chat(model, q->chat, &t->failure.err);
+    if (rc < 0) {
+        engine_model_close(model);
+        return fail(t, rc, "BAD_REQUEST", WORKER_SEVERITY_PERMANENT);
+    }
     rc = engine_model_describe(&info, model, &t->failure.err);
     engine_model_close(model);
     if (rc < 0)
         return fail(t, rc, "BAD_MODEL", WORKER_SEVERITY_PERMANENT);
-    worker_msg_init(&m, WORKER_MSG_model_info);
-    m.model_info.req = q->req;
     fill_model_info(&m.model_info, &info);
     (void) worker_control_send(t->control, &m);
     return 0;
@@ -170,9 +171,9 @@ static int handle_check(struct tool *t, const struct worker_check_adapter *q)
     struct worker_msg m;
     int rc;
 
-    if ((rc = open_model(&model, t, q->model_fd)) < 0)
+    if ((rc = tool_open_model(&model, t, q->model_fd)) < 0)
         goto out;
-    if ((rc = open_adapter(&a, t, model, q->adapter_fd, q->config_fd)) < 0)
+    if ((rc = tool_open_adapter(&a, t, model, q->adapter_fd, q->config_fd)) < 0)
         goto out;
     engine_adapter_describe(&info, a);
     worker_msg_init(&m, WORKER_MSG_adapter_info);
@@ -238,7 +239,8 @@ static const char *const targets[TO_COUNT] = {
 };
 
 static int write_converted(struct worker_converted *out, enum target to,
-                           uint32_t rank, const struct adapter *a,
+                           const struct worker_convert_adapter *q,
+                           const struct adapter *a,
                            const struct engine_model *model, struct error *err)
 {
     int rc;
@@ -253,10 +255,10 @@ static int write_converted(struct worker_converted *out, enum target to,
         rc = write_peft(out, a, model, err);
         break;
     case TO_MERGED:
-        rc = engine_adapter_merge(a, model, out->file_fd, err);
+        rc = engine_adapter_merge(a, model, q->type, out->file_fd, err);
         break;
     case TO_SVD:
-        rc = write_svd(out, rank, a, model, err);
+        rc = write_svd(out, q->rank, a, model, err);
         break;
     case TO_COUNT:
         rc = -EINVAL;
@@ -286,14 +288,20 @@ static int handle_convert(struct tool *t,
                        q->to);
         return fail(t, rc, "BAD_REQUEST", WORKER_SEVERITY_PERMANENT);
     }
-    if ((rc = open_model(&model, t, q->model_fd)) < 0)
+    if ((rc = tool_open_model(&model, t, q->model_fd)) < 0)
         goto out;
-    if ((rc = open_adapter(&a, t, model, q->adapter_fd, q->config_fd)) < 0)
+    if ((rc = tool_open_adapter(&a, t, model, q->adapter_fd, q->config_fd)) < 0)
         goto out;
+    if ((rc = engine_model_set_chat(model, q->chat, &t->failure.err)) < 0) {
+        (void) fail(t, rc, "BAD_REQUEST", WORKER_SEVERITY_PERMANENT);
+        goto out;
+    }
     m.converted.req = q->req;
+    (void) engine_model_ollama(m.converted.ollama, sizeof(m.converted.ollama),
+                               model);
     (void) snprintf(m.converted.format, sizeof(m.converted.format), "%s",
                     q->to);
-    if ((rc = write_converted(&m.converted, (enum target) to, q->rank, a, model,
+    if ((rc = write_converted(&m.converted, (enum target) to, q, a, model,
                               &t->failure.err)) < 0) {
         const bool is_wish = rc == -ENOTSUP || rc == -EINVAL;
         (void) fail(t, rc, is_wish ? "BAD_REQUEST" : "INTERNAL",
@@ -497,6 +505,10 @@ static int handle_search(struct tool *t, const struct worker_search *q)
 
     if ((rc = open_threaded(&engine, &model, t, q->model_fd)) < 0)
         goto out;
+    if ((rc = engine_model_set_chat(model, q->chat, err)) < 0) {
+        (void) fail(t, rc, "BAD_REQUEST", WORKER_SEVERITY_PERMANENT);
+        goto out;
+    }
     // A plan or a job will say what is wrong with it.
     (void) worker_times_use(why, model, q->times_fd);
     if ((rc = samples_open(&in, q->records_fd, "the records", err)) < 0)
@@ -686,7 +698,7 @@ static int handle_tokenize(struct tool *t, const struct worker_tokenize *q)
     struct samples in;
     int rc;
 
-    if ((rc = open_model(&model, t, q->model_fd)) < 0)
+    if ((rc = tool_open_model(&model, t, q->model_fd)) < 0)
         return rc;
     rc = samples_open(&in, q->records_fd, "the records", &t->failure.err);
     if (rc < 0) {
@@ -724,6 +736,12 @@ static int handle(struct tool *t, struct worker_msg *m)
         return handle_tune(t, &m->tune);
     if (m->type == WORKER_MSG_tokenize)
         return handle_tokenize(t, &m->tokenize);
+    if (m->type == WORKER_MSG_mask)
+        return tool_mask(t, &m->mask);
+    if (m->type == WORKER_MSG_merge)
+        return tool_merge(t, &m->merge);
+    if (m->type == WORKER_MSG_diff)
+        return tool_diff(t, &m->diff);
     int rc = error_set(&t->failure.err, -EINVAL, "%s is not for a tool worker",
                        worker_msg_name(m->type));
     return fail(t, rc, "BAD_REQUEST", WORKER_SEVERITY_PERMANENT);

@@ -76,6 +76,8 @@ static int open_model(struct training *t)
     if ((rc = engine_model_open(&t->model, t->engine, t->start.model_fd, err)) <
         0)
         return fail(t, rc, "BAD_MODEL", WORKER_SEVERITY_PERMANENT);
+    if ((rc = engine_model_set_chat(t->model, t->start.chat, err)) < 0)
+        return fail(t, rc, "BAD_MODEL", WORKER_SEVERITY_PERMANENT);
     return 0;
 }
 
@@ -120,7 +122,8 @@ static int open_records(struct training *t)
         (rc = samples_open(&t->probe, t->start.probe_fd, "the probe", err)) < 0)
         return fail(t, rc, "BAD_RECORDS", WORKER_SEVERITY_PERMANENT);
     for (size_t i = 0; i < t->records.count; i++) {
-        if ((rc = record_check(&t->records.records[i], err)) == 0)
+        if ((rc = record_check(&t->records.records[i],
+                               (enum chat_loss) t->recipe.loss_on, err)) == 0)
             continue;
         t->failure.record_first = (uint32_t) i;
         t->failure.record_count = 1;

@@ -19,6 +19,8 @@ struct merge {
     const struct adapter *a;
     const struct model_config *m;
     const struct gguf *base;
+    // Of what changes: DTYPE_COUNT keeps eight bits and more, i32 keeps all.
+    enum dtype to;
     void *data; // the tensor that was asked for last
     float *row;
 };
@@ -50,15 +52,43 @@ static bool find_place(uint32_t *block, int *which, const struct merge *g,
 
 // Steps of fewer than eight bits are wider than what training changes: what it
 // learned would be rounded away, or written as more than it was.
-static enum dtype merged_type(enum dtype type)
+static enum dtype merged_type(const struct merge *g, enum dtype type,
+                              int64_t columns)
 {
     const struct dtype_info *t = &dtype_infos[type];
+
+    if (g->to == DTYPE_i32)
+        return type;
+    if (g->to != DTYPE_COUNT)
+        return columns % dtype_infos[g->to].block == 0 ? g->to : DTYPE_f16;
     return t->block_bytes * 8 / t->block < 8 ? DTYPE_f16 : type;
+}
+
+static int parse_type(enum dtype *out, const char *name, struct error *err)
+{
+    static const enum dtype all[] = {
+#define WEIGHT(type, ...) DTYPE_##type,
+#include "engine/tensor/dtypes.def"
+    };
+
+    *out = name[0] ? DTYPE_i32 : DTYPE_COUNT;
+    if (name[0] == '\0' || strcmp(name, "same") == 0)
+        return 0;
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+        if (strcmp(name, dtype_infos[all[i]].name) == 0) {
+            *out = all[i];
+            return 0;
+        }
+    return error_set(err, -EINVAL,
+                     "there is no type of weights \"%.20s\": it may be same, "
+                     "f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, iq4_nl or "
+                     "q2_k to q6_k",
+                     name);
 }
 
 static int merge_linear(struct merge *g, const struct adapter_weight *w)
 {
-    const enum dtype type = merged_type((enum dtype) w->dtype);
+    const enum dtype type = merged_type(g, (enum dtype) w->dtype, w->columns);
     const size_t bytes = dtype_row_bytes(type, w->columns);
 
     g->data = fault_malloc((size_t) w->rows * bytes);
@@ -148,7 +178,9 @@ static int add_tensors(struct gguf_writer *w, const struct merge *g,
         const bool changes = find_place(&block, &which, g, t->name) &&
                              is_changed(g, block, which);
         gguf_writer_tensor(w, t->name,
-                           changes ? merged_type(t->dtype) : t->dtype,
+                           changes && which < MODEL_LINEARS
+                               ? merged_type(g, t->dtype, t->ne[0])
+                               : t->dtype,
                            t->n_dims, t->ne, changes ? NULL : t->data);
     }
     return 0;
@@ -174,13 +206,16 @@ static void add_pairs(struct gguf_writer *w, const struct merge *g)
 }
 
 int adapter_merge_fd(const struct adapter *a, const struct model_config *m,
-                     const struct gguf *base, int fd, struct error *err)
+                     const struct gguf *base, const char *type, int fd,
+                     struct error *err)
 {
     struct merge g = {.a = a, .m = m, .base = base};
     struct gguf_writer *w;
-    int rc = gguf_writer_create(&w);
+    int rc = parse_type(&g.to, type, err);
 
     if (rc < 0)
+        return rc;
+    if ((rc = gguf_writer_create(&w)) < 0)
         return error_set(err, rc, "merging: out of memory");
     add_pairs(w, &g);
     gguf_writer_source(w, make_data, &g);

@@ -11,9 +11,9 @@
  *
  * What a merged file changes keeps its storage type, but for types of fewer
  * than eight bits, whose steps are wider than what training changes: these
- * become f16.
- * All else is copied byte by byte. A scheme that ends early drops the blocks
- * behind its end.
+ * become f16, unless the owner names a type, or "same". Rows that do not fill
+ * whole blocks of it become f16. All else is copied byte by byte. A scheme that
+ * ends early drops the blocks behind its end.
  */
 
 struct adapter;
@@ -22,9 +22,11 @@ struct gguf;
 struct model_config;
 
 // Writes at the position of `fd`, tensor by tensor. `base` is the file that
-// `m` was read from.
+// `m` was read from. `type` is "" for the rule above. -EINVAL with a sentence
+// for one that there is not.
 int adapter_merge_fd(const struct adapter *a, const struct model_config *m,
-                     const struct gguf *base, int fd, struct error *err);
+                     const struct gguf *base, const char *type, int fd,
+                     struct error *err);
 
 // The best LoRA of this rank: the truncated singular values of each weight's
 // difference. The gains of a block's norms are part of the linears that read

@@ -39,6 +39,7 @@ int base_model_open(struct base_model **out, const struct backend *backend,
         goto error;
     if ((rc = tokenizer_create(&m->tokenizer, m->file, err)) < 0)
         goto error;
+    chat_init(&m->chat, m->tokenizer, m->file);
     if (tokenizer_n_vocab(m->tokenizer) > m->config.n_vocab) {
         rc = error_set(err, -EINVAL,
                        "model: its tokenizer knows %u tokens, but it has "

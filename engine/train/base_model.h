@@ -13,6 +13,7 @@
 #include "engine/backend.h"
 #include "engine/base/hash.h"
 #include "engine/models/model.h"
+#include "engine/tokenizer/chat.h"
 
 #include <stdint.h>
 
@@ -20,7 +21,6 @@ struct error;
 struct gguf;
 struct program_slot;
 struct timetable;
-struct tokenizer;
 
 struct base_model {
     const struct backend *backend; // borrowed
@@ -29,6 +29,7 @@ struct base_model {
     struct buffer *weights; // the whole mapping
     struct model_config config;
     struct tokenizer *tokenizer;
+    struct chat chat; // how it holds conversations, and whose words count
     int fd;                   // for the hash, which is computed when asked
     char sha256[HASH_HEX];    // "" until then
     uint8_t hash[HASH_BYTES]; // of the file

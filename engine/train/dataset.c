@@ -79,7 +79,7 @@ int dataset_add_windows(struct dataset *d, uint32_t record, size_t first,
     return 0;
 }
 
-static int render_chat(struct token_list *list, struct tokenizer *t,
+static int render_chat(struct token_list *list, struct chat *c,
                        const struct record *r, struct error *err)
 {
     struct chat_message *m;
@@ -103,17 +103,17 @@ static int render_chat(struct token_list *list, struct tokenizer *t,
         m[i].bytes = from->content.bytes;
     }
     if (rc == 0)
-        rc = chat_render_messages(list, t, m, r->n_messages, err);
+        rc = chat_render_messages(list, c, m, r->n_messages, err);
     free(m);
     return rc;
 }
 
-static int render(struct token_list *list, struct tokenizer *t,
-                  const struct record *r, struct error *err)
+int dataset_render(struct token_list *list, struct chat *c,
+                   const struct record *r, struct error *err)
 {
     switch (r->kind) {
     case RECORD_TEXT:
-        return chat_render_text(list, t, r->text.data, r->text.bytes, err);
+        return chat_render_text(list, c, r->text.data, r->text.bytes, err);
     case RECORD_PAIR: {
         const struct chat_message prompt = {
             .role = CHAT_ROLE_USER,
@@ -125,10 +125,10 @@ static int render(struct token_list *list, struct tokenizer *t,
             .text = r->completion.data,
             .bytes = r->completion.bytes,
         };
-        return chat_render_pair(list, t, &prompt, &completion, err);
+        return chat_render_pair(list, c, &prompt, &completion, err);
     }
     case RECORD_CHAT:
-        return render_chat(list, t, r, err);
+        return render_chat(list, c, r, err);
     case RECORD_KINDS:
         break;
     }
@@ -136,20 +136,20 @@ static int render(struct token_list *list, struct tokenizer *t,
 }
 
 static int add_record(struct dataset *d, struct token_list *list,
-                      struct tokenizer *t, const struct dataset_params *params,
+                      struct chat *c, const struct dataset_params *params,
                       uint32_t i, struct error *err)
 {
     const struct record *r = &params->records[i];
     const size_t first = list->count;
     struct error why = {0};
-    int rc = record_check(r, err);
+    int rc = record_check(r, c->loss_on, err);
 
     if (rc < 0)
         return rc;
     if (params->subset != DATASET_ALL &&
         record_is_held_out(r) != (params->subset == DATASET_HELD_OUT))
         return 0;
-    rc = render(list, t, r, &why);
+    rc = dataset_render(list, c, r, &why);
     if (rc == 0) {
         d->ids = list->ids;
         d->marks = list->marks;
@@ -162,7 +162,7 @@ static int add_record(struct dataset *d, struct token_list *list,
     return 0;
 }
 
-int dataset_create(struct dataset **out, struct tokenizer *t,
+int dataset_create(struct dataset **out, struct chat *c,
                    const struct dataset_params *params, struct error *err)
 {
     struct token_list list = {.limit = IDS_MAX};
@@ -179,7 +179,7 @@ int dataset_create(struct dataset **out, struct tokenizer *t,
     if (!d)
         return error_set(err, -ENOMEM, "dataset: out of memory");
     for (size_t i = 0; i < params->n_records && rc == 0; i++)
-        rc = add_record(d, &list, t, params, (uint32_t) i, err);
+        rc = add_record(d, &list, c, params, (uint32_t) i, err);
     // The list owned the arrays while it grew; now the dataset does.
     d->ids = list.ids;
     d->marks = list.marks;

@@ -19,7 +19,6 @@
 #include <stdint.h>
 
 struct error;
-struct tokenizer;
 
 enum dataset_subset {
     DATASET_ALL,
@@ -57,9 +56,13 @@ struct dataset_params {
 
 // Checks every record, of whatever subset: a bad one fails the whole call with
 // a sentence that names it.
-int dataset_create(struct dataset **out, struct tokenizer *t,
+int dataset_create(struct dataset **out, struct chat *c,
                    const struct dataset_params *params, struct error *err);
 void dataset_destroy(struct dataset *d);
+
+// The tokens of one record, marked where they count.
+int dataset_render(struct token_list *list, struct chat *c,
+                   const struct record *r, struct error *err);
 
 // Cuts tokens [first, n_ids) of `record` into windows. dataset_create() does
 // this for each record; tests make datasets without a tokenizer by it.

@@ -102,7 +102,8 @@ static int read_prompt(struct generator *g)
 static int write_tokens(struct generator_result *out, struct generator *g,
                         uint32_t max)
 {
-    struct tokenizer *t = runner_base(g->runner)->tokenizer;
+    const struct base_model *base = runner_base(g->runner);
+    const struct tokenizer *t = base->tokenizer;
     uint32_t at = (uint32_t) g->params->n_prompt;
     int rc;
 
@@ -113,7 +114,7 @@ static int write_tokens(struct generator_result *out, struct generator *g,
         const char *piece = tokenizer_piece(t, id, &bytes);
 
         out->n_tokens++;
-        if (tokenizer_is_end(t, id)) {
+        if (chat_is_end(&base->chat, id)) {
             out->end = GENERATOR_STOP;
             break;
         }

@@ -6,6 +6,7 @@
 #include "engine/base/error.h"
 #include "engine/base/hash.h"
 #include "engine/ir/op.h"
+#include "engine/tokenizer/chat.h"
 #include "engine/train/prefix_values.h"
 
 #include <ctype.h>
@@ -41,6 +42,12 @@ _Static_assert(sizeof prefix_names / sizeof *prefix_names ==
                    PREFIX_VALUES_COUNT + 1,
                "in the order of enum prefix_values");
 
+static const char *const loss_names[CHAT_LOSS_COUNT + 1] = {
+    [CHAT_LOSS_ASSISTANT] = "assistant",
+    [CHAT_LOSS_USER] = "user",
+    [CHAT_LOSS_ALL] = "all",
+};
+
 static const char *const compress_names[] = {"off", "velora", NULL};
 _Static_assert(KEPT_WHOLE == 0 && KEPT_SUBTOKENS == 1,
                "in the order of enum kept_how");
@@ -56,6 +63,8 @@ const char *const *recipe_choices(const char *option)
         return schedule_names;
     if (strcmp(option, "updates") == 0)
         return updates_names;
+    if (strcmp(option, "loss_on") == 0)
+        return loss_names;
     if (strcmp(option, "act_compress") == 0)
         return compress_names;
     if (strcmp(option, "precision") == 0)

@@ -78,9 +78,16 @@ static int check_text(const struct record *r, const struct record_text *t,
     return 0;
 }
 
-static int check_chat(const struct record *r, struct error *err)
+// Does it count what this one says?
+static bool is_learned(enum chat_loss loss_on, enum chat_loss speaker)
 {
-    bool has_reply = false;
+    return loss_on == CHAT_LOSS_ALL || loss_on == speaker;
+}
+
+static int check_chat(const struct record *r, enum chat_loss loss_on,
+                      struct error *err)
+{
+    bool has_something = false;
 
     for (uint32_t i = 0; i < r->n_messages; i++) {
         const struct record_message *m = &r->messages[i];
@@ -89,8 +96,8 @@ static int check_chat(const struct record *r, struct error *err)
 
         if (rc < 0)
             return rc;
-        if (!is_reply && !record_text_is(&m->role, "user") &&
-            !record_text_is(&m->role, "system"))
+        const bool is_user = record_text_is(&m->role, "user");
+        if (!is_reply && !is_user && !record_text_is(&m->role, "system"))
             return error_set(err, -EINVAL,
                              "record %" PRId64 ": message %u has the role "
                              "\"%.*s\", but it must be system, user or "
@@ -98,20 +105,41 @@ static int check_chat(const struct record *r, struct error *err)
                              r->id, i + 1,
                              (int) (m->role.bytes < 32 ? m->role.bytes : 32),
                              m->role.data ? m->role.data : "");
-        has_reply |= is_reply && m->content.bytes > 0;
+        has_something |=
+            m->content.bytes > 0 &&
+            ((is_reply && is_learned(loss_on, CHAT_LOSS_ASSISTANT)) ||
+             (is_user && is_learned(loss_on, CHAT_LOSS_USER)));
     }
-    if (!has_reply)
+    if (!has_something)
         return error_set(err, -EINVAL,
                          "record %" PRId64 ": the chat has no message of the "
-                         "assistant to learn from",
-                         r->id);
+                         "%s to learn from",
+                         r->id,
+                         loss_on == CHAT_LOSS_USER ? "user" : "assistant");
     return 0;
 }
 
-int record_check(const struct record *r, struct error *err)
+static int check_pair(const struct record *r, enum chat_loss loss_on,
+                      struct error *err)
 {
-    int rc;
+    const bool is_said =
+        r->completion.bytes > 0 && is_learned(loss_on, CHAT_LOSS_ASSISTANT);
+    const bool is_asked =
+        r->prompt.bytes > 0 && is_learned(loss_on, CHAT_LOSS_USER);
 
+    if (!is_said && !is_asked)
+        return error_set(err, -EINVAL,
+                         "record %" PRId64 ": its %s is empty, so there is "
+                         "nothing to learn",
+                         r->id,
+                         loss_on == CHAT_LOSS_USER ? "prompt" : "completion");
+    int rc = check_text(r, &r->prompt, "prompt", err);
+    return rc < 0 ? rc : check_text(r, &r->completion, "completion", err);
+}
+
+int record_check(const struct record *r, enum chat_loss loss_on,
+                 struct error *err)
+{
     switch (r->kind) {
     case RECORD_TEXT:
         if (r->text.bytes == 0)
@@ -119,17 +147,9 @@ int record_check(const struct record *r, struct error *err)
                              r->id);
         return check_text(r, &r->text, "text", err);
     case RECORD_PAIR:
-        if (r->completion.bytes == 0)
-            return error_set(err, -EINVAL,
-                             "record %" PRId64 ": its completion is empty, so "
-                             "there is nothing to learn",
-                             r->id);
-        rc = check_text(r, &r->prompt, "prompt", err);
-        if (rc == 0)
-            rc = check_text(r, &r->completion, "completion", err);
-        return rc;
+        return check_pair(r, loss_on, err);
     case RECORD_CHAT:
-        return check_chat(r, err);
+        return check_chat(r, loss_on, err);
     case RECORD_KINDS:
         break;
     }

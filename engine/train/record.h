@@ -10,6 +10,8 @@
  * borrows its strings, which are UTF-8 and need not end in NUL.
  */
 
+#include "engine/tokenizer/chat.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -18,8 +20,8 @@ struct error;
 
 enum record_kind {
     RECORD_TEXT, // a document: all of it is learned
-    RECORD_PAIR, // prompt and completion: the completion is learned
-    RECORD_CHAT, // messages: what the assistant says is learned
+    RECORD_PAIR, // prompt and completion, said by user and assistant
+    RECORD_CHAT, // messages; enum chat_loss says whose are learned
     RECORD_KINDS
 };
 
@@ -53,6 +55,7 @@ int record_kind_parse(enum record_kind *out, const char *name);
 // A stable tenth of all records is never trained on: those whose contents,
 // concatenated, have a SHA-256 that starts with a byte below 26.
 bool record_is_held_out(const struct record *r);
-// Contents are valid UTF-8, not empty, roles are known, a chat has something
-// to learn. The sentence names the record by its id.
-int record_check(const struct record *r, struct error *err);
+// Contents are valid UTF-8, not empty, roles are known, and there is something
+// to learn of those whose words count. The sentence names the record by its id.
+int record_check(const struct record *r, enum chat_loss loss_on,
+                 struct error *err);

@@ -120,12 +120,12 @@ static int load_data(struct trainer *t, const struct trainer_params *params,
         .subset = DATASET_TRAINED,
         .length = t->length,
     };
-    int rc = dataset_create(&t->trained, t->base->tokenizer, &d, err);
+    int rc = dataset_create(&t->trained, &t->base->chat, &d, err);
 
     if (rc < 0)
         return rc;
     d.subset = DATASET_HELD_OUT;
-    rc = dataset_create(&t->held_out, t->base->tokenizer, &d, err);
+    rc = dataset_create(&t->held_out, &t->base->chat, &d, err);
     if (rc < 0)
         return rc;
     if (t->trained->n_windows == 0)

@@ -18,9 +18,11 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static void encode(struct tokenizer *t, const char *text, size_t bytes,
-                   unsigned flags)
+static void encode(struct tokenizer *t, const struct gguf *g, const char *text,
+                   size_t bytes, unsigned flags)
 {
+    struct chat c;
+
     struct token_list l = {.limit = 1 << 16};
     struct str s = {0};
 
@@ -37,9 +39,10 @@ static void encode(struct tokenizer *t, const char *text, size_t bytes,
     }
     str_free(&s);
     token_list_clear(&l);
-    (void) chat_render_text(&l, t, text, bytes, NULL);
+    chat_init(&c, t, g);
+    (void) chat_render_text(&l, &c, text, bytes, NULL);
     const struct chat_message m = {CHAT_ROLE_USER, text, bytes};
-    (void) chat_render_prompt(&l, t, &m, 1, NULL);
+    (void) chat_render_prompt(&l, &c, &m, 1, NULL);
     token_list_free(&l);
 }
 
@@ -53,8 +56,8 @@ static void with_file(const void *file, size_t bytes, const char *text,
     if (gguf_load_memory(&g, file, bytes, NULL) < 0)
         return;
     if (tokenizer_create(&t, g, &err) == 0) {
-        encode(t, text, text_bytes, 0);
-        encode(t, text, text_bytes, TOKENIZER_PARSE_CONTROL);
+        encode(t, g, text, text_bytes, 0);
+        encode(t, g, text, text_bytes, TOKENIZER_PARSE_CONTROL);
         tokenizer_destroy(t);
     } else if (err.text[0] == '\0') {
         abort();

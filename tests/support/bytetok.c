@@ -14,7 +14,7 @@ enum { NAME_BYTES = 16 };
 
 // The letters that stand for bytes in a byte-level vocabulary: printable
 // Latin-1 for itself, the others from U+0100 on, in order.
-static void byte_letter(char out[3], int byte)
+void bytetok_letter(char out[3], int byte)
 {
     static int shift[256];
 
@@ -42,7 +42,7 @@ static void name_token(char out[NAME_BYTES], uint32_t id)
     if (id < 4)
         (void) snprintf(out, NAME_BYTES, "%s", control[id]);
     else if (id < 4 + 256)
-        byte_letter(out, (int) id - 4);
+        bytetok_letter(out, (int) id - 4);
     else if (id == 4 + 256)
         (void) snprintf(out, NAME_BYTES, "th");
     else

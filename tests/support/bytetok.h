@@ -16,5 +16,7 @@ struct gguf_writer;
 
 enum { BYTETOK_VOCAB = 4 + 256 + 1 }; // control, bytes, one merge
 
+// How a byte-level vocabulary writes this byte, ending in NUL.
+void bytetok_letter(char out[3], int byte);
 // n_vocab >= BYTETOK_VOCAB. Asserts when memory is out.
 void bytetok_add(struct gguf_writer *w, uint32_t n_vocab);

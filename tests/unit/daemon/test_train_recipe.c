@@ -80,7 +80,7 @@ static void a_scheme_stays_one_word(void **state)
     encoder_put_cstr(&e, "scheme", " {\n \"rules\": [ 1, 2 ] }\n");
     encoder_close(&e);
     assert_int_equal(make(&e, text, &err), 0);
-    assert_non_null(strstr(text, " scheme={\"rules\":[1,2]} lr="));
+    assert_non_null(strstr(text, " scheme={\"rules\":[1,2]} loss_on="));
 
     encoder_init(&e, 0);
     encoder_open_map(&e);

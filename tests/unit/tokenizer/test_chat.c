@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 static struct tokenizer *tok;
+static struct chat chat;
 
 static int open_base(void **state)
 {
@@ -23,6 +24,8 @@ static int open_base(void **state)
     int rc = gguf_load(&g, "clients/demo/pock-16m-q8_0.gguf", NULL);
     if (rc == 0)
         rc = tokenizer_create(&tok, g, NULL);
+    if (rc == 0)
+        chat_init(&chat, tok, g);
     gguf_destroy(g);
     return rc;
 }
@@ -72,18 +75,18 @@ static int render_pair(struct token_list *l, const char *prompt,
 {
     const struct chat_message p = said(CHAT_ROLE_USER, prompt);
     const struct chat_message c = said(CHAT_ROLE_ASSISTANT, completion);
-    return chat_render_pair(l, tok, &p, &c, NULL);
+    return chat_render_pair(l, &chat, &p, &c, NULL);
 }
 
 static void renders_a_text(void **state)
 {
     struct token_list l = {0};
     struct error err;
-    assert_int_equal(chat_render_text(&l, tok, "Two hens.", 9, &err), 0);
+    assert_int_equal(chat_render_text(&l, &chat, "Two hens.", 9, &err), 0);
     assert_rendered(&l, "0 {Two hens.}+ 0+");
-    assert_int_equal(chat_render_text(&l, tok, "", 0, &err), 0);
+    assert_int_equal(chat_render_text(&l, &chat, "", 0, &err), 0);
     assert_rendered(&l, "0 0+");
-    assert_int_equal(chat_render_start(&l, tok, "Two hens", 8, &err), 0);
+    assert_int_equal(chat_render_start(&l, &chat, "Two hens", 8, &err), 0);
     assert_rendered(&l, "0 {Two hens}");
 }
 
@@ -102,9 +105,9 @@ static void renders_a_conversation(void **state)
                                      said(CHAT_ROLE_ASSISTANT, "See you")};
     struct token_list l = {0};
     struct error err;
-    assert_int_equal(chat_render_messages(&l, tok, m, 4, &err), 0);
+    assert_int_equal(chat_render_messages(&l, &chat, m, 4, &err), 0);
     assert_rendered(&l, "0 1 {Hi} 3 2 {Hello}+ 3+ 1 {Bye} 3 2 {See you}+ 3+");
-    assert_int_equal(chat_render_prompt(&l, tok, m, 3, &err), 0);
+    assert_int_equal(chat_render_prompt(&l, &chat, m, 3, &err), 0);
     assert_rendered(&l, "0 1 {Hi} 3 2 {Hello}+ 3+ 1 {Bye} 3 2");
 }
 
@@ -127,7 +130,7 @@ static void names_the_tokens_that_a_model_lacks(void **state)
     struct token_list l = {0};
     struct error err;
     assert_int_equal(token_list_add(&l, 9), 0);
-    assert_int_equal(chat_render_prompt(&l, tok, m, 2, &err), -ENOTSUP);
+    assert_int_equal(chat_render_prompt(&l, &chat, m, 2, &err), -ENOTSUP);
     assert_non_null(strstr(err.text, "vocabulary lacks <|system|>"));
     assert_int_equal(l.count, 1);
     token_list_free(&l);
@@ -138,7 +141,7 @@ static void leaves_the_list_as_it_was_on_failure(void **state)
     struct token_list l = {.limit = 8};
     struct error err;
     assert_int_equal(token_list_add(&l, 9), 0);
-    assert_int_equal(chat_render_text(&l, tok, "a b c d e f g h", 15, &err),
+    assert_int_equal(chat_render_text(&l, &chat, "a b c d e f g h", 15, &err),
                      -E2BIG);
     assert_non_null(strstr(err.text, "too many tokens"));
     assert_int_equal(l.count, 1);

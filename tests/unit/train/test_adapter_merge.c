@@ -95,7 +95,7 @@ static double score_merged(const struct adapter *a)
     struct engine_model *merged;
     struct error err;
 
-    ok(engine_adapter_merge(a, model, fd, &err), &err);
+    ok(engine_adapter_merge(a, model, "", fd, &err), &err);
     ok(engine_model_open(&merged, engine, fd, &err), &err);
     close(fd);
     const double loss = score(merged, NULL);
@@ -163,7 +163,7 @@ static void a_merged_model_keeps_types_of_eight_bits(void **state)
         if (!(fabs(with - merged) < 2e-2))
             fail_msg("%s: %g with the adapter, %g merged", cases[i].types, with,
                      merged);
-        ok(engine_adapter_merge(a, model, merged_fd, &err), &err);
+        ok(engine_adapter_merge(a, model, "", merged_fd, &err), &err);
         ok(gguf_load_fd(&before, fd, &err), &err);
         ok(gguf_load_fd(&after, merged_fd, &err), &err);
         const struct gguf_tensor *t = gguf_find(before, cases[i].tensor);
@@ -173,6 +173,49 @@ static void a_merged_model_keeps_types_of_eight_bits(void **state)
         if (strcmp(cases[i].tensor, "token_embd.weight") == 0)
             assert_memory_equal(t->data, u->data, t->bytes);
         gguf_destroy(before);
+        gguf_destroy(after);
+        adapter_destroy(a);
+        engine_model_close(model);
+        close(merged_fd);
+        close(fd);
+    }
+    model = tiny;
+}
+
+// Any type that the owner names; rows too short for its blocks are f16.
+static void a_merged_model_is_of_the_type_asked_for(void **state)
+{
+    static const struct {
+        const char *types, *asked, *tensor;
+        enum dtype after;
+    } cases[] = {
+        {"q4_k_m", "same", "blk.0.attn_q.weight", DTYPE_q4_k},
+        {"q4_k_m", "same", "blk.1.ffn_down.weight", DTYPE_q5_0},
+        {"q4_k_m", "q4_0", "blk.0.attn_q.weight", DTYPE_q4_0},
+        {"q4_k_m", "q4_0", "token_embd.weight", DTYPE_q6_k},
+        {"q4_k_m", "q4_0", "output_norm.weight", DTYPE_f32},
+        {"q4_k_m", "q6_k", "blk.0.ffn_down.weight", DTYPE_f16},
+        {"bf16", "f32", "blk.0.attn_q.weight", DTYPE_f32},
+    };
+    struct engine_model *const tiny = model;
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const int fd =
+            shapefile_create(shapefile_find("mixed"), cases[i].types, 1);
+        const int merged_fd = memfd_create("merged", MFD_CLOEXEC);
+        struct gguf *after;
+        struct error err;
+
+        ok(engine_model_open(&model, engine, fd, &err), &err);
+        struct adapter *a = make("lora-all");
+        assert_int_equal(engine_adapter_merge(a, model, "q9", merged_fd, &err),
+                         -EINVAL);
+        assert_non_null(strstr(err.text, "no type of weights \"q9\""));
+        ok(engine_adapter_merge(a, model, cases[i].asked, merged_fd, &err),
+           &err);
+        ok(gguf_load_fd(&after, merged_fd, &err), &err);
+        assert_int_equal(gguf_find(after, cases[i].tensor)->dtype,
+                         cases[i].after);
         gguf_destroy(after);
         adapter_destroy(a);
         engine_model_close(model);
@@ -273,6 +316,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_merged_model_says_what_the_adapter_says),
         cmocka_unit_test(a_merged_model_keeps_types_of_eight_bits),
+        cmocka_unit_test(a_merged_model_is_of_the_type_asked_for),
         cmocka_unit_test(a_lora_comes_as_near_as_its_rank_allows),
         cmocka_unit_test(the_largest_singular_values_are_kept),
         cmocka_unit_test(what_no_lora_can_hold_is_said),

@@ -67,7 +67,7 @@ static void rig_init(struct rig *r, uint32_t threads, size_t n_records)
     const struct dataset_params params = {.records = records,
                                           .n_records = n_records,
                                           .length = LENGTH};
-    ok(dataset_create(&r->data, r->base->tokenizer, &params, &err), &err);
+    ok(dataset_create(&r->data, &r->base->chat, &params, &err), &err);
 }
 
 static void rig_finish(struct rig *r)

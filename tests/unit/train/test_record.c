@@ -83,10 +83,32 @@ static void bad_records_are_named(void **state)
 
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct error err = {0};
-        assert_int_equal(record_check(&bad[i].record, &err), -EINVAL);
+        assert_int_equal(record_check(&bad[i].record, CHAT_LOSS_ASSISTANT,
+                                      &err),
+                         -EINVAL);
         assert_non_null(strstr(err.text, bad[i].says));
         assert_non_null(strstr(err.text, "record 0"));
     }
+}
+
+static void something_must_count(void **state)
+{
+    const struct record_message asked[] = {
+        {.role = TEXT("user"), .content = TEXT("hello")},
+    };
+    const struct record chat = {.kind = RECORD_CHAT,
+                                .messages = asked,
+                                .n_messages = 1};
+    const struct record pair = {.kind = RECORD_PAIR, .prompt = TEXT("q")};
+    const struct record reply = {.kind = RECORD_PAIR, .completion = TEXT("a")};
+    struct error err = {0};
+
+    assert_int_equal(record_check(&chat, CHAT_LOSS_USER, &err), 0);
+    assert_int_equal(record_check(&chat, CHAT_LOSS_ALL, &err), 0);
+    assert_int_equal(record_check(&pair, CHAT_LOSS_USER, &err), 0);
+    assert_int_equal(record_check(&reply, CHAT_LOSS_ALL, &err), 0);
+    assert_int_equal(record_check(&reply, CHAT_LOSS_USER, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "its prompt is empty"));
 }
 
 static void kinds_have_names(void **state)
@@ -107,6 +129,7 @@ int main(void)
         cmocka_unit_test(a_tenth_is_held_out),
         cmocka_unit_test(only_contents_decide_the_split),
         cmocka_unit_test(bad_records_are_named),
+        cmocka_unit_test(something_must_count),
         cmocka_unit_test(kinds_have_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
