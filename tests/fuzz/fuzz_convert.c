@@ -81,7 +81,7 @@ static void convert(const struct source_file *files, uint32_t n, unsigned type)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct source_file files[FILES_MAX];
+    struct source_file files[FILES_MAX] = {0};
 
     if (size == 0)
         return 0;
