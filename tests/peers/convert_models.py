@@ -6,7 +6,7 @@ their perplexity over a text as llama-perplexity counts it.
 
 usage (where PyTorch and transformers are):
   convert_models.py make TOKENIZER.json DIR
-  convert_models.py perplexity DIR TEXT CONTEXT
+  convert_models.py perplexity DIR TEXT CONTEXT [MODEL...]
 """
 import json
 import math
@@ -51,10 +51,10 @@ def make(tokenizer, out):
         shutil.copy(tokenizer, f'{out}/{name}/tokenizer.json')
 
 
-def perplexity(out, text, context):
+def perplexity(out, text, context, models):
     tokenizer = tf.PreTrainedTokenizerFast(tokenizer_file=f'{out}/llama/tokenizer.json')
     ids = tokenizer(open(text).read(), add_special_tokens=False)['input_ids']
-    for name in MODELS:
+    for name in models or MODELS:
         m = tf.AutoModelForCausalLM.from_pretrained(
             f'{out}/{name}', dtype=torch.float32, attn_implementation='eager').eval()
         total, count, first = 0.0, 0, context // 2
@@ -70,4 +70,4 @@ def perplexity(out, text, context):
 if sys.argv[1] == 'make':
     make(sys.argv[2], sys.argv[3])
 else:
-    perplexity(sys.argv[2], sys.argv[3], int(sys.argv[4]))
+    perplexity(sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[5:])
