@@ -506,6 +506,7 @@ static void convert(struct adding *a)
         .files = a->files,
         .on_progress = on_converting,
     };
+    char name[STORE_NAME_SIZE];
     struct error err = {0};
     struct worker_msg m;
 
@@ -513,8 +514,10 @@ static void convert(struct adding *a)
     m.convert_model.req = 1;
     snprintf(m.convert_model.type, sizeof(m.convert_model.type), "%s",
              a->type[0] ? a->type : "keep");
-    snprintf(m.convert_model.name, sizeof(m.convert_model.name), "%s",
-             a->model.name);
+    // What the file calls itself: not --name, by which the same model would be
+    // another file.
+    name_from_path(name, a->model.path);
+    snprintf(m.convert_model.name, sizeof(m.convert_model.name), "%.64s", name);
     m.convert_model.out_fd = a->fd;
     int rc = tools_run_with(a->p->tools, &m, &extra, on_converted, a, &err);
     if (rc < 0)

@@ -69,7 +69,7 @@ static const char *kept_text(const struct pock_value *v)
     static const char *const texts[][2] = {
         {"in place", "read where it lies"},
         {"cloned", "kept as a copy that shares its blocks on disk"},
-        {"copied", "kept as a copy, for pockd cannot read it where it lies"},
+        {"copied", "kept as a copy in the state directory"},
         {"converted", "kept as one GGUF file"},
     };
     const char *kept = pock_get_str(v, "kept", "");

@@ -372,6 +372,24 @@ static int add_all(struct source *s, const struct hf_config *c, uint8_t *seen,
     return 0;
 }
 
+// The embeddings once more, where a head is asked for.
+static int add_head(struct source *s, const struct hf_config *c,
+                    struct error *err)
+{
+    struct source_tensor *t, embd = {0};
+
+    for (uint32_t i = 0; i < s->n_tensors; i++)
+        if (strcmp(s->tensors[i].name, "token_embd.weight") == 0)
+            embd = s->tensors[i];
+    if (!(c->arch->flags & HF_HEAD) || !c->is_tied || !embd.data)
+        return 0;
+    if (!(t = source_add(s, "output.weight", err)))
+        return -ENOMEM;
+    (void) snprintf(embd.name, sizeof(embd.name), "%s", t->name);
+    *t = embd;
+    return 0;
+}
+
 int hf_tensors_read(struct source *s, const struct hf_config *c,
                     struct error *err)
 {
@@ -383,7 +401,7 @@ int hf_tensors_read(struct source *s, const struct hf_config *c,
     if ((rc = open_shards(s, err)) < 0 || (rc = add_all(s, c, seen, err)) < 0 ||
         (rc = check_blocks(c, seen, err)) < 0)
         return rc;
-    if ((rc = hf_rope_tensors(s, c, err)) < 0)
+    if ((rc = hf_rope_tensors(s, c, err)) < 0 || (rc = add_head(s, c, err)) < 0)
         return rc;
     return check_outside(s, c, err);
 }

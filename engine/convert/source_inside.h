@@ -66,6 +66,7 @@ enum {
 enum hf_flags {
     HF_PERMUTE = 1,  // rows of q and k
     HF_PLUS_ONE = 2, // gains of norms
+    HF_HEAD = 4,     // GGUF wants a head, also where it is the embeddings
 };
 
 struct hf_arch {

@@ -8,11 +8,12 @@ import pty
 import re
 import select
 import signal
+import struct
 import subprocess
 import time
 
 import pockd_rpc
-from pockd_rpc import BUILD, ROOT, SLOW, Daemon
+from pockd_rpc import BUILD, ROOT, SLOW, Client, Daemon, RpcError
 
 POCKCTL = os.path.join(BUILD, 'clients/pockctl/pockctl')
 DEMO = os.path.join(ROOT, 'clients/demo')
@@ -226,6 +227,179 @@ def refuses_what_needs_a_model_with_status_5():
             assert re.fullmatch(r'pockctl: .* \(\w+\)\n', r.err), r.err
         assert ctl(d, 'model', 'list').out == ''
         assert ctl(d, 'adapter', 'list', '--json').json()['adapters'] == []
+
+
+def st_tensors(tensors):
+    """The bytes of a safetensors file: name -> shape, values of BF16."""
+    header, at = {}, 0
+    for name, shape in tensors.items():
+        n = 2
+        for k in shape:
+            n *= k
+        header[name] = {'dtype': 'BF16', 'shape': shape, 'data_offsets': [at, at + n]}
+        at += n
+    text = json.dumps(header).encode()
+    text += b' ' * (-len(text) % 8)
+    return struct.pack('<Q', len(text)) + text + b'\x10\x3d' * (at // 2)
+
+
+def hf_directory(d, name, **config):
+    """A directory of a tiny llama, in two shards."""
+    path = os.path.join(d.dir, name)
+    os.mkdir(path)
+    c = {'model_type': 'llama', 'hidden_size': 64, 'num_hidden_layers': 2, 'num_attention_heads': 4,
+         'num_key_value_heads': 2, 'intermediate_size': 128, 'vocab_size': 260,
+         'max_position_embeddings': 64, 'tie_word_embeddings': True, 'bos_token_id': 256,
+         'eos_token_id': 256, **config}
+    # How byte-level BPE writes bytes.
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    other = [b for b in range(256) if b not in plain]
+    vocab = {chr(b): b for b in plain} | {chr(256 + i): b for i, b in enumerate(other)}
+    tokenizer = {'added_tokens': [{'id': 256, 'content': '<|endoftext|>', 'special': True}],
+                 'pre_tokenizer': {'type': 'ByteLevel', 'add_prefix_space': False},
+                 'model': {'type': 'BPE', 'vocab': vocab | {'th': 257}, 'merges': ['t h']}}
+    shards = [{'model.embed_tokens.weight': [260, 64], 'model.norm.weight': [64]}, {}]
+    for b in range(2):
+        p = f'model.layers.{b}.'
+        shards[b] |= {p + 'input_layernorm.weight': [64], p + 'post_attention_layernorm.weight': [64],
+                      p + 'self_attn.q_proj.weight': [64, 64], p + 'self_attn.k_proj.weight': [32, 64],
+                      p + 'self_attn.v_proj.weight': [32, 64], p + 'self_attn.o_proj.weight': [64, 64],
+                      p + 'mlp.gate_proj.weight': [128, 64], p + 'mlp.up_proj.weight': [128, 64],
+                      p + 'mlp.down_proj.weight': [64, 128]}
+    names = [f'model-0000{i + 1}-of-00002.safetensors' for i in range(2)]
+    files = {'config.json': json.dumps(c), 'tokenizer.json': json.dumps(tokenizer),
+             'model.safetensors.index.json': json.dumps(
+                 {'weight_map': {t: names[i] for i in range(2) for t in shards[i]}}),
+             names[0]: st_tensors(shards[0]), names[1]: st_tensors(shards[1])}
+    for f, data in files.items():
+        with open(os.path.join(path, f), 'wb') as out:
+            out.write(data if isinstance(data, bytes) else data.encode())
+    return path
+
+
+def takes_a_directory_as_a_model():
+    with Daemon() as d:
+        path = hf_directory(d, 'tiny-hf')
+        r = ctl(d, 'model', 'add', path)
+        assert r.out == 'tiny-hf\n' and 'kept as one GGUF file' in r.err, (r.out, r.err)
+        v = ctl(d, 'model', 'show', 'tiny-hf', '--json').json()
+        m, types = v['model'], {t['name'] for t in v['details']['types']}
+        assert m['path'].startswith(os.path.join(d.dir, 'd/models/')) and os.path.exists(m['path']), m
+        assert (m['arch'], m['layers'], m['width'], m['vocab']) == ('llama', 2, 64, 260), m
+        assert types == {'bf16', 'f32'} and v['details']['train_bytes'] > 0, v
+        assert [s['text'] for s in v['details']['specials']] == ['<|endoftext|>'] * 2, v
+        shown = ctl(d, 'model', 'show', 'tiny-hf').out
+        assert 'to train' in shown and 'llama' in shown and '<|endoftext|> (256)' in shown, shown
+        # The same model again is known, and leaves no second file.
+        r = ctl(d, 'model', 'add', path, '--name', 'again')
+        assert r.out == 'tiny-hf\n' and 'known already' in r.err, r.err
+        r = ctl(d, 'model', 'add', path, '--name', 'small', '--type', 'q8_0')
+        assert r.out == 'small\n', r.out
+        models = os.listdir(os.path.join(d.dir, 'd/models'))
+        assert sorted(models) == ['small.gguf', 'tiny-hf.gguf'], models
+        assert os.listdir(os.path.join(d.dir, 'd/tmp')) == []
+        r = ctl(d, 'gen', '--model', 'small', '--max-tokens', '4', '--raw', 'the')
+        r = ctl(d, 'model', 'rm', 'small', '--yes')
+        assert 'deleted' in r.err and os.listdir(os.path.join(d.dir, 'd/models')) == ['tiny-hf.gguf']
+
+
+def converts_models_both_ways():
+    with Daemon() as d:
+        path, out = hf_directory(d, 'hf'), os.path.join(d.dir, 'x.gguf')
+        r = ctl(d, 'model', 'convert', path, '-o', out, '--type', 'q4_k')
+        assert r.out == out + '\n' and 'q5_0' in r.err and 'blocks of 256' in r.err, r.err
+        small = os.path.getsize(out)
+        v = ctl(d, 'model', 'convert', out, '-o', out + '2', '--type', 'f16', '--json').json()
+        assert {t['name'] for t in v['types']} == {'f16', 'f32'} and v['format'] == 'GGUF', v
+        assert os.path.getsize(out + '2') > 2 * small
+        r = ctl(d, 'model', 'convert', path, '-o', out, '--type', 'q3', status=None)
+        assert r.status != 0 and 'q8_0, q4_0, q4_k' in r.err, r.err
+        assert os.path.getsize(out) == small and not os.path.exists(out + '.part')
+        r = ctl(d, 'model', 'convert', hf_directory(d, 'moe', model_type='mixtral'), '-o', out,
+                '--type', 'f32', status=None)
+        assert r.status != 0 and '"mixtral" cannot be converted; supported: llama' in r.err, r.err
+
+
+def keeps_what_the_daemon_cannot_read():
+    with Daemon() as d:
+        model = f'{DEMO}/pock-16m-q8_0.gguf'
+        r = ctl(d, 'model', 'add', model, '--copy', '--name', 'mine')
+        m = ctl(d, 'model', 'show', 'mine', '--json').json()['model']
+        assert m['path'] == os.path.join(d.dir, 'd/models/mine.gguf'), m
+        with open(model, 'rb') as a, open(m['path'], 'rb') as b:
+            assert a.read() == b.read()
+        assert os.stat(m['path']).st_mode & 0o77 == 0
+        # A file whose path leads nowhere for the daemon: only the descriptor.
+        c = Client(d.socket)
+        other = write(d, 'other.gguf', b'')
+        with open(model, 'rb') as a, open(other, 'wb') as b:
+            b.write(a.read() + b'\0' * 64)
+        fd = os.open(other, os.O_RDONLY)
+        os.unlink(other)
+        v = c.call('model.add', fd=fd, path='/home/nobody/away.gguf')
+        os.close(fd)
+        assert v['kept'] in ('copied', 'cloned') and v['model']['name'] == 'away', v
+        assert v['model']['path'].endswith('/models/away.gguf'), v
+
+
+def refuses_sets_of_files_that_lead_away():
+    with Daemon() as d:
+        c, fd = Client(d.socket), os.open('/etc/passwd', os.O_RDONLY)
+        for name in ('../config.json', '/etc/passwd', '..', 'a/b'):
+            try:
+                c.call('model.file', fd=fd, name=name)
+                raise AssertionError(name)
+            except RpcError as e:
+                assert 'no name of a file' in e.msg, e
+        try:
+            c.call('model.add', path='/x', files=True)
+            raise AssertionError('no files')
+        except RpcError as e:
+            assert 'no files were given' in e.msg, e
+        assert c.call('model.file', fd=fd, name='config.json')['files'] == 1
+        try:
+            c.call('model.file', fd=fd, name='config.json')
+            raise AssertionError('twice')
+        except RpcError as e:
+            assert e.name == 'EXISTS', e
+        for i in range(47):
+            c.call('model.file', fd=fd, name=f'f{i}')
+        try:
+            c.call('model.file', fd=fd, name='one-more')
+            raise AssertionError('too many')
+        except RpcError as e:
+            assert 'at most 48' in e.msg, e
+        # They are of this connection alone.
+        try:
+            Client(d.socket).call('model.add', path='/x', files=True)
+            raise AssertionError('of another')
+        except RpcError as e:
+            assert 'no files were given' in e.msg, e
+        path = hf_directory(d, 'bad')
+        index = os.path.join(path, 'model.safetensors.index.json')
+        with open(index, 'w') as f:
+            json.dump({'weight_map': {'a': '../../etc/passwd'}}, f)
+        r = ctl(d, 'model', 'add', path, status=None)
+        assert r.status != 0 and "outside the model's directory" in r.err, r.err
+        assert os.listdir(os.path.join(d.dir, 'd/tmp')) == []
+        os.close(fd)
+
+
+def names_what_is_no_model():
+    with Daemon() as d:
+        os.mkdir(os.path.join(d.dir, 'empty'))
+        for name, data, words in (
+                ('empty', None, 'neither config.json'),
+                ('part.safetensors', b'x', 'give the directory'),
+                ('m-00001-of-00002.gguf', b'GGUF', 'm-00002-of-00002.gguf'),
+                ('text.gguf', b'hello', 'not a GGUF file')):
+            path = os.path.join(d.dir, name) if data is None else write(d, name, data)
+            r = ctl(d, 'model', 'add', path, status=None)
+            assert r.status != 0 and words in r.err, (name, r.err)
+        adapter = os.path.join(d.dir, 'empty', 'adapter_config.json')
+        open(adapter, 'w').close()
+        r = ctl(d, 'model', 'add', os.path.dirname(adapter), status=None)
+        assert 'is an adapter, not a model' in r.err, r.err
 
 
 def asks_a_model_and_cancels():
@@ -514,6 +688,11 @@ pockd_rpc.main([
     edits_the_policy_in_an_editor,
     inhibits_training_while_a_command_runs,
     refuses_what_needs_a_model_with_status_5,
+    takes_a_directory_as_a_model,
+    converts_models_both_ways,
+    keeps_what_the_daemon_cannot_read,
+    refuses_sets_of_files_that_lead_away,
+    names_what_is_no_model,
     asks_a_model_and_cancels,
     shows_what_a_job_would_take_and_draws_it,
     times_kernels_and_plans_by_them,
