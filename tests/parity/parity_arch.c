@@ -460,8 +460,8 @@ static int write_all(const char *dir)
     return 0;
 }
 
-// Of letters a .. h by the hash, in chunks that begin with the mark of a
-// text; the second half of each counts, as in llama-perplexity -c CHUNK.
+// Of letters a .. h by the hash behind the mark of a text, in chunks that begin
+// with it; the second half of each counts, as in llama-perplexity -c CHUNK.
 static int print_perplexity(const char *name, bool with_adapter)
 {
     const struct archfile *a = archfile_find(name);
@@ -487,7 +487,8 @@ static int print_perplexity(const char *name, bool with_adapter)
             i % CHUNK == 0
                 ? 0
                 : 4 + 'a' +
-                      (int) ((archfile_value("text", (uint64_t) i) + 0.5) * 8);
+                      (int) ((archfile_value("text", (uint64_t) i - 1) + 0.5) *
+                             8);
         b.pos[i] = i % CHUNK;
         b.start[i] = i - i % CHUNK;
     }

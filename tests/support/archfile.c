@@ -26,7 +26,8 @@ const struct archfile archfiles[] = {
     {"qwen3", "qwen3", 2, 64, 4, 2, 32, 96, 32, 0, 0, 0, 0, 0, 0},
     {"gemma2", "gemma2", 2, 64, 4, 2, 32, 96, 32, 8, 0, 0, 0, 0, 0},
     {"gemma3", "gemma3", 6, 64, 4, 1, 32, 96, 32, 8, 8, 0, 0, 0, 0},
-    {"phi3", "phi3", 2, 64, 4, 2, 16, 96, 12, 9, 0, 32, 0, 1, 0},
+    {"phi3", "phi3", 2, 64, 4, 2, 16, 96, 12, 0, 0, 512, 0, 1, 0},
+    {"phi3_window", "phi3", 2, 64, 4, 2, 16, 96, 16, 9, 0, 512, 0, 0, 0},
     {"phi3_long", "phi3", 2, 64, 4, 4, 16, 96, 16, 0, 0, 16, 0, 1, 0},
     {"olmo2", "olmo2", 2, 64, 4, 2, 16, 96, 16, 0, 0, 0, 0, 1, 0},
 };
@@ -190,7 +191,8 @@ static void put_rope(struct maker *m)
         const double more = (double) ARCHFILE_CONTEXT / a->rope_context;
         put_u32(m, "rope.scaling.original_context_length", a->rope_context);
         put_f32(m, "rope.scaling.attn_factor",
-                (float) sqrt(1 + log(more) / log(a->rope_context)));
+                more > 1 ? (float) sqrt(1 + log(more) / log(a->rope_context))
+                         : 1);
     }
 }
 
@@ -199,7 +201,7 @@ static void put_metadata(struct maker *m)
     const struct archfile *a = m->a;
 
     gguf_writer_str(m->w, "general.architecture", a->arch);
-    gguf_writer_str(m->w, "general.name", a->name);
+    gguf_writer_str(m->w, "general.name", "tiny");
     put_u32(m, "block_count", a->n_blocks);
     put_u32(m, "context_length", ARCHFILE_CONTEXT);
     put_u32(m, "embedding_length", a->width);
