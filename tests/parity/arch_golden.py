@@ -124,13 +124,16 @@ def config_of(meta, tensors):
         return transformers.Qwen2Config(**common)
     if arch == 'qwen3':
         return transformers.Qwen3Config(**common)
+    if arch == 'olmo2' and get('attention.sliding_window'):
+        return transformers.Olmo3Config(
+            **common, sliding_window=get('attention.sliding_window'))
     if arch == 'olmo2':
         return transformers.Olmo2Config(**common)
     if arch == 'phi3':
         dims = get('rope.dimension_count')
         rope['partial_rotary_factor'] = dims / dim
         return transformers.Phi3Config(
-            **common, sliding_window=get('attention.sliding_window'),
+            **common, sliding_window=get('attention.sliding_window') or None,
             original_max_position_embeddings=get(
                 'rope.scaling.original_context_length'))
     if arch == 'gemma2':

@@ -30,6 +30,7 @@ const struct archfile archfiles[] = {
     {"phi3_window", "phi3", 2, 64, 4, 2, 16, 96, 16, 9, 0, 512, 0, 0, 0},
     {"phi3_long", "phi3", 2, 64, 4, 4, 16, 96, 16, 0, 0, 16, 0, 1, 0},
     {"olmo2", "olmo2", 2, 64, 4, 2, 16, 96, 16, 0, 0, 0, 0, 1, 0},
+    {"olmo3", "olmo2", 4, 64, 4, 2, 16, 96, 16, 8, 0, 0, 0, 1, 0},
 };
 const size_t archfile_count = sizeof(archfiles) / sizeof(archfiles[0]);
 
@@ -196,6 +197,24 @@ static void put_rope(struct maker *m)
     }
 }
 
+// Three blocks of four have the window: a list of bool.
+static void put_pattern(struct maker *m)
+{
+    static const char key[] = "olmo2.attention.sliding_window_pattern";
+    unsigned char pair[128] = {sizeof(key) - 1};
+    size_t n = 8;
+
+    memcpy(pair + n, key, sizeof(key) - 1);
+    n += sizeof(key) - 1;
+    pair[n] = 9;     // a list
+    pair[n + 4] = 7; // of bool
+    pair[n + 8] = (unsigned char) m->a->n_blocks;
+    n += 16;
+    for (uint32_t i = 0; i < m->a->n_blocks; i++)
+        pair[n++] = i % 4 != 3;
+    gguf_writer_pair(m->w, pair, n);
+}
+
 static void put_metadata(struct maker *m)
 {
     const struct archfile *a = m->a;
@@ -212,8 +231,11 @@ static void put_metadata(struct maker *m)
     put_u32(m, "attention.value_length", a->head_dim);
     put_f32(m, "attention.layer_norm_rms_epsilon", 1e-5F);
     put_rope(m);
-    if (a->window)
+    // Converters write 0 for a phi3 without a window.
+    if (a->window || strcmp(a->arch, "phi3") == 0)
         put_u32(m, "attention.sliding_window", a->window);
+    if (a->window && strcmp(a->arch, "olmo2") == 0)
+        put_pattern(m);
     if (strcmp(a->arch, "gemma2") == 0) {
         // Low, so that they matter.
         put_f32(m, "attn_logit_softcapping", 3);
