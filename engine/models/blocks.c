@@ -314,7 +314,7 @@ static value_id rope(struct blocks *l, uint32_t block, value_id x,
     const struct op_attr attr = {
         .rope_base = is_local ? m->local_rope_base : m->rope_base,
         .rope_slower = is_local ? 0 : m->rope_slower,
-        .rope_gain = m->rope_gain,
+        .rope_gain = is_local ? 0 : m->rope_gain,
         .rope_mode = m->rope_mode, // as the file's rows of Q and K are stored
         .rope_sign = 1,
         .n_heads = n_heads,

@@ -27,6 +27,12 @@ int blocks_read_u32(uint32_t *out, const struct model_config *m,
 int blocks_read_f32(float *out, const struct model_config *m,
                     const struct gguf *f, const char *key, struct error *err);
 
+// attention.sliding_window, where 0 is none, and attention.sliding_window_-
+// pattern: the period, or a list of which blocks have the window, which must
+// have one. Both stay as they are when they are not there.
+int blocks_read_window(struct model_config *m, const struct gguf *f,
+                       struct error *err);
+
 // Sizes, heads and rotation from the metadata, then the tensors, according to
 // what has been set of `m` already: norms, qk_norms, rope_mode, is_*_fused.
 int blocks_read(struct model_config *m, const struct gguf *f,

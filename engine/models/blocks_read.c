@@ -183,6 +183,46 @@ static int read_rope(struct model_config *m, const struct gguf *f,
     return read_rope_scaling(m, f, err);
 }
 
+// The period of the list: its first block without a window ends it.
+static int read_pattern(struct model_config *m, const struct gguf *f,
+                        const char *key, struct error *err)
+{
+    struct gguf_array a;
+    uint32_t n = 0;
+    int rc = gguf_get_array(&a, f, key, GGUF_BOOL, err);
+
+    if (rc < 0)
+        return rc;
+    const unsigned char *has = a.data;
+    while (n < a.count && has[n])
+        n++;
+    m->window_period = n < a.count ? n + 1 : 0;
+    for (uint32_t i = 0; i < m->n_blocks; i++)
+        if (i >= a.count ||
+            (m->window > 0 && (has[i] != 0) != model_has_window(m, i)))
+            return error_set(err, -ENOTSUP,
+                             "%s: at block %u it is no repetition of its first "
+                             "blocks, which alone is supported",
+                             key, i);
+    return 0;
+}
+
+int blocks_read_window(struct model_config *m, const struct gguf *f,
+                       struct error *err)
+{
+    char key[KEY_BYTES];
+    int rc = 0;
+
+    if (gguf_has(f, key_of(key, m, "attention.sliding_window")))
+        rc = gguf_get_u32(&m->window, f, key, err);
+    if (rc < 0 ||
+        !gguf_has(f, key_of(key, m, "attention.sliding_window_pattern")))
+        return rc;
+    return gguf_get_u32(&m->window_period, f, key, NULL) < 0
+               ? read_pattern(m, f, key, err)
+               : 0;
+}
+
 static int refuse_experts(const struct model_config *m, const struct gguf *f,
                           struct error *err)
 {

@@ -28,8 +28,7 @@ int gemma2_read(struct model_config *m, const struct gguf *f, struct error *err)
         m->score_scale = 1.0f / sqrtf((float) m->width / (float) m->n_heads);
     m->window = 4096;
     m->window_period = 2;
-    if ((rc = blocks_read_u32(&m->window, m, f, "attention.sliding_window",
-                              1 << 26, err)) < 0 ||
+    if ((rc = blocks_read_window(m, f, err)) < 0 ||
         (rc = blocks_read_f32(&m->score_cap, m, f, "attn_logit_softcapping",
                               err)) < 0)
         return rc;

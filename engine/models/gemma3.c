@@ -27,8 +27,7 @@ int gemma3_read(struct model_config *m, const struct gguf *f, struct error *err)
         m->score_scale = 1.0f / sqrtf((float) m->width / (float) m->n_heads);
     m->window_period = 6;
     m->local_rope_base = 10000.0f;
-    if ((rc = blocks_read_u32(&m->window, m, f, "attention.sliding_window",
-                              1 << 26, err)) < 0 ||
+    if ((rc = blocks_read_window(m, f, err)) < 0 ||
         (rc = blocks_read_f32(&m->local_rope_base, m, f, "rope.freq_base_swa",
                               err)) < 0)
         return rc;

@@ -7,7 +7,7 @@
 // OLMo Team, arXiv 2501.00656: norms stand behind attention and feed-forward,
 // not before; all heads of Q, and of K, are normalised as one row. Files of
 // OLMo 3 say that they are of this architecture: three of four blocks have a
-// window.
+// window, and are never stretched.
 int olmo2_read(struct model_config *m, const struct gguf *f, struct error *err)
 {
     int rc;
@@ -18,6 +18,6 @@ int olmo2_read(struct model_config *m, const struct gguf *f, struct error *err)
     if ((rc = blocks_read(m, f, err)) < 0)
         return rc;
     m->window_period = 4;
-    return blocks_read_u32(&m->window, m, f, "attention.sliding_window",
-                           1 << 26, err);
+    m->local_rope_base = m->rope_base;
+    return blocks_read_window(m, f, err);
 }

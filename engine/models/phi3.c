@@ -17,6 +17,5 @@ int phi3_read(struct model_config *m, const struct gguf *f, struct error *err)
     m->is_gate_fused = true;
     if ((rc = blocks_read(m, f, err)) < 0)
         return rc;
-    return blocks_read_u32(&m->window, m, f, "attention.sliding_window",
-                           1 << 26, err);
+    return blocks_read_window(m, f, err);
 }

@@ -24,6 +24,9 @@ int adapter_create(struct adapter **out, const struct model_config *m,
         goto no_memory;
     a->scheme = *scheme;
     memcpy(a->arch, m->arch, sizeof(a->arch));
+    a->is_qkv_fused = m->is_qkv_fused;
+    a->is_gate_fused = m->is_gate_fused;
+    a->norms = m->norms;
     (void) snprintf(a->base_sha256, sizeof(a->base_sha256), "%s",
                     base_sha256 ? base_sha256 : "");
     a->n_blocks = m->n_blocks;

@@ -29,6 +29,9 @@ struct str;
 struct adapter {
     struct scheme scheme;
     char arch[32];
+    // Of the base, what the names of its tensors hang on; see model.h.
+    bool is_qkv_fused, is_gate_fused;
+    uint8_t norms;
     char base_sha256[HASH_HEX]; // of the base's file; "" when unknown
     uint32_t n_blocks;          // of the base model
     uint32_t n_params;

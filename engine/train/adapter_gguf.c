@@ -34,7 +34,12 @@ static float plain_alpha(const struct adapter *a)
 static int fill_writer(struct gguf_writer *w, const struct adapter *a,
                        const char *name)
 {
-    const struct model_config m = {.n_blocks = a->n_blocks};
+    const struct model_config m = {
+        .n_blocks = a->n_blocks,
+        .is_qkv_fused = a->is_qkv_fused,
+        .is_gate_fused = a->is_gate_fused,
+        .norms = a->norms,
+    };
     const bool is_lora = adapter_check_lora(a, "", NULL) == 0;
     struct str scheme = {0};
     int rc;

@@ -22,26 +22,47 @@ enum {
     CONFIG_ARENA_MAX = 16 << 20,
 };
 
-static const struct {
+struct module {
     const char *part; // of the layer
-    const char *module;
-} modules[MODEL_LINEARS] = {
-    [MODEL_LINEAR_q] = {"self_attn", "q_proj"},
-    [MODEL_LINEAR_k] = {"self_attn", "k_proj"},
-    [MODEL_LINEAR_v] = {"self_attn", "v_proj"},
-    [MODEL_LINEAR_o] = {"self_attn", "o_proj"},
-    [MODEL_LINEAR_gate] = {"mlp", "gate_proj"},
-    [MODEL_LINEAR_up] = {"mlp", "up_proj"},
-    [MODEL_LINEAR_down] = {"mlp", "down_proj"},
+    const char *name;
 };
 
-static void peft_name(char out[PEFT_NAME_BYTES], uint32_t block,
-                      enum model_linear linear, enum adapter_side side)
+// Where transformers has a linear: for all architectures the same, but that
+// some have several in one, in the place of the first.
+static struct module module_of(bool is_qkv_fused, bool is_gate_fused,
+                               enum model_linear linear)
 {
+    static const struct module modules[MODEL_LINEARS] = {
+        [MODEL_LINEAR_q] = {"self_attn", "q_proj"},
+        [MODEL_LINEAR_k] = {"self_attn", "k_proj"},
+        [MODEL_LINEAR_v] = {"self_attn", "v_proj"},
+        [MODEL_LINEAR_o] = {"self_attn", "o_proj"},
+        [MODEL_LINEAR_gate] = {"mlp", "gate_proj"},
+        [MODEL_LINEAR_up] = {"mlp", "up_proj"},
+        [MODEL_LINEAR_down] = {"mlp", "down_proj"},
+    };
+    if (linear == MODEL_LINEAR_q && is_qkv_fused)
+        return (struct module){"self_attn", "qkv_proj"};
+    if (linear == MODEL_LINEAR_up && is_gate_fused)
+        return (struct module){"mlp", "gate_up_proj"};
+    return modules[linear];
+}
+
+static struct module adapter_module(const struct adapter *a, int linear)
+{
+    return module_of(a->is_qkv_fused, a->is_gate_fused,
+                     (enum model_linear) linear);
+}
+
+static void peft_name(char out[PEFT_NAME_BYTES], const struct model_config *m,
+                      uint32_t block, enum model_linear linear,
+                      enum adapter_side side)
+{
+    const struct module to =
+        module_of(m->is_qkv_fused, m->is_gate_fused, linear);
     (void) snprintf(out, PEFT_NAME_BYTES,
                     "base_model.model.model.layers.%u.%s.%s.lora_%c.weight",
-                    block, modules[linear].part, modules[linear].module,
-                    "AB"[side]);
+                    block, to.part, to.name, "AB"[side]);
 }
 
 // Fills entry i, with data in the order of Hugging Face in `copy` where it
@@ -56,7 +77,7 @@ static void fill_entry(struct safetensors_tensor *t, char name[PEFT_NAME_BYTES],
     const enum adapter_side side =
         p->kind == PARAM_LORA_A ? ADAPTER_A : ADAPTER_B;
 
-    peft_name(name, p->block, linear, side);
+    peft_name(name, m, p->block, linear, side);
     if (side == ADAPTER_B) {
         for (int64_t r = 0; r < p->ne[0]; r++)
             memcpy(copy + r * p->ne[1],
@@ -152,7 +173,7 @@ static void put_modules(struct str *s, const struct adapter *a,
     for (int l = 0; l < MODEL_LINEARS && sum->is_uniform; l++) {
         if (!(sum->targets >> l & 1))
             continue;
-        str_printf(s, "%s\"%s\"", comma, modules[l].module);
+        str_printf(s, "%s\"%s\"", comma, adapter_module(a, l).name);
         comma = ", ";
     }
     for (uint32_t i = 0; i < a->n_params && !sum->is_uniform; i++) {
@@ -160,7 +181,8 @@ static void put_modules(struct str *s, const struct adapter *a,
         if (p->kind != PARAM_LORA_A)
             continue;
         str_printf(s, "%s\"layers.%u.%s.%s\"", comma, p->block,
-                   modules[p->linear].part, modules[p->linear].module);
+                   adapter_module(a, p->linear).part,
+                   adapter_module(a, p->linear).name);
         comma = ", ";
     }
     str_puts(s, "],\n");
@@ -179,8 +201,8 @@ static void put_ranks(struct str *s, const struct adapter *a,
         if (p->kind != PARAM_LORA_A || p->ne[0] == sum->rank)
             continue;
         str_printf(s, "%s\"layers.%u.%s.%s\": %d", comma, p->block,
-                   modules[p->linear].part, modules[p->linear].module,
-                   (int) p->ne[0]);
+                   adapter_module(a, p->linear).part,
+                   adapter_module(a, p->linear).name, (int) p->ne[0]);
         comma = ", ";
     }
     str_puts(s, "},\n");
@@ -372,7 +394,9 @@ static int parse_name(uint32_t *block, enum model_linear *linear,
         return -ENOENT;
     for (int l = 0; l < MODEL_LINEARS; l++)
         for (int s = 0; s < ADAPTER_SIDES; s++) {
-            peft_name(want, b, (enum model_linear) l, (enum adapter_side) s);
+            if (!model_has_linear(m, (enum model_linear) l))
+                continue;
+            peft_name(want, m, b, (enum model_linear) l, (enum adapter_side) s);
             if (strcmp(name, want) == 0) {
                 *block = b;
                 *linear = (enum model_linear) l;

@@ -7,6 +7,7 @@
  * the learning programs against AdamW done here from those gradients.
  */
 
+#include "tests/support/archfile.h"
 #include "tests/support/tiny.h"
 
 #include <math.h>
@@ -17,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -27,6 +29,7 @@
 #include "engine/base/rng.h"
 #include "engine/cpu/cpu_kernels.h"
 #include "engine/exec/lower.h"
+#include "engine/formats/gguf.h"
 
 enum { PARAMS_MAX = 64, COUNT_MAX = 4096 };
 
@@ -43,11 +46,12 @@ struct fixture {
 
 typedef void (*make_fn)(struct scheme *s, const struct model_config *m);
 
-static int open_made(struct fixture *f, uint8_t dtype, make_fn make)
+static int open_config(struct fixture *f, const struct model_config *m,
+                       make_fn make)
 {
     const struct device_params dp = {.threads = 2, .tier = "c"};
     memset(f, 0, sizeof(*f));
-    f->m = tiny_config(dtype, 2);
+    f->m = *m;
     scheme_init(&f->scheme);
     make(&f->scheme, &f->m);
     f->n_batch = 2;
@@ -57,6 +61,12 @@ static int open_made(struct fixture *f, uint8_t dtype, make_fn make)
     f->n_params = scheme_params(f->params, PARAMS_MAX, &f->m, &f->scheme);
     assert_in_range(f->n_params, 1, PARAMS_MAX);
     return 0;
+}
+
+static int open_made(struct fixture *f, uint8_t dtype, make_fn make)
+{
+    const struct model_config m = tiny_config(dtype, 2);
+    return open_config(f, &m, make);
 }
 
 static const struct scheme_lora *lora_to_make;
@@ -258,10 +268,10 @@ static void check_param(struct fixture *f, struct loaded *eval,
     }
 }
 
-static void check_made(uint8_t dtype, make_fn make)
+static void check_config(const struct model_config *m, make_fn make)
 {
     struct fixture f;
-    open_made(&f, dtype, make);
+    open_config(&f, m, make);
     struct loaded eval = load(&f, PROGRAM_EVAL);
     struct loaded grad = load(&f, PROGRAM_GRADIENT);
 
@@ -274,6 +284,12 @@ static void check_made(uint8_t dtype, make_fn make)
     unload(&grad);
     unload(&eval);
     close_fixture(&f);
+}
+
+static void check_made(uint8_t dtype, make_fn make)
+{
+    const struct model_config m = tiny_config(dtype, 2);
+    check_config(&m, make);
 }
 
 static void check_gradients(uint8_t dtype, const struct scheme_lora *lora)
@@ -300,6 +316,27 @@ static void gradients_of_the_last_block(void **state)
 {
     const struct scheme_lora last = {2, 3, LORA_Q | LORA_V | LORA_DOWN, 1};
     check_gradients(DTYPE_f32, &last);
+}
+
+// Of the last two blocks, which in every model have all there is of it.
+static void gradients_of_every_architecture(void **state)
+{
+    static const struct scheme_lora two = {2, 3, LORA_ALL, 2};
+
+    for (size_t i = 0; i < archfile_count; i++) {
+        const int fd = archfile_create(&archfiles[i]);
+        struct error err = {0};
+        struct model_config m;
+        struct gguf *g;
+
+        assert_int_equal(gguf_load_fd(&g, fd, &err), 0);
+        close(fd);
+        if (model_config_read(&m, g, &err) < 0)
+            fail_msg("%s", err.text);
+        gguf_destroy(g);
+        lora_to_make = &two;
+        check_config(&m, make_lora);
+    }
 }
 
 /*
@@ -905,6 +942,7 @@ int main(void)
         cmocka_unit_test(gradients_of_all_linears),
         cmocka_unit_test(gradients_over_a_quantised_base),
         cmocka_unit_test(gradients_of_the_last_block),
+        cmocka_unit_test(gradients_of_every_architecture),
         cmocka_unit_test(gradients_where_a_is_fixed),
         cmocka_unit_test(gradients_of_magnitudes),
         cmocka_unit_test(gradients_of_whole_weights),

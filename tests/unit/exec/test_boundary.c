@@ -14,11 +14,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "engine/base/error.h"
 #include "engine/exec/program.h"
+#include "engine/formats/gguf.h"
+#include "tests/support/archfile.h"
 #include "tests/support/tiny.h"
 
 enum { BLOCKS = 3, BOUNDARY = 2, PLACES = 64 };
@@ -154,6 +157,41 @@ static void both_halves_make_the_whole(void **state)
     }
 }
 
+// With another block, if there are but two.
+static void read_arch(struct model_config *m, const struct archfile *a)
+{
+    const int fd = archfile_create(a);
+    struct gguf *g;
+
+    assert_int_equal(gguf_load_fd(&g, fd, NULL), 0);
+    close(fd);
+    assert_int_equal(model_config_read(m, g, NULL), 0);
+    gguf_destroy(g);
+    m->n_blocks = BLOCKS;
+    memcpy(m->linear_dtypes[BLOCKS - 1], m->linear_dtypes[0],
+           sizeof(m->linear_dtypes[0]));
+    m->biases[BLOCKS - 1] = m->biases[0];
+}
+
+static void both_halves_make_the_whole_of_every_architecture(void **state)
+{
+    static float hidden[PLACES * 64];
+    float whole[PLACES], halves[PLACES];
+    struct tiny_batch b;
+    struct rig r;
+
+    for (size_t i = 0; i < archfile_count; i++) {
+        assert_true(rig_init(&r, "c", DTYPE_f32));
+        read_arch(&r.m, &archfiles[i]);
+        tiny_batch_make(&b, 1, 41, r.m.n_vocab, 1);
+        run_prefix(hidden, &r, &b, 1);
+        run_eval(whole, &r, &b, NULL);
+        run_eval(halves, &r, &b, hidden);
+        assert_memory_equal(whole, halves, b.n * sizeof(float));
+        rig_finish(&r);
+    }
+}
+
 // One window of `n` tokens at place `at` of a row of `length`, behind another.
 static void place_window(struct tiny_batch *b, uint32_t row, uint32_t length,
                          uint32_t at, uint32_t n)
@@ -272,6 +310,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(both_halves_make_the_whole),
+        cmocka_unit_test(both_halves_make_the_whole_of_every_architecture),
         cmocka_unit_test(a_window_has_the_same_bytes_wherever_it_lies),
         cmocka_unit_test(each_half_reads_its_own_blocks_only),
         cmocka_unit_test(a_boundary_above_what_learns_is_refused),
