@@ -189,8 +189,10 @@ static int find_pre(struct vocab *v, const char *steps, struct error *err)
             if (strcmp(table[i].steps, steps) == 0 &&
                 (!exact || table[i].ignore_merges < 0 ||
                  table[i].ignore_merges == v->ignore_merges)) {
-                v->pre_name = table[i].name;
                 v->pre = pretokenizer_find(table[i].name);
+                v->pre_name = table[i].name;
+                if (strncmp(v->pre_name, "hf:", 3) == 0)
+                    v->pre_name += 3;
             }
     if (!v->pre)
         return error_set(err, -ENOTSUP,

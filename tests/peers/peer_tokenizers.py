@@ -12,6 +12,7 @@ A line is [text, control, id, ...]; control is 1 where the names of control
 tokens in the text become these tokens. tokenizers.sh runs all of it.
 """
 import json
+import os
 import random
 import subprocess
 import sys
@@ -108,7 +109,7 @@ def train_sentencepiece():
     t.normalizer = normalizers.Sequence([normalizers.Prepend('▁'), normalizers.Replace(' ', '▁')])
     from tokenizers import pre_tokenizers
     t.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme='never')
-    t.train_from_iterator(corpus(), trainers.BpeTrainer(vocab_size=3000, limit_alphabet=300, show_progress=False))
+    t.train_from_iterator((s.replace('\0', '') for s in corpus()), trainers.BpeTrainer(vocab_size=3000, limit_alphabet=300, show_progress=False))
     made = json.loads(t.to_str())['model']
     tokens = SPECIAL[:2] + [f'<0x{b:02X}>' for b in range(256)] + sorted(made['vocab'], key=made['vocab'].get)
     tokens = list(dict.fromkeys(['<unk>'] + tokens))
@@ -124,7 +125,7 @@ def train_sentencepiece():
 
 
 def train(where, count):
-    for name in [*PRE, 'spm']:
+    for name in (os.environ.get('ONLY') or ' '.join([*PRE, 'spm'])).split():
         t = train_sentencepiece() if name == 'spm' else train_byte_level(name)
         t.save(f'{where}/{name}.json')
         with open(f'{where}/{name}.jsonl', 'w') as f:
