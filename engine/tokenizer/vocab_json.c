@@ -409,6 +409,7 @@ static void take_added(struct reader *r)
             continue;
         *t = (struct vocab_token){.name = text,
                                   .bytes = (uint16_t) strlen(text),
+                                  .score = score_none,
                                   .type = special ? TOKEN_TYPE_CONTROL
                                                   : TOKEN_TYPE_USER_DEFINED,
                                   .strip = strips_of(i)};
