@@ -36,6 +36,7 @@ static const struct answer {
     {WORKER_MSG_search, WORKER_MSG_found, true},
     {WORKER_MSG_tune, WORKER_MSG_tuned, true},
     {WORKER_MSG_tokenize, WORKER_MSG_tokens, true},
+    {WORKER_MSG_tokenize_text, WORKER_MSG_tokens, true},
 };
 enum { N_ANSWERS = sizeof(answers) / sizeof(answers[0]) };
 
