@@ -42,6 +42,7 @@ static const struct answer {
     {WORKER_MSG_mask, WORKER_MSG_masked, true},
     {WORKER_MSG_merge, WORKER_MSG_converted, true},
     {WORKER_MSG_diff, WORKER_MSG_differed, true},
+    {WORKER_MSG_tokenize_text, WORKER_MSG_tokens, true},
 };
 enum { N_ANSWERS = sizeof(answers) / sizeof(answers[0]) };
 

@@ -184,6 +184,12 @@ int engine_tokenize(int32_t **ids, size_t *n_ids, const struct engine_model *m,
     return 0;
 }
 
+const char *engine_token_piece(const struct engine_model *m, int32_t id,
+                               size_t *bytes)
+{
+    return tokenizer_piece(m->base->tokenizer, id, bytes);
+}
+
 /*
  * Adapters.
  */

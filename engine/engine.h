@@ -107,6 +107,10 @@ int engine_model_describe(struct engine_model_info *out, struct engine_model *m,
 int engine_tokenize(int32_t **ids, size_t *n_ids, const struct engine_model *m,
                     const char *text, size_t bytes, struct error *err);
 
+// What a token stands for, borrowed from the model; NULL: there is none.
+const char *engine_token_piece(const struct engine_model *m, int32_t id,
+                               size_t *bytes);
+
 /*
  * Adapters
  */

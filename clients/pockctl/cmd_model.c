@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 void ctl_model_count(char out[OUT_TIME_BYTES], int64_t n)
@@ -124,6 +125,84 @@ int cmd_model_set(struct ctl *c)
     else if (!c->json)
         ctl_tell_chat(c, pock_get(v, "model"));
     pock_reply_destroy(reply);
+    return status;
+}
+
+/*
+ * model tokenize
+ */
+
+// A file of ours with the text, standing at its end.
+static int copy_text(struct ctl *c, const char *path, int *out)
+{
+    char buffer[16 << 10];
+    ssize_t n = 0;
+    int to = memfd_create("pockctl-text", MFD_CLOEXEC);
+    int from = strcmp(path, "-") == 0 ? STDIN_FILENO
+                                      : open(path, O_RDONLY | O_CLOEXEC);
+
+    while (to >= 0 && from >= 0 && (n = read(from, buffer, sizeof(buffer))) > 0)
+        if (write(to, buffer, (size_t) n) != n)
+            n = -1;
+    int rc = to < 0 || from < 0 || n < 0 ? -errno : 0;
+    if (from > STDIN_FILENO)
+        (void) close(from);
+    if (rc < 0) {
+        if (to >= 0)
+            (void) close(to);
+        return ctl_fail_errno(c, rc, path);
+    }
+    *out = to;
+    return CTL_OK;
+}
+
+// What was written behind the text.
+static int print_tokens(struct ctl *c, int fd, off_t from)
+{
+    char buffer[16 << 10];
+    ssize_t n;
+
+    while ((n = pread(fd, buffer, sizeof(buffer), from)) > 0) {
+        (void) fwrite(buffer, 1, (size_t) n, stdout);
+        from += n;
+    }
+    return n < 0 ? ctl_fail_errno(c, -errno, "the tokens") : CTL_OK;
+}
+
+static int tokenize(struct ctl *c, int fd, off_t text_bytes)
+{
+    struct ctl_call how = {.has_fd = true, .fd = fd};
+    struct pock_request *r;
+    struct pock_reply *reply;
+    int status = ctl_request(c, &r, "model.tokenize");
+
+    if (status != CTL_OK)
+        return status;
+    pock_set_str(r, "model", c->line.args[0]);
+    pock_set_bool(r, "ids", c->line.given[FLAG_IDS]);
+    if ((status = ctl_send(c, r, &how, &reply)) != CTL_OK)
+        return status;
+    const struct pock_value *v = pock_result(reply);
+    if (c->json)
+        status = ctl_json(c, v);
+    else if ((status = print_tokens(c, fd, text_bytes)) == CTL_OK)
+        ctl_remark(c, "%lld tokens", (long long) pock_get_int(v, "tokens", 0));
+    pock_reply_destroy(reply);
+    return status;
+}
+
+int cmd_model_tokenize(struct ctl *c)
+{
+    int fd;
+    int status = copy_text(c, c->line.args[1], &fd);
+
+    if (status != CTL_OK)
+        return status;
+    const off_t bytes = lseek(fd, 0, SEEK_END);
+    // An empty text has no tokens, and is nothing to ask about.
+    if (bytes > 0)
+        status = tokenize(c, fd, bytes);
+    (void) close(fd);
     return status;
 }
 

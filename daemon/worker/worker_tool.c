@@ -21,6 +21,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { TEXT_BYTES_MAX = 64 << 20 };
 
 static int fail(struct tool *t, int rc, const char *name,
                 enum worker_severity severity)
@@ -713,6 +717,111 @@ out:
     return rc;
 }
 
+// The client may still change its file: it is read, not mapped.
+static int read_text(char **out, size_t *bytes, int fd, struct error *err)
+{
+    struct stat st;
+    size_t n = 0;
+
+    if (fstat(fd, &st) < 0 || st.st_size < 0 || st.st_size > TEXT_BYTES_MAX)
+        return error_set(err, -E2BIG, "the text may have at most %d bytes",
+                         TEXT_BYTES_MAX);
+    char *text = malloc((size_t) st.st_size + 1);
+    if (!text)
+        return error_set(err, -ENOMEM, "no memory for the text");
+    while (n < (size_t) st.st_size) {
+        ssize_t got = pread(fd, text + n, (size_t) st.st_size - n, (off_t) n);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            break;
+        n += (size_t) got;
+    }
+    *out = text;
+    *bytes = n;
+    return 0;
+}
+
+// "1234\t the": the piece as text, with escapes for what cannot be seen.
+static void put_piece(struct str *out, const struct engine_model *model,
+                      int32_t id)
+{
+    size_t bytes = 0;
+    const char *piece = engine_token_piece(model, id, &bytes);
+    const unsigned char *p = (const unsigned char *) piece;
+
+    str_printf(out, "%d\t", (int) id);
+    for (size_t i = 0; i < bytes;) {
+        size_t n = utf8_length(p + i, bytes - i);
+        if (n == 0 || p[i] < 0x20 || p[i] == 0x7f || p[i] == '\\') {
+            str_printf(out, "\\x%02x", p[i]);
+            n = 1;
+        } else {
+            str_append(out, piece + i, n);
+        }
+        i += n;
+    }
+    str_putc(out, '\n');
+}
+
+static int put_text(struct worker_tokens *to, const struct engine_model *model,
+                    const char *text, size_t bytes, bool has_ids,
+                    struct error *err)
+{
+    struct str out = {.limit = (size_t) 512 << 20};
+    int32_t *ids;
+    size_t n;
+    int rc = engine_tokenize(&ids, &n, model, text, bytes, err);
+
+    if (rc < 0)
+        return rc;
+    for (size_t i = 0; i < n; i++) {
+        if (has_ids)
+            str_printf(&out, i > 0 ? " %d" : "%d", (int) ids[i]);
+        else
+            put_piece(&out, model, ids[i]);
+    }
+    if (has_ids && n > 0)
+        str_putc(&out, '\n');
+    free(ids);
+    if ((rc = str_finish(&out)) == 0)
+        rc = memfile_from_bytes(&to->file_fd, "pock-tokens",
+                                out.data ? out.data : "", out.bytes);
+    to->records = 1;
+    to->tokens = n;
+    to->bytes = out.bytes;
+    str_free(&out);
+    return rc < 0 ? error_set(err, rc, "no room for the tokens") : 0;
+}
+
+static int handle_tokenize_text(struct tool *t,
+                                const struct worker_tokenize_text *q)
+{
+    struct error *err = &t->failure.err;
+    struct engine_model *model = NULL;
+    struct worker_msg m;
+    char *text = NULL;
+    size_t bytes = 0;
+    int rc;
+
+    worker_msg_init(&m, WORKER_MSG_tokens);
+    m.tokens.req = q->req;
+    if ((rc = open_model(&model, t, q->model_fd)) < 0)
+        goto out;
+    if ((rc = read_text(&text, &bytes, q->text_fd, err)) < 0 ||
+        (rc = put_text(&m.tokens, model, text, bytes, q->has_ids, err)) < 0) {
+        (void) fail(t, rc, "BAD_REQUEST", WORKER_SEVERITY_PERMANENT);
+        goto out;
+    }
+    rc = worker_control_send(t->control, &m);
+
+out:
+    free(text);
+    worker_msg_finish(&m);
+    engine_model_close(model);
+    return rc;
+}
+
 static int handle(struct tool *t, struct worker_msg *m)
 {
     if (m->type == WORKER_MSG_file)
@@ -742,6 +851,8 @@ static int handle(struct tool *t, struct worker_msg *m)
         return tool_merge(t, &m->merge);
     if (m->type == WORKER_MSG_diff)
         return tool_diff(t, &m->diff);
+    if (m->type == WORKER_MSG_tokenize_text)
+        return handle_tokenize_text(t, &m->tokenize_text);
     int rc = error_set(&t->failure.err, -EINVAL, "%s is not for a tool worker",
                        worker_msg_name(m->type));
     return fail(t, rc, "BAD_REQUEST", WORKER_SEVERITY_PERMANENT);

@@ -50,8 +50,8 @@ print(f'''// SPDX-FileCopyrightText: the pockd authors
 const uint16_t unicode_n_indices = {len(index)};
 
 const uint16_t unicode_indices[] = {{''')
-for i in range(0, len(index), 20):
-    print('    ' + ' '.join(f'{n},' for n in index[i:i + 20]))
+for i in range(0, len(index), 15):
+    print('    ' + ' '.join(f'{n},' for n in index[i:i + 15]))
 print('''};
 
 const char unicode_pages[][UNICODE_PAGE] = {''')

@@ -194,58 +194,100 @@ static size_t cut_words_3(const unsigned char *p, size_t bytes)
     return cut_words(p, bytes, 3);
 }
 
+// What of a word may come first, and what last.
 enum {
     HEADS = UPPER | LETTER | MARK, // [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]
     TAILS = LOWER | LETTER | MARK, // [\p{Ll}\p{Lm}\p{Lo}\p{M}]
 };
 
+// With `ascii` as llama.cpp has it, whose expressions know no other case than
+// that of ASCII, and no marks.
+static struct character look_case(const unsigned char *p, size_t left,
+                                  bool ascii)
+{
+    struct character c = look(p, left);
+    if (ascii && c.code >= 128)
+        c.class = c.class & LETTERS ? LETTER : c.class & ~(unsigned) MARK;
+    return c;
+}
+
+static size_t run_case(const unsigned char *p, size_t at, size_t bytes,
+                       unsigned classes, bool ascii)
+{
+    while (at < bytes) {
+        struct character c = look_case(p + at, bytes - at, ascii);
+        if (!(c.class & classes))
+            break;
+        at += c.bytes;
+    }
+    return at;
+}
+
 // HEADS*TAILS+ from `at`, or `at` where that does not match: when nothing of a
 // tail follows the heads, the last of them that may be a tail is one.
-static size_t cut_tailed(const unsigned char *p, size_t at, size_t bytes)
+static size_t cut_tailed(const unsigned char *p, size_t at, size_t bytes,
+                         bool ascii)
 {
     size_t tail = at;
     struct character c;
 
     for (; at < bytes; at += c.bytes) {
-        c = look(p + at, bytes - at);
+        c = look_case(p + at, bytes - at, ascii);
         if (!(c.class & HEADS))
             break;
         if (c.class & TAILS)
             tail = at + c.bytes;
     }
-    size_t end = run_end(p, at, bytes, TAILS);
+    size_t end = run_case(p, at, bytes, TAILS, ascii);
     return end > at ? end : tail;
 }
 
 // [^\r\n\p{L}\p{N}]?HEADS*TAILS+|[^\r\n\p{L}\p{N}]?HEADS+TAILS*, or 0
-static size_t cut_cased(const unsigned char *p, size_t bytes)
+static size_t cut_cased(const unsigned char *p, size_t bytes, bool ascii)
 {
     struct character c = look(p, bytes);
     size_t lead = may_lead(p, c) ? c.bytes : 0;
-    size_t end = cut_tailed(p, lead, bytes);
+    size_t end = cut_tailed(p, lead, bytes, ascii);
 
-    if (end == lead && lead > 0) {
-        lead = 0;
-        end = cut_tailed(p, 0, bytes);
-    }
     if (end > lead)
         return end;
-    lead = may_lead(p, c) ? c.bytes : 0;
-    end = run_end(p, lead, bytes, HEADS);
+    if (lead > 0 && (end = cut_tailed(p, 0, bytes, ascii)) > 0)
+        return end;
+    end = run_case(p, lead, bytes, HEADS, ascii);
     return end > lead ? end : 0;
+}
+
+static size_t cut_tekken_by(const unsigned char *p, size_t bytes, bool ascii)
+{
+    size_t n = cut_cased(p, bytes, ascii);
+    return n > 0 ? n : cut_others(p, bytes, 1, true);
 }
 
 static size_t cut_tekken(const unsigned char *p, size_t bytes)
 {
-    size_t n = cut_cased(p, bytes);
-    return n > 0 ? n : cut_others(p, bytes, 1, true);
+    return cut_tekken_by(p, bytes, false);
+}
+
+static size_t cut_tekken_ascii(const unsigned char *p, size_t bytes)
+{
+    return cut_tekken_by(p, bytes, true);
+}
+
+static size_t cut_gpt4o_by(const unsigned char *p, size_t bytes, bool ascii)
+{
+    size_t n = cut_cased(p, bytes, ascii);
+    return n > 0 ? n + contraction(p + n, bytes - n, 0x20)
+                 : cut_others(p, bytes, 3, true);
 }
 
 static size_t cut_gpt4o(const unsigned char *p, size_t bytes)
 {
-    size_t n = cut_cased(p, bytes);
-    return n > 0 ? n + contraction(p + n, bytes - n, 0x20)
-                 : cut_others(p, bytes, 3, true);
+    return cut_gpt4o_by(p, bytes, false);
+}
+
+static size_t cut_gpt4o_ascii(const unsigned char *p, size_t bytes)
+{
+    return cut_gpt4o_by(p, bytes, true);
 }
 
 /*
@@ -372,6 +414,17 @@ static bool is_asian(struct character c)
 static size_t cut_asian(const unsigned char *p, size_t bytes)
 {
     return cut_set(p, bytes, is_asian, false, SIZE_MAX);
+}
+
+static bool is_asian_no_space(struct character c)
+{
+    return is_asian(c) && c.class != SPACE;
+}
+
+// As llama.cpp has it: there spaces beyond ASCII are in no range.
+static size_t cut_asian_words(const unsigned char *p, size_t bytes)
+{
+    return cut_set(p, bytes, is_asian_no_space, false, SIZE_MAX);
 }
 
 static bool is_cjk(struct character c)
@@ -519,7 +572,9 @@ const struct pretokenizer *pretokenizer_find(const char *name)
 void pretokenizer_names(struct str *out)
 {
     for (size_t i = 0; i < TABLE_ROWS; i++) {
-        if (i > 0)
+        if (strncmp(table[i].names, "hf:", 3) == 0)
+            continue;
+        if (out->bytes > 0)
             str_putc(out, ' ');
         str_puts(out, table[i].names);
     }

@@ -83,7 +83,8 @@ struct vocab_json_params {
     int64_t bos, eos;
 };
 
-// Borrows nothing. NFC normalization is left out, as llama.cpp leaves it out.
+// Borrows the texts until vocab_destroy(). NFC normalization is left out, as
+// llama.cpp leaves it out: text that is in NFC gives the ids of the library.
 int vocab_read_json(struct vocab **out, const struct vocab_json_params *params,
                     struct error *err);
 void vocab_destroy(struct vocab *v);

@@ -25,7 +25,7 @@ static int read_pre(struct vocab *v, const struct gguf *file, struct error *err)
     if (gguf_has(file, KEY("pre")) &&
         (rc = gguf_get_str(&name, file, KEY("pre"), err)) < 0)
         return rc;
-    v->pre = pretokenizer_find(name);
+    v->pre = strncmp(name, "hf:", 3) == 0 ? NULL : pretokenizer_find(name);
     v->pre_name = name;
     if (!v->pre) {
         struct str known = {0};

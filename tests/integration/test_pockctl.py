@@ -413,6 +413,18 @@ def asks_a_model_and_cancels():
         assert ctl(d, 'model', 'list', '-q').out == 'm\n'
         m = ctl(d, 'model', 'show', 'm', '--json').json()['model']
         assert (m['arch'], m['state'], m['default']) == ('llama', 'ready', True), m
+        text = write(d, 'text', b'The bees\n\xff<|end|>')
+        r = ctl(d, 'model', 'tokenize', 'm', text, '--ids')
+        ids = r.out.split()
+        assert len(ids) > 5 and all(i.isdigit() for i in ids) and f'{len(ids)} tokens' in r.err, r
+        pieces = [line.split('\t') for line in ctl(d, 'model', 'tokenize', 'm', text).out.splitlines()]
+        assert [p[0] for p in pieces] == ids and '3' not in ids, pieces
+        assert ''.join(p[1] for p in pieces) == 'The bees\\x0a\\xff<|end|>', pieces
+        assert ctl(d, 'model', 'tokenize', 'm', '-', '--ids', text='The bees').out.split() == ids[:3], ids
+        assert ctl(d, 'model', 'tokenize', 'm', text, '--json').json()['tokens'] == len(ids)
+        assert ctl(d, 'model', 'tokenize', 'm', '-', text='').out == ''
+        ctl(d, 'model', 'tokenize', 'x', text, status=5)
+        ctl(d, 'model', 'tokenize', 'm', '/nonexistent', status=None)
         ask = ['gen', '--seed', '3', '--max-tokens', '12', 'How are the bees?']
         streamed = ctl(d, *ask)
         whole = ctl(d, *ask, '--json').json()

@@ -124,6 +124,11 @@ static void cuts_by_case(void **state)
     assert_cut_by("tekken", "HelloWorld ABCdef", "Hello|World| ABCdef");
     assert_cut_by("tekken", "it's//\n12", "it|'s|//\n|1|2");
     assert_cut_by("gpt-4o", "it's ABC'S 1234", "it's| ABC'S| |123|4");
+    // What llama.cpp knows of case is ASCII.
+    assert_cut_by("tekken", "aB\xc3\xa9\xc3\x89 e\xcc\x81x",
+                  "a|B\xc3\xa9\xc3\x89| e|\xcc\x81x");
+    assert_cut_by("hf:tekken", "aB\xc3\xa9\xc3\x89 e\xcc\x81x",
+                  "a|B\xc3\xa9|\xc3\x89| e\xcc\x81x");
     // An upper-case letter behind one without case begins a word.
     assert_cut_by("gpt-4o",
                   "\xe4\xbd\xa0"
