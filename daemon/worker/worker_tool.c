@@ -806,7 +806,7 @@ static int handle_tokenize_text(struct tool *t,
 
     worker_msg_init(&m, WORKER_MSG_tokens);
     m.tokens.req = q->req;
-    if ((rc = open_model(&model, t, q->model_fd)) < 0)
+    if ((rc = tool_open_model(&model, t, q->model_fd)) < 0)
         goto out;
     if ((rc = read_text(&text, &bytes, q->text_fd, err)) < 0 ||
         (rc = put_text(&m.tokens, model, text, bytes, q->has_ids, err)) < 0) {
