@@ -639,8 +639,9 @@ const char *tokenizer_kind_name(const struct tokenizer *t)
 bool tokenizer_is_exact(const struct tokenizer *t, const char *text,
                         size_t bytes)
 {
-    return !t->strips &&
-           (t->kind == VOCAB_BPE || !memmem(text, bytes, "\xe2\x96\x81", 3));
+    if (t->strips || !has_all_bytes(t, text, bytes))
+        return false;
+    return t->kind == VOCAB_BPE || !memmem(text, bytes, "\xe2\x96\x81", 3);
 }
 
 uint32_t tokenizer_n_vocab(const struct tokenizer *t)

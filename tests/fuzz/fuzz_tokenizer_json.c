@@ -10,10 +10,10 @@
 
 #include "engine/base/bits.h"
 #include "engine/base/error.h"
-#include "engine/base/str.h"
 #include "engine/formats/gguf.h"
 #include "engine/tokenizer/tokenizer.h"
 #include "engine/tokenizer/vocab.h"
+#include "tests/fuzz/roundtrip.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -21,27 +21,6 @@
 #include <unistd.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void check_text(struct tokenizer *t, const char *text, size_t bytes,
-                       unsigned flags)
-{
-    struct token_list l = {.limit = 1 << 16};
-    struct str s = {0};
-
-    if (tokenizer_encode(t, &l, text, bytes, flags) == 0) {
-        if (tokenizer_decode(t, &s, l.ids, l.count, true) < 0)
-            abort();
-        if (tokenizer_is_exact(t, text, bytes) &&
-            (s.bytes != bytes ||
-             (bytes > 0 && memcmp(s.data, text, bytes) != 0)))
-            abort();
-        for (size_t i = 0; i < l.count; i++)
-            if (flags == 0 && tokenizer_is_control(t, l.ids[i]))
-                abort();
-    }
-    str_free(&s);
-    token_list_free(&l);
-}
 
 static void check_written(const struct vocab *v)
 {
@@ -84,9 +63,9 @@ static void check(const struct vocab_json_params *p, const char *text,
         return;
     }
     if (tokenizer_create_vocab(&t, v, &err) == 0) {
-        check_text(t, text, bytes, 0);
-        check_text(t, text, bytes, TOKENIZER_PARSE_CONTROL);
-        check_text(t, text, bytes, TOKENIZER_CONTINUES);
+        roundtrip_check(t, text, bytes, 0);
+        roundtrip_check(t, text, bytes, TOKENIZER_PARSE_CONTROL);
+        roundtrip_check(t, text, bytes, TOKENIZER_CONTINUES);
         tokenizer_destroy(t);
     } else if (err.text[0] == '\0') {
         abort();
