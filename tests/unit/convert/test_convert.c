@@ -67,7 +67,7 @@ static struct gguf *make_part(const struct says *says, int *fd)
 
 static int join(const struct says *says, uint32_t n, struct error *err)
 {
-    struct gguf *parts[PARTS];
+    struct gguf *parts[PARTS] = {NULL};
     struct gguf_set *set = NULL;
     int fd;
 
