@@ -99,8 +99,8 @@ static const char *const ends[] = {
     "<end_of_turn>",
     "<|end_of_text|>",
     "<EOT>",
-    "<\xef\xbd\x9c"
-    "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>", // DeepSeek
+    // DeepSeek; the octal escape ends where an e would go on with a hex one
+    "<\xef\xbd\234end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>",
     "<|endoftext|>",
     "</s>",
     "<|eom_id|>",

@@ -29,9 +29,9 @@ struct base_model {
     struct buffer *weights; // the whole mapping
     struct model_config config;
     struct tokenizer *tokenizer;
-    struct chat chat; // how it holds conversations, and whose words count
-    int fd;                   // for the hash, which is computed when asked
-    char sha256[HASH_HEX];    // "" until then
+    struct chat chat;      // how it holds conversations, and whose words count
+    int fd;                // for the hash, which is computed when asked
+    char sha256[HASH_HEX]; // "" until then
     uint8_t hash[HASH_BYTES]; // of the file
     // By which programs are placed; NULL: none. Programs that were compiled
     // before it changed are compiled again.

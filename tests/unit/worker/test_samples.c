@@ -78,7 +78,8 @@ static void gives_the_engine_what_the_file_holds(void **state)
     assert_text(s.records[4].messages[1].role, "assistant");
     // The engine takes them as they are, but for the pair without an answer.
     assert_int_equal(record_check(&s.records[1], CHAT_LOSS_ASSISTANT, NULL), 0);
-    assert_int_not_equal(record_check(&s.records[2], CHAT_LOSS_ASSISTANT, NULL), 0);
+    assert_int_not_equal(record_check(&s.records[2], CHAT_LOSS_ASSISTANT, NULL),
+                         0);
     samples_close(&s);
     assert_null(s.records);
 }
