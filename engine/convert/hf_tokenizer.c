@@ -49,8 +49,19 @@ static int read_vocab(struct vocab **out, struct source *s,
     return vocab_read_json(out, &params, err);
 }
 
-// Each token has a row in the embeddings.
-static int check_rows(const struct vocab *v, const struct hf_config *c,
+// A special token that has no part in a text, as Gemma 3's for images.
+static bool is_spare(const struct vocab *v, uint32_t i)
+{
+    const struct vocab_token *t = &v->tokens[i];
+    const int32_t id = (int32_t) i;
+
+    return (t->bytes == 0 || t->type == TOKEN_TYPE_CONTROL) && id != v->bos &&
+           id != v->eos && id != v->eot && id != v->unk && id != v->pad;
+}
+
+// Each token has a row in the embeddings; what has none is left out where
+// nothing asks for it.
+static int check_rows(struct vocab *v, const struct hf_config *c,
                       struct error *err)
 {
     if (c->n_vocab > VOCAB_TOKENS_MAX)
@@ -58,11 +69,14 @@ static int check_rows(const struct vocab *v, const struct hf_config *c,
                          "config.json: vocab_size is %u, but at most %d are "
                          "supported",
                          c->n_vocab, VOCAB_TOKENS_MAX);
+    for (uint32_t i = c->n_vocab; i < v->n_tokens; i++)
+        if (!is_spare(v, i))
+            return error_set(err, -EINVAL,
+                             "tokenizer.json: a token has id %u, but the model "
+                             "knows %u",
+                             i, c->n_vocab);
     if (v->n_tokens > c->n_vocab)
-        return error_set(err, -EINVAL,
-                         "tokenizer.json: a token has id %u, but the model "
-                         "knows %u",
-                         v->n_tokens - 1, c->n_vocab);
+        v->n_tokens = c->n_vocab;
     return 0;
 }
 
@@ -107,10 +121,10 @@ int hf_tokenizer_read(struct source *s, const struct hf_config *c,
 
     if (rc < 0)
         return rc;
-    if ((rc = check_rows(v, c, err)) < 0 || (rc = take_template(v, s, err)) < 0)
-        goto out;
     take_number(&v->unk, v, c, "unk_token_id");
     take_number(&v->pad, v, c, "pad_token_id");
+    if ((rc = check_rows(v, c, err)) < 0 || (rc = take_template(v, s, err)) < 0)
+        goto out;
     if ((rc = vocab_write_gguf(v, w, c->n_vocab)) < 0)
         (void) error_set(err, rc, "not enough memory for the tokens");
 

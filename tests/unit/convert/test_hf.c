@@ -336,7 +336,7 @@ static void refuses_a_config_that_is_wrong(void **state)
         {"llama", "\"num_key_value_heads\":2", "\"num_key_value_heads\":3",
          "do not fit together"},
         {"llama", "\"vocab_size\":24", "\"vocab_size\":25", "embeddings are"},
-        {"llama", "\"vocab_size\":24", "\"vocab_size\":20", "has id 21"},
+        {"llama", "\"vocab_size\":24", "\"vocab_size\":20", "has id 20"},
         {"llama", "embeddings\":true", "embeddings\":false", "lm_head.weight"},
         {"llama", "\"rms_norm_eps\":1e-5", "\"rms_norm_eps\":\"x\"", "eps mus"},
         {"llama", "\"rms_norm_eps\":1e-5",
@@ -461,6 +461,30 @@ static void refuses_tokenizers_that_are_wrong(void **state)
     refused(&d, "there is no tokenizer.json");
 }
 
+// Gemma 3 has a token for images, of which its smallest model has no row.
+static void leaves_out_special_tokens_without_a_row(void **state)
+{
+    struct gguf_array tokens;
+    struct error err = {0};
+    struct gguf *g = NULL;
+    struct hfdir d;
+
+    hfdir_init(&d, "llama", "", false);
+    edit(&d.config, "\"vocab_size\":24", "\"vocab_size\":21");
+    refused(&d, "has id 21, but the model knows 21"); // it is not special
+    hfdir_init(&d, "llama", "", false);
+    edit(&d.config, "\"vocab_size\":24", "\"vocab_size\":21");
+    edit(&d.tokenizer, "\"special\":false", "\"special\":true");
+    if (convert(&g, &d, &err) < 0)
+        fail_msg("%s", err.text);
+    assert_int_equal(gguf_get_array(&tokens, g, "tokenizer.ggml.tokens",
+                                    GGUF_STR, NULL),
+                     0);
+    assert_int_equal(tokens.count, 21);
+    gguf_destroy(g);
+    hfdir_finish(&d);
+}
+
 // config.json's numbers and a template of its own, beside the tokenizer.
 static void takes_what_lies_beside_the_tokenizer(void **state)
 {
@@ -542,6 +566,7 @@ int main(void)
         cmocka_unit_test(tokenizers_become_keys),
         cmocka_unit_test(pieces_get_the_order_of_their_merges),
         cmocka_unit_test(takes_what_lies_beside_the_tokenizer),
+        cmocka_unit_test(leaves_out_special_tokens_without_a_row),
         cmocka_unit_test(refuses_a_config_that_is_wrong),
         cmocka_unit_test(refuses_tensors_that_do_not_fit),
         cmocka_unit_test(refuses_an_index_that_leads_outside),
