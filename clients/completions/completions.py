@@ -50,8 +50,11 @@ LISTS = {
     'KEY': 'pockctl policy get -q',
     'STREAM': "pockctl data count --no-header | sed -n '/^in all /d; s/ .*//p'",
 }
-WORDS = {'WHEN': 'auto always never', 'FORMAT': 'jsonl txt md gguf peft',
-         'TOPIC': ' '.join(FIRST), 'SINCE': 'today yesterday 7d', 'TIME': 'today yesterday 7d'}
+CHATS = re.findall(r'\.name = "([^"]+)"', (root / '../../engine/tokenizer/chat_format.c').read_text())
+WORDS = {'WHEN': 'auto always never', 'FORMAT': 'jsonl txt md gguf peft merged lora-svd',
+         'TOPIC': ' '.join(FIRST), 'SINCE': 'today yesterday 7d', 'TIME': 'today yesterday 7d',
+         'TYPE': 'q8_0 q4_0 q4_k f16 bf16 f32 keep', 'WHO': 'assistant user all',
+         'CHAT': ' '.join(CHATS + ['none', 'auto'])}
 FILES = {'FILE', 'PATH', 'COMMAND'}
 
 
@@ -59,7 +62,7 @@ def source(flag_or_arg):
     """('list', command), ('words', words), ('files', '') or ('none', '')."""
     key = flag_or_arg
     if isinstance(key, Flag):
-        key = 'STREAM' if key.name == 'stream' else key.arg
+        key = {'stream': 'STREAM', 'chat-format': 'CHAT'}.get(key.name, key.arg)
     m = re.search(r'[A-Z]+', key)
     key = m[0] if m else ''
     if key in LISTS:

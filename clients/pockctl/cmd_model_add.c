@@ -81,7 +81,7 @@ static const char *kept_text(const struct pock_value *v)
 }
 
 // What using it takes: the file is looked into once more.
-static void tell_needs(struct ctl *c, const char *name)
+static void tell_needs(struct ctl *c, const char *name, const char *chat)
 {
     struct pock_request *r;
     struct pock_reply *reply;
@@ -102,7 +102,8 @@ static void tell_needs(struct ctl *c, const char *name)
         ctl_remark(c,
                    "beside the file it takes %s of memory to train, %s to "
                    "generate; chat format: %s",
-                   size[0], size[1], pock_get_str(d, "chat", "none"));
+                   size[0], size[1],
+                   chat[0] ? chat : pock_get_str(d, "chat", "?"));
     else if (why[0])
         ctl_remark(c, "it cannot be trained with the default recipe: %s", why);
     pock_reply_destroy(reply);
@@ -132,7 +133,7 @@ static int tell_added(struct ctl *c, const struct pock_value *v)
     if (notice[0])
         ctl_remark(c, "%s", notice);
     if (is_new)
-        tell_needs(c, name);
+        tell_needs(c, name, pock_get_str(model, "chat", ""));
     if (strcmp(pock_get_str(model, "chat", ""), "unknown") == 0)
         ctl_tell_chat(c, model);
     return CTL_OK;

@@ -83,11 +83,29 @@ static void show_needs(struct out_table *t, const struct pock_value *d)
         size);
 }
 
+// What the owner said goes before what the file says.
+static void show_chat(struct out_table *t, const struct pock_value *m,
+                      const struct pock_value *d)
+{
+    const char *of_file = pock_get_str(d, "chat", "?");
+    const char *chat = pock_get_str(m, "chat", of_file);
+    const int64_t bytes = pock_get_int(d, "template_bytes", 0);
+    char template[64] = "no template";
+
+    if (bytes > 0)
+        (void) snprintf(template, sizeof(template),
+                        "a template of %" PRId64 " bytes", bytes);
+    if (pock_get(m, "chat_of_file"))
+        row(t, "chat format", "%s, as you set it (of the file: %s, %s)", chat,
+            of_file, template);
+    else
+        row(t, "chat format", "%s (%s)", chat, template);
+}
+
 static void show_details(struct out_table *t, const struct pock_value *m,
                          const struct pock_value *d)
 {
     struct str types = {0};
-    const int64_t template_bytes = pock_get_int(d, "template_bytes", 0);
 
     ctl_model_types(&types, pock_get(d, "types"));
     row(t, "types", "%s",
@@ -103,11 +121,7 @@ static void show_details(struct out_table *t, const struct pock_value *m,
         pock_get_int(m, "vocab", 0), pock_get_str(d, "tokenizer", "?"),
         pock_get_bool(d, "tied", false) ? ", the head is the embeddings" : "");
     show_specials(t, pock_get(d, "specials"));
-    if (template_bytes > 0)
-        row(t, "chat format", "%s (a template of %" PRId64 " bytes)",
-            pock_get_str(d, "chat", "?"), template_bytes);
-    else
-        row(t, "chat format", "no template");
+    show_chat(t, m, d);
     row(t, "license", "%s", pock_get_str(d, "license", "not said"));
     show_needs(t, d);
 }

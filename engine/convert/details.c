@@ -92,34 +92,12 @@ static void read_specials(struct model_details *d, const struct gguf *f)
     }
 }
 
-// By what the template writes.
-static const char *chat_of(const char *text)
-{
-    static const char *const marks[][2] = {
-        {"<|im_start|>", "ChatML"},
-        {"<|start_header_id|>", "Llama 3"},
-        {"<start_of_turn>", "Gemma"},
-        {"<<SYS>>", "Llama 2"},
-        {"[INST]", "Mistral"},
-        {"<|assistant|>", "Phi-3"},
-        {"'<|' +", "by role, as <|user|>"},
-        {"'<|'", "by role, as <|user|>"},
-    };
-
-    for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
-        if (strstr(text, marks[i][0]))
-            return marks[i][1];
-    return "unknown";
-}
-
-static void read_chat(struct model_details *d, const struct gguf *f)
+static void read_template(struct model_details *d, const struct gguf *f)
 {
     const char *text;
 
-    (void) snprintf(d->chat, sizeof(d->chat), "none");
     if (gguf_get_str(&text, f, "tokenizer.chat_template", NULL) < 0)
         return;
-    (void) snprintf(d->chat, sizeof(d->chat), "%s", chat_of(text));
     d->template_bytes = strlen(text);
     d->template_head_bytes = put_text(d->template_head, DETAILS_TEMPLATE_BYTES,
                                       text, d->template_bytes);
@@ -137,7 +115,7 @@ void details_read(struct model_details *out, const struct gguf *file)
                     pre[0] ? ", " : "", pre);
     put_value(out->license, sizeof(out->license), file, "general.license");
     read_specials(out, file);
-    read_chat(out, file);
+    read_template(out, file);
 }
 
 uint64_t details_generate_bytes(const struct model_config *m)

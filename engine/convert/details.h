@@ -33,8 +33,7 @@ struct model_details {
         char text[DETAILS_TEXT_BYTES];
     } specials[DETAILS_SPECIALS_MAX];
     uint32_t n_specials;
-    char chat[32]; // whose format the template has
-    size_t template_bytes;
+    size_t template_bytes;                      // 0: it has none
     char template_head[DETAILS_TEMPLATE_BYTES]; // whole characters
     size_t template_head_bytes;
 };

@@ -33,11 +33,10 @@ const struct source_file *source_find_file(const struct source *s,
     return NULL;
 }
 
-int source_json(const struct json **out, struct source *s, const char *name,
-                struct error *err)
+int source_text(const struct source_file **out, const struct source *s,
+                const char *name, struct error *err)
 {
     const struct source_file *f = source_find_file(s, name);
-    const struct json *root;
 
     if (!f)
         return error_set(err, -ENOENT, "there is no %s", name);
@@ -46,7 +45,20 @@ int source_json(const struct json **out, struct source *s, const char *name,
                          "%s has %zu bytes, but at most %zu are "
                          "read",
                          name, f->bytes, JSON_BYTES_MAX);
-    int rc = json_parse(&root, s->arena, f->data ? f->data : "", f->bytes, err);
+    *out = f;
+    return 0;
+}
+
+int source_json(const struct json **out, struct source *s, const char *name,
+                struct error *err)
+{
+    const struct source_file *f = NULL;
+    const struct json *root;
+    int rc = source_text(&f, s, name, err);
+
+    if (rc < 0)
+        return rc;
+    rc = json_parse(&root, s->arena, f->data ? f->data : "", f->bytes, err);
     if (rc < 0)
         return error_prefix(err, rc, "%s", name);
     if (root->type != JSON_OBJECT)

@@ -37,6 +37,9 @@ struct source {
 
 const struct source_file *source_find_file(const struct source *s,
                                            const char *name);
+// A file of JSON. -ENOENT when there is none.
+int source_text(const struct source_file **out, const struct source *s,
+                const char *name, struct error *err);
 // A JSON file that is an object; its tree lives as long as the source. -ENOENT
 // when there is none.
 int source_json(const struct json **out, struct source *s, const char *name,

@@ -138,9 +138,6 @@ void gguf_writer_i32s(struct gguf_writer *w, const char *key,
                       const int32_t *values, uint32_t count);
 void gguf_writer_f32s(struct gguf_writer *w, const char *key,
                       const float *values, uint32_t count);
-// The same in steps: the length of an array of texts, then each text.
-void gguf_writer_texts(struct gguf_writer *w, const char *key, uint32_t count);
-void gguf_writer_text(struct gguf_writer *w, const char *text, size_t bytes);
 // A pair of another file, as gguf_pair_at() gives it.
 void gguf_writer_pair(struct gguf_writer *w, const void *pair, size_t bytes);
 // `ne` in the file's order, n_dims of them. Without `data` the source is asked

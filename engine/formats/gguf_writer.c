@@ -136,19 +136,6 @@ void gguf_writer_f32s(struct gguf_writer *w, const char *key,
         put_u32(&w->pairs, bits_of_f32(values[i]));
 }
 
-void gguf_writer_texts(struct gguf_writer *w, const char *key, uint32_t count)
-{
-    put_key(w, key, GGUF_ARRAY);
-    put_u32(&w->pairs, GGUF_STR);
-    put_u64(&w->pairs, count);
-}
-
-void gguf_writer_text(struct gguf_writer *w, const char *text, size_t bytes)
-{
-    put_u64(&w->pairs, bytes);
-    str_append(&w->pairs, text, bytes);
-}
-
 void gguf_writer_pair(struct gguf_writer *w, const void *pair, size_t bytes)
 {
     str_append(&w->pairs, pair, bytes);

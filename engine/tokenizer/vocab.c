@@ -65,8 +65,7 @@ int vocab_map_names(struct textmap *m, const struct vocab *v)
 
 static int bad_merge(const struct vocab *v, const char *why, struct error *err)
 {
-    return error_set(err, -EINVAL, "tokenizer.ggml.merges: number %u %s",
-                     (unsigned) v->n_merges, why);
+    return error_set(err, -EINVAL, "number %u %s", (unsigned) v->n_merges, why);
 }
 
 int vocab_add_merge(struct vocab *v, const struct textmap *names,

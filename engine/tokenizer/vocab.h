@@ -22,6 +22,8 @@ struct gguf;
 struct gguf_writer;
 struct pretokenizer; // engine/tokenizer/pretokenize.h
 
+enum { VOCAB_TOKENS_MAX = 1 << 20 };
+
 enum vocab_kind {
     VOCAB_BPE, // byte-level BPE: "gpt2" in GGUF
     VOCAB_SPM, // SentencePiece BPE with byte fallback: "llama" in GGUF

@@ -133,7 +133,9 @@ static int read_merge(struct vocab *v, const struct textmap *names,
                          "with a space between",
                          (unsigned) v->n_merges);
     size_t left = (size_t) (space - p);
-    return vocab_add_merge(v, names, p, left, space + 1, bytes - left - 1, err);
+    int rc =
+        vocab_add_merge(v, names, p, left, space + 1, bytes - left - 1, err);
+    return rc < 0 ? error_prefix(err, rc, "tokenizer.ggml.merges") : 0;
 }
 
 static int read_merges(struct vocab *v, const struct textmap *names,

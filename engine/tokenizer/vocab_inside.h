@@ -12,7 +12,6 @@
 struct textmap;
 
 enum {
-    VOCAB_TOKENS_MAX = 1 << 20,
     VOCAB_MERGES_MAX = 1 << 20,
     VOCAB_NAME_MAX = UINT16_MAX,
 };

@@ -21,24 +21,40 @@
 // Of a token that no merge makes.
 static const float score_none = -1e9f;
 
+// Of all, then of "model".
+enum part {
+    ADDED,
+    NORMALIZER,
+    PRE,
+    POST,
+    FALLBACK,
+    IGNORE,
+    TYPE,
+    UNKNOWN,
+    N_PARTS,
+};
+
+static const char *const part_keys[] = {
+    [ADDED] = "added_tokens",
+    [NORMALIZER] = "normalizer",
+    [PRE] = "pre_tokenizer",
+    [POST] = "post_processor",
+    [FALLBACK] = "byte_fallback",
+    [IGNORE] = "ignore_merges",
+    [TYPE] = "type",
+    [UNKNOWN] = "unk_token",
+};
+
 // What tokenizer.json consists of. The two large parts are not made trees of.
 struct reader {
     struct vocab *v;
     struct error *err;
     struct json_part vocab;
     struct json_part merges;
-    struct json_part parts[6];
-    const struct json *trees[6];
+    struct json_part parts[N_PARTS];
+    const struct json *trees[N_PARTS];
     const struct json *config;
     unsigned n_entries;
-};
-
-enum part { ADDED, NORMALIZER, PRE, POST, FALLBACK, IGNORE };
-
-static const char *const part_keys[] = {
-    [ADDED] = "added_tokens",     [NORMALIZER] = "normalizer",
-    [PRE] = "pre_tokenizer",      [POST] = "post_processor",
-    [FALLBACK] = "byte_fallback", [IGNORE] = "ignore_merges",
 };
 
 static bool is_key(struct json_part key, const char *name)
@@ -83,6 +99,34 @@ static int find_parts(struct reader *r, struct json_part whole, int first,
     }
 }
 
+static bool is_true(const struct json *j)
+{
+    return j && j->type == JSON_BOOL && j->boolean;
+}
+
+static bool is_type(const struct json *j, const char *type)
+{
+    const char *text = json_get_text(j, "type");
+    return text && strcmp(text, type) == 0;
+}
+
+// Old files do not say of what type a model is.
+static int check_model(const struct reader *r)
+{
+    const struct json *type = r->trees[TYPE];
+
+    if (type && type->type == JSON_STRING && strcmp(type->text, "BPE") != 0)
+        return error_set(r->err, -ENOTSUP,
+                         "its model is of type \"%.40s\", but only BPE is "
+                         "supported",
+                         type->text);
+    if (!r->vocab.text || !r->merges.text)
+        return error_set(r->err, -ENOTSUP,
+                         "its model has no vocabulary with merges: only BPE is "
+                         "supported");
+    return 0;
+}
+
 static int find_all(struct reader *r, const struct vocab_json_params *p)
 {
     const struct json_part whole = {p->tokenizer, p->tokenizer_bytes};
@@ -93,32 +137,24 @@ static int find_all(struct reader *r, const struct vocab_json_params *p)
         return rc;
     if (!model.text)
         return error_set(r->err, -EINVAL, "it has no \"model\"");
-    if ((rc = find_parts(r, model, FALLBACK, IGNORE, NULL)) < 0)
+    if ((rc = find_parts(r, model, FALLBACK, UNKNOWN, NULL)) < 0)
         return rc;
-    if (!r->vocab.text || !r->merges.text)
-        return error_set(r->err, -ENOTSUP,
-                         "its model has no vocabulary with merges: only BPE is "
-                         "supported");
-    for (size_t i = 0; i < sizeof(r->parts) / sizeof(r->parts[0]); i++)
+    for (size_t i = 0; i < N_PARTS; i++)
         if (r->parts[i].text &&
             (rc = json_parse(&r->trees[i], r->v->arena, r->parts[i].text,
                              r->parts[i].bytes, r->err)) < 0)
             return rc;
-    if (p->config)
-        rc = json_parse(&r->config, r->v->arena, p->config, p->config_bytes,
-                        r->err);
-    return rc;
+    return check_model(r);
 }
 
-static bool is_true(const struct json *j)
+static int read_config(struct reader *r, const struct vocab_json_params *p)
 {
-    return j && j->type == JSON_BOOL && j->boolean;
-}
+    int rc =
+        json_parse(&r->config, r->v->arena, p->config, p->config_bytes, r->err);
 
-static bool is_type(const struct json *j, const char *type)
-{
-    const char *text = json_get_text(j, "type");
-    return text && strcmp(text, type) == 0;
+    if (rc == 0 && r->config->type != JSON_OBJECT)
+        rc = error_set(r->err, -EINVAL, "it is not an object of JSON");
+    return rc < 0 ? error_prefix(r->err, rc, "tokenizer_config.json") : 0;
 }
 
 /*
@@ -343,12 +379,17 @@ static int count_entry(struct reader *r, struct json_part name, unsigned id)
     return count_id(r, id);
 }
 
+static int two_tokens(struct reader *r, unsigned id)
+{
+    return error_set(r->err, -EINVAL, "two tokens have the id %u", id);
+}
+
 static int take_entry(struct reader *r, struct json_part name, unsigned id)
 {
     struct vocab_token *t = &r->v->tokens[id];
 
     if (t->bytes > 0)
-        return error_set(r->err, -EINVAL, "two tokens have the id %u", id);
+        return two_tokens(r, id);
     *t = (struct vocab_token){.name = name.text,
                               .bytes = (uint16_t) name.bytes,
                               .score = score_none,
@@ -397,14 +438,18 @@ static uint8_t strips_of(const struct json *added)
     return (uint8_t) (left | right);
 }
 
-static void take_added(struct reader *r)
+static int take_added(struct reader *r)
 {
     const struct json *list = r->trees[ADDED];
 
     for (const struct json *i = list ? list->first : NULL; i; i = i->next) {
-        struct vocab_token *t = &r->v->tokens[json_get(i, "id")->integer];
+        const int64_t id = json_get(i, "id")->integer;
+        struct vocab_token *t = &r->v->tokens[id];
         bool special = is_true(json_get(i, "special"));
         const char *text = json_get_text(i, "content");
+        if (t->bytes > 0 &&
+            (t->bytes != strlen(text) || memcmp(t->name, text, t->bytes) != 0))
+            return two_tokens(r, (unsigned) id);
         if (!special && is_of_blanks(r, text) && t->bytes > 0)
             continue;
         *t = (struct vocab_token){.name = text,
@@ -414,6 +459,7 @@ static void take_added(struct reader *r)
                                                   : TOKEN_TYPE_USER_DEFINED,
                                   .strip = strips_of(i)};
     }
+    return 0;
 }
 
 static int read_tokens(struct reader *r)
@@ -434,7 +480,22 @@ static int read_tokens(struct reader *r)
         v->tokens[i].type = TOKEN_TYPE_UNUSED;
     if ((rc = each_entry(r, take_entry)) < 0)
         return rc;
-    take_added(r);
+    return take_added(r);
+}
+
+// A name is that of one token. GGUF has no place for a second one.
+static int check_names(const struct reader *r, const struct textmap *names)
+{
+    const struct vocab *v = r->v;
+
+    for (uint32_t i = 0; i < v->n_tokens; i++) {
+        const struct vocab_token *t = &v->tokens[i];
+        int32_t first =
+            t->bytes > 0 ? textmap_find(names, t->name, t->bytes) : (int32_t) i;
+        if (first != (int32_t) i)
+            return error_set(r->err, -EINVAL, "tokens %d and %u are the same",
+                             (int) first, (unsigned) i);
+    }
     return 0;
 }
 
@@ -475,6 +536,17 @@ static int scan_merge(struct json_scan *s, struct json_part *left,
     return 0;
 }
 
+// "left right" is how GGUF says it, and the first blank parts the two.
+static int check_blanks(const struct reader *r, struct json_part left)
+{
+    if (r->v->kind == VOCAB_BPE && left.bytes > 1 &&
+        memchr(left.text + 1, ' ', left.bytes - 1))
+        return error_set(r->err, -EINVAL,
+                         "number %u has a token with a blank in it",
+                         (unsigned) r->v->n_merges);
+    return 0;
+}
+
 static int count_merges(struct reader *r, uint32_t *n)
 {
     struct json_scan s;
@@ -510,6 +582,7 @@ static int read_merges(struct reader *r, const struct textmap *names)
     (void) json_scan_enter(&s, '[');
     while (json_scan_next(&s, '[', v->n_merges == 0, NULL) > 0)
         if ((rc = scan_merge(&s, &left, &right)) < 0 ||
+            (rc = check_blanks(r, left)) < 0 ||
             (rc = vocab_add_merge(v, names, left.text, left.bytes, right.text,
                                   right.bytes, r->err)) < 0)
             return rc;
@@ -533,16 +606,22 @@ static void take_scores(struct vocab *v)
  * Tokens with a meaning
  */
 
+static void take_text(int32_t *out, const char *text,
+                      const struct textmap *names)
+{
+    int32_t id = text && *text ? textmap_find(names, text, strlen(text)) : -1;
+    if (id >= 0)
+        *out = id;
+}
+
 // The token that a text names, or that an object's content does.
 static void take_named(int32_t *out, const struct json *from, const char *key,
                        const struct textmap *names)
 {
     const char *text = json_get_text(from, key);
-    if (!text)
-        text = json_get_text(json_get(from, key), "content");
-    int32_t id = text && *text ? textmap_find(names, text, strlen(text)) : -1;
-    if (id >= 0)
-        *out = id;
+
+    take_text(out, text ? text : json_get_text(json_get(from, key), "content"),
+              names);
 }
 
 static int32_t number_id(const struct vocab *v, int64_t id)
@@ -577,6 +656,7 @@ static void take_template(struct vocab *v, const struct json *post,
     }
 }
 
+// Of several the one called "default", else the first.
 static void take_chat_template(struct vocab *v, const struct json *config)
 {
     const struct json *list = json_get(config, "chat_template");
@@ -586,7 +666,7 @@ static void take_chat_template(struct vocab *v, const struct json *config)
         return;
     for (const struct json *i = list->first; i; i = i->next) {
         const char *name = json_get_text(i, "name");
-        if (name && strcmp(name, "default") == 0)
+        if (!v->chat_template || (name && strcmp(name, "default") == 0))
             v->chat_template = json_get_text(i, "template");
     }
 }
@@ -595,6 +675,7 @@ static void read_ids(struct reader *r, const struct vocab_json_params *p,
                      const struct textmap *names)
 {
     struct vocab *v = r->v;
+    const struct json *unknown = r->trees[UNKNOWN];
     const struct json *adds_bos = json_get(r->config, "add_bos_token");
     const struct json *adds_eos = json_get(r->config, "add_eos_token");
 
@@ -604,6 +685,8 @@ static void read_ids(struct reader *r, const struct vocab_json_params *p,
     take_named(&v->bos, r->config, "bos_token", names);
     take_named(&v->eos, r->config, "eos_token", names);
     take_named(&v->pad, r->config, "pad_token", names);
+    if (unknown && unknown->type == JSON_STRING)
+        take_text(&v->unk, unknown->text, names);
     take_named(&v->unk, r->config, "unk_token", names);
     if (adds_bos && adds_bos->type == JSON_BOOL)
         v->adds_bos = adds_bos->boolean && v->bos != TOKEN_NONE;
@@ -627,8 +710,10 @@ static int read_all(struct reader *r, const struct vocab_json_params *p,
         return rc;
     if (vocab_map_names(names, r->v) < 0)
         return vocab_no_memory(r->err);
-    if ((rc = read_merges(r, names)) < 0)
+    if ((rc = check_names(r, names)) < 0)
         return rc;
+    if ((rc = read_merges(r, names)) < 0)
+        return error_prefix(r->err, rc, "merges");
     if (r->v->kind == VOCAB_SPM)
         take_scores(r->v);
     read_ids(r, p, names);
@@ -644,12 +729,13 @@ int vocab_read_json(struct vocab **out, const struct vocab_json_params *p,
     int rc = vocab_create(&r.v);
     if (rc < 0)
         return vocab_no_memory(err);
-    rc = read_all(&r, p, &names);
+    rc = p->config ? read_config(&r, p) : 0;
+    if (rc == 0 && (rc = read_all(&r, p, &names)) < 0)
+        rc = error_prefix(err, rc, "tokenizer.json");
     textmap_finish(&names);
-    if (rc < 0) {
+    if (rc == 0)
+        *out = r.v;
+    else
         vocab_destroy(r.v);
-        return error_prefix(err, rc, "tokenizer.json");
-    }
-    *out = r.v;
-    return 0;
+    return rc;
 }

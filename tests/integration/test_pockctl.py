@@ -287,9 +287,13 @@ def takes_a_directory_as_a_model():
         assert m['path'].startswith(os.path.join(d.dir, 'd/models/')) and os.path.exists(m['path']), m
         assert (m['arch'], m['layers'], m['width'], m['vocab']) == ('llama', 2, 64, 260), m
         assert types == {'bf16', 'f32'} and v['details']['train_bytes'] > 0, v
-        assert [s['text'] for s in v['details']['specials']] == ['<|endoftext|>'] * 2, v
+        assert [s['text'] for s in v['details']['specials']] == ['<|endoftext|>'] * 3, v  # bos, eos, eot
         shown = ctl(d, 'model', 'show', 'tiny-hf').out
         assert 'to train' in shown and 'llama' in shown and '<|endoftext|> (256)' in shown, shown
+        assert 'pock (no template)' in shown, shown
+        r = ctl(d, 'model', 'set', 'tiny-hf', '--chat-format', 'none')
+        shown = ctl(d, 'model', 'show', 'tiny-hf').out
+        assert 'none, as you set it (of the file: pock, no template)' in shown, shown
         # The same model again is known, and leaves no second file.
         r = ctl(d, 'model', 'add', path, '--name', 'again')
         assert r.out == 'tiny-hf\n' and 'known already' in r.err, r.err

@@ -254,7 +254,63 @@ static void refuses_tokenizers_it_cannot_serve(void **state)
     assert_refused("{" BYTE_LEVEL "\"added_tokens\":[{\"id\":2}],"
                    "\"model\":{\"vocab\":{\"a\":0},\"merges\":[]}}",
                    "no id or no content");
+    assert_refused("{" BYTE_LEVEL "\"model\":{\"type\":\"Unigram\","
+                   "\"vocab\":{\"a\":0},\"merges\":[]}}",
+                   "of type \"Unigram\", but only BPE is supported");
+    assert_refused("{" BYTE_LEVEL "\"added_tokens\":[{\"id\":0,\"content\":"
+                   "\"b\"}],\"model\":{\"vocab\":{\"a\":0},\"merges\":[]}}",
+                   "two tokens have the id 0");
+    assert_refused("{" BYTE_LEVEL "\"added_tokens\":[{\"id\":1,\"content\":"
+                   "\"a\"}],\"model\":{\"vocab\":{\"a\":0},\"merges\":[]}}",
+                   "tokens 0 and 1 are the same");
+    assert_refused("{" BYTE_LEVEL "\"model\":{\"vocab\":{\"a b\":0,\"c\":1,"
+                   "\"a bc\":2},\"merges\":[[\"a b\",\"c\"]]}}",
+                   "merges: number 0 has a token with a blank in it");
 #undef BYTE_LEVEL
+}
+
+static struct vocab *read_texts(const char *text, const char *config)
+{
+    const struct vocab_json_params p = {.tokenizer = text,
+                                        .tokenizer_bytes = strlen(text),
+                                        .config = config,
+                                        .config_bytes = strlen(config),
+                                        .bos = -1,
+                                        .eos = -1};
+    struct vocab *v = NULL;
+    struct error err = {0};
+    if (vocab_read_json(&v, &p, &err) < 0)
+        fail_msg("%s", err.text);
+    return v;
+}
+
+static void takes_what_the_configuration_lacks(void **state)
+{
+    static const char text[] =
+        "{\"model\":{\"byte_fallback\":true,\"unk_token\":\"<unk>\","
+        "\"vocab\":{\"<unk>\":0,\"a\":1,\"b\":2},\"merges\":[]}}";
+    struct vocab *v =
+        read_texts(text,
+                   "{\"chat_template\":[{\"name\":\"x\",\"template\":\"1\"},"
+                   "{\"name\":\"y\",\"template\":\"2\"}]}");
+    assert_int_equal(v->unk, 0); // as the model says it
+    assert_int_equal(v->tokens[0].type, TOKEN_TYPE_UNKNOWN);
+    assert_string_equal(v->chat_template, "1"); // none is the default one
+    vocab_destroy(v);
+    v = read_texts(text, "{\"unk_token\":\"a\",\"chat_template\":["
+                         "{\"name\":\"x\",\"template\":\"1\"},"
+                         "{\"name\":\"default\",\"template\":\"2\"}]}");
+    assert_int_equal(v->unk, 1);
+    assert_string_equal(v->chat_template, "2");
+    vocab_destroy(v);
+    const struct vocab_json_params p = {.tokenizer = text,
+                                        .tokenizer_bytes = sizeof(text) - 1,
+                                        .config = "[]",
+                                        .config_bytes = 2};
+    struct error err = {0};
+    assert_int_equal(vocab_read_json(&v, &p, &err), -EINVAL);
+    assert_string_equal(err.text,
+                        "tokenizer_config.json: it is not an object of JSON");
 }
 
 static void survives_every_failed_allocation(void **state)
@@ -288,6 +344,7 @@ int main(void)
         cmocka_unit_test(reads_sentencepiece_bpe),
         cmocka_unit_test(puts_out_what_it_read),
         cmocka_unit_test(refuses_tokenizers_it_cannot_serve),
+        cmocka_unit_test(takes_what_the_configuration_lacks),
         cmocka_unit_test(survives_every_failed_allocation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
