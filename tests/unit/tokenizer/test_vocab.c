@@ -166,7 +166,7 @@ static void puts_out_what_it_read(void **state)
         struct input in;
         struct gguf_writer *w;
         struct gguf *g;
-        struct vocab *again, *v = read_input(&in, names[i]);
+        struct vocab *again = NULL, *v = read_input(&in, names[i]);
         struct error err = {0};
         int fd = memfd_create("vocab", MFD_CLOEXEC);
         assert_int_equal(gguf_writer_create(&w), 0);
