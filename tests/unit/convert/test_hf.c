@@ -494,7 +494,7 @@ static void takes_what_lies_beside_the_tokenizer(void **state)
     struct convert_result r;
     struct error err = {0};
     const char *text;
-    struct gguf *g;
+    struct gguf *g = NULL;
     struct hfdir d;
     int fd;
 
