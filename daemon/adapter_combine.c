@@ -14,6 +14,7 @@
 #include "daemon/dbcall.h"
 #include "daemon/events.h"
 #include "daemon/handlers.h"
+#include "daemon/model_pick.h"
 #include "daemon/tools.h"
 #include "engine/base/clock.h"
 #include "engine/base/memfile.h"
@@ -113,11 +114,8 @@ static int run_open(struct store *s, struct dbcall *c, struct error *err)
     if (x->rank == 0)
         x->rank = x->version.rank ? x->version.rank : RANK_DEFAULT;
     x->version.rank = x->rank;
-    x->model_fd = open(m.path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    return x->model_fd < 0
-               ? error_set(err, -errno, "cannot open the model %s at %.300s",
-                           m.name, m.path)
-               : 0;
+    x->model_fd = model_open(&m, err);
+    return x->model_fd < 0 ? x->model_fd : 0;
 }
 
 /*

@@ -11,6 +11,7 @@
 #include "daemon/dbcall.h"
 #include "daemon/handlers.h"
 #include "daemon/model_intake.h"
+#include "daemon/model_pick.h"
 #include "daemon/policy.h"
 #include "daemon/prefix_file.h"
 #include "daemon/record_filter.h"
@@ -55,7 +56,7 @@ static void free_masking(void *data)
     free(x);
 }
 
-static int open_model(struct masking *x, struct store *s, struct dbcall *c,
+static int find_model(struct masking *x, struct store *s, struct dbcall *c,
                       struct error *err)
 {
     struct store_model m;
@@ -71,11 +72,8 @@ static int open_model(struct masking *x, struct store *s, struct dbcall *c,
     memcpy(x->model, m.name, sizeof(x->model));
     if (!x->is_set)
         memcpy(x->chat, m.chat_set, sizeof(x->chat));
-    x->model_fd = open(m.path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    return x->model_fd < 0
-               ? error_set(err, -errno, "cannot open the model %s at %.300s",
-                           m.name, m.path)
-               : 0;
+    x->model_fd = model_open(&m, err);
+    return x->model_fd < 0 ? x->model_fd : 0;
 }
 
 static int gather(struct masking *x, struct store *s, struct dbcall *c,
@@ -105,7 +103,7 @@ static int gather(struct masking *x, struct store *s, struct dbcall *c,
 static int run_open(struct store *s, struct dbcall *c, struct error *err)
 {
     struct masking *x = c->data;
-    int rc = open_model(x, s, c, err);
+    int rc = find_model(x, s, c, err);
 
     return rc < 0 || x->is_set ? rc : gather(x, s, c, err);
 }

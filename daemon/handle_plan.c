@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 #include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,10 +10,10 @@
 #include "daemon/dbcall.h"
 #include "daemon/fdio.h"
 #include "daemon/handlers.h"
+#include "daemon/model_pick.h"
 #include "daemon/times_file.h"
 #include "daemon/tools.h"
 #include "daemon/train_recipe.h"
-#include "storage/store_model.h"
 
 // A plan: the model is found and opened, a tool worker compiles, the answer is
 // encoded and the drawing copied where the client wants it.
@@ -45,7 +44,6 @@ static void free_planning(void *data)
 static int run_open(struct store *s, struct dbcall *c, struct error *err)
 {
     struct planning *x = c->data;
-    struct store_model m;
     int rc;
 
     if (request_fd(c->r) >= 0 &&
@@ -53,23 +51,8 @@ static int run_open(struct store *s, struct dbcall *c, struct error *err)
         return rc;
     if ((rc = train_recipe_resolve(x->recipe, s, err)) < 0)
         return rc;
-    rc = x->model[0] ? store_model_get(s, x->model, &m, err)
-                     : store_model_get_default(s, &m, err);
-    if (rc == -ENOENT && !x->model[0]) {
-        c->code = RPC_ERROR_NO_MODEL;
-        return error_set(err, rc,
-                         "there is no base model: add one with "
-                         "model.add");
-    }
-    if (rc < 0)
-        return error_set(err, rc, "there is no model %s", x->model);
-    memcpy(x->model, m.name, sizeof(x->model));
     x->times_fd = times_file_open(&c->p->paths);
-    x->model_fd = open(m.path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    return x->model_fd < 0
-               ? error_set(err, -errno, "cannot open the model %s at %.300s",
-                           m.name, m.path)
-               : 0;
+    return model_pick(x->model, &x->model_fd, s, c, err);
 }
 
 static void put_groups(struct encoder *e, const char *key,

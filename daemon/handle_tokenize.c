@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -10,8 +9,8 @@
 #include "daemon/dbcall.h"
 #include "daemon/fdio.h"
 #include "daemon/handlers.h"
+#include "daemon/model_pick.h"
 #include "daemon/tools.h"
-#include "storage/store_model.h"
 
 enum { TEXT_BYTES_MAX = 64 << 20 };
 
@@ -41,27 +40,12 @@ static void free_tokenizing(void *data)
 static int run_open(struct store *s, struct dbcall *c, struct error *err)
 {
     struct tokenizing *x = c->data;
-    struct store_model m;
     int rc;
 
     if ((rc = fdio_check_readable(request_fd(c->r), TEXT_BYTES_MAX, err)) < 0 ||
         (rc = fdio_check_writable(request_fd(c->r), err)) < 0)
         return rc;
-    rc = x->model[0] ? store_model_get(s, x->model, &m, err)
-                     : store_model_get_default(s, &m, err);
-    if (rc == -ENOENT && !x->model[0]) {
-        c->code = RPC_ERROR_NO_MODEL;
-        return error_set(err, rc,
-                         "there is no base model: add one with model.add");
-    }
-    if (rc < 0)
-        return error_set(err, rc, "there is no model %s", x->model);
-    memcpy(x->model, m.name, sizeof(x->model));
-    x->model_fd = open(m.path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    return x->model_fd < 0
-               ? error_set(err, -errno, "cannot open the model %s at %.300s",
-                           m.name, m.path)
-               : 0;
+    return model_pick(x->model, &x->model_fd, s, c, err);
 }
 
 static int run_answer(struct store *s, struct dbcall *c, struct error *err)
