@@ -28,8 +28,9 @@
 #include <stdint.h>
 
 struct error;
-struct device; // defined by each backend
-struct buffer; // defined by each backend
+struct device;   // defined by each backend
+struct buffer;   // defined by each backend
+struct prepared; // defined by each backend that has prepare()
 
 enum region {
     REGION_NONE,   // an optional operand that is absent
@@ -79,13 +80,19 @@ struct bindings {
     struct buffer *arena;
     const struct binding *weights; // one for each weight of the program
     const struct binding *states;  // one for each state of the program
+    struct prepared *prepared;     // what prepare() made of them; or NULL
 };
 
 struct device_params {
     uint32_t threads; // 0: as many as the process may use
-    const char *tier; // CPU: "c", "avx2", ... ; NULL: the best there is
+    // CPU: "c", "avx2", ...; Vulkan: "cpu", a number or a part of the device's
+    // name. NULL: the best there is.
+    const char *tier;
     // Raised by another thread or a signal handler: run() returns soon.
     const atomic_bool *stop;
+    // A file in which a driver may keep what it compiled; borrowed until close.
+    bool has_cache;
+    int cache_fd;
 };
 
 enum { BACKEND_KERNELS_MAX = 8 };
@@ -130,11 +137,23 @@ struct backend {
     // Bytes of scratch that the instruction needs in the arena.
     size_t (*scratch_bytes)(const struct device *dev, const struct instr *in);
 
-    // Run instrs[0..count) in order and return the number that ran completely:
-    // fewer only when `stop` was raised, before one that is no tail. A negative
-    // errno means the device failed and its memory is undefined.
+    // Makes a program ready for run() with these bindings, which stay as they
+    // are until release(); `instrs` is borrowed. NULL: nothing to be done. With
+    // it, run() without bindings.prepared works too, and is slow.
+    int (*prepare)(struct prepared **out, struct device *dev,
+                   const struct instr *instrs, uint32_t count,
+                   const struct bindings *b, struct error *err);
+    void (*release)(struct prepared *p); // accepts NULL
+
+    // Run instrs[0..count), of those that were prepared, in order and return
+    // the number that ran completely: fewer only when `stop` was raised, before
+    // one that is no tail. A negative errno means the device failed and its
+    // memory is undefined.
     int (*run)(struct device *dev, const struct instr *instrs, uint32_t count,
                const struct bindings *b);
 };
 
 extern const struct backend cpu_backend;
+#ifdef POCK_VULKAN
+extern const struct backend vulkan_backend;
+#endif

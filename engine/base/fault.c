@@ -19,7 +19,8 @@ void fault_arm(enum fault_kind kind, unsigned long n)
 
 void fault_arm_from_env(void)
 {
-    static const char *const names[FAULT_COUNT] = {"alloc", "write", "read"};
+    static const char *const names[FAULT_COUNT] = {"alloc", "write", "read",
+                                                   "device", "result"};
     const char *s = getenv("POCK_FAULT");
     char name[16];
     unsigned long n;

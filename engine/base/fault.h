@@ -16,9 +16,11 @@
 #include <stddef.h>
 
 enum fault_kind {
-    FAULT_ALLOC, // malloc and friends: ENOMEM
-    FAULT_WRITE, // write, fsync, rename: ENOSPC
-    FAULT_READ,  // read, mmap, open: EIO
+    FAULT_ALLOC,  // malloc and friends: ENOMEM
+    FAULT_WRITE,  // write, fsync, rename: ENOSPC
+    FAULT_READ,   // read, mmap, open: EIO
+    FAULT_DEVICE, // a submission to a GPU: the device is lost
+    FAULT_RESULT, // a GPU's self-test: the result is wrong
     FAULT_COUNT
 };
 

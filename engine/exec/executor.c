@@ -23,6 +23,7 @@ struct executor {
     struct buffer *own_arena; // the same, if the executor made it
     struct binding *weights;
     struct binding *states;
+    struct prepared *prepared;
     uint32_t next;
 };
 
@@ -63,6 +64,11 @@ static int make_arena(struct executor *e, const struct executor_params *params,
     return 0;
 }
 
+static struct bindings bindings_of(const struct executor *e)
+{
+    return (struct bindings){e->arena, e->weights, e->states, e->prepared};
+}
+
 int executor_create(struct executor **out, const struct program *p,
                     const struct executor_params *params, struct error *err)
 {
@@ -88,6 +94,11 @@ int executor_create(struct executor **out, const struct program *p,
     if ((rc = bind_all(e->states, p->states, p->n_states, params->bind_state,
                        params->user, err)) < 0)
         goto error;
+    const struct bindings b = bindings_of(e);
+    if (e->backend->prepare &&
+        (rc = e->backend->prepare(&e->prepared, e->dev, p->instrs, p->n_instrs,
+                                  &b, err)) < 0)
+        goto error;
 
     *out = e;
     return 0;
@@ -101,6 +112,8 @@ void executor_destroy(struct executor *e)
 {
     if (!e)
         return;
+    if (e->prepared)
+        e->backend->release(e->prepared);
     if (e->own_arena)
         e->backend->buffer_destroy(e->own_arena);
     free(e->states);
@@ -146,7 +159,7 @@ bool executor_has(const struct executor *e, const char *name)
 int executor_run_gradients(struct executor *e)
 {
     const struct program *p = e->program;
-    const struct bindings b = {e->arena, e->weights, e->states};
+    const struct bindings b = bindings_of(e);
     const uint32_t count = p->first_update - e->next;
 
     const int n = e->backend->run(e->dev, p->instrs + e->next, count, &b);
@@ -161,7 +174,7 @@ int executor_run_gradients(struct executor *e)
 int executor_run(struct executor *e)
 {
     const struct program *p = e->program;
-    const struct bindings b = {e->arena, e->weights, e->states};
+    const struct bindings b = bindings_of(e);
 
     const int n =
         e->backend->run(e->dev, p->instrs + e->next, p->n_instrs - e->next, &b);
@@ -184,7 +197,7 @@ void executor_reset(struct executor *e)
 int executor_profile(struct executor *e, uint64_t *ns)
 {
     const struct program *p = e->program;
-    const struct bindings b = {e->arena, e->weights, e->states};
+    const struct bindings b = bindings_of(e);
 
     e->next = 0;
     for (uint32_t i = 0; i < p->n_instrs; i++) {

@@ -382,7 +382,9 @@ static double cpu_ns(void)
 // whether they had the processors for themselves.
 static int64_t run_once(struct tuner *t, const struct instr *in)
 {
-    const struct bindings b = {t->arena, t->weights, t->state_places};
+    const struct bindings b = {.arena = t->arena,
+                               .weights = t->weights,
+                               .states = t->state_places};
     const uint32_t threads = t->base->backend->threads(t->base->dev);
     const double cpu = cpu_ns();
     const uint64_t begin = clock_monotonic_ns();

@@ -1,0 +1,277 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "engine/vulkan/vk_prepare.h"
+
+#include "engine/base/error.h"
+#include "engine/base/fault.h"
+#include "engine/vulkan/vk_kernels.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * What instructions since the last wait have read and written: the next one
+ * waits if it meets any of it in a way that counts. Weights do not: nobody
+ * writes them.
+ */
+struct span {
+    VkDeviceAddress from;
+    VkDeviceAddress to;
+};
+
+enum { SPANS_MAX = 512 };
+
+struct hazards {
+    struct span reads[SPANS_MAX];
+    struct span writes[SPANS_MAX];
+    uint32_t n_reads;
+    uint32_t n_writes;
+};
+
+static bool meets(const struct span *spans, uint32_t n, const struct span *s)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (spans[i].from < s->to && s->from < spans[i].to)
+            return true;
+    return false;
+}
+
+static const struct binding *slot_of(const struct bindings *b,
+                                     const struct operand *o)
+{
+    return o->region == REGION_STATE ? &b->states[o->slot]
+                                     : &b->weights[o->slot];
+}
+
+static size_t operand_bytes(const struct operand *o)
+{
+    return (size_t) (o->ne[0] * o->ne[1] * o->ne[2]) *
+           dtype_row_bytes((enum dtype) o->dtype, o->ne[3]);
+}
+
+static VkDeviceAddress address_of(const struct bindings *b,
+                                  const struct operand *o)
+{
+    if (o->region == REGION_NONE)
+        return 0;
+    if (o->region == REGION_ARENA)
+        return b->arena->block.address + o->offset;
+    const struct binding *s = slot_of(b, o);
+    return s->buffer->block.address + s->offset + o->offset;
+}
+
+static bool span_of(struct span *out, const struct bindings *b,
+                    const struct operand *o)
+{
+    if (o->region == REGION_NONE || o->region == REGION_WEIGHT)
+        return false;
+    out->from = address_of(b, o);
+    out->to = out->from + operand_bytes(o);
+    return true;
+}
+
+static void add(struct span *spans, uint32_t *n, const struct span *s)
+{
+    spans[(*n)++] = *s;
+}
+
+// Must instruction `in` wait for those before it? Notes what it does.
+static bool must_wait(struct hazards *h, const struct instr *in,
+                      const struct bindings *b)
+{
+    struct span reads[OP_INPUTS_MAX];
+    struct span writes[OP_OUTPUTS_MAX + 1];
+    uint32_t n_reads = 0, n_writes = 0;
+    bool waits = h->n_reads + OP_INPUTS_MAX > SPANS_MAX ||
+                 h->n_writes + OP_OUTPUTS_MAX + 1 > SPANS_MAX;
+
+    for (int i = 0; i < in->n_in; i++)
+        n_reads += span_of(&reads[n_reads], b, &in->in[i]);
+    for (int i = 0; i < in->n_out; i++)
+        n_writes += span_of(&writes[n_writes], b, &in->out[i]);
+    n_writes += span_of(&writes[n_writes], b, &in->scratch);
+    for (uint32_t i = 0; i < n_reads && !waits; i++)
+        waits = meets(h->writes, h->n_writes, &reads[i]);
+    for (uint32_t i = 0; i < n_writes && !waits; i++)
+        waits = meets(h->writes, h->n_writes, &writes[i]) ||
+                meets(h->reads, h->n_reads, &writes[i]);
+    if (waits)
+        h->n_reads = h->n_writes = 0;
+    for (uint32_t i = 0; i < n_reads; i++)
+        add(h->reads, &h->n_reads, &reads[i]);
+    for (uint32_t i = 0; i < n_writes; i++)
+        add(h->writes, &h->n_writes, &writes[i]);
+    return waits;
+}
+
+static int fail(struct vk_emit *e, int rc)
+{
+    if (e->rc >= 0)
+        e->rc = rc;
+    return e->rc;
+}
+
+struct vk_weight vk_weight_of(struct vk_emit *e, int i)
+{
+    const struct operand *o = &e->in->in[i];
+    struct vk_weight w = {(enum dtype) o->dtype, 0, 0, 0};
+
+    if (e->rc < 0 || o->region == REGION_NONE)
+        return w;
+    if (o->region != REGION_WEIGHT) {
+        w.data = address_of(e->bindings, o);
+        return w;
+    }
+    const struct binding *s = slot_of(e->bindings, o);
+    if (!s->buffer->import) {
+        w.data = address_of(e->bindings, o);
+        return w;
+    }
+    const int rc =
+        vk_import_weight(&w, s->buffer, s->offset + o->offset, o, e->err);
+    if (rc < 0)
+        fail(e, rc);
+    return w;
+}
+
+VkDeviceAddress vk_in(struct vk_emit *e, int i)
+{
+    return vk_weight_of(e, i).data;
+}
+
+VkDeviceAddress vk_out(struct vk_emit *e, int i)
+{
+    return address_of(e->bindings, &e->in->out[i]);
+}
+
+VkDeviceAddress vk_scratch(struct vk_emit *e)
+{
+    return address_of(e->bindings, &e->in->scratch);
+}
+
+void vk_linear(uint32_t groups[3], uint64_t n)
+{
+    groups[0] = n < 1024 ? (uint32_t) n : 1024;
+    groups[1] = (uint32_t) ((n + 1023) / 1024);
+    groups[2] = 1;
+}
+
+void vk_parallel(struct vk_emit *e)
+{
+    e->is_parallel = true;
+}
+
+static struct vk_item *add_item(struct vk_emit *e)
+{
+    struct vk_list *l = e->list;
+
+    if (l->n == l->size) {
+        const uint32_t size = l->size ? l->size * 2 : 256;
+        struct vk_item *items =
+            fault_realloc(l->items, size * sizeof(*l->items));
+        if (!items) {
+            fail(e, error_set(e->err, -ENOMEM, "no memory for a program"));
+            return NULL;
+        }
+        l->items = items;
+        l->size = size;
+    }
+    struct vk_item *item = &l->items[l->n++];
+    memset(item, 0, sizeof(*item));
+    return item;
+}
+
+void vk_dispatch(struct vk_emit *e, const struct vk_dispatch *d)
+{
+    const bool waits = !e->is_parallel;
+    struct vk_pipeline *pipeline;
+
+    e->is_parallel = false;
+    if (e->rc < 0 || !d->groups[0] || !d->groups[1] || !d->groups[2])
+        return;
+    const int rc = vk_pipeline_get(&pipeline, e->dev, d->shader, d->specs,
+                                   d->n_specs, e->err);
+    if (rc < 0) {
+        fail(e, rc);
+        return;
+    }
+    struct vk_item *item = add_item(e);
+    if (!item)
+        return;
+    item->pipeline = pipeline;
+    item->instr = e->instr;
+    memcpy(item->groups, d->groups, sizeof(item->groups));
+    item->work = d->work > 0
+                     ? d->work
+                     : (double) d->groups[0] * d->groups[1] * d->groups[2];
+    item->waits = waits;
+    item->push_bytes = (uint8_t) d->push_bytes;
+    memcpy(item->push, d->push, d->push_bytes);
+}
+
+static int emit_all(struct prepared *p, const struct bindings *b,
+                    struct error *err)
+{
+    struct hazards *h = fault_calloc(1, sizeof(*h));
+    struct vk_emit e = {.dev = p->dev,
+                        .bindings = b,
+                        .list = &p->list,
+                        .err = err};
+
+    if (!h)
+        return error_set(err, -ENOMEM, "no memory for a program");
+    for (uint32_t i = 0; i < p->n_instrs && e.rc >= 0; i++) {
+        const struct instr *in = &p->instrs[i];
+        const struct vk_kernel *k = vk_kernel_of((enum op) in->op);
+        p->first[i] = p->list.n;
+        e.in = in;
+        e.instr = i;
+        // The first dispatch of an instruction waits for what it meets, the
+        // others for those before them.
+        const bool waits = must_wait(h, in, b);
+        if (!k) {
+            e.rc = error_set(err, -ENOTSUP, "%s does not run on Vulkan",
+                             op_infos[in->op].name);
+            break;
+        }
+        e.is_parallel = !waits;
+        k->emit(&e);
+        e.is_parallel = false;
+    }
+    p->first[p->n_instrs] = p->list.n;
+    free(h);
+    return e.rc;
+}
+
+int vk_prepare(struct prepared **out, struct device *dev,
+               const struct instr *instrs, uint32_t count,
+               const struct bindings *b, struct error *err)
+{
+    struct prepared *p = fault_calloc(1, sizeof(*p));
+
+    if (!p)
+        return error_set(err, -ENOMEM, "no memory for a program");
+    p->dev = dev;
+    p->instrs = instrs;
+    p->n_instrs = count;
+    p->first = fault_calloc(count + 1u, sizeof(*p->first));
+    int rc = p->first ? emit_all(p, b, err)
+                      : error_set(err, -ENOMEM, "no memory for a program");
+    if (rc < 0) {
+        vk_release(p);
+        return rc;
+    }
+    *out = p;
+    return 0;
+}
+
+void vk_release(struct prepared *p)
+{
+    if (!p)
+        return;
+    free(p->first);
+    free(p->list.items);
+    free(p);
+}

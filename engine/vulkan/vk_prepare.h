@@ -1,0 +1,51 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#pragma once
+
+/*
+ * A program made ready: its dispatches, and where the device must wait
+ */
+
+#include "engine/vulkan/vk_emit.h"
+
+struct vk_item {
+    struct vk_pipeline *pipeline;
+    uint32_t groups[3];
+    uint32_t instr;
+    double work;
+    bool waits; // for all dispatches before it
+    uint8_t push_bytes;
+    unsigned char push[VK_PUSH_BYTES];
+};
+
+struct vk_list {
+    struct vk_item *items;
+    uint32_t n;
+    uint32_t size;
+};
+
+struct prepared {
+    struct device *dev;
+    const struct instr *instrs; // borrowed
+    uint32_t n_instrs;
+    struct vk_list list;
+    uint32_t *first; // item of each instruction, n_instrs + 1
+};
+
+int vk_prepare(struct prepared **out, struct device *dev,
+               const struct instr *instrs, uint32_t count,
+               const struct bindings *b, struct error *err);
+void vk_release(struct prepared *p); // accepts NULL
+
+// Runs instructions [first, first + count); as backend->run().
+int vk_run(struct device *dev, const struct prepared *p, uint32_t first,
+           uint32_t count);
+
+// A weight, copied when it is first asked for and kept with its import.
+int vk_import_weight(struct vk_weight *out, struct buffer *buf, size_t offset,
+                     const struct operand *o, struct error *err);
+int vk_import_create(struct buffer **out, struct device *dev, const void *data,
+                     size_t bytes);
+void vk_import_destroy(struct buffer *buf);
+const void *vk_import_data(const struct buffer *buf);

@@ -1,0 +1,255 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "engine/vulkan/vk_prepare.h"
+
+#include "engine/base/clock.h"
+
+#include <string.h>
+#include <time.h>
+
+/*
+ * Submissions are slices: as many dispatches, or rows of workgroups of one, as
+ * are expected to take dev->slice_ns. What a shader's unit of work takes is
+ * learned from when submissions end. Whoever else uses the device waits for a
+ * slice at most, and so does `stop`.
+ */
+struct cursor {
+    const struct prepared *p;
+    uint32_t item;
+    uint32_t end;
+    uint32_t done[3]; // workgroups of `item` along its sliced dimension: [0]
+};
+
+// The dimension that has the most workgroups is the one that is cut.
+static int cut_of(const struct vk_item *it)
+{
+    int d = 0;
+
+    for (int i = 1; i < 3; i++)
+        if (it->groups[i] > it->groups[d])
+            d = i;
+    return d;
+}
+
+static double rate_of(const struct vk_pipeline *p)
+{
+    // Of a shader that never ran: slow, so that its first slice is short.
+    return p->ns_per_work;
+}
+
+static void record_wait(struct device *dev, VkCommandBuffer cmd)
+{
+    const VkMemoryBarrier b = {
+        .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+        .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT,
+        .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT,
+    };
+    dev->vk.CmdPipelineBarrier(cmd, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
+                               VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, 0, 1, &b,
+                               0, NULL, 0, NULL);
+}
+
+struct slice {
+    struct vk_flight *flight;
+    double ns;      // expected
+    double unknown; // work of shaders that never ran
+    VkPipeline bound;
+    uint32_t n; // dispatches
+    struct {
+        struct vk_pipeline *pipeline;
+        double work;
+    } parts[64]; // what it is made of, by shader
+    uint32_t n_parts;
+};
+
+static void note_part(struct slice *s, struct vk_pipeline *p, double work)
+{
+    for (uint32_t i = 0; i < s->n_parts; i++)
+        if (s->parts[i].pipeline == p) {
+            s->parts[i].work += work;
+            return;
+        }
+    s->parts[s->n_parts].pipeline = p;
+    s->parts[s->n_parts++].work = work;
+}
+
+// How many of `left` workgroups along the cut fit; at least one into an empty
+// slice.
+static uint32_t fits(const struct device *dev, const struct slice *s,
+                     const struct vk_item *it, uint32_t all, uint32_t left)
+{
+    const double rate = rate_of(it->pipeline);
+    const double room = dev->slice_ns - s->ns;
+
+    if (rate <= 0) {
+        // Nothing is known: alone, and little of it when others may wait.
+        if (s->n > 0)
+            return 0;
+        const uint32_t few = dev->slice_ns > 10e6 ? left : all / 16 + 1;
+        return few < left ? few : left;
+    }
+    const double each = it->work * rate / all;
+    if (each * left <= room)
+        return left;
+    const double n = room / each;
+    if (n >= 1)
+        return (uint32_t) n;
+    return s->n == 0 ? 1 : 0;
+}
+
+// Adds what fits of the next dispatch; false when the slice is full.
+static bool add_next(struct device *dev, struct slice *s, struct cursor *c)
+{
+    const struct vk_item *it = &c->p->list.items[c->item];
+    const int cut = cut_of(it);
+    const uint32_t all = it->groups[cut];
+    const uint32_t from = c->done[0];
+    const uint32_t n = fits(dev, s, it, all, all - from);
+
+    if (n == 0 || s->n_parts == 64 || s->n >= 4096)
+        return false;
+    uint32_t base[3] = {0, 0, 0};
+    uint32_t groups[3] = {it->groups[0], it->groups[1], it->groups[2]};
+    base[cut] = from;
+    groups[cut] = n;
+    if (it->waits && from == 0 && s->n > 0)
+        record_wait(dev, s->flight->cmd);
+    if (s->bound != it->pipeline->handle)
+        dev->vk.CmdBindPipeline(s->flight->cmd, VK_PIPELINE_BIND_POINT_COMPUTE,
+                                it->pipeline->handle);
+    s->bound = it->pipeline->handle;
+    dev->vk.CmdPushConstants(s->flight->cmd, dev->layout,
+                             VK_SHADER_STAGE_COMPUTE_BIT, 0, it->push_bytes,
+                             it->push);
+    dev->vk.CmdDispatchBase(s->flight->cmd, base[0], base[1], base[2],
+                            groups[0], groups[1], groups[2]);
+    const double work = it->work * n / all;
+    note_part(s, it->pipeline, work);
+    s->ns += work * rate_of(it->pipeline);
+    s->n++;
+    c->done[0] += n;
+    if (c->done[0] == all) {
+        c->done[0] = 0;
+        c->item++;
+    }
+    // What nothing is known of stays alone.
+    return rate_of(it->pipeline) > 0;
+}
+
+// What a slice took changes what is expected of its shaders, each by its share.
+static void learn(struct slice *s, double ns)
+{
+    if (ns <= 0)
+        return;
+    for (uint32_t i = 0; i < s->n_parts; i++) {
+        struct vk_pipeline *p = s->parts[i].pipeline;
+        if (p->ns_per_work <= 0) {
+            p->ns_per_work = ns / s->parts[i].work;
+            continue;
+        }
+        const double share = s->parts[i].work * p->ns_per_work / s->ns;
+        double factor = 1 + share * 0.5 * (ns / s->ns - 1);
+        factor = factor < 0.25 ? 0.25 : factor > 4 ? 4 : factor;
+        p->ns_per_work *= factor;
+    }
+}
+
+static void pause_after(const struct device *dev, double ns)
+{
+    const double gap = ns * dev->gap / 100;
+    const struct timespec t = {(time_t) (gap / 1e9), (long) gap % 1000000000};
+
+    if (dev->gap > 0)
+        (void) nanosleep(&t, NULL);
+}
+
+// Waits for the slice that `f` carries and learns from it.
+static int finish(struct device *dev, struct slice *s)
+{
+    if (!s->flight || s->flight->value == 0)
+        return 0;
+    const uint64_t before = dev->done_ns;
+    const int rc = vk_wait(dev, s->flight);
+    if (rc < 0)
+        return rc;
+    const uint64_t from =
+        s->flight->submitted_ns > before ? s->flight->submitted_ns : before;
+    const double ns = (double) (dev->done_ns - from);
+    learn(s, ns);
+    pause_after(dev, ns);
+    s->flight = NULL;
+    return 0;
+}
+
+static int send(struct device *dev, struct slice *s, struct cursor *c)
+{
+    int rc;
+
+    memset(s, 0, sizeof(*s));
+    if ((rc = vk_begin(&s->flight, dev)) < 0)
+        return rc;
+    vk_copies_record(dev, s->flight->cmd);
+    // What the slice before has written is there for this one.
+    record_wait(dev, s->flight->cmd);
+    while (c->item < c->end && add_next(dev, s, c))
+        ;
+    return vk_submit(dev, s->flight);
+}
+
+static bool is_pure(const struct prepared *p, uint32_t instr)
+{
+    const struct instr *in = &p->instrs[instr];
+
+    for (int o = 0; o < in->n_out; o++)
+        for (int i = 0; i < in->n_in; i++)
+            if (in->out[o].region != REGION_NONE &&
+                in->out[o].region == in->in[i].region &&
+                in->out[o].slot == in->in[i].slot &&
+                in->out[o].offset == in->in[i].offset)
+                return false;
+    return true;
+}
+
+// May the program be left here? Before an instruction that is no tail, or
+// within one that can begin again.
+static bool may_stop(const struct device *dev, const struct cursor *c)
+{
+    if (!dev->stop || !atomic_load(dev->stop) || c->item >= c->end)
+        return false;
+    const struct prepared *p = c->p;
+    const uint32_t i = p->list.items[c->item].instr;
+    if (p->instrs[i].is_tail)
+        return false;
+    const bool at_start = c->item == p->first[i] && c->done[0] == 0;
+    return at_start || is_pure(p, i);
+}
+
+int vk_run(struct device *dev, const struct prepared *p, uint32_t first,
+           uint32_t count)
+{
+    struct slice slices[VK_FLIGHTS];
+    struct cursor c = {.p = p,
+                       .item = p->first[first],
+                       .end = p->first[first + count]};
+    uint32_t turn = 0;
+    bool stopped = false;
+    int rc = 0;
+
+    memset(slices, 0, sizeof(slices));
+    while (rc >= 0 && c.item < c.end && !(stopped = may_stop(dev, &c))) {
+        struct slice *s = &slices[turn % dev->depth];
+        if ((rc = finish(dev, s)) >= 0)
+            rc = send(dev, s, &c);
+        turn++;
+    }
+    for (uint32_t i = 0; i < dev->depth && rc >= 0; i++)
+        rc = finish(dev, &slices[(turn + i) % dev->depth]);
+    if (rc >= 0)
+        rc = vk_wait_all(dev);
+    if (rc < 0)
+        return rc;
+    if (stopped)
+        return (int) (p->list.items[c.item].instr - first);
+    return (int) count;
+}

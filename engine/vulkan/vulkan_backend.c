@@ -1,0 +1,205 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "engine/backend.h"
+
+#include "engine/base/error.h"
+#include "engine/base/fault.h"
+#include "engine/vulkan/vk_kernels.h"
+#include "engine/vulkan/vk_prepare.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct vk_kernel kernels[OP_COUNT] = {
+#define VK_KERNEL(op, emit, scratch) [OP_##op] = {emit, scratch},
+#include "engine/vulkan/vk_kernels.def"
+#undef VK_KERNEL
+};
+
+const struct vk_kernel *vk_kernel_of(enum op op)
+{
+    return kernels[op].emit ? &kernels[op] : NULL;
+}
+
+static int vulkan_open(struct device **out, const struct device_params *params,
+                       struct error *err)
+{
+    struct device *dev = fault_calloc(1, sizeof(*dev));
+
+    if (!dev)
+        return error_set(err, -ENOMEM, "no memory for a Vulkan device");
+    dev->stop = params->stop;
+    dev->cache_fd = params->has_cache ? params->cache_fd : -1;
+    const int rc = vk_device_open(dev, params->tier, err);
+    if (rc < 0) {
+        vk_device_close(dev);
+        free(dev);
+        return rc;
+    }
+    *out = dev;
+    return 0;
+}
+
+static void vulkan_close(struct device *dev)
+{
+    if (!dev)
+        return;
+    vk_device_close(dev);
+    free(dev);
+}
+
+static const char *vulkan_describe(const struct device *dev)
+{
+    return dev->text;
+}
+
+static const char *vulkan_identify(const struct device *dev)
+{
+    return dev->identity;
+}
+
+static uint32_t vulkan_threads(const struct device *dev)
+{
+    (void) dev;
+    return 1;
+}
+
+static uint32_t vulkan_kernels(struct backend_kernel out[BACKEND_KERNELS_MAX],
+                               const struct device *dev, enum op op)
+{
+    (void) dev;
+    (void) op;
+    out[0] = (struct backend_kernel){"vulkan", 1};
+    return 1;
+}
+
+static int vulkan_buffer_create(struct buffer **out, struct device *dev,
+                                size_t bytes)
+{
+    int rc;
+
+    struct buffer *buf = fault_calloc(1, sizeof(*buf));
+    if (!buf)
+        return -ENOMEM;
+    buf->dev = dev;
+    buf->bytes = bytes;
+    if ((rc = vk_block_create(&buf->block, dev, bytes, &dev->local)) < 0)
+        goto error;
+    if ((rc = vk_copy_zero(dev, &buf->block)) < 0) {
+        vk_block_destroy(&buf->block, dev);
+        goto error;
+    }
+    *out = buf;
+    return 0;
+
+error:
+    free(buf);
+    return rc;
+}
+
+static int vulkan_buffer_import(struct buffer **out, struct device *dev,
+                                const void *data, size_t bytes)
+{
+    return vk_import_create(out, dev, data, bytes);
+}
+
+static void vulkan_buffer_destroy(struct buffer *buf)
+{
+    if (!buf)
+        return;
+    // Nothing may still write to it.
+    (void) vk_flush(buf->dev);
+    if (buf->import) {
+        vk_import_destroy(buf);
+        return;
+    }
+    vk_block_destroy(&buf->block, buf->dev);
+    free(buf);
+}
+
+static bool is_inside(const struct buffer *buf, size_t offset, size_t bytes)
+{
+    return offset <= buf->bytes && bytes <= buf->bytes - offset;
+}
+
+static int vulkan_buffer_write(struct buffer *buf, size_t offset,
+                               const void *data, size_t bytes)
+{
+    if (buf->import)
+        return -EROFS;
+    if (!is_inside(buf, offset, bytes))
+        return -ERANGE;
+    return vk_copy_in(buf->dev, &buf->block, offset, data, bytes);
+}
+
+static int vulkan_buffer_read(struct buffer *buf, size_t offset, void *data,
+                              size_t bytes)
+{
+    if (!is_inside(buf, offset, bytes))
+        return -ERANGE;
+    if (buf->import) {
+        if (bytes > 0)
+            memcpy(data, (const char *) vk_import_data(buf) + offset, bytes);
+        return 0;
+    }
+    return vk_copy_out(buf->dev, &buf->block, offset, data, bytes);
+}
+
+static bool vulkan_supports(const struct device *dev, const struct instr *in)
+{
+    (void) dev;
+    return kernels[in->op].emit != NULL;
+}
+
+static size_t vulkan_scratch(const struct device *dev, const struct instr *in)
+{
+    const struct vk_kernel *k = vk_kernel_of((enum op) in->op);
+
+    return k && k->scratch ? k->scratch(dev, in) : 0;
+}
+
+static int vulkan_prepare(struct prepared **out, struct device *dev,
+                          const struct instr *instrs, uint32_t count,
+                          const struct bindings *b, struct error *err)
+{
+    return vk_prepare(out, dev, instrs, count, b, err);
+}
+
+static int vulkan_run(struct device *dev, const struct instr *instrs,
+                      uint32_t count, const struct bindings *b)
+{
+    struct prepared *p = b->prepared;
+    int rc;
+
+    if (count == 0)
+        return 0;
+    if (p)
+        return vk_run(dev, p, (uint32_t) (instrs - p->instrs), count);
+    if ((rc = vk_prepare(&p, dev, instrs, count, b, NULL)) < 0)
+        return rc;
+    rc = vk_run(dev, p, 0, count);
+    vk_release(p);
+    return rc;
+}
+
+const struct backend vulkan_backend = {
+    .name = "vulkan",
+    .open = vulkan_open,
+    .close = vulkan_close,
+    .describe = vulkan_describe,
+    .identify = vulkan_identify,
+    .threads = vulkan_threads,
+    .kernels = vulkan_kernels,
+    .buffer_create = vulkan_buffer_create,
+    .buffer_import = vulkan_buffer_import,
+    .buffer_destroy = vulkan_buffer_destroy,
+    .buffer_write = vulkan_buffer_write,
+    .buffer_read = vulkan_buffer_read,
+    .supports = vulkan_supports,
+    .scratch_bytes = vulkan_scratch,
+    .prepare = vulkan_prepare,
+    .release = vk_release,
+    .run = vulkan_run,
+};
