@@ -7,6 +7,7 @@
 #include "engine/base/fault.h"
 #include "engine/vulkan/vk_choose.h"
 #include "engine/vulkan/vk_features.h"
+#include "engine/vulkan/vk_profile.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -227,6 +228,7 @@ int vk_device_open(struct device *dev, const char *which, struct error *err)
     describe(dev);
     if ((rc = vk_pipelines_create(dev, err)) < 0)
         return rc;
+    vk_profile_create(dev);
     return vk_copies_create(dev, err);
 }
 
@@ -235,6 +237,7 @@ void vk_device_close(struct device *dev)
     if (dev->device && dev->vk.DestroyDevice) {
         if (dev->vk.DeviceWaitIdle)
             (void) dev->vk.DeviceWaitIdle(dev->device);
+        vk_profile_destroy(dev);
         vk_copies_destroy(dev);
         vk_pipelines_destroy(dev);
         for (int i = 0; i < VK_FLIGHTS; i++)

@@ -59,6 +59,7 @@ struct vk_flight {
 
 struct vk_pipeline;
 struct vk_copies;
+struct vk_profile;
 
 struct device {
     struct vk_api vk;
@@ -80,6 +81,7 @@ struct device {
     uint64_t done_ns;
     struct vk_flight flights[VK_FLIGHTS];
     struct vk_copies *copies;
+    struct vk_profile *profile; // NULL: off
     const atomic_bool *stop;
     size_t used_bytes; // of device memory, now and at most
     size_t peak_bytes;

@@ -202,6 +202,7 @@ void vk_dispatch(struct vk_emit *e, const struct vk_dispatch *d)
         return;
     item->pipeline = pipeline;
     item->instr = e->instr;
+    item->op = e->in->op;
     memcpy(item->groups, d->groups, sizeof(item->groups));
     item->work = d->work > 0
                      ? d->work

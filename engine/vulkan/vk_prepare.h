@@ -13,6 +13,7 @@ struct vk_item {
     struct vk_pipeline *pipeline;
     uint32_t groups[3];
     uint32_t instr;
+    uint8_t op;
     double work;
     bool waits; // for all dispatches before it
     uint8_t push_bytes;

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: the pockd authors
 // SPDX-License-Identifier: Apache-2.0
 
-#include "engine/vulkan/vk_prepare.h"
+#include "engine/vulkan/vk_profile.h"
 
 #include "engine/base/clock.h"
 
@@ -113,7 +113,7 @@ static bool add_next(struct device *dev, struct slice *s, struct cursor *c)
     uint32_t groups[3] = {it->groups[0], it->groups[1], it->groups[2]};
     base[cut] = from;
     groups[cut] = n;
-    if (it->waits && from == 0 && s->n > 0)
+    if ((it->waits || dev->profile) && from == 0 && s->n > 0)
         record_wait(dev, s->flight->cmd);
     if (s->bound != it->pipeline->handle)
         dev->vk.CmdBindPipeline(s->flight->cmd, VK_PIPELINE_BIND_POINT_COMPUTE,
@@ -122,8 +122,10 @@ static bool add_next(struct device *dev, struct slice *s, struct cursor *c)
     dev->vk.CmdPushConstants(s->flight->cmd, dev->layout,
                              VK_SHADER_STAGE_COMPUTE_BIT, 0, it->push_bytes,
                              it->push);
+    vk_profile_mark(dev, s->flight->cmd, it, true);
     dev->vk.CmdDispatchBase(s->flight->cmd, base[0], base[1], base[2],
                             groups[0], groups[1], groups[2]);
+    vk_profile_mark(dev, s->flight->cmd, it, false);
     const double work = it->work * n / all;
     note_part(s, it->pipeline, work);
     s->ns += work * rate_of(it->pipeline);
@@ -247,6 +249,7 @@ int vk_run(struct device *dev, const struct prepared *p, uint32_t first,
         rc = finish(dev, &slices[(turn + i) % dev->depth]);
     if (rc >= 0)
         rc = vk_wait_all(dev);
+    vk_profile_collect(dev);
     if (rc < 0)
         return rc;
     if (stopped)

@@ -7,7 +7,8 @@
  *
  * usage: make_shape NAME TYPE FILE    NAME: mixed, stories15m, llama29m,
  *                                     blocks32, smollm135m, qwen05b,
- *                                     qwen3_06b, 4b
+ *                                     qwen3_06b, llama1b, llama7b,
+ *                                     4b
  *                                     TYPE: any of dtypes.def, or q4_k_m
  */
 

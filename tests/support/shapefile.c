@@ -27,6 +27,8 @@ const struct shapefile shapefiles[] = {
     {"smollm135m", 30, 576, 9, 3, 64, 1536, 49152},
     {"qwen05b", 24, 896, 14, 2, 64, 4864, 151936},
     {"qwen3_06b", 28, 1024, 16, 8, 128, 3072, 151936},
+    {"llama1b", 16, 2048, 32, 8, 64, 8192, 128256},
+    {"llama7b", 32, 4096, 32, 32, 128, 11008, 32000},
     {"4b", 36, 2560, 32, 8, 128, 9728, 151936},
 };
 const size_t shapefile_count = sizeof(shapefiles) / sizeof(shapefiles[0]);

@@ -22,7 +22,8 @@ struct shapefile {
 };
 
 // mixed, of which rows of one linear are no whole blocks of 256; stories15m,
-// llama29m, blocks32, smollm135m, qwen05b, qwen3_06b, 4b. All are llamas: those
+// llama29m, blocks32, smollm135m, qwen05b, qwen3_06b, llama1b, llama7b (whose
+// head is tied here), 4b. All are llamas: those
 // of other architectures have their sizes only.
 extern const struct shapefile shapefiles[];
 extern const size_t shapefile_count;
