@@ -97,6 +97,10 @@ struct device_params {
 
 enum { BACKEND_KERNELS_MAX = 8 };
 
+// A kernel of this name of a device that is no CPU: the CPU does it, in the
+// device's memory.
+#define BACKEND_KERNEL_HOST "cpu"
+
 // A way in which a device computes an operator.
 struct backend_kernel {
     const char *name; // "avx2"
@@ -144,6 +148,10 @@ struct backend {
                    const struct instr *instrs, uint32_t count,
                    const struct bindings *b, struct error *err);
     void (*release)(struct prepared *p); // accepts NULL
+
+    // What it costs to go from the device to its host's kernels, or back.
+    // NULL: it has none.
+    uint64_t (*switch_ns)(const struct device *dev);
 
     // Run instrs[0..count), of those that were prepared, in order and return
     // the number that ran completely: fewer only when `stop` was raised, before

@@ -195,18 +195,32 @@ static void weigh(struct choosing *c, uint32_t i)
         cost[t] = biased[t] = 0;
 }
 
-// Threads that slept have to be woken.
+static bool is_host(const struct timetable_target *t)
+{
+    return strcmp(t->kernel, BACKEND_KERNEL_HOST) == 0;
+}
+
+static double change_of(const struct timetable_target *from,
+                        const struct timetable_target *to, double wake,
+                        double leave)
+{
+    return (to->threads > from->threads ? wake : 0) +
+           (is_host(from) != is_host(to) ? leave : 0);
+}
+
+// Threads that slept have to be woken, and a device waited for.
 static void set_changes(struct choosing *c)
 {
     const double wake = (double) timetable_wake_ns(c->r->times);
+    const struct backend *backend = c->target->backend;
+    const double leave =
+        backend->switch_ns ? (double) backend->switch_ns(c->target->dev) : 0;
 
     for (uint32_t f = 0; f < c->n_targets; f++)
         for (uint32_t t = 0; t < c->n_targets; t++)
             c->change[f * c->n_targets + t] =
-                timetable_target(c->r->times, t)->threads >
-                        timetable_target(c->r->times, f)->threads
-                    ? wake
-                    : 0;
+                change_of(timetable_target(c->r->times, f),
+                          timetable_target(c->r->times, t), wake, leave);
 }
 
 static void set_target(struct program_target *out, const struct choosing *c,

@@ -59,6 +59,7 @@ struct vk_flight {
 
 struct vk_pipeline;
 struct vk_copies;
+struct vk_host;
 struct vk_profile;
 
 struct device {
@@ -81,13 +82,15 @@ struct device {
     uint64_t done_ns;
     struct vk_flight flights[VK_FLIGHTS];
     struct vk_copies *copies;
+    struct vk_host *host;       // NULL: the CPU does not see its memory
     struct vk_profile *profile; // NULL: off
     const atomic_bool *stop;
     size_t used_bytes; // of device memory, now and at most
     size_t peak_bytes;
-    double slice_ns; // how long a submission may take
-    uint32_t gap;    // percent of a slice that is left to others behind it
-    uint32_t depth;  // submissions in flight, at most VK_FLIGHTS
+    double slice_ns;    // how long a submission may take
+    uint32_t gap;       // percent of a slice that is left to others behind it
+    uint32_t depth;     // submissions in flight, at most VK_FLIGHTS
+    uint64_t switch_ns; // an empty submission, and waiting for it
     bool is_lost;
     int cache_fd;       // of compiled shaders, borrowed; -1: none
     size_t cache_bytes; // that were read from it

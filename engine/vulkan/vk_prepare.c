@@ -5,6 +5,7 @@
 
 #include "engine/base/error.h"
 #include "engine/base/fault.h"
+#include "engine/vulkan/vk_host.h"
 #include "engine/vulkan/vk_kernels.h"
 
 #include <errno.h>
@@ -212,6 +213,31 @@ void vk_dispatch(struct vk_emit *e, const struct vk_dispatch *d)
     memcpy(item->push, d->push, d->push_bytes);
 }
 
+static bool is_of_cpu(const struct instr *in, const struct vk_kernel *k)
+{
+    return !k || in->kernel == VK_KERNEL_CPU;
+}
+
+// All before it is done when it runs, and it is when the next one does.
+static void add_host_item(struct vk_emit *e, struct prepared *p,
+                          const struct bindings *b)
+{
+    if (!vk_host_supports(e->dev->host, e->in)) {
+        e->rc = error_set(e->err, -ENOTSUP, "%s does not run on %.60s",
+                          op_infos[e->in->op].name, e->dev->traits.name);
+        return;
+    }
+    if (!p->host)
+        e->rc = vk_host_views_create(&p->host, e->dev->host, p->instrs,
+                                     p->n_instrs, b);
+    struct vk_item *item = e->rc >= 0 ? add_item(e) : NULL;
+    if (!item)
+        return;
+    item->instr = e->instr;
+    item->op = e->in->op;
+    item->groups[0] = item->groups[1] = item->groups[2] = 1;
+}
+
 static int emit_all(struct prepared *p, const struct bindings *b,
                     struct error *err)
 {
@@ -232,10 +258,9 @@ static int emit_all(struct prepared *p, const struct bindings *b,
         // The first dispatch of an instruction waits for what it meets, the
         // others for those before them.
         const bool waits = must_wait(h, in, b);
-        if (!k) {
-            e.rc = error_set(err, -ENOTSUP, "%s does not run on Vulkan",
-                             op_infos[in->op].name);
-            break;
+        if (is_of_cpu(in, k)) {
+            add_host_item(&e, p, b);
+            continue;
         }
         e.is_parallel = !waits;
         k->emit(&e);
@@ -272,6 +297,7 @@ void vk_release(struct prepared *p)
 {
     if (!p)
         return;
+    vk_host_views_destroy(p->host);
     free(p->first);
     free(p->list.items);
     free(p);

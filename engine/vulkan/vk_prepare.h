@@ -10,7 +10,7 @@
 #include "engine/vulkan/vk_emit.h"
 
 struct vk_item {
-    struct vk_pipeline *pipeline;
+    struct vk_pipeline *pipeline; // NULL: an instruction of the CPU
     uint32_t groups[3];
     uint32_t instr;
     uint8_t op;
@@ -31,8 +31,12 @@ struct prepared {
     const struct instr *instrs; // borrowed
     uint32_t n_instrs;
     struct vk_list list;
-    uint32_t *first; // item of each instruction, n_instrs + 1
+    struct vk_host_views *host; // NULL: the CPU runs nothing of it
+    uint32_t *first;            // item of each instruction, n_instrs + 1
 };
+
+// Numbers of instr.kernel, beside 0, which is Vulkan's where there is one.
+enum { VK_KERNEL_VULKAN = 1, VK_KERNEL_CPU = 2 };
 
 int vk_prepare(struct prepared **out, struct device *dev,
                const struct instr *instrs, uint32_t count,

@@ -1,6 +1,7 @@
 // SPDX-FileCopyrightText: the pockd authors
 // SPDX-License-Identifier: Apache-2.0
 
+#include "engine/vulkan/vk_host.h"
 #include "engine/vulkan/vk_profile.h"
 
 #include "engine/base/clock.h"
@@ -194,7 +195,8 @@ static int send(struct device *dev, struct slice *s, struct cursor *c)
     vk_copies_record(dev, s->flight->cmd);
     // What the slice before has written is there for this one.
     record_wait(dev, s->flight->cmd);
-    while (c->item < c->end && add_next(dev, s, c))
+    while (c->item < c->end && c->p->list.items[c->item].pipeline &&
+           add_next(dev, s, c))
         ;
     return vk_submit(dev, s->flight);
 }
@@ -227,6 +229,24 @@ static bool may_stop(const struct device *dev, const struct cursor *c)
     return at_start || is_pure(p, i);
 }
 
+// An instruction of the CPU, once all before it is done. 1, or 0: stopped.
+static int run_on_cpu(struct device *dev, struct slice slices[VK_FLIGHTS],
+                      struct cursor *c)
+{
+    const uint32_t i = c->p->list.items[c->item].instr;
+    int rc = 0;
+
+    for (uint32_t f = 0; f < VK_FLIGHTS && rc >= 0; f++)
+        rc = finish(dev, &slices[f]);
+    if (rc >= 0)
+        rc = vk_flush(dev);
+    if (rc >= 0)
+        rc = vk_host_run(c->p->host, &c->p->instrs[i]);
+    if (rc == 1)
+        c->item++;
+    return rc;
+}
+
 int vk_run(struct device *dev, const struct prepared *p, uint32_t first,
            uint32_t count)
 {
@@ -241,6 +261,13 @@ int vk_run(struct device *dev, const struct prepared *p, uint32_t first,
     memset(slices, 0, sizeof(slices));
     while (rc >= 0 && c.item < c.end && !(stopped = may_stop(dev, &c))) {
         struct slice *s = &slices[turn % dev->depth];
+        if (!p->list.items[c.item].pipeline) {
+            rc = run_on_cpu(dev, slices, &c);
+            stopped = rc == 0;
+            if (stopped)
+                break;
+            continue;
+        }
         if ((rc = finish(dev, s)) >= 0)
             rc = send(dev, s, &c);
         turn++;

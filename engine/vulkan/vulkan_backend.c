@@ -5,6 +5,7 @@
 
 #include "engine/base/error.h"
 #include "engine/base/fault.h"
+#include "engine/vulkan/vk_host.h"
 #include "engine/vulkan/vk_kernels.h"
 #include "engine/vulkan/vk_prepare.h"
 
@@ -69,10 +70,13 @@ static uint32_t vulkan_threads(const struct device *dev)
 static uint32_t vulkan_kernels(struct backend_kernel out[BACKEND_KERNELS_MAX],
                                const struct device *dev, enum op op)
 {
-    (void) dev;
-    (void) op;
-    out[0] = (struct backend_kernel){"vulkan", 1};
-    return 1;
+    uint32_t n = 0;
+
+    if (dev->host)
+        out[n++] = (struct backend_kernel){BACKEND_KERNEL_HOST, VK_KERNEL_CPU};
+    if (vk_kernel_of(op))
+        out[n++] = (struct backend_kernel){"vulkan", VK_KERNEL_VULKAN};
+    return n;
 }
 
 static int vulkan_buffer_create(struct buffer **out, struct device *dev,
@@ -149,15 +153,21 @@ static int vulkan_buffer_read(struct buffer *buf, size_t offset, void *data,
 
 static bool vulkan_supports(const struct device *dev, const struct instr *in)
 {
-    (void) dev;
-    return kernels[in->op].emit != NULL;
+    return kernels[in->op].emit || vk_host_supports(dev->host, in);
 }
 
 static size_t vulkan_scratch(const struct device *dev, const struct instr *in)
 {
     const struct vk_kernel *k = vk_kernel_of((enum op) in->op);
 
-    return k && k->scratch ? k->scratch(dev, in) : 0;
+    const size_t here = k && k->scratch ? k->scratch(dev, in) : 0;
+    const size_t cpu = dev->host ? vk_host_scratch(dev->host, in) : 0;
+    return here > cpu ? here : cpu;
+}
+
+static uint64_t vulkan_switch_ns(const struct device *dev)
+{
+    return dev->switch_ns;
 }
 
 static int vulkan_prepare(struct prepared **out, struct device *dev,
@@ -201,5 +211,6 @@ const struct backend vulkan_backend = {
     .scratch_bytes = vulkan_scratch,
     .prepare = vulkan_prepare,
     .release = vk_release,
+    .switch_ns = vulkan_switch_ns,
     .run = vulkan_run,
 };
