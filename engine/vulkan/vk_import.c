@@ -7,6 +7,7 @@
 #include "engine/base/fault.h"
 #include "engine/base/half.h"
 #include "engine/tensor/quant.h"
+#include "engine/vulkan/vk_product.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -65,6 +66,11 @@ static struct layout layout_of(enum dtype type)
     if (layouts[type].data > 0)
         return layouts[type];
     return (struct layout){DTYPE_f16, 2 * dtype_infos[type].block, 0, 0};
+}
+
+enum dtype vk_stored_type(enum dtype dtype)
+{
+    return layout_of(dtype).stored;
 }
 
 static void split_q8_0(const void *from, int64_t n, unsigned char *data,

@@ -13,6 +13,8 @@ struct vk_kernel {
 // NULL where the operator does not run on Vulkan.
 const struct vk_kernel *vk_kernel_of(enum op op);
 
+size_t vk_matmul_scratch(const struct device *dev, const struct instr *in);
+
 #define VK_KERNEL(op, emit, scratch) void emit(struct vk_emit *e);
 #include "engine/vulkan/vk_kernels.def"
 #undef VK_KERNEL

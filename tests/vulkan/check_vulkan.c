@@ -123,7 +123,9 @@ static void lay_out(struct instr *in, const struct vcase *c,
     }
     for (int i = 0; i < in->n_out; i++) {
         struct operand *o = &in->out[i];
-        const int from = op_updates((enum op) in->op, i);
+        int from = op_updates((enum op) in->op, i);
+        if (from < 0 && i == 0)
+            from = c->shares - 1;
         if (o->region == REGION_NONE)
             continue;
         if (from >= 0)

@@ -23,6 +23,7 @@ struct vcase {
     // What inputs hold: normal numbers times scale (0: 1), or these bytes.
     float scale[VCASE_SLOTS];
     const void *data[VCASE_SLOTS];
+    int shares; // output 0 lies where input shares - 1 does; 0: nowhere
     // Outputs must be that near to the C kernel's, relative to the largest of
     // them (0: 2e-5).
     double tolerance;

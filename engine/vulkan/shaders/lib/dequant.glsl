@@ -1,0 +1,134 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Weights as vk_emit.h lays them out, four values at once: `at` is the number
+// of the first one in the whole tensor, a multiple of 4. Of one type only, when
+// the type is a specialisation constant.
+
+// As weight_code() of vk_product.c has them.
+const uint TYPE_F32 = 0;
+const uint TYPE_F16 = 1;
+const uint TYPE_BF16 = 2;
+const uint TYPE_Q8_0 = 3;
+const uint TYPE_Q4_0 = 4;
+const uint TYPE_Q4_K = 5;
+const uint TYPE_Q6_K = 6;
+
+layout(buffer_reference, std430, buffer_reference_align = 8) readonly buffer InUvec2 {
+    uvec2 v[];
+};
+
+// Small scales are subnormal as f16, which not every device has.
+float half_value(uint h)
+{
+    uint rest = h & 0x7fffu;
+    float x = rest < 0x400u ? float(rest) * 5.9604644775390625e-8
+                            : uintBitsToFloat((rest << 13) + (112u << 23));
+    return (h & 0x8000u) != 0 ? -x : x;
+}
+
+uint half_at(InU32 from, uint i)
+{
+    return from.v[i >> 1] >> ((i & 1u) * 16u) & 0xffffu;
+}
+
+vec4 signed_bytes(uint w)
+{
+    ivec4 q = ivec4(int(w << 24), int(w << 16), int(w << 8), int(w)) >> 24;
+    return vec4(q);
+}
+
+vec4 dequant_f32(InU32 data, uint at)
+{
+    return InVec4(data).v[at >> 2];
+}
+
+vec4 dequant_f16(InU32 data, uint at)
+{
+    uvec2 w = InUvec2(data).v[at >> 2];
+    return vec4(unpackHalf2x16(w.x), unpackHalf2x16(w.y));
+}
+
+vec4 dequant_bf16(InU32 data, uint at)
+{
+    uvec2 w = InUvec2(data).v[at >> 2];
+    return uintBitsToFloat(uvec4(w.x << 16, w.x & 0xffff0000u, w.y << 16, w.y & 0xffff0000u));
+}
+
+vec4 dequant_q8_0(InU32 data, InU32 scales, uint at)
+{
+    return half_value(half_at(scales, at >> 5)) * signed_bytes(data.v[at >> 2]);
+}
+
+// Low nibbles of a block are its first half.
+vec4 dequant_q4_0(InU32 data, InU32 scales, uint at)
+{
+    uint w = data.v[(at >> 5) * 4u + (at >> 2 & 3u)] >> (at >> 4 & 1u) * 4u;
+    uvec4 q = uvec4(w, w >> 8, w >> 16, w >> 24) & 15u;
+    return half_value(half_at(scales, at >> 5)) * (vec4(q) - 8.0);
+}
+
+// Byte i of the twelve bytes of scales of a q4_k.
+uint scale_byte(InU32 data, uint block, uint i)
+{
+    return data.v[block + 1u + (i >> 2)] >> (i & 3u) * 8u & 0xffu;
+}
+
+vec4 dequant_q4_k(InU32 data, uint at)
+{
+    uint block = (at >> 8) * 36u;
+    uint piece = at >> 5 & 7u;
+    uint dm = data.v[block];
+    uint s, t;
+    if (piece < 4u) {
+        s = scale_byte(data, block, piece) & 63u;
+        t = scale_byte(data, block, piece + 4u) & 63u;
+    } else {
+        uint both = scale_byte(data, block, piece + 4u);
+        s = (both & 15u) | scale_byte(data, block, piece - 4u) >> 6 << 4;
+        t = both >> 4 | scale_byte(data, block, piece) >> 6 << 4;
+    }
+    uint w = data.v[block + 4u + (piece >> 1) * 8u + (at >> 2 & 7u)] >> (piece & 1u) * 4u;
+    uvec4 q = uvec4(w, w >> 8, w >> 16, w >> 24) & 15u;
+    return half_value(dm & 0xffffu) * float(s) * vec4(q) - half_value(dm >> 16) * float(t);
+}
+
+vec4 dequant_q6_k(InU32 data, InU32 scales, InU32 mins, uint at)
+{
+    uint block = (at >> 8) * 48u;
+    uint piece = at >> 5 & 7u;
+    uint word = at >> 2 & 7u;
+    uint low = data.v[block + (piece >> 2) * 16u + (piece & 1u) * 8u + word] >> (piece >> 1 & 1u) * 4u;
+    uint high = data.v[block + 32u + (piece >> 2) * 8u + word] >> (piece & 3u) * 2u;
+    uint w = (low & 0x0f0f0f0fu) | (high & 0x03030303u) << 4;
+    vec4 q = vec4(uvec4(w, w >> 8, w >> 16, w >> 24) & 0xffu) - 32.0;
+    uint group = at >> 4;
+    int s = int(scales.v[group >> 2] << (24u - (group & 3u) * 8u)) >> 24;
+    return half_value(half_at(mins, at >> 8)) * float(s) * q;
+}
+
+vec4 dequant(uint type, InU32 data, InU32 scales, InU32 mins, uint at)
+{
+    if (type == TYPE_F32)
+        return dequant_f32(data, at);
+    if (type == TYPE_F16)
+        return dequant_f16(data, at);
+    if (type == TYPE_BF16)
+        return dequant_bf16(data, at);
+    if (type == TYPE_Q8_0)
+        return dequant_q8_0(data, scales, at);
+    if (type == TYPE_Q4_0)
+        return dequant_q4_0(data, scales, at);
+    if (type == TYPE_Q4_K)
+        return dequant_q4_k(data, at);
+    return dequant_q6_k(data, scales, mins, at);
+}
+
+// One value of a type without blocks, wherever it lies.
+float weight_value(uint type, InU32 data, uint at)
+{
+    if (type == TYPE_F32)
+        return uintBitsToFloat(data.v[at]);
+    uint h = half_at(data, at);
+    return type == TYPE_F16 ? half_value(h) : uintBitsToFloat(h << 16);
+}

@@ -1,0 +1,41 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#pragma once
+
+/*
+ * Products
+ *
+ * What every operator that multiplies matrices asks for; emit_matmul.c chooses
+ * how it is done. Sizes are below 2^31 values each.
+ */
+
+#include "engine/vulkan/vk_emit.h"
+
+// y (M,N) = alpha * op(a) (M,K) (op(b) + op(d)) (K,N) + c (M,N)
+struct vk_product {
+    VkDeviceAddress y;  // may be c
+    VkDeviceAddress a;  // f32; (K,M) when trans_a
+    VkDeviceAddress d;  // f32, as b; or 0
+    VkDeviceAddress c;  // or 0
+    struct vk_weight b; // (N,K) when trans_b
+    // Of a number of rows (u32, written by a dispatch before): y need not be
+    // right from there on. 0: all rows matter.
+    VkDeviceAddress live;
+    VkDeviceAddress scratch; // vk_product_scratch()
+    uint32_t m, n, k;
+    float alpha;
+    bool trans_a;
+    bool trans_b;
+    uint8_t precision; // enum precision: what may be rounded
+};
+void vk_emit_product(struct vk_emit *e, const struct vk_product *p);
+// Looks at sizes, types and forms, at no address.
+size_t vk_product_scratch(const struct device *dev, const struct vk_product *p);
+
+// A weight's type in shaders/lib/dequant.glsl, and whether its lines of so many
+// values can be read four at a time.
+uint32_t vk_weight_code(enum dtype dtype);
+bool vk_weight_by_4(const struct vk_weight *w, uint32_t cols);
+// The type that a weight of the file has on the device.
+enum dtype vk_stored_type(enum dtype dtype);

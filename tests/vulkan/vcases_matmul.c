@@ -1,0 +1,169 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "tests/vulkan/check_vulkan.h"
+
+#include <stdio.h>
+
+static const enum dtype types[] = {
+    DTYPE_f32,  DTYPE_f16,  DTYPE_bf16, DTYPE_q8_0, DTYPE_q4_0,
+    DTYPE_q4_k, DTYPE_q6_k, DTYPE_q5_1, DTYPE_q3_k,
+};
+enum { N_TYPES = sizeof(types) / sizeof(types[0]) };
+
+// One that is rounded to f16 when it is copied.
+static bool is_rounded(enum dtype t)
+{
+    return t == DTYPE_q5_1 || t == DTYPE_q3_k;
+}
+
+struct shape {
+    int64_t m, n, k;
+    bool trans_a, trans_b, has_c, has_d;
+    bool is_inplace; // y is c
+    float alpha;
+    enum dtype type;
+};
+
+static struct operand part_of(bool is_weight, enum dtype type, int64_t rows,
+                              int64_t cols, bool turned)
+{
+    const int64_t r = turned ? cols : rows;
+    const int64_t c = turned ? rows : cols;
+
+    return is_weight ? vcase_weight(type, r, c) : vcase_f32(r, c);
+}
+
+static void run(const struct shape *s)
+{
+    const bool is_weight = s->type != DTYPE_f32 || s->trans_b;
+    const int c_at = s->has_d ? 3 : 2;
+    char name[160];
+    struct vcase c = {
+        .name = name,
+        .in = {.op = s->has_d ? OP_matmul_delta : OP_matmul,
+               .n_in = (uint8_t) (c_at + (s->has_c ? 1 : 0)),
+               .n_out = 1,
+               .attr = {.trans_a = s->trans_a,
+                        .trans_b = s->trans_b,
+                        .alpha = s->alpha},
+               .in = {part_of(false, DTYPE_f32, s->m, s->k, s->trans_a),
+                      part_of(is_weight, s->type, s->k, s->n, s->trans_b)},
+               .out = {vcase_f32(s->m, s->n)}},
+        .tolerance = is_rounded(s->type) ? 2e-3 : 0,
+    };
+
+    if (s->has_d)
+        c.in.in[2] = part_of(false, DTYPE_f32, s->k, s->n, s->trans_b);
+    if (s->has_c)
+        c.in.in[c_at] = vcase_f32(s->m, s->n);
+    if (s->is_inplace)
+        c.shares = c_at + 1;
+    (void) snprintf(name, sizeof(name), "%lldx%lldx%lld %s%s%s%s%s%s",
+                    (long long) s->m, (long long) s->n, (long long) s->k,
+                    dtype_infos[s->type].name, s->trans_a ? " ta" : "",
+                    s->trans_b ? " tb" : "", s->has_d ? " d" : "",
+                    s->has_c ? " c" : "", s->is_inplace ? " in place" : "");
+    vcase_run(&c);
+}
+
+// All transposes, with and without c, of one shape.
+static void forms(int64_t m, int64_t n, int64_t k)
+{
+    for (int f = 0; f < 4; f++) {
+        struct shape s = {.m = m,
+                          .n = n,
+                          .k = k,
+                          .trans_a = f & 1,
+                          .trans_b = f & 2,
+                          .alpha = 1};
+        run(&s);
+        s.has_c = true;
+        s.alpha = -0.5f;
+        run(&s);
+        s.is_inplace = true;
+        run(&s);
+    }
+}
+
+static void all_types(int64_t m, int64_t n, int64_t k)
+{
+    for (int t = 0; t < N_TYPES; t++)
+        for (int f = 0; f < 4; f++) {
+            struct shape s = {.m = m,
+                              .n = n,
+                              .k = k,
+                              .trans_a = f & 1,
+                              .trans_b = f & 2,
+                              .alpha = 1,
+                              .type = types[t]};
+            run(&s);
+        }
+}
+
+static void deltas(int64_t m, int64_t n, int64_t k)
+{
+    for (int t = 0; t < N_TYPES; t++)
+        for (int f = 0; f < 4; f++)
+            run(&(struct shape){.m = m,
+                                .n = n,
+                                .k = k,
+                                .trans_b = f & 1,
+                                .has_c = f & 2,
+                                .has_d = true,
+                                .alpha = 0.7f,
+                                .type = types[t]});
+}
+
+static void kept(void)
+{
+    const struct operand none = {.region = REGION_NONE};
+
+    vcase_run(&(struct vcase){
+        .name = "kept",
+        .in = {.op = OP_matmul_kept,
+               .n_in = 5,
+               .n_out = 1,
+               .attr = {.alpha = 2},
+               .in = {vcase_f32(9, 64), vcase_weight(DTYPE_q8_0, 20, 64), none,
+                      none, vcase_f32(9, 20)},
+               .out = {vcase_f32(9, 20)}},
+    });
+}
+
+void vcases_matmul(void)
+{
+    static const int64_t sides[] = {1, 3, 8, 16, 33, 130};
+    enum { N = sizeof(sides) / sizeof(sides[0]) };
+
+    for (int i = 0; i < N * N * N; i++)
+        if (i % 5 == 0)
+            forms(sides[i % N], sides[i / N % N], sides[i / N / N]);
+    // A model's, and LoRA's own.
+    forms(128, 192, 256);
+    forms(70, 8, 512);
+    forms(70, 512, 8);
+    forms(8, 512, 300);
+    forms(512, 8, 300);
+    forms(64, 16, 2000);
+    forms(1, 300, 1024);
+}
+
+void vcases_quants(void)
+{
+    all_types(5, 256, 256);
+    all_types(1, 256, 512);
+    all_types(8, 512, 256);
+    all_types(70, 256, 512);
+    deltas(1, 256, 256);
+    deltas(33, 256, 256);
+    kept();
+    for (int t = 0; t < 3; t++)
+        for (int f = 0; f < 2; f++)
+            run(&(struct shape){.m = 7,
+                                .n = 31,
+                                .k = 45,
+                                .trans_b = f,
+                                .alpha = 1,
+                                .type = types[t]});
+}
