@@ -14,6 +14,7 @@ struct vk_kernel {
 const struct vk_kernel *vk_kernel_of(enum op op);
 
 size_t vk_matmul_scratch(const struct device *dev, const struct instr *in);
+size_t vk_xent_scratch(const struct device *dev, const struct instr *in);
 
 #define VK_KERNEL(op, emit, scratch) void emit(struct vk_emit *e);
 #include "engine/vulkan/vk_kernels.def"
