@@ -67,7 +67,25 @@ format()
     return 1
 }
 
+# What compiles every shader, and the drivers to compile them for; without a
+# Debian mirror the rest is built and tested all the same.
+rigs()
+{
+    section rigs
+    if tests/rigs/glslang.sh "$out/glslang"; then
+        export POCKD_GLSLANG=$PWD/$out/glslang/bin/glslang
+    else
+        echo "skipped: no newer glslang, so no cooperative-matrix shaders"
+    fi
+    if tests/rigs/mesa.sh "$out/mesa"; then
+        export POCKD_RIGS=$PWD/$out/mesa
+    else
+        echo "skipped: no drivers of GPUs that are not here"
+    fi
+}
+
 rm -f "$out"/*.junit.xml
+rigs
 format || failed=1
 if build plain; then run plain; else failed=1; fi
 if build asan --native-file tests/presets/asan.ini; then

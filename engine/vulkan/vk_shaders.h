@@ -11,6 +11,7 @@
 
 #include "engine/vulkan/shaders/shaders.gen.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,6 +30,13 @@ struct vk_shader_info {
 };
 
 extern const struct vk_shader_info vk_shaders[VK_SHADER_COUNT];
+
+// Cooperative matrices want a newer compiler than Debian 12's: where it was
+// not there when this was built, their shaders are not either.
+static inline bool vk_shader_is_built(enum vk_shader s)
+{
+    return vk_shaders[s].code[0] != 0;
+}
 
 // Of all code: what was timed or cached with other shaders is not true of
 // these.
