@@ -119,7 +119,8 @@ struct backend {
     // c, avx2". Threads are not part of it.
     const char *(*identify)(const struct device *dev);
     uint32_t (*threads)(const struct device *dev);
-    // Those of one operator, plainest first and the best one last; how many.
+    // Those of one operator, plainest first and the best one last; how many:
+    // none of one that the device does not have.
     uint32_t (*kernels)(struct backend_kernel out[BACKEND_KERNELS_MAX],
                         const struct device *dev, enum op op);
 

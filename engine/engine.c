@@ -8,6 +8,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/error.h"
 #include "engine/base/str.h"
+#include "engine/device.h"
 #include "engine/engine_inside.h"
 #include "engine/formats/gguf.h"
 #include "engine/models/scheme_text.h"
@@ -46,8 +47,7 @@ enum {
  */
 
 struct engine {
-    const struct backend *backend;
-    struct device *dev;
+    struct device_opened device;
 };
 
 int engine_create(struct engine **out, const struct engine_params *params,
@@ -57,13 +57,15 @@ int engine_create(struct engine **out, const struct engine_params *params,
         .threads = params->threads,
         .tier = params->tier,
         .stop = params->stop,
+        .has_cache = params->has_cache,
+        .cache_fd = params->cache_fd,
     };
+    const char *name = params->device ? params->device : "cpu";
     struct engine *e = calloc(1, sizeof *e);
 
     if (!e)
         return error_set(err, -ENOMEM, "engine: out of memory");
-    e->backend = &cpu_backend;
-    int rc = e->backend->open(&e->dev, &dev, err);
+    int rc = device_open(&e->device, name, &dev, err);
     if (rc < 0) {
         free(e);
         return rc;
@@ -76,13 +78,23 @@ void engine_destroy(struct engine *e)
 {
     if (!e)
         return;
-    e->backend->close(e->dev);
+    device_close(&e->device);
     free(e);
 }
 
 const char *engine_describe(const struct engine *e)
 {
-    return e->backend->describe(e->dev);
+    return e->device.backend->describe(e->device.dev);
+}
+
+const char *engine_why(const struct engine *e)
+{
+    return e->device.why;
+}
+
+bool engine_is_cpu(const struct engine *e)
+{
+    return e->device.backend == &cpu_backend;
 }
 
 /*
@@ -97,7 +109,7 @@ int engine_model_open(struct engine_model **out, struct engine *e, int fd,
 
     if (!m)
         return error_set(err, -ENOMEM, "model: out of memory");
-    rc = base_model_open(&m->base, e->backend, e->dev, fd, err);
+    rc = base_model_open(&m->base, e->device.backend, e->device.dev, fd, err);
     if (rc < 0)
         goto error;
     if ((rc = runner_create(&m->runner, m->base)) < 0) {

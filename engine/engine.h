@@ -39,14 +39,21 @@ struct error;
 
 struct engine_params {
     uint32_t threads;        // 0: as many as the process may use
+    const char *device;      // as engine/base/devname.h has it; NULL: "cpu"
     const char *tier;        // instruction set of the CPU; NULL: the best
     const atomic_bool *stop; // borrowed until engine_destroy(); NULL: never
+    // Where a GPU's driver keeps what it compiled; borrowed until destroy.
+    bool has_cache;
+    int cache_fd;
 };
 
 int engine_create(struct engine **out, const struct engine_params *params,
                   struct error *err);
 void engine_destroy(struct engine *e);
 const char *engine_describe(const struct engine *e); // "cpu avx2, 2 threads"
+// Why it is this device, where "auto" was asked for: a sentence, or "".
+const char *engine_why(const struct engine *e);
+bool engine_is_cpu(const struct engine *e);
 
 /*
  * Model

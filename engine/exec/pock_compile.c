@@ -9,6 +9,7 @@
  *                [--targets 127] [--last 0] [--scheme SCHEME]
  *                [--without PASS] [--dump PASS] [--summary]
  *                [--bf16] [--profile RUNS] [--threads N] [--budget MIB]
+ *                [--device NAME]
  *
  * Prints the passes, how many nodes of each operator they leave, the
  * instructions and the map of the arena. --scheme is a preset or JSON, instead
@@ -25,6 +26,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/error.h"
+#include "engine/device.h"
 #include "engine/exec/program.h"
 #include "engine/formats/gguf.h"
 #include "engine/models/scheme_text.h"
@@ -42,6 +44,7 @@ struct options {
     bool is_summary;
     uint32_t profile_runs;
     uint32_t threads;
+    const char *device;
     struct program_params params;
     struct scheme_lora lora;
     const char *scheme; // NULL: lora
@@ -91,7 +94,8 @@ static int parse_options(struct options *o, int argc, char **argv)
         {"bf16", 0, NULL, 'f'},    {"dump", 1, NULL, 'd'},
         {"profile", 1, NULL, 'p'}, {"threads", 1, NULL, 'T'},
         {"budget", 1, NULL, 'B'},  {"scheme", 1, NULL, 'S'},
-        {"without", 1, NULL, 'w'}, {NULL, 0, NULL, 0},
+        {"without", 1, NULL, 'w'}, {"device", 1, NULL, 'D'},
+        {NULL, 0, NULL, 0},
     };
     struct program_params *p = &o->params;
     uint32_t alpha = 16;
@@ -104,6 +108,7 @@ static int parse_options(struct options *o, int argc, char **argv)
                                  .length = 256,
                                  .n_rows = 1};
     o->lora = (struct scheme_lora){8, 16, LORA_ALL, 0};
+    o->device = getenv("POCK_DEVICE");
     while (rc == 0 && (c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
         uint32_t *const fields[] = {
             ['b'] = &p->batch,        ['l'] = &p->length,
@@ -123,6 +128,8 @@ static int parse_options(struct options *o, int argc, char **argv)
             rc = setenv("POCK_DUMP", optarg, 1);
         else if (c == 'S')
             o->scheme = optarg;
+        else if (c == 'D')
+            o->device = optarg;
         else if (c == 'w')
             rc = parse_pass(&p->passes_off, optarg);
         else
@@ -306,13 +313,14 @@ out:
 }
 
 static int profile(const struct options *o, const struct program *p,
-                   const struct gguf *file, struct device *dev,
+                   const struct gguf *file, const struct device_opened *on,
                    struct error *err)
 {
+    const struct backend *backend = on->backend;
     struct run r = {.file = file};
     const struct executor_params params = {
-        .backend = &cpu_backend,
-        .dev = dev,
+        .backend = backend,
+        .dev = on->dev,
         .bind_weight = bind_weight,
         .bind_state = bind_state,
         .user = &r,
@@ -322,21 +330,22 @@ static int profile(const struct options *o, const struct program *p,
     int rc;
 
     r.mapping = gguf_mapping(file, &bytes);
-    if ((rc = cpu_backend.buffer_import(&r.weights, dev, r.mapping, bytes)) < 0)
+    if ((rc = backend->buffer_import(&r.weights, on->dev, r.mapping, bytes)) <
+        0)
         goto out;
-    if ((rc = cpu_backend.buffer_create(&r.states, dev, largest_state(p))) < 0)
+    if ((rc = backend->buffer_create(&r.states, on->dev, largest_state(p))) < 0)
         goto out;
     if ((rc = executor_create(&e, p, &params, err)) < 0)
         goto out;
     if ((rc = fill_inputs(e, &o->params)) < 0)
         goto out;
-    (void) printf("%s: ", cpu_backend.describe(dev));
+    (void) printf("%s: ", backend->describe(on->dev));
     rc = run_all(e, p, o->profile_runs);
 
 out:
     executor_destroy(e);
-    cpu_backend.buffer_destroy(r.states);
-    cpu_backend.buffer_destroy(r.weights);
+    backend->buffer_destroy(r.states);
+    backend->buffer_destroy(r.weights);
     return rc;
 }
 
@@ -354,7 +363,7 @@ static int compile(const struct options *o, struct error *err)
     const struct device_params dp = {.threads = o->threads};
     struct model_config m;
     struct gguf *file = NULL;
-    struct device *dev = NULL;
+    struct device_opened on = {0};
     struct program *p = NULL;
     struct program_params params = o->params;
     struct scheme scheme;
@@ -364,21 +373,21 @@ static int compile(const struct options *o, struct error *err)
         goto out;
     if ((rc = model_config_read(&m, file, err)) < 0)
         goto out;
-    if ((rc = cpu_backend.open(&dev, &dp, err)) < 0)
+    if ((rc = device_open(&on, o->device ? o->device : "cpu", &dp, err)) < 0)
         goto out;
     if ((rc = make_scheme(&scheme, o, &m, err)) < 0)
         goto out;
     params.scheme = &scheme;
     const uint64_t start = clock_monotonic_ns();
-    if ((rc = program_compile(&p, &m, &params, &cpu_backend, dev, err)) < 0)
+    if ((rc = program_compile(&p, &m, &params, on.backend, on.dev, err)) < 0)
         goto out;
     rc = print(o, p, clock_monotonic_ns() - start);
     if (rc == 0 && o->profile_runs > 0)
-        rc = profile(o, p, file, dev, err);
+        rc = profile(o, p, file, &on, err);
 
 out:
     program_destroy(p);
-    cpu_backend.close(dev);
+    device_close(&on);
     gguf_destroy(file);
     return rc;
 }
@@ -398,7 +407,7 @@ int main(int argc, char **argv)
             "       [--targets BITS] [--last BLOCKS] [--scheme SCHEME]\n"
             "       [--without PASS] [--dump PASS] "
             "[--summary]\n"
-            "       [--profile RUNS] [--threads N]\n");
+            "       [--profile RUNS] [--threads N] [--device NAME]\n");
         return 2;
     }
     if (compile(&o, &err) < 0) {

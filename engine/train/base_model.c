@@ -75,6 +75,22 @@ void base_model_close(struct base_model *m)
     free(m);
 }
 
+int base_model_borrow(struct device **out, const struct base_model *m,
+                      struct error *err)
+{
+    const struct device_params one = {.threads = 1};
+
+    *out = m->dev;
+    return m->backend->threads(m->dev) > 1 ? m->backend->open(out, &one, err)
+                                           : 0;
+}
+
+void base_model_give_back(const struct base_model *m, struct device *dev)
+{
+    if (dev && dev != m->dev)
+        m->backend->close(dev);
+}
+
 int base_model_hash(struct base_model *m, struct error *err)
 {
     int rc;

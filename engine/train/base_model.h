@@ -54,5 +54,12 @@ void base_model_set_times(struct base_model *m, struct timetable *times);
 // take equally long.
 void base_model_shape(uint8_t out[HASH_BYTES], const struct base_model *m);
 
+// A device for programs that are compiled to be looked at: the model's own, or
+// where it has several threads one of a single thread, so that what is planned
+// does not hang on their number.
+int base_model_borrow(struct device **out, const struct base_model *m,
+                      struct error *err);
+void base_model_give_back(const struct base_model *m, struct device *dev);
+
 int base_model_bind(struct binding *out, const struct base_model *m,
                     const struct program_slot *slot, struct error *err);

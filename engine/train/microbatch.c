@@ -178,7 +178,6 @@ static bool is_deferred(const struct recipe *r, size_t gradient_bytes)
 int microbatch_plan(struct microbatch *out, const struct base_model *base,
                     const struct recipe *r, struct error *err)
 {
-    const struct device_params one = {.threads = 1};
     const uint32_t context = base->config.context;
     struct microbatch result = {
         .length = r->length < context ? r->length : context,
@@ -203,10 +202,10 @@ int microbatch_plan(struct microbatch *out, const struct base_model *base,
     result.is_deferred = is_deferred(r, result.n_floats * sizeof(float));
     p.params.is_deferred = result.is_deferred;
     p.params.precision = (enum precision) r->precision;
-    if ((rc = base->backend->open(&p.dev, &one, err)) < 0)
+    if ((rc = base_model_borrow(&p.dev, base, err)) < 0)
         return rc;
     rc = choose(&result, &p, err);
-    base->backend->close(p.dev);
+    base_model_give_back(base, p.dev);
     if (rc == 0)
         *out = result;
     return rc;

@@ -431,7 +431,6 @@ static int choose_best(struct scheme_found *out, struct search *s,
 int scheme_search(struct scheme_found *out, const struct base_model *base,
                   const struct scheme_search_params *params, struct error *err)
 {
-    const struct device_params one = {.threads = 1};
     struct search *s = calloc(1, sizeof(*s));
     int rc;
 
@@ -440,13 +439,13 @@ int scheme_search(struct scheme_found *out, const struct base_model *base,
     s->base = base;
     s->params = params;
     s->n_groups = base->config.n_blocks * GROUPS;
-    if ((rc = base->backend->open(&s->dev, &one, err)) < 0 ||
+    if ((rc = base_model_borrow(&s->dev, base, err)) < 0 ||
         (rc = find_rate(s, err)) < 0 || (rc = find_own_costs(s, err)) < 0 ||
         (rc = find_reach(s, err)) < 0)
         goto out;
     rc = choose_best(out, s, err);
 out:
-    base->backend->close(s->dev);
+    base_model_give_back(base, s->dev);
     free(s);
     return rc;
 }

@@ -190,7 +190,6 @@ static int compile(struct trainplan *out, char **drawing,
                    const struct base_model *base, const struct recipe *r,
                    const struct scheme *scheme, struct error *err)
 {
-    const struct device_params one = {.threads = 1};
     const struct program_params params = {
         .kind = out->micro.n_micro > 1 ? PROGRAM_UPDATE : PROGRAM_TRAIN,
         .batch = out->micro.rows,
@@ -208,7 +207,7 @@ static int compile(struct trainplan *out, char **drawing,
     struct program *p = NULL;
     int rc;
 
-    if ((rc = base->backend->open(&dev, &one, err)) < 0)
+    if ((rc = base_model_borrow(&dev, base, err)) < 0)
         return rc;
     const uint64_t begin = clock_monotonic_ns();
     rc = program_compile(&p, &base->config, &params, base->backend, dev, err);
@@ -225,7 +224,7 @@ static int compile(struct trainplan *out, char **drawing,
     if (rc == 0 && drawing)
         rc = program_draw(drawing, p);
     program_destroy(p);
-    base->backend->close(dev);
+    base_model_give_back(base, dev);
     return rc;
 }
 

@@ -4,6 +4,7 @@
 #include "engine/vulkan/vk_choose.h"
 
 #include "engine/base/error.h"
+#include "engine/base/fault.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -24,7 +25,7 @@ static const char *what_it_lacks(const struct vk_api *vk, VkPhysicalDevice d,
     if (api < VK_API_VERSION_1_2)
         return "Vulkan 1.2";
     vk->GetPhysicalDeviceFeatures2(d, &f);
-    if (!f12.bufferDeviceAddress)
+    if (!f12.bufferDeviceAddress || fault_hit(FAULT_DRIVER))
         return "bufferDeviceAddress";
     if (!f12.timelineSemaphore)
         return "timelineSemaphore";

@@ -5,6 +5,7 @@
 #include "engine/vulkan/vk_api.h"
 
 #include "engine/base/error.h"
+#include "engine/base/fault.h"
 #include "engine/base/log.h"
 
 #include <dlfcn.h>
@@ -188,7 +189,8 @@ int vk_api_open(struct vk_api *vk, struct error *err)
     int rc;
 
     memset(vk, 0, sizeof(*vk));
-    vk->library = dlopen("libvulkan.so.1", RTLD_NOW | RTLD_LOCAL);
+    if (!fault_hit(FAULT_READ))
+        vk->library = dlopen("libvulkan.so.1", RTLD_NOW | RTLD_LOCAL);
     if (!vk->library)
         return error_set(err, -ENODEV,
                          "there is no Vulkan here: libvulkan.so.1 is not "

@@ -67,7 +67,7 @@ int vk_block_create(struct vk_block *out, struct device *dev, size_t bytes,
                     const struct vk_memory_type *type)
 {
     memset(out, 0, sizeof(*out));
-    if (fault_hit(FAULT_ALLOC))
+    if (fault_hit(FAULT_ALLOC) || fault_hit(FAULT_MEMORY))
         return -ENOMEM;
     // Whole words, so that kernels may read and copies fill them.
     const VkResult r =

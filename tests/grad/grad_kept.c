@@ -7,6 +7,7 @@
  * should be, computed here in another way.
  */
 
+#include "tests/support/test_device.h"
 #include "tests/support/tiny.h"
 
 #include <errno.h>
@@ -61,8 +62,8 @@ static void open_fixture(struct fixture *f, struct scheme_linear how)
     f->m = tiny_config(DTYPE_q8_0, BLOCKS);
     scheme_init(&f->scheme);
     set_all(&f->scheme, how);
-    assert_int_equal(cpu_backend.open(&f->dev, &dp, NULL), 0);
-    bank_init(&f->bank, &cpu_backend, f->dev, 1);
+    assert_int_equal(test_device_open(&f->dev, &dp, NULL), 0);
+    bank_init(&f->bank, test_backend(), f->dev, 1);
     tiny_batch_make(&f->batch, ROWS, LENGTH, f->m.n_vocab, 3);
     for (int t = 0; t < T; t++)
         f->norms[t] = 1;
@@ -73,7 +74,7 @@ static void open_fixture(struct fixture *f, struct scheme_linear how)
 static void close_fixture(struct fixture *f)
 {
     bank_finish(&f->bank);
-    cpu_backend.close(f->dev);
+    test_backend()->close(f->dev);
 }
 
 // Directions start anew with the next program.
@@ -96,7 +97,7 @@ static struct program *compile(struct fixture *f,
     params.batch = ROWS;
     params.length = LENGTH;
     params.scheme = &f->scheme;
-    if (program_compile(&p, &f->m, &params, &cpu_backend, f->dev, &err) < 0)
+    if (program_compile(&p, &f->m, &params, test_backend(), f->dev, &err) < 0)
         fail_msg("%s", err.text);
     return p;
 }
@@ -695,5 +696,6 @@ int main(void)
         cmocka_unit_test(planning_and_passes_change_nothing),
         cmocka_unit_test(only_programs_that_learn_keep_anything),
     };
+    test_device_begin();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

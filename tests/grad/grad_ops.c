@@ -7,6 +7,7 @@
  */
 
 #include "tests/support/bank.h"
+#include "tests/support/test_device.h"
 
 #include <errno.h>
 #include <math.h>
@@ -433,9 +434,9 @@ static bool check_variant(const char *op, int variant,
     const struct optim_params optim = {OPTIM_OUTPUT, c.params, grads, NULL,
                                        (uint32_t) c.n_params};
     assert_int_equal(optim_apply(c.b.g, &optim, &err), 0);
-    assert_int_equal(cpu_backend.open(&r.dev, &dp, &err), 0);
-    bank_init(&r.bank, &cpu_backend, r.dev, 5);
-    if (program_compile_graph(&r.p, c.b.g, &cpu_backend, r.dev, &err) < 0)
+    assert_int_equal(test_device_open(&r.dev, &dp, &err), 0);
+    bank_init(&r.bank, test_backend(), r.dev, 5);
+    if (program_compile_graph(&r.p, c.b.g, test_backend(), r.dev, &err) < 0)
         fail_msg("%s, variant %d: %s", op, variant, err.text);
     const struct executor_params ep = bank_executor_params(&r.bank);
     assert_int_equal(executor_create(&r.e, r.p, &ep, &err), 0);
@@ -448,7 +449,7 @@ static bool check_variant(const char *op, int variant,
     executor_destroy(r.e);
     program_destroy(r.p);
     bank_finish(&r.bank);
-    cpu_backend.close(r.dev);
+    test_backend()->close(r.dev);
     arena_destroy(a);
     return true;
 }
@@ -538,5 +539,6 @@ int main(void)
 #undef REFUSED
         cmocka_unit_test(refuses_what_has_no_gradient),
     };
+    test_device_begin();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,6 +8,7 @@
  */
 
 #include "tests/support/archfile.h"
+#include "tests/support/test_device.h"
 #include "tests/support/tiny.h"
 
 #include <math.h>
@@ -55,8 +56,8 @@ static int open_config(struct fixture *f, const struct model_config *m,
     scheme_init(&f->scheme);
     make(&f->scheme, &f->m);
     f->n_batch = 2;
-    assert_int_equal(cpu_backend.open(&f->dev, &dp, NULL), 0);
-    bank_init(&f->bank, &cpu_backend, f->dev, 1);
+    assert_int_equal(test_device_open(&f->dev, &dp, NULL), 0);
+    bank_init(&f->bank, test_backend(), f->dev, 1);
     tiny_batch_make(&f->batch, 2, 13, f->m.n_vocab, 3);
     f->n_params = scheme_params(f->params, PARAMS_MAX, &f->m, &f->scheme);
     assert_in_range(f->n_params, 1, PARAMS_MAX);
@@ -86,7 +87,7 @@ static int open_fixture(struct fixture *f, uint8_t dtype,
 static void close_fixture(struct fixture *f)
 {
     bank_finish(&f->bank);
-    cpu_backend.close(f->dev);
+    test_backend()->close(f->dev);
 }
 
 struct loaded {
@@ -106,7 +107,7 @@ static struct loaded load(struct fixture *f, enum program_kind kind)
     struct loaded l;
     struct error err = {0};
 
-    if (program_compile(&l.p, &f->m, &params, &cpu_backend, f->dev, &err) < 0)
+    if (program_compile(&l.p, &f->m, &params, test_backend(), f->dev, &err) < 0)
         fail_msg("%s", err.text);
     if (executor_create(&l.e, l.p, &ep, &err) < 0)
         fail_msg("%s", err.text);
@@ -630,7 +631,7 @@ static struct program *compile_naive(struct fixture *f, bool has_passes,
         .scheme = &f->scheme,
     };
     struct liveness_params lp = {.no_inplace = true};
-    struct lower_target target = {&cpu_backend, f->dev};
+    struct lower_target target = {test_backend(), f->dev};
     struct program *p = calloc(1, sizeof(*p));
     value_id wrt[PARAMS_MAX];
     float rates[PARAMS_MAX];
@@ -744,7 +745,7 @@ static struct program_costs gradients_within(struct fixture *f, uint64_t budget,
     struct error err = {0};
     struct program *p;
 
-    if (program_compile(&p, &f->m, &params, &cpu_backend, f->dev, &err) < 0)
+    if (program_compile(&p, &f->m, &params, test_backend(), f->dev, &err) < 0)
         fail_msg("%s", err.text);
     program_costs(&costs, p);
     if (budget > 1)
@@ -868,7 +869,7 @@ static void deferred_updates_change_nothing_before_and_no_byte_after(
             .scheme = &f.scheme,
             .is_deferred = is_deferred,
         };
-        assert_int_equal(program_compile(&l.p, &f.m, &params, &cpu_backend,
+        assert_int_equal(program_compile(&l.p, &f.m, &params, test_backend(),
                                          f.dev, &err),
                          0);
         assert_int_equal(executor_create(&l.e, l.p, &ep, &err), 0);
@@ -959,5 +960,6 @@ int main(void)
         cmocka_unit_test(
             a_sparse_scheme_equals_the_dense_one_with_the_rest_discarded),
     };
+    test_device_begin();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

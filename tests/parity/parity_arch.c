@@ -18,6 +18,7 @@
 #include "engine/train/adapter.h"
 #include "engine/train/adapter_state.h"
 #include "tests/support/archfile.h"
+#include "tests/support/test_device.h"
 
 #include <fcntl.h>
 #include <math.h>
@@ -89,7 +90,7 @@ static float *adapter_values(const struct rig *r, uint32_t i)
 static void make_adapter(struct rig *r)
 {
     const struct adapter_state_params p = {
-        .backend = &cpu_backend,
+        .backend = test_backend(),
         .dev = r->dev,
         .config = &r->config,
         .scheme = &r->scheme,
@@ -122,9 +123,10 @@ static void open_rig(struct rig *r, const struct archfile *a)
     ok(gguf_load_fd(&r->file, fd, &err), &err);
     close(fd);
     ok(model_config_read(&r->config, r->file, &err), &err);
-    ok(cpu_backend.open(&r->dev, &device, &err), &err);
+    ok(test_device_open(&r->dev, &device, &err), &err);
     const void *mapping = gguf_mapping(r->file, &bytes);
-    ok(cpu_backend.buffer_import(&r->weights, r->dev, mapping, bytes), &err);
+    ok(test_backend()->buffer_import(&r->weights, r->dev, mapping, bytes),
+       &err);
     ok(scheme_from_lora(&r->scheme, &lora, &r->config, &err), &err);
     r->n_params = scheme_params(NULL, 0, &r->config, &r->scheme);
     r->params = calloc(r->n_params, sizeof *r->params);
@@ -136,8 +138,8 @@ static void close_rig(struct rig *r)
 {
     free(r->params);
     adapter_state_destroy(r->state);
-    cpu_backend.buffer_destroy(r->weights);
-    cpu_backend.close(r->dev);
+    test_backend()->buffer_destroy(r->weights);
+    test_backend()->close(r->dev);
     gguf_destroy(r->file);
 }
 
@@ -171,7 +173,8 @@ static int bind_state(struct binding *out, const struct program_slot *slot,
 
     if (strncmp(slot->name, "cache.", 6) != 0)
         return adapter_state_bind(out, r->state, slot, err);
-    int rc = cpu_backend.buffer_create(&caches[n_caches], r->dev, slot->bytes);
+    int rc =
+        test_backend()->buffer_create(&caches[n_caches], r->dev, slot->bytes);
     *out = (struct binding){.buffer = caches[n_caches++]};
     return rc;
 }
@@ -185,7 +188,7 @@ static void machine_init(struct machine *m, struct rig *r,
                          const struct program_params *p)
 {
     const struct executor_params x = {
-        .backend = &cpu_backend,
+        .backend = test_backend(),
         .dev = r->dev,
         .bind_weight = bind_weight,
         .bind_state = bind_state,
@@ -193,7 +196,8 @@ static void machine_init(struct machine *m, struct rig *r,
     };
     struct error err;
 
-    ok(program_compile(&m->program, &r->config, p, &cpu_backend, r->dev, &err),
+    ok(program_compile(&m->program, &r->config, p, test_backend(), r->dev,
+                       &err),
        &err);
     ok(executor_create(&m->executor, m->program, &x, &err), &err);
 }
@@ -373,7 +377,7 @@ static void check_cached(struct rig *r, const char *name, const struct batch *b)
     }
     machine_finish(&m);
     while (n_caches > 0)
-        cpu_backend.buffer_destroy(caches[--n_caches]);
+        test_backend()->buffer_destroy(caches[--n_caches]);
     free(want);
     free(got);
 }
@@ -520,6 +524,7 @@ int main(int argc, char **argv)
 {
     struct CMUnitTest tests[32];
 
+    test_device_begin();
     if (argc == 3 && strcmp(argv[1], "--write") == 0)
         return write_all(argv[2]);
     if (argc == 3 && strcmp(argv[1], "--perplexity") == 0)

@@ -16,6 +16,7 @@
 #include "engine/formats/gguf.h"
 #include "engine/formats/safetensors.h"
 #include "engine/train/adapter_state.h"
+#include "tests/support/test_device.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -193,10 +194,10 @@ static void machine_init(struct machine *m, enum program_kind kind,
     };
     struct error err;
 
-    ok(program_compile(&m->program, &config, &p, &cpu_backend, dev, &err),
+    ok(program_compile(&m->program, &config, &p, test_backend(), dev, &err),
        &err);
     const struct executor_params x = {
-        .backend = &cpu_backend,
+        .backend = test_backend(),
         .dev = dev,
         .bind_weight = bind_weight,
         .bind_state = bind_state,
@@ -236,7 +237,7 @@ static double machine_run(struct machine *m, uint32_t first, uint32_t rows)
 static struct adapter_state *make_adapter(void)
 {
     const struct adapter_state_params p = {
-        .backend = &cpu_backend,
+        .backend = test_backend(),
         .dev = dev,
         .config = &config,
         .scheme = &scheme,
@@ -429,9 +430,9 @@ static int set_up(void **state)
     ok(gguf_load(&file, model_path, &err), &err);
     ok(safetensors_load(&reference, reference_path, &err), &err);
     ok(model_config_read(&config, file, &err), &err);
-    ok(cpu_backend.open(&dev, &device, &err), &err);
+    ok(test_device_open(&dev, &device, &err), &err);
     const void *mapping = gguf_mapping(file, &bytes);
-    ok(cpu_backend.buffer_import(&weights, dev, mapping, bytes), &err);
+    ok(test_backend()->buffer_import(&weights, dev, mapping, bytes), &err);
 
     const struct safetensors_tensor *a =
         safetensors_find(reference, "lora.layers.0.self_attn.q_proj.A");
@@ -457,8 +458,8 @@ static int tear_down(void **state)
     free(targets);
     free(loss_weights);
     free(params);
-    cpu_backend.buffer_destroy(weights);
-    cpu_backend.close(dev);
+    test_backend()->buffer_destroy(weights);
+    test_backend()->close(dev);
     safetensors_destroy(reference);
     gguf_destroy(file);
     return 0;
@@ -472,6 +473,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(ten_steps_agree),
         cmocka_unit_test(ten_steps_in_micro_batches_agree),
     };
+    test_device_begin();
 
     if (argc != 3) {
         (void) fprintf(stderr, "usage: parity_lora MODEL REFERENCE\n");

@@ -44,7 +44,10 @@ def main():
         gguf = f'{tmp}/f32.gguf'
         subprocess.run([python, convert, model, gguf, 'f32', 'pock-16m'],
                        check=True, stdout=subprocess.DEVNULL)
-        return subprocess.run([binary, gguf, reference], check=False).returncode
+        run = subprocess.run([binary, gguf, reference], check=False,
+                             stdout=subprocess.PIPE, text=True)
+        print(run.stdout, end='')
+        return SKIP if run.stdout.startswith('1..0 # SKIP') else run.returncode
 
 
 sys.exit(main())

@@ -17,6 +17,7 @@
 #include "engine/base/error.h"
 #include "engine/exec/lower.h"
 #include "engine/models/scheme_text.h"
+#include "tests/support/test_device.h"
 #include "tests/support/tiny.h"
 
 static struct device *dev;
@@ -24,12 +25,12 @@ static struct device *dev;
 static int open_device(void **state)
 {
     const struct device_params params = {.threads = 1, .tier = "c"};
-    return cpu_backend.open(&dev, &params, NULL);
+    return test_device_open(&dev, &params, NULL);
 }
 
 static int close_device(void **state)
 {
-    cpu_backend.close(dev);
+    test_backend()->close(dev);
     return 0;
 }
 
@@ -51,7 +52,7 @@ static struct program *compile(const struct model_config *m,
 
     if (lora)
         scheme = tiny_scheme(m, lora);
-    if (program_compile(&p, m, &params, &cpu_backend, dev, &err) < 0)
+    if (program_compile(&p, m, &params, test_backend(), dev, &err) < 0)
         fail_msg("%s", err.text);
     return p;
 }
@@ -79,7 +80,7 @@ static void every_product_has_the_precision_that_was_asked_for(void **state)
             .precision = (enum precision) precision,
         };
         struct program *p;
-        assert_int_equal(program_compile(&p, &m, &params, &cpu_backend, dev,
+        assert_int_equal(program_compile(&p, &m, &params, test_backend(), dev,
                                          NULL),
                          0);
         for (uint32_t i = 0; i < p->n_instrs; i++) {
@@ -190,7 +191,7 @@ static struct program *compile_text(const struct model_config *m,
     struct program *p = NULL;
 
     if (scheme_parse(scheme, text, strlen(text), &defaults, m, &err) < 0 ||
-        program_compile(&p, m, &params, &cpu_backend, dev, &err) < 0)
+        program_compile(&p, m, &params, test_backend(), dev, &err) < 0)
         fail_msg("%s: %s", text, err.text);
     return p;
 }
@@ -428,12 +429,14 @@ static void generation_takes_the_gains_of_rows_as_states(void **state)
 
     assert_int_equal(scheme_parse(&scheme, "dora:1", 6, &defaults, &m, NULL),
                      0);
-    assert_int_equal(program_compile(&p, &m, &params, &cpu_backend, dev, NULL),
+    assert_int_equal(program_compile(&p, &m, &params, test_backend(), dev,
+                                     NULL),
                      0);
     assert_int_equal(count_op(p, OP_row_ratio), 0);
     program_destroy(p);
     params.kind = PROGRAM_GAINS;
-    assert_int_equal(program_compile(&p, &m, &params, &cpu_backend, dev, NULL),
+    assert_int_equal(program_compile(&p, &m, &params, test_backend(), dev,
+                                     NULL),
                      0);
     assert_int_equal(count_op(p, OP_row_ratio), MODEL_LINEARS);
     assert_int_equal(count_op(p, OP_matmul), 0);
@@ -472,7 +475,7 @@ static void check_refusal(const struct program_params *params, int rc,
     struct program *p = NULL;
     struct error err = {0};
 
-    assert_int_equal(program_compile(&p, &m, params, &cpu_backend, dev, &err),
+    assert_int_equal(program_compile(&p, &m, params, test_backend(), dev, &err),
                      rc);
     assert_null(p);
     assert_string_equal(err.text, sentence);
@@ -541,5 +544,6 @@ int main(void)
         cmocka_unit_test(prints_itself),
         cmocka_unit_test(refuses_what_cannot_be),
     };
+    test_device_begin();
     return cmocka_run_group_tests(tests, open_device, close_device);
 }

@@ -10,6 +10,7 @@
 #include "engine/train/evaluator.h"
 #include "engine/train/packing.h"
 #include "engine/train/program_cache.h"
+#include "tests/support/test_device.h"
 #include "tests/support/tinyfile.h"
 
 #include <errno.h>
@@ -61,8 +62,8 @@ static void rig_init(struct rig *r, uint32_t threads, size_t n_records)
             .kind = RECORD_TEXT,
             .text = {texts[i], strlen(texts[i])},
         };
-    ok(cpu_backend.open(&r->dev, &device, &err), &err);
-    ok(base_model_open(&r->base, &cpu_backend, r->dev, fd, &err), &err);
+    ok(test_device_open(&r->dev, &device, &err), &err);
+    ok(base_model_open(&r->base, test_backend(), r->dev, fd, &err), &err);
     (void) close(fd);
     const struct dataset_params params = {.records = records,
                                           .n_records = n_records,
@@ -75,7 +76,7 @@ static void rig_finish(struct rig *r)
     adapter_state_destroy(r->state);
     dataset_destroy(r->data);
     base_model_close(r->base);
-    cpu_backend.close(r->dev);
+    test_backend()->close(r->dev);
 }
 
 static int bind_state(struct binding *out, const struct program_slot *slot,
@@ -105,7 +106,7 @@ static void exact(double out[CONTRIBUTION_PARTS], struct rig *r, uint32_t block,
     scheme.alpha = (float) ne[1];
     scheme.linears[block][linear] =
         (struct scheme_linear){.learn = LEARN_LORA_B, .rank = (uint16_t) ne[1]};
-    const struct adapter_state_params params = {.backend = &cpu_backend,
+    const struct adapter_state_params params = {.backend = test_backend(),
                                                 .dev = r->dev,
                                                 .config = &r->base->config,
                                                 .scheme = &scheme};
@@ -255,5 +256,6 @@ int main(void)
         cmocka_unit_test(the_same_seed_gives_the_same_bytes),
         cmocka_unit_test(stops_and_says_when_there_is_nothing),
     };
+    test_device_begin();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,6 +6,7 @@
 #include "engine/base/error.h"
 #include "engine/exec/program.h"
 #include "engine/train/recipe.h"
+#include "tests/support/test_device.h"
 #include "tests/support/tiny.h"
 
 #include <math.h>
@@ -37,12 +38,12 @@ static int set_up(void **state)
     const struct device_params params = {.threads = 1, .tier = "c"};
 
     m = tiny_config(DTYPE_f32, BLOCKS);
-    return cpu_backend.open(&dev, &params, NULL);
+    return test_device_open(&dev, &params, NULL);
 }
 
 static int tear_down(void **state)
 {
-    cpu_backend.close(dev);
+    test_backend()->close(dev);
     return 0;
 }
 
@@ -115,7 +116,7 @@ static struct program *compile(enum program_kind kind,
 
     if (drop)
         params.drop = *drop;
-    if (program_compile(&p, &m, &params, &cpu_backend, dev, &err) < 0)
+    if (program_compile(&p, &m, &params, test_backend(), dev, &err) < 0)
         fail_msg("%s", err.text);
     return p;
 }
@@ -193,7 +194,7 @@ static void gradients_above_are_the_same_bytes(void **state)
     int same = 0, other = 0, gone = 0;
 
     make_scheme(LORA_ALL, 0);
-    bank_init(&bank, &cpu_backend, dev, 3);
+    bank_init(&bank, test_backend(), dev, 3);
     const struct executor_params ep = bank_executor_params(&bank);
     tiny_batch_make(&batch, 1, LENGTH, m.n_vocab, 1);
     for (int i = 0; i < 2; i++) {
@@ -243,5 +244,6 @@ int main(void)
         cmocka_unit_test(a_dropped_branch_has_no_backward_pass),
         cmocka_unit_test(gradients_above_are_the_same_bytes),
     };
+    test_device_begin();
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

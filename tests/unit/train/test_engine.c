@@ -5,6 +5,7 @@
 
 #include "engine/base/error.h"
 #include "engine/base/utf8.h"
+#include "tests/support/test_device.h"
 #include "tests/support/tinyfile.h"
 
 #include <errno.h>
@@ -38,7 +39,9 @@ static void ok(int rc, const struct error *err)
 
 static int set_up(void **state)
 {
-    const struct engine_params params = {.threads = 2, .stop = &stop};
+    const struct engine_params params = {.threads = 2,
+                                         .device = test_device_name(),
+                                         .stop = &stop};
     const int fd = tinyfile_create(1);
     struct error err;
 
@@ -488,5 +491,6 @@ int main(void)
         cmocka_unit_test(a_plan_costs_no_memory_and_says_what_would),
         cmocka_unit_test(a_scheme_is_found_for_the_records),
     };
+    test_device_begin();
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

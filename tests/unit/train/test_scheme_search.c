@@ -11,6 +11,7 @@
 #include "engine/train/recipe.h"
 #include "engine/train/trainer.h"
 #include "engine/train/tuner.h"
+#include "tests/support/test_device.h"
 #include "tests/support/tinyfile.h"
 
 #include <errno.h>
@@ -46,8 +47,8 @@ static void rig_init(struct rig *r)
     struct error err;
     const int fd = tinyfile_create(1);
 
-    ok(cpu_backend.open(&r->dev, &device, &err), &err);
-    ok(base_model_open(&r->base, &cpu_backend, r->dev, fd, &err), &err);
+    ok(test_device_open(&r->dev, &device, &err), &err);
+    ok(base_model_open(&r->base, test_backend(), r->dev, fd, &err), &err);
     (void) close(fd);
     r->c = calloc(1, sizeof(*r->c));
     assert_non_null(r->c);
@@ -72,7 +73,7 @@ static void rig_finish(struct rig *r)
 {
     free(r->c);
     base_model_close(r->base);
-    cpu_backend.close(r->dev);
+    test_backend()->close(r->dev);
 }
 
 static uint32_t learning(const struct scheme *s, uint32_t block)
@@ -98,7 +99,7 @@ static uint64_t bytes_of(const struct rig *r, const struct scheme *scheme,
     struct program *p;
     struct error err;
 
-    ok(program_compile(&p, &r->base->config, &params, &cpu_backend, r->dev,
+    ok(program_compile(&p, &r->base->config, &params, test_backend(), r->dev,
                        &err),
        &err);
     const uint64_t bytes =
@@ -280,5 +281,6 @@ int main(void)
         cmocka_unit_test(predicts_from_the_times_of_kernels),
         cmocka_unit_test(says_the_smallest_that_would_do),
     };
+    test_device_begin();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,7 @@
 #include "engine/train/adapter.h"
 #include "engine/train/base_model.h"
 #include "engine/train/prefix_cache.h"
+#include "tests/support/test_device.h"
 #include "tests/support/tinyfile.h"
 
 #include <errno.h>
@@ -38,7 +39,7 @@ static int run_some(struct device *dev, const struct instr *instrs,
     // What ends a thing that has begun is not stopped.
     while (n > 0 && n < count && instrs[n].is_tail)
         n++;
-    int rc = n > 0 ? cpu_backend.run(dev, instrs, n, b) : 0;
+    int rc = n > 0 ? test_backend()->run(dev, instrs, n, b) : 0;
     if (rc >= 0)
         instrs_left -= instrs_left == UINT64_MAX ? 0 : counted;
     return rc;
@@ -94,10 +95,10 @@ static void rig_init(struct rig *r, uint32_t threads)
     const int fd = tinyfile_create(1);
 
     memset(r, 0, sizeof *r);
-    backend = cpu_backend;
+    backend = *test_backend();
     backend.run = run_some;
     instrs_left = UINT64_MAX;
-    ok(backend.open(&r->dev, &device, &err), &err);
+    ok(test_device_open(&r->dev, &device, &err), &err);
     ok(base_model_open(&r->base, &backend, r->dev, fd, &err), &err);
     close(fd);
     recipe_init(&r->recipe);
@@ -696,5 +697,6 @@ int main(void)
         cmocka_unit_test(a_kept_prefix_learns_as_well),
         cmocka_unit_test(a_damaged_or_stale_prefix_is_said_once),
     };
+    test_device_begin();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
