@@ -2,73 +2,189 @@
 // SPDX-License-Identifier: Apache-2.0
 
 #include "engine/vulkan/vk_kernels.h"
-#include "engine/vulkan/vk_product.h"
+#include "engine/vulkan/vk_operands.h"
 
-// Operators that read the rows of a weight: embed, row_ratio.
+// Operators that add up rows, or columns.
 
-enum { EMBED_THREADS = 128, RATIO_THREADS = 64 };
+enum { ROW_THREADS_MIN = 32, ROW_THREADS_MAX = 256 };
 
-static uint32_t rows_of(const struct operand *o)
+// As in rmsnorm.comp.
+enum row_op { ROW_NORM, ROW_NORM_DX, ROW_SQUARES, ROW_DOT };
+
+struct row_push {
+    VkDeviceAddress y, x, w, dy, rstd;
+    uint32_t rows;
+    uint32_t cols;
+    float eps;
+    float scale;
+};
+
+// So many that each has about four values, but few pipelines are made.
+static uint32_t threads_of(uint32_t cols)
 {
-    return (uint32_t) (o->ne[0] * o->ne[1] * o->ne[2]);
+    uint32_t n = ROW_THREADS_MIN;
+
+    while (n < ROW_THREADS_MAX && n * 4 < cols)
+        n *= 2;
+    return n;
 }
 
-static uint32_t cols_of(const struct operand *o)
+static void each_row(struct vk_emit *e, enum row_op op, struct row_push push)
 {
-    return (uint32_t) o->ne[3];
-}
-
-void vk_emit_embed(struct vk_emit *e)
-{
-    const struct operand *w = &e->in->in[1];
-    const struct vk_weight from = vk_weight_of(e, 1);
-    const struct {
-        VkDeviceAddress y, tokens, w, scales, mins;
-        uint32_t rows, cols, vocab;
-    } push = {
-        vk_out(e, 0), vk_in(e, 0),         from.data,  from.scales,
-        from.mins,    rows_of(e->in->out), cols_of(w), rows_of(w),
-    };
-    const bool by_4 = vk_weight_by_4(&from, push.cols) && push.y % 16 == 0;
-    const uint32_t specs[] = {EMBED_THREADS, vk_weight_code(from.dtype), by_4};
-    const uint64_t quads = (uint64_t) push.rows * ((push.cols + 3) / 4);
+    const uint32_t specs[] = {threads_of(push.cols), op};
     struct vk_dispatch d = {
-        .shader = VK_SHADER_embed_f32,
+        .shader = VK_SHADER_rmsnorm_f32,
         .specs = specs,
-        .n_specs = 3,
+        .n_specs = 2,
         .push = &push,
         .push_bytes = sizeof(push),
-    };
-
-    vk_linear(d.groups, (quads + EMBED_THREADS - 1) / EMBED_THREADS);
-    vk_dispatch(e, &d);
-}
-
-void vk_emit_row_ratio(struct vk_emit *e)
-{
-    const struct operand *a = &e->in->in[0];
-    const struct operand *w = &e->in->in[1];
-    const struct vk_weight from = vk_weight_of(e, 1);
-    const struct {
-        VkDeviceAddress y, a, w, scales, mins, b;
-        uint32_t rows, cols, rank;
-        float alpha;
-    } push = {
-        vk_out(e, 0), vk_in(e, 0), from.data,  from.scales, from.mins,
-        vk_in(e, 2),  rows_of(w),  cols_of(w), rows_of(a),  e->in->attr.alpha,
-    };
-    const bool by_4 = vk_weight_by_4(&from, push.cols) && push.a % 16 == 0 &&
-                      push.cols % 4 == 0;
-    const uint32_t specs[] = {RATIO_THREADS, vk_weight_code(from.dtype), by_4};
-    struct vk_dispatch d = {
-        .shader = VK_SHADER_row_ratio_f32,
-        .specs = specs,
-        .n_specs = 3,
-        .push = &push,
-        .push_bytes = sizeof(push),
-        .work = (double) push.rows * push.cols * (push.rank + 1),
+        .work = (double) push.rows * push.cols,
     };
 
     vk_linear(d.groups, push.rows);
     vk_dispatch(e, &d);
+}
+
+void vk_emit_rmsnorm(struct vk_emit *e)
+{
+    const uint32_t cols = (uint32_t) vk_count(&e->in->in[1]);
+
+    each_row(e, ROW_NORM,
+             (struct row_push){.y = vk_out(e, 0),
+                               .x = vk_in(e, 0),
+                               .w = vk_in(e, 1),
+                               .rstd = vk_out(e, 1),
+                               .rows = vk_values(e, &e->in->in[0]) / cols,
+                               .cols = cols,
+                               .eps = e->in->attr.eps});
+}
+
+void vk_emit_rmsnorm_dx(struct vk_emit *e)
+{
+    const uint32_t cols = (uint32_t) vk_count(&e->in->in[2]);
+
+    each_row(e, ROW_NORM_DX,
+             (struct row_push){.y = vk_out(e, 0),
+                               .dy = vk_in(e, 0),
+                               .x = vk_in(e, 1),
+                               .w = vk_in(e, 2),
+                               .rstd = vk_in(e, 3),
+                               .rows = vk_values(e, &e->in->in[1]) / cols,
+                               .cols = cols});
+}
+
+void vk_emit_subtoken_dot(struct vk_emit *e)
+{
+    const uint32_t cols = (uint32_t) vk_count(&e->in->in[1]);
+
+    each_row(e, ROW_DOT,
+             (struct row_push){.y = vk_out(e, 0),
+                               .x = vk_in(e, 0),
+                               .w = vk_in(e, 1),
+                               .rows = vk_values(e, &e->in->in[0]) / cols,
+                               .cols = cols,
+                               .scale = e->in->attr.alpha});
+}
+
+// Columns are added up in slices of rows, and those in a second dispatch where
+// there are more than one.
+enum { SUM_THREADS = 256, SUM_COLS = 32, SLICE_ROWS = 256, SLICES_MAX = 64 };
+
+struct sums_push {
+    VkDeviceAddress y, a, b, r;
+    uint32_t rows;
+    uint32_t cols;
+    uint32_t each;
+};
+
+static uint32_t slices_of(int64_t rows)
+{
+    const int64_t n = (rows + SLICE_ROWS - 1) / SLICE_ROWS;
+
+    return n > SLICES_MAX ? SLICES_MAX : (uint32_t) n;
+}
+
+static size_t sums_scratch(int64_t rows, int64_t cols)
+{
+    const uint32_t slices = slices_of(rows);
+
+    return slices > 1 ? slices * (size_t) cols * sizeof(float) : 0;
+}
+
+static void sums_dispatch(struct vk_emit *e, uint32_t factors,
+                          const struct sums_push *push)
+{
+    const uint32_t specs[] = {SUM_THREADS, factors};
+
+    vk_dispatch(e, &(struct vk_dispatch){
+                       .shader = VK_SHADER_column_sums_f32,
+                       .specs = specs,
+                       .n_specs = 2,
+                       .push = push,
+                       .push_bytes = sizeof(*push),
+                       .groups = {vk_ceil(push->cols, SUM_COLS),
+                                  vk_ceil(push->rows, push->each), 1},
+                       .work = (double) push->rows * push->cols,
+                   });
+}
+
+static void column_sums(struct vk_emit *e, uint32_t factors,
+                        struct sums_push push)
+{
+    const VkDeviceAddress y = push.y;
+    const uint32_t slices = slices_of(push.rows);
+
+    push.each = vk_ceil(push.rows, slices);
+    if (slices > 1)
+        push.y = vk_scratch(e);
+    sums_dispatch(e, factors, &push);
+    if (slices == 1)
+        return;
+    const uint32_t n = vk_ceil(push.rows, push.each);
+    sums_dispatch(e, 1,
+                  &(struct sums_push){.y = y,
+                                      .a = push.y,
+                                      .rows = n,
+                                      .cols = push.cols,
+                                      .each = n});
+}
+
+void vk_emit_rmsnorm_dw(struct vk_emit *e)
+{
+    const uint32_t cols = (uint32_t) vk_count(&e->in->out[0]);
+
+    column_sums(e, 3,
+                (struct sums_push){.y = vk_out(e, 0),
+                                   .a = vk_in(e, 0),
+                                   .b = vk_in(e, 1),
+                                   .r = vk_in(e, 2),
+                                   .rows = vk_values(e, &e->in->in[1]) / cols,
+                                   .cols = cols});
+}
+
+size_t vk_scratch_rmsnorm_dw(const struct device *dev, const struct instr *in)
+{
+    const int64_t cols = vk_count(&in->out[0]);
+
+    (void) dev;
+    return sums_scratch(vk_count(&in->in[1]) / cols, cols);
+}
+
+void vk_emit_dot_columns(struct vk_emit *e)
+{
+    const struct operand *a = &e->in->in[0];
+    const uint32_t cols = (uint32_t) vk_cols(a);
+
+    column_sums(e, 2,
+                (struct sums_push){.y = vk_out(e, 0),
+                                   .a = vk_in(e, 0),
+                                   .b = vk_in(e, 1),
+                                   .rows = vk_values(e, a) / cols,
+                                   .cols = cols});
+}
+
+size_t vk_scratch_dot_columns(const struct device *dev, const struct instr *in)
+{
+    (void) dev;
+    return sums_scratch(vk_rows(&in->in[0]), vk_cols(&in->in[0]));
 }

@@ -19,3 +19,8 @@ size_t vk_xent_scratch(const struct device *dev, const struct instr *in);
 #define VK_KERNEL(op, emit, scratch) void emit(struct vk_emit *e);
 #include "engine/vulkan/vk_kernels.def"
 #undef VK_KERNEL
+
+// What the rows name.
+size_t vk_scratch_adamw(const struct device *dev, const struct instr *in);
+size_t vk_scratch_dot_columns(const struct device *dev, const struct instr *in);
+size_t vk_scratch_rmsnorm_dw(const struct device *dev, const struct instr *in);
