@@ -8,8 +8,8 @@
  * counting what is made again. Unless the recipe has precision=f32, products
  * are in bf16 where that is faster.
  *
- * usage: bench_train MODEL.gguf [--json] [--threads N] [--seconds S]
- *        [NAME=VALUE ...]
+ * usage: bench_train MODEL.gguf [--json] [--threads N] [--device NAME]
+ *        [--seconds S] [NAME=VALUE ...]
  */
 
 #include "engine/base/clock.h"
@@ -34,6 +34,7 @@ struct bench {
     struct engine_model *model;
     struct recipe recipe;
     uint32_t threads;
+    const char *device; // NULL: the CPU
     double seconds; // as long at least
     bool is_json;
     struct engine_train_info info;
@@ -173,7 +174,8 @@ static int train(struct bench *b, struct error *err)
 
 static int run(struct bench *b, const char *path, struct error *err)
 {
-    const struct engine_params params = {.threads = b->threads};
+    const struct engine_params params = {.threads = b->threads,
+                                         .device = b->device};
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
     int rc;
 
@@ -243,6 +245,8 @@ int main(int argc, char **argv)
             b.is_json = true;
         else if (strcmp(argv[i], "--threads") == 0 && i + 1 < argc)
             b.threads = (uint32_t) atoi(argv[++i]);
+        else if (strcmp(argv[i], "--device") == 0 && i + 1 < argc)
+            b.device = argv[++i];
         else if (strcmp(argv[i], "--seconds") == 0 && i + 1 < argc)
             b.seconds = strtod(argv[++i], NULL);
         else
@@ -251,7 +255,8 @@ int main(int argc, char **argv)
     if (argc < 2) {
         (void) fprintf(stderr,
                        "usage: bench_train MODEL.gguf [--json] "
-                       "[--threads N] [--seconds S] [NAME=VALUE ...]\n");
+                       "[--threads N] [--device NAME] [--seconds S] "
+                       "[NAME=VALUE ...]\n");
         return 2;
     }
     if (rc == 0)
