@@ -22,5 +22,7 @@ size_t vk_xent_scratch(const struct device *dev, const struct instr *in);
 
 // What the rows name.
 size_t vk_scratch_adamw(const struct device *dev, const struct instr *in);
+size_t vk_scratch_attention_back(const struct device *dev,
+                                 const struct instr *in);
 size_t vk_scratch_dot_columns(const struct device *dev, const struct instr *in);
 size_t vk_scratch_rmsnorm_dw(const struct device *dev, const struct instr *in);
