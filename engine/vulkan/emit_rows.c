@@ -86,6 +86,51 @@ void vk_emit_subtoken_dot(struct vk_emit *e)
                                .scale = e->in->attr.alpha});
 }
 
+void vk_emit_row_squares_of(struct vk_emit *e, VkDeviceAddress y,
+                            const struct operand *x)
+{
+    each_row(e, ROW_SQUARES,
+             (struct row_push){.y = y,
+                               .x = vk_in(e, 0),
+                               .rows = (uint32_t) vk_rows(x),
+                               .cols =
+                                   vk_values(e, x) / (uint32_t) vk_rows(x)});
+}
+
+struct shares_push {
+    VkDeviceAddress y, squares, sum;
+    uint32_t rows;
+};
+
+void vk_emit_row_squares(struct vk_emit *e)
+{
+    const struct operand *x = &e->in->in[0];
+    const uint32_t specs[] = {ROW_THREADS_MAX};
+    const struct shares_push push = {
+        .y = vk_out(e, 0),
+        .squares = vk_scratch(e),
+        .sum = e->in->n_in > 1 ? vk_in(e, 1) : 0,
+        .rows = (uint32_t) vk_rows(x),
+    };
+    struct vk_dispatch d = {
+        .shader = VK_SHADER_row_shares_f32,
+        .specs = specs,
+        .n_specs = 1,
+        .push = &push,
+        .push_bytes = sizeof(push),
+    };
+
+    vk_emit_row_squares_of(e, push.squares, x);
+    vk_linear(d.groups, vk_ceil(push.rows, ROW_THREADS_MAX));
+    vk_dispatch(e, &d);
+}
+
+size_t vk_scratch_row_squares(const struct device *dev, const struct instr *in)
+{
+    (void) dev;
+    return (size_t) vk_rows(&in->in[0]) * sizeof(float);
+}
+
 // Columns are added up in slices of rows, and those in a second dispatch where
 // there are more than one.
 enum { SUM_THREADS = 256, SUM_COLS = 32, SLICE_ROWS = 256, SLICES_MAX = 64 };
@@ -187,4 +232,48 @@ size_t vk_scratch_dot_columns(const struct device *dev, const struct instr *in)
 {
     (void) dev;
     return sums_scratch(vk_rows(&in->in[0]), vk_cols(&in->in[0]));
+}
+
+struct direction_push {
+    VkDeviceAddress v, sums;
+    uint32_t slices;
+    uint32_t size;
+};
+
+void vk_emit_subtoken_mean(struct vk_emit *e)
+{
+    const VkDeviceAddress v = vk_in(e, 1);
+    const uint32_t specs[] = {ROW_THREADS_MAX};
+    const uint32_t size = (uint32_t) vk_count(&e->in->in[1]);
+    const uint32_t n = vk_values(e, &e->in->in[0]) / size;
+    const uint32_t each = vk_ceil(n, slices_of(n));
+    const struct direction_push push = {v, vk_scratch(e), vk_ceil(n, each),
+                                        size};
+
+    sums_dispatch(e, 1,
+                  &(struct sums_push){.y = push.sums,
+                                      .a = vk_in(e, 0),
+                                      .r = v,
+                                      .rows = n,
+                                      .cols = size,
+                                      .each = each});
+    vk_dispatch(e, &(struct vk_dispatch){
+                       .shader = VK_SHADER_direction_f32,
+                       .specs = specs,
+                       .n_specs = 1,
+                       .push = &push,
+                       .push_bytes = sizeof(push),
+                       .groups = {1, 1, 1},
+                       .work = size,
+                   });
+}
+
+size_t vk_scratch_subtoken_mean(const struct device *dev,
+                                const struct instr *in)
+{
+    const int64_t size = vk_count(&in->in[1]);
+
+    (void) dev;
+    return slices_of(vk_count(&in->in[0]) / size) * (size_t) size *
+           sizeof(float);
 }

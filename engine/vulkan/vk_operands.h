@@ -30,6 +30,10 @@ static inline int64_t vk_count(const struct operand *o)
 // The values of an operand; fails when a shader cannot count them.
 uint32_t vk_values(struct vk_emit *e, const struct operand *o);
 
+// y (T): the sums of squares of the rows of x (T,C), which is input 0.
+void vk_emit_row_squares_of(struct vk_emit *e, VkDeviceAddress y,
+                            const struct operand *x);
+
 static inline uint32_t vk_ceil(uint64_t n, uint64_t by)
 {
     return (uint32_t) ((n + by - 1) / by);

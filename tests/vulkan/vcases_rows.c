@@ -7,6 +7,10 @@
 // terms cancel.
 static const double sums = 5e-6;
 
+enum { ROWS_MAX = 5000 };
+
+static const float zeros[40 * ROWS_MAX];
+
 static struct operand vector(int64_t n)
 {
     struct operand o = vcase_f32(1, n);
@@ -84,6 +88,84 @@ static void subtoken_dot(int64_t rows, int64_t groups, int64_t size)
     });
 }
 
+static void row_squares(int64_t rows, int64_t cols)
+{
+    struct vcase c = {
+        .name = "row_squares",
+        .in = {.op = OP_row_squares,
+               .n_in = 1,
+               .n_out = 1,
+               .in = {vcase_f32(rows, cols), vector(rows)},
+               .out = {vector(rows)}},
+        .tolerance = sums,
+    };
+
+    vcase_run(&c);
+    c.in.n_in = 2;
+    vcase_run(&c);
+    c.name = "row_squares of zeros";
+    c.data[0] = zeros;
+    vcase_run(&c);
+}
+
+static void subtoken_mean(int64_t rows, int64_t groups, int64_t size)
+{
+    struct vcase c = {
+        .name = "subtoken_mean, the first",
+        .in = {.op = OP_subtoken_mean,
+               .n_in = 2,
+               .n_out = 1,
+               .in = {vcase_f32(rows, groups * size), vector(size)},
+               .out = {vector(size)}},
+        .data = {NULL, zeros},
+        // Means of many numbers around 0 are small beside them.
+        .tolerance = 1e-4,
+    };
+
+    vcase_run(&c);
+    c.name = "subtoken_mean, not the first";
+    c.data[1] = NULL;
+    vcase_run(&c);
+    c.name = "subtoken_mean of zeros";
+    c.data[0] = c.data[1] = zeros;
+    vcase_run(&c);
+}
+
+// Of every `few`-th row norms are as large as `most` and of others small; or 0.
+static void choose_rows(const char *name, int64_t rows, int64_t n, int few,
+                        float most, float others)
+{
+    const struct operand x = vcase_f32(rows, 40);
+    static float norms[ROWS_MAX];
+
+    for (int64_t i = 0; i < rows; i++)
+        norms[i] = i % few == few - 1 ? most : others;
+    vcase_run(&(struct vcase){
+        .name = name,
+        .in = {.op = OP_choose_rows,
+               .n_in = 3,
+               .n_out = 2,
+               .attr = {.n_rows = (uint32_t) n, .stream = 9},
+               .in = {x, vector(rows), vcase_i32(4)},
+               .out = {vcase_f32(n, 40), vcase_i32(n)}},
+        .data = {NULL, norms, (const int32_t[]){77, -5, 1234567890, 3}},
+        .tolerance = 2e-5,
+    });
+}
+
+static void choices(void)
+{
+    choose_rows("choose_rows", 1000, 100, 3, 1, 0.8f);
+    choose_rows("choose_rows, alike", 300, 299, 1, 1, 0);
+    choose_rows("choose_rows, winners", 1000, 300, 5, 50, 0.1f);
+    choose_rows("choose_rows, one", 1000, 1, 5, 50, 0.1f);
+    choose_rows("choose_rows, few positive", 1000, 300, 4, 1, 0);
+    choose_rows("choose_rows, nothing positive", 100, 30, 4, 0, 0);
+    choose_rows("choose_rows, all", 500, 500, 4, 1, 0);
+    choose_rows("choose_rows, many", ROWS_MAX, 1000, 64, 30, 1);
+    choose_rows("choose_rows, a few", 5, 3, 2, 1, 2);
+}
+
 void vcases_rows(void)
 {
     rmsnorm(1, 1, 1);
@@ -98,4 +180,9 @@ void vcases_rows(void)
     dot_columns(40000, 31);
     subtoken_dot(7, 3, 5);
     subtoken_dot(20, 2, 384);
+    row_squares(1, 5);
+    row_squares(700, 40);
+    subtoken_mean(3, 2, 5);
+    subtoken_mean(600, 4, 70);
+    choices();
 }

@@ -15,6 +15,7 @@ const uint SPLIT = 2;        // y: the first `width` columns of a, z: the others
 const uint JOIN = 3;         // y: a (`width` columns) and b side by side
 const uint COLUMNS = 4;      // y: `width` columns of a, the eighths of `part`
 const uint COLUMNS_BACK = 5; // y: a in those columns, else 0
+const uint SCALED_ROWS = 6;  // y[i] = b[i] * a[index[i]]
 
 layout(push_constant) uniform Push {
     F32 y, z;
@@ -81,6 +82,8 @@ void main()
         int from = index.v[row];
         bool is_there = from >= 0 && uint(from) < rows;
         y.v[i] = is_there ? a.v[uint(from) * cols + col] : 0.0;
+    } else if (OP == SCALED_ROWS) {
+        y.v[i] = b.v[row] * a.v[uint(index.v[row]) * cols + col];
     } else if (OP == STORE) {
         int to = index.v[row];
         if (to >= 0 && uint(to) < rows && is_last(row))
