@@ -28,18 +28,21 @@ struct product_push {
     uint32_t k_each;
 };
 
-enum family {
-    FAMILY_REG, // no shared memory
-};
-
 // How a product is done.
 struct way {
-    enum family family;
+    enum vk_shader shader;
+    uint32_t specs[VK_SPECS_MAX]; // those behind 0: threads, 1: type, 2: flags
+    uint32_t n_specs;
     uint32_t threads;
-    uint32_t tm, tn; // sums of a thread
-    uint32_t across; // threads along N
-    uint32_t parts;  // of K, summed by another dispatch
-    uint32_t k_each; // a multiple of 32
+    uint32_t tile_m, tile_n; // of a workgroup
+    uint32_t parts;          // of K, summed by another dispatch
+    uint32_t k_each;
+};
+
+enum {
+    FEW = 16, // rows or columns that the shapes of LoRA and decoding have
+    LDS_BYTES = 20 << 10,
+    LDS_THREADS = 256,
 };
 
 static uint32_t groups_of(uint32_t n, uint32_t each)
@@ -47,20 +50,160 @@ static uint32_t groups_of(uint32_t n, uint32_t each)
     return (n + each - 1) / each;
 }
 
-// The one place where families are chosen: by the device, then by sizes.
+// Workgroups that keep a device busy. Vulkan does not tell how many cores one
+// has; what a large one needs costs others little.
+static uint32_t enough_groups(const struct device *dev)
+{
+    return dev->traits.type == VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU ? 256 : 16;
+}
+
+// Cuts K where there are few tiles, into parts of `least` or more.
+static void cut_k(struct way *w, const struct vk_product *p, uint32_t enough,
+                  uint32_t least)
+{
+    const uint32_t tiles =
+        groups_of(p->m, w->tile_m) * groups_of(p->n, w->tile_n);
+    const uint32_t wanted = groups_of(enough, tiles);
+    const uint32_t most = p->k / least;
+
+    w->parts = wanted < most ? wanted : most;
+    w->k_each = p->k;
+    if (w->parts > 1)
+        w->k_each = (groups_of(p->k, w->parts) + 31) / 32 * 32;
+    w->parts = groups_of(p->k, w->k_each);
+}
+
+static uint32_t fitting(uint32_t n, uint32_t least, uint32_t most)
+{
+    uint32_t size = least;
+
+    while (size < n && size < most)
+        size *= 2;
+    return size;
+}
+
+// Few rows or columns, operands along K: what LoRA makes of tokens, and
+// decoding.
+static struct way way_of_dots(const struct vk_product *p)
+{
+    // Wide loads where a load of four values is narrow.
+    const bool by_16 =
+        p->trans_b && !p->d && p->b.dtype != DTYPE_f32 && p->k % 16 == 0;
+    uint32_t rm, rn, threads;
+
+    if (p->n <= FEW) {
+        rn = fitting(p->n, 4, 16);
+        rm = 64 / rn < 8 ? 64 / rn : 8;
+        while (rm > 1 && p->m / rm < 128)
+            rm /= 2;
+    } else {
+        rm = fitting(p->m, 1, 8);
+        rn = p->n / 4 < 65535 ? 4 : 8; // what every device has
+    }
+    threads = fitting(p->k / (by_16 ? 64 : 8), 32, by_16 ? 64 : 256);
+    return (struct way){
+        .shader = VK_SHADER_gemm_dots_f32,
+        .specs = {rm, rn, by_16},
+        .n_specs = 3,
+        .threads = threads,
+        .tile_m = rm,
+        .tile_n = rn,
+        .parts = 1,
+        .k_each = p->k,
+    };
+}
+
+// Few rows or columns, the wide operand along y: LoRA's gradients.
+static struct way way_of_outer(const struct device *dev,
+                               const struct vk_product *p, bool is_tall)
+{
+    enum { LANES = 8 };
+    const uint32_t few = fitting(is_tall ? p->n : p->m, 4, FEW);
+    struct way w = {
+        .shader = VK_SHADER_gemm_outer_f32,
+        .specs = {few, LANES, is_tall},
+        .n_specs = 3,
+        .threads = 256,
+        .tile_m = is_tall ? LANES * 4 : few,
+        .tile_n = is_tall ? few : LANES * 4,
+    };
+
+    // They are larger than those of tiles.
+    cut_k(&w, p, enough_groups(dev) / 2, 256);
+    return w;
+}
+
+static struct way way_of_lds(const struct device *dev,
+                             const struct vk_product *p)
+{
+    const bool is_large =
+        (uint64_t) groups_of(p->m, 128) * groups_of(p->n, 128) >=
+        enough_groups(dev);
+    const uint32_t across = is_large ? 16 : 8;
+    // Which takes long to compile what is unrolled.
+    const bool is_cpu = dev->traits.type == VK_PHYSICAL_DEVICE_TYPE_CPU;
+    struct way w = {
+        .shader = VK_SHADER_gemm_lds_f32,
+        .specs = {8, 8, across, 16, is_cpu ? 1 : 8},
+        .n_specs = 5,
+        .threads = across * across,
+        .tile_m = across * 8,
+        .tile_n = across * 8,
+    };
+
+    cut_k(&w, p, enough_groups(dev), 512);
+    return w;
+}
+
+static struct way way_of_reg(const struct device *dev,
+                             const struct vk_product *p)
+{
+    const uint32_t tn = p->n >= 64 ? 8 : 4;
+    struct way w = {
+        .shader = VK_SHADER_gemm_reg_f32,
+        .specs = {4, tn, 8},
+        .n_specs = 3,
+        .threads = 64,
+        .tile_m = 32,
+        .tile_n = tn * 8,
+    };
+
+    cut_k(&w, p, enough_groups(dev), 512);
+    return w;
+}
+
+// Is shared memory faster than reading again? On phones and Apple's it is not.
+static bool likes_lds(const struct vk_traits *t)
+{
+    enum { AMD = 0x1002, NVIDIA = 0x10de, INTEL = 0x8086 };
+
+    return t->type != VK_PHYSICAL_DEVICE_TYPE_CPU &&
+           (t->vendor == AMD || t->vendor == NVIDIA || t->vendor == INTEL) &&
+           t->shared_bytes >= LDS_BYTES && t->max_workgroup >= LDS_THREADS;
+}
+
+// The one place where families are chosen: by what was asked for, by sizes,
+// then by the device.
 static struct way pick_family(const struct device *dev,
                               const struct vk_product *p)
 {
-    (void) dev;
-    struct way w = {.family = FAMILY_REG,
-                    .threads = 64,
-                    .tm = 4,
-                    .tn = 4,
-                    .across = 8,
-                    .parts = 1,
-                    .k_each = p->k};
+    const struct vk_traits *t = &dev->traits;
+    const bool is_narrow = p->m <= FEW || p->n <= FEW;
 
-    return w;
+    if (p->family == VK_PRODUCT_REG)
+        return way_of_reg(dev, p);
+    if (p->family == VK_PRODUCT_LDS)
+        return way_of_lds(dev, p);
+    if (is_narrow && !p->trans_a && (p->trans_b || p->n <= FEW) && p->k >= 64 &&
+        t->has_subgroup_sum)
+        return way_of_dots(p);
+    if (is_narrow && !p->trans_b && t->max_workgroup >= 256 && p->k >= 64) {
+        if (p->m <= FEW)
+            return way_of_outer(dev, p, false);
+        if (p->trans_a)
+            return way_of_outer(dev, p, true);
+    }
+    return likes_lds(t) ? way_of_lds(dev, p) : way_of_reg(dev, p);
 }
 
 static bool is_by_4(VkDeviceAddress at, uint32_t cols)
@@ -135,29 +278,24 @@ static struct product_push push_of(const struct vk_product *p,
     };
 }
 
-static void emit_reg(struct vk_emit *e, const struct vk_product *p,
-                     const struct way *w)
+static void emit_tiles(struct vk_emit *e, const struct vk_product *p,
+                       const struct way *w)
 {
     const struct product_push push = push_of(p, w);
-    const uint32_t specs[] = {w->threads,
-                              vk_weight_code(p->b.dtype),
-                              flags_of(p, w->parts > 1),
-                              w->tm,
-                              w->tn,
-                              w->across};
+    uint32_t specs[VK_SPECS_MAX] = {w->threads, vk_weight_code(p->b.dtype),
+                                    flags_of(p, w->parts > 1)};
 
-    vk_dispatch(e,
-                &(struct vk_dispatch){
-                    .shader = VK_SHADER_gemm_reg_f32,
-                    .specs = specs,
-                    .n_specs = 6,
-                    .push = &push,
-                    .push_bytes = sizeof(push),
-                    .groups = {groups_of(p->n, w->across * w->tn),
-                               groups_of(p->m, w->threads / w->across * w->tm),
-                               w->parts},
-                    .work = (double) p->m * p->n * p->k,
-                });
+    memcpy(specs + 3, w->specs, w->n_specs * sizeof(*specs));
+    vk_dispatch(e, &(struct vk_dispatch){
+                       .shader = w->shader,
+                       .specs = specs,
+                       .n_specs = 3 + w->n_specs,
+                       .push = &push,
+                       .push_bytes = sizeof(push),
+                       .groups = {groups_of(p->n, w->tile_n),
+                                  groups_of(p->m, w->tile_m), w->parts},
+                       .work = (double) p->m * p->n * p->k,
+                   });
 }
 
 // Adds what the parts of K gave.
@@ -188,11 +326,7 @@ void vk_emit_product(struct vk_emit *e, const struct vk_product *p)
 {
     const struct way w = pick_family(e->dev, p);
 
-    switch (w.family) {
-    case FAMILY_REG:
-        emit_reg(e, p, &w);
-        break;
-    }
+    emit_tiles(e, p, &w);
     if (w.parts > 1)
         emit_sum(e, p, w.parts);
 }
@@ -233,6 +367,7 @@ static struct vk_product shape_of(const struct instr *in)
         .trans_a = trans_a,
         .trans_b = in->op == OP_matmul_kept || in->attr.trans_b,
         .precision = in->attr.precision,
+        .family = in->kernel,
     };
 }
 

@@ -29,6 +29,7 @@ struct vk_traits {
     uint32_t driver; // version
     uint32_t api;
     uint32_t subgroup;      // its usual size
+    bool has_subgroup_sum;  // and subgroups add what their threads have
     uint32_t shared_bytes;  // of a workgroup
     uint32_t max_workgroup; // invocations
     uint32_t max_groups;    // in x; y and z take 65,535 at least

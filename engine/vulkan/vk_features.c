@@ -116,6 +116,10 @@ void vk_traits_init(struct vk_traits *t, const struct vk_api *vk,
     t->driver = p.properties.driverVersion;
     t->api = p.properties.apiVersion;
     t->subgroup = v11.subgroupSize;
+    t->has_subgroup_sum =
+        v11.subgroupSize >= 4 &&
+        v11.subgroupSupportedStages & VK_SHADER_STAGE_COMPUTE_BIT &&
+        v11.subgroupSupportedOperations & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT;
     t->shared_bytes = l->maxComputeSharedMemorySize;
     t->max_workgroup = l->maxComputeWorkGroupInvocations;
     t->max_groups = l->maxComputeWorkGroupCount[0];

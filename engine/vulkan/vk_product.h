@@ -28,6 +28,13 @@ struct vk_product {
     bool trans_a;
     bool trans_b;
     uint8_t precision; // enum precision: what may be rounded
+    uint8_t family;    // instr.kernel; those that are not below: what is best
+};
+
+// Families that can be asked for, as numbers of instr.kernel.
+enum vk_product_family {
+    VK_PRODUCT_REG = 3, // no shared memory
+    VK_PRODUCT_LDS = 4, // tiles in shared memory
 };
 void vk_emit_product(struct vk_emit *e, const struct vk_product *p);
 // Looks at sizes, types and forms, at no address.

@@ -3,6 +3,8 @@
 
 #include "tests/vulkan/check_vulkan.h"
 
+#include "engine/vulkan/vk_product.h"
+
 #include <stdio.h>
 
 static const enum dtype types[] = {
@@ -23,6 +25,7 @@ struct shape {
     bool is_inplace; // y is c
     float alpha;
     enum dtype type;
+    uint8_t kernel; // of instr
 };
 
 static struct operand part_of(bool is_weight, enum dtype type, int64_t rows,
@@ -44,6 +47,7 @@ static void run(const struct shape *s)
         .in = {.op = s->has_d ? OP_matmul_delta : OP_matmul,
                .n_in = (uint8_t) (c_at + (s->has_c ? 1 : 0)),
                .n_out = 1,
+               .kernel = s->kernel,
                .attr = {.trans_a = s->trans_a,
                         .trans_b = s->trans_b,
                         .alpha = s->alpha},
@@ -63,12 +67,13 @@ static void run(const struct shape *s)
                     (long long) s->m, (long long) s->n, (long long) s->k,
                     dtype_infos[s->type].name, s->trans_a ? " ta" : "",
                     s->trans_b ? " tb" : "", s->has_d ? " d" : "",
-                    s->has_c ? " c" : "", s->is_inplace ? " in place" : "");
+                    s->has_c ? " c" : "", s->is_inplace ? " in place" : "",
+                    s->kernel);
     vcase_run(&c);
 }
 
 // All transposes, with and without c, of one shape.
-static void forms(int64_t m, int64_t n, int64_t k)
+static void forms(int64_t m, int64_t n, int64_t k, uint8_t kernel)
 {
     for (int f = 0; f < 4; f++) {
         struct shape s = {.m = m,
@@ -76,7 +81,8 @@ static void forms(int64_t m, int64_t n, int64_t k)
                           .k = k,
                           .trans_a = f & 1,
                           .trans_b = f & 2,
-                          .alpha = 1};
+                          .alpha = 1,
+                          .kernel = kernel};
         run(&s);
         s.has_c = true;
         s.alpha = -0.5f;
@@ -86,17 +92,18 @@ static void forms(int64_t m, int64_t n, int64_t k)
     }
 }
 
-static void all_types(int64_t m, int64_t n, int64_t k)
+static void all_types(int64_t m, int64_t n, int64_t k, uint8_t kernel)
 {
     for (int t = 0; t < N_TYPES; t++)
-        for (int f = 0; f < 4; f++) {
+        for (int f = 0; f < 2; f++) {
             struct shape s = {.m = m,
                               .n = n,
                               .k = k,
-                              .trans_a = f & 1,
-                              .trans_b = f & 2,
+                              .trans_a = m > 16 && t % 3 == 0,
+                              .trans_b = f,
                               .alpha = 1,
-                              .type = types[t]};
+                              .type = types[t],
+                              .kernel = kernel};
             run(&s);
         }
 }
@@ -104,12 +111,12 @@ static void all_types(int64_t m, int64_t n, int64_t k)
 static void deltas(int64_t m, int64_t n, int64_t k)
 {
     for (int t = 0; t < N_TYPES; t++)
-        for (int f = 0; f < 4; f++)
+        for (int f = 0; f < 2; f++)
             run(&(struct shape){.m = m,
                                 .n = n,
                                 .k = k,
-                                .trans_b = f & 1,
-                                .has_c = f & 2,
+                                .trans_b = f,
+                                .has_c = t & 1,
                                 .has_d = true,
                                 .alpha = 0.7f,
                                 .type = types[t]});
@@ -135,26 +142,39 @@ void vcases_matmul(void)
 {
     static const int64_t sides[] = {1, 3, 8, 16, 33, 130};
     enum { N = sizeof(sides) / sizeof(sides[0]) };
+    static const uint8_t kernels[] = {0, VK_PRODUCT_REG, VK_PRODUCT_LDS};
 
     for (int i = 0; i < N * N * N; i++)
-        if (i % 5 == 0)
-            forms(sides[i % N], sides[i / N % N], sides[i / N / N]);
-    // A model's, and LoRA's own.
-    forms(128, 192, 256);
-    forms(70, 8, 512);
-    forms(70, 512, 8);
-    forms(8, 512, 300);
-    forms(512, 8, 300);
-    forms(64, 16, 2000);
-    forms(1, 300, 1024);
+        if (i % 11 == 0)
+            forms(sides[i % N], sides[i / N % N], sides[i / N / N],
+                  kernels[i % 3]);
+    // A model's.
+    forms(128, 192, 256, VK_PRODUCT_REG);
+    forms(128, 192, 256, VK_PRODUCT_LDS);
+    // Cut along K.
+    forms(20, 24, 2100, VK_PRODUCT_REG);
+    forms(20, 24, 2100, VK_PRODUCT_LDS);
+    // LoRA's own, and decoding.
+    for (int64_t rank = 2; rank <= 16; rank += 7) {
+        forms(70, rank, 512, 0);
+        forms(70, 512, rank, 0);
+        forms(rank, 512, 300, 0);
+        forms(512, rank, 300, 0);
+    }
+    forms(8, 96, 2000, 0);
+    forms(1030, 8, 256, 0);
+    forms(300, 4, 130, 0);
+    forms(1, 300, 1024, 0);
+    forms(1, 301, 1023, 0);
 }
 
 void vcases_quants(void)
 {
-    all_types(5, 256, 256);
-    all_types(1, 256, 512);
-    all_types(8, 512, 256);
-    all_types(70, 256, 512);
+    all_types(5, 256, 256, 0);
+    all_types(1, 256, 512, 0);
+    all_types(8, 512, 256, 0);
+    all_types(70, 256, 256, VK_PRODUCT_REG);
+    all_types(70, 256, 256, VK_PRODUCT_LDS);
     deltas(1, 256, 256);
     deltas(33, 256, 256);
     kept();
@@ -162,7 +182,7 @@ void vcases_quants(void)
         for (int f = 0; f < 2; f++)
             run(&(struct shape){.m = 7,
                                 .n = 31,
-                                .k = 45,
+                                .k = 75,
                                 .trans_b = f,
                                 .alpha = 1,
                                 .type = types[t]});

@@ -74,9 +74,13 @@ void main()
                 sum[i * TN + j] = fma(av[i].w, bv[j].w, s);
             }
     }
-    [[unroll]] for (uint i = 0; i < TM; i++)
-        [[unroll]] for (uint j = 0; j < TN; j += 4) {
-            uint s = i * TN + j;
-            put_4(row + i, col + j, vec4(sum[s], sum[s + 1], sum[s + 2], sum[s + 3]));
+    [[unroll]] for (uint i = 0; i < TM; i++) {
+        vec4 added[TN / 4];
+        [[unroll]] for (uint j = 0; j < TN / 4; j++)
+            added[j] = before_4(row + i, col + j * 4);
+        [[unroll]] for (uint j = 0; j < TN / 4; j++) {
+            uint s = i * TN + j * 4;
+            put_4(row + i, col + j * 4, vec4(sum[s], sum[s + 1], sum[s + 2], sum[s + 3]), added[j]);
         }
+    }
 }

@@ -98,38 +98,46 @@ uint last_k()
     return min(k, first_k() + k_each);
 }
 
-void put(uint row, uint col, float sum)
+// What is added to y there: to be asked for all at once, before anything is
+// stored, because c may be y and no compiler knows better.
+float before(uint row, uint col)
+{
+    return HAS_C && !IS_PART && row < m && col < n ? c.v[row * n + col] : 0.0;
+}
+
+vec4 before_4(uint row, uint col)
+{
+    if (!HAS_C || IS_PART)
+        return vec4(0);
+    if (Y_BY_4)
+        return row < m && col < n ? InVec4(c).v[(row * n + col) >> 2] : vec4(0);
+    return vec4(before(row, col), before(row, col + 1), before(row, col + 2), before(row, col + 3));
+}
+
+void put(uint row, uint col, float sum, float added)
 {
     if (row >= m || col >= n)
         return;
     uint at = row * n + col;
-    if (IS_PART) {
+    if (IS_PART)
         y.v[gl_WorkGroupID.z * m * n + at] = sum;
-        return;
-    }
-    float v = alpha * sum;
-    if (HAS_C)
-        v += c.v[at];
-    y.v[at] = v;
+    else
+        y.v[at] = alpha * sum + added;
 }
 
 // Columns [col, col + 4) of a row.
-void put_4(uint row, uint col, vec4 sum)
+void put_4(uint row, uint col, vec4 sum, vec4 added)
 {
     if (!Y_BY_4) {
         for (uint i = 0; i < 4; i++)
-            put(row, col + i, sum[i]);
+            put(row, col + i, sum[i], added[i]);
         return;
     }
     if (row >= m || col >= n)
         return;
     uint at = (row * n + col) >> 2;
-    if (IS_PART) {
+    if (IS_PART)
         Vec4(y).v[((gl_WorkGroupID.z * m * n) >> 2) + at] = sum;
-        return;
-    }
-    vec4 v = alpha * sum;
-    if (HAS_C)
-        v += InVec4(c).v[at];
-    Vec4(y).v[at] = v;
+    else
+        Vec4(y).v[at] = alpha * sum + added;
 }
