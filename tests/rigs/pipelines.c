@@ -6,11 +6,14 @@
  * for in the programs of cases.def, and prints what became of it. Nothing runs
  * and no weight is there, so it needs a driver, but no GPU.
  *
- * usage: pipelines RIG [--raw] [--used FILE] | pipelines --list
+ * usage: pipelines RIG [--raw] [--used FILE]
+ *        pipelines RIG [--raw] SHADER CONSTANT...
+ *        pipelines --list
  *        RIG: the name by which rules.def knows the device; lavapipe and
  *             system may be a CPU
  *        --raw: all that the driver tells
  *        --used: writes the names of the shaders that were asked for to a file
+ *        SHADER: this one alone, with these specialisation constants
  *        --list: all shaders, what they need, and whether they were built
  *
  * Fails when a pipeline does not compile, or spills and rules.def does not
@@ -358,6 +361,29 @@ static int run(struct rig *r, FILE *used, struct error *err)
     return 0;
 }
 
+// A shader with constants that a person wants to compare.
+static int run_one(struct rig *r, char **argv, int n, struct error *err)
+{
+    struct vk_pipeline p = {0};
+    int i = 0;
+
+    while (i < VK_SHADER_COUNT && strcmp(vk_shaders[i].name, argv[0]) != 0)
+        i++;
+    if (i == VK_SHADER_COUNT || n - 1 > VK_SPECS_MAX)
+        return error_set(err, -EINVAL,
+                         i == VK_SHADER_COUNT ? "there is no shader %.60s"
+                                              : "too many constants for %.60s",
+                         argv[0]);
+    p.shader = (uint16_t) i;
+    p.n_specs = (uint8_t) (n - 1);
+    for (int k = 1; k < n; k++)
+        p.specs[k - 1] = (uint32_t) strtoul(argv[k], NULL, 0);
+    const int rc = open_rig(r, err);
+    if (rc == 0)
+        judge(r, &p);
+    return rc;
+}
+
 static int list(void)
 {
     for (int i = 0; i < VK_SHADER_COUNT; i++)
@@ -371,22 +397,26 @@ int main(int argc, char **argv)
     static struct rig r;
     struct error err = {0};
     FILE *used = NULL;
+    int i = 2;
+    int rc;
 
     if (argc < 2) {
-        (void) fprintf(stderr, "usage: pipelines RIG [--raw] [--used FILE] | "
-                               "pipelines --list\n");
+        (void) fprintf(stderr,
+                       "usage: pipelines RIG [--raw] [--used FILE]\n"
+                       "       pipelines RIG [--raw] SHADER CONSTANT...\n"
+                       "       pipelines --list\n");
         return 2;
     }
     if (strcmp(argv[1], "--list") == 0)
         return list();
     r.name = argv[1];
-    for (int i = 2; i < argc; i++) {
+    for (; i < argc && argv[i][0] == '-'; i++) {
         if (strcmp(argv[i], "--raw") == 0)
             r.is_raw = true;
         else if (strcmp(argv[i], "--used") == 0 && i + 1 < argc)
             used = fopen(argv[++i], "we");
     }
-    const int rc = run(&r, used, &err);
+    rc = i < argc ? run_one(&r, argv + i, argc - i, &err) : run(&r, used, &err);
     close_rig(&r);
     if (used)
         (void) fclose(used);
