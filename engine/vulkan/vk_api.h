@@ -15,11 +15,15 @@
 
 #include "engine/vulkan/vk_compat.h"
 
+#include <stdbool.h>
+
 struct error;
 
 struct vk_api {
     void *library;
     VkInstance instance;
+    bool validates; // the validation layer is there, as was asked
+    VkDebugUtilsMessengerEXT messenger;
     PFN_vkGetInstanceProcAddr GetInstanceProcAddr;
 #define VK_GLOBAL(name)            PFN_vk##name name;
 #define VK_INSTANCE(name)          PFN_vk##name name;

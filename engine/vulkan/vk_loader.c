@@ -85,20 +85,20 @@ static bool has_validation(const struct vk_api *vk)
     return false;
 }
 
+static const VkDebugUtilsMessengerCreateInfoEXT messenger = {
+    .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
+    .messageSeverity = VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT |
+                       VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
+    .messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT,
+    .pfnUserCallback = on_message,
+};
+
 static VkResult create_instance(struct vk_api *vk)
 {
     const char *const layer = validation_layer;
     const char *const extension = VK_EXT_DEBUG_UTILS_EXTENSION_NAME;
-    const bool validates = wants_validation() && has_validation(vk);
     const VkValidationFeatureEnableEXT enables[] = {
         VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT};
-    const VkDebugUtilsMessengerCreateInfoEXT messenger = {
-        .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
-        .messageSeverity = VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT |
-                           VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
-        .messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT,
-        .pfnUserCallback = on_message,
-    };
     const VkValidationFeaturesEXT validation = {
         .sType = VK_STRUCTURE_TYPE_VALIDATION_FEATURES_EXT,
         .pNext = &messenger,
@@ -112,11 +112,11 @@ static VkResult create_instance(struct vk_api *vk)
     };
     const VkInstanceCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
-        .pNext = validates ? &validation : NULL,
+        .pNext = vk->validates ? &validation : NULL,
         .pApplicationInfo = &app,
-        .enabledLayerCount = validates,
+        .enabledLayerCount = vk->validates,
         .ppEnabledLayerNames = &layer,
-        .enabledExtensionCount = validates,
+        .enabledExtensionCount = vk->validates,
         .ppEnabledExtensionNames = &extension,
     };
     return vk->CreateInstance(&info, NULL, &vk->instance);
@@ -203,7 +203,8 @@ int vk_api_open(struct vk_api *vk, struct error *err)
     }
     if ((rc = load_global(vk, err)) < 0)
         goto error;
-    const VkResult r = create_instance(vk);
+    vk->validates = wants_validation() && has_validation(vk);
+    VkResult r = create_instance(vk);
     if (r < 0) {
         rc = error_set(err, vk_errno(r), "Vulkan did not start: %s",
                        vk_result_text(r));
@@ -211,6 +212,17 @@ int vk_api_open(struct vk_api *vk, struct error *err)
     }
     if ((rc = load_instance(vk, err)) < 0)
         goto error;
+    // What hangs on the instance's creation hears that and its end only.
+    if (vk->validates && vk->CreateDebugUtilsMessengerEXT) {
+        r = vk->CreateDebugUtilsMessengerEXT(vk->instance, &messenger, NULL,
+                                             &vk->messenger);
+        if (r < 0) {
+            rc = error_set(err, vk_errno(r),
+                           "Vulkan's validation layer did not start: %s",
+                           vk_result_text(r));
+            goto error;
+        }
+    }
     return 0;
 
 error:
@@ -220,6 +232,8 @@ error:
 
 void vk_api_close(struct vk_api *vk)
 {
+    if (vk->messenger)
+        vk->DestroyDebugUtilsMessengerEXT(vk->instance, vk->messenger, NULL);
     if (vk->instance && vk->DestroyInstance)
         vk->DestroyInstance(vk->instance, NULL);
     if (vk->library)

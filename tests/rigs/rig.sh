@@ -7,7 +7,7 @@
 # usage: POCKD_RIGS=DIR rig.sh NAME PROGRAM ARGUMENT...
 #        rig.sh list           the names, one a line, and what they are
 #
-# POCKD_RIG_LAYER=1 adds the validation layer.
+# The validation layer that a program may ask for is that of mesa.sh too.
 
 set -eu
 
@@ -55,10 +55,7 @@ lib=${ld%/*}
     exit 1
 }
 export VK_DRIVER_FILES="$root/usr/share/vulkan/icd.d/${driver}_icd.json"
-if [ -n "${POCKD_RIG_LAYER:-}" ]; then
-    export VK_LAYER_PATH="$root/usr/share/vulkan/explicit_layer.d"
-    export VK_INSTANCE_LAYERS=VK_LAYER_KHRONOS_validation
-fi
+export VK_LAYER_PATH="$root/usr/share/vulkan/explicit_layer.d"
 if [ "$shim" = - ]; then
     exec "$ld" --library-path "$lib" "$@"
 fi
