@@ -13,14 +13,13 @@ struct vk_kernel {
 // NULL where the operator does not run on Vulkan.
 const struct vk_kernel *vk_kernel_of(enum op op);
 
-size_t vk_matmul_scratch(const struct device *dev, const struct instr *in);
-size_t vk_xent_scratch(const struct device *dev, const struct instr *in);
-
 #define VK_KERNEL(op, emit, scratch) void emit(struct vk_emit *e);
 #include "engine/vulkan/vk_kernels.def"
 #undef VK_KERNEL
 
 // What the rows name.
+size_t vk_matmul_scratch(const struct device *dev, const struct instr *in);
+size_t vk_xent_scratch(const struct device *dev, const struct instr *in);
 size_t vk_scratch_adamw(const struct device *dev, const struct instr *in);
 size_t vk_scratch_attention_back(const struct device *dev,
                                  const struct instr *in);
