@@ -79,6 +79,18 @@ enum {
               enum precision precision, void *restrict scratch,           \
               struct pool *pool)
 
+// y (M,N) = a (M,K) b^T + alpha * (a p^T) q^T + c; b (N,K) of type b_type, p
+// (R,K) and q (N,R) both f32 or both bf16. c may be NULL or y. Where
+// op_rounds() of M, N and K, alpha * (a p^T) is rounded as well; where
+// cpu_rounds_rows(), p meets a as it is.
+#define KERNEL_matmul_lora(name)                                           \
+    void name(float *y, const float *restrict a, const void *restrict b,   \
+              enum dtype b_type, const void *restrict p,                   \
+              const void *restrict q, enum dtype low_type, const float *c, \
+              int64_t m, int64_t n, int64_t k, int64_t rank, float alpha,  \
+              enum precision precision, void *restrict scratch,            \
+              struct pool *pool)
+
 // y (M,N) = alpha * a (M,K) b^T + c; b (N,K) of type b_type. c may be NULL or
 // y. Operands are rounded if op_rounds().
 #define KERNEL_matmul_kept(name)                                         \
@@ -386,6 +398,18 @@ bool cpu_rounds_rows(enum precision precision, int64_t m, int64_t k,
 // all of it takes, in whichever way it is packed.
 int64_t cpu_rounded_row(int64_t k);
 size_t cpu_rounded_floats(int64_t m, int64_t k);
+
+// How matmul_lora divides its scratch: room for a p^T (M,R), rows `ld` apart or
+// fewer; then, of AVX-512 bf16, p as pairs; then that of products.
+struct cpu_lora_plan {
+    int64_t ld;
+    size_t z_floats, p_floats;
+    size_t floats; // in all
+};
+struct cpu_lora_plan cpu_lora_plan(int64_t m, int64_t n, int64_t k,
+                                   int64_t rank, enum dtype b_type,
+                                   enum dtype low_type,
+                                   enum precision precision);
 
 // How attention_cached takes queries that share a key-value head together, and
 // the floats that a thread needs for that.

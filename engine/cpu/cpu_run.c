@@ -32,8 +32,8 @@ static size_t bytes_of(const struct operand *o)
 
 /*
  * The storage types of an operator's inputs, one letter each: f is f32, i is
- * i32, w is a weight of any type. Outputs are f32, unless they stand behind a
- * `>`.
+ * i32, w is a weight of any type, l is f32 or bf16. Outputs are f32, unless
+ * they stand behind a `>`.
  */
 
 static const char types_embed[] = "iw";
@@ -94,6 +94,20 @@ static void run_matmul_delta(const struct cpu_run *r)
                              cols_of(&r->instr->in[0]), attr->trans_b,
                              attr->alpha, (enum precision) attr->precision,
                              r->scratch, r->pool);
+}
+
+static const char types_matmul_lora[] = "fwllf";
+static void run_matmul_lora(const struct cpu_run *r)
+{
+    const struct op_attr *attr = &r->instr->attr;
+    const struct operand *p = &r->instr->in[2];
+    const struct operand *y = &r->instr->out[0];
+    r->kernels->matmul_lora(r->out[0], r->in[0], r->in[1],
+                            (enum dtype) r->instr->in[1].dtype, r->in[2],
+                            r->in[3], (enum dtype) p->dtype, r->in[4],
+                            rows_of(y), cols_of(y), cols_of(p), rows_of(p),
+                            attr->alpha, (enum precision) attr->precision,
+                            r->scratch, r->pool);
 }
 
 static const char types_matmul_kept[] = "fwfkf";
@@ -403,6 +417,8 @@ static bool is_type_fine(char letter, const struct operand *o)
         return true;
     if (letter == 'f')
         return o->dtype == DTYPE_f32;
+    if (letter == 'l')
+        return o->dtype == DTYPE_f32 || o->dtype == DTYPE_bf16;
     if (letter == 'i')
         return o->dtype == DTYPE_i32;
     if (letter == 'k')

@@ -137,6 +137,17 @@ static size_t matmul_bytes(const struct instr *in)
     return larger(plan.a_floats + plan.b_floats, rounded) * sizeof(float);
 }
 
+static size_t matmul_lora_bytes(const struct instr *in)
+{
+    const struct operand *p = &in->in[2];
+    const struct operand *y = &in->out[0];
+    const struct cpu_lora_plan plan =
+        cpu_lora_plan(rows_of(y), cols_of(y), cols_of(p), rows_of(p),
+                      (enum dtype) in->in[1].dtype, (enum dtype) p->dtype,
+                      (enum precision) in->attr.precision);
+    return plan.floats * sizeof(float);
+}
+
 size_t cpu_scratch_bytes(const struct instr *in, uint32_t threads)
 {
     switch ((enum op) in->op) {
@@ -152,6 +163,8 @@ size_t cpu_scratch_bytes(const struct instr *in, uint32_t threads)
     case OP_matmul_kept:
     case OP_matmul_delta:
         return matmul_bytes(in);
+    case OP_matmul_lora:
+        return matmul_lora_bytes(in);
     case OP_xent:
         return xent_bytes(in);
     case OP_row_ratio: // for each thread a row of w, and of the sum

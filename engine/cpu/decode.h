@@ -423,3 +423,36 @@ ALWAYS_INLINE void decode(float *out, enum dtype type, const char *row,
     if (i < n)
         decode_rest(out + i, type, row, at + i, n - i);
 }
+
+/*
+ * Rows of an adapter: f32, or bf16 if `is_half`
+ */
+
+ALWAYS_INLINE v8 low_8(const void *x, bool is_half, int64_t at)
+{
+    if (!is_half)
+        return v8_load((const float *) x + at);
+#if defined(__AVX2__)
+    return (v8) _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(
+                                      (const void *) ((const uint16_t *) x +
+                                                      at))),
+                                  16);
+#else
+    uint32_t bits[8];
+    for (int i = 0; i < 8; i++)
+        bits[i] = (uint32_t) ((const uint16_t *) x)[at + i] << 16;
+    v8 out;
+    memcpy(&out, bits, sizeof(out));
+    return out;
+#endif
+}
+
+// The first n of them, and zeros.
+ALWAYS_INLINE v8 low_some(const void *x, bool is_half, int64_t at, int64_t n)
+{
+    uint32_t bytes[8] = {0};
+    const size_t size = is_half ? 2 : 4;
+
+    memcpy(bytes, (const char *) x + (size_t) at * size, (size_t) n * size);
+    return low_8(bytes, is_half, 0);
+}

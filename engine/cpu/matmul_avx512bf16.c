@@ -15,6 +15,9 @@
  * DEPTH values deep, stays in L2, and strips of TILE_ROWS rows pass by. Weights
  * are decoded once for each ROWS rows.
  *
+ * An adapter's columns ride along: behind the pairs of a row of a are those of
+ * its product with p, and below the last part of a panel are rows of q.
+ *
  * Rows of a are rounded where they are, [row][pair], or, when they are stored
  * as columns, packed as [strip][pair][TILE_ROWS].
  */
@@ -23,7 +26,8 @@ enum {
     DEPTH = 512,           // of a panel: 64 KB
     ROWS = 86 * TILE_ROWS, // of a task: a little above a power of two
     PACK_ROWS = 32,
-    AHEAD = 48, // rows of b that are asked for before they are decoded
+    LOW_ROWS = 4, // of a, and of p
+    AHEAD = 48,   // rows of b that are asked for before they are decoded
 };
 
 struct rounded {
@@ -82,6 +86,102 @@ static void pack_strip(pair *out, const struct rounded_product *p, int64_t i)
     }
 }
 
+/*
+ * a p^T, of rows that are pairs already
+ */
+
+static __mmask32 lanes_32(int64_t n)
+{
+    return n >= 32 ? 0xffffffff : ((__mmask32) 1 << n) - 1;
+}
+
+static int64_t low_ld(const struct rounded_product *p)
+{
+    return round_up(p->k, 32) / 2;
+}
+
+// p as pairs, with rows of zeros up to a multiple of LOW_ROWS.
+static void pack_low(const struct rounded_product *p)
+{
+    const struct rounded_low *low = p->low;
+    const int64_t ld = low_ld(p);
+    const int64_t rows = round_up(low->rank, LOW_ROWS);
+
+    for (int64_t i = 0; i < low->rank; i++) {
+        pair *to = low->pairs + i * ld;
+        if (low->type == DTYPE_f32) {
+            pack_row(to, (const float *) low->p + i * p->k, p->k);
+            continue;
+        }
+        const uint16_t *x = (const uint16_t *) low->p + i * p->k;
+        for (int64_t q = 0; q < p->k; q += 32)
+            store_pairs(to + q / 2,
+                        _mm512_maskz_loadu_epi16(lanes_32(p->k - q), x + q));
+    }
+    memset(low->pairs + low->rank * ld, 0,
+           (size_t) ((rows - low->rank) * ld) * sizeof(pair));
+}
+
+// The sums of 16 registers, in order.
+ALWAYS_INLINE __m512 sums_16(__m512 x[16])
+{
+    transpose_pairs((__m512i *) x);
+#pragma GCC unroll 4
+    for (int step = 8; step > 0; step /= 2)
+#pragma GCC unroll 8
+        for (int i = 0; i < step; i++)
+            x[i] += x[i + step];
+    return x[0];
+}
+
+// Rows of a from x on, `rows` of them, the others again; p from row j on. Four
+// values of z for each.
+ALWAYS_INLINE void low_block(pair *out, const struct rounded_product *p,
+                             const pair *x, int64_t lda, int64_t rows,
+                             int64_t j)
+{
+    const int64_t ld = low_ld(p);
+    const pair *b = p->low->pairs + j * ld;
+    const pair *a[LOW_ROWS];
+    __m512 acc[LOW_ROWS * LOW_ROWS];
+    _Alignas(32) uint16_t z[16];
+
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++)
+        acc[i] = _mm512_setzero_ps();
+    for (int i = 0; i < LOW_ROWS; i++)
+        a[i] = x + min(i, rows - 1) * lda;
+    for (int64_t q = 0; q < ld; q += 16) {
+        __m512bh v[LOW_ROWS];
+#pragma GCC unroll 4
+        for (int i = 0; i < LOW_ROWS; i++)
+            v[i] = (__m512bh) load_pairs(b + i * ld + q);
+#pragma GCC unroll 4
+        for (int i = 0; i < LOW_ROWS; i++) {
+            const __m512bh w = (__m512bh) load_pairs(a[i] + q);
+#pragma GCC unroll 4
+            for (int k = 0; k < LOW_ROWS; k++)
+                acc[4 * i + k] = _mm512_dpbf16_ps(acc[4 * i + k], w, v[k]);
+        }
+    }
+    _mm256_store_si256((void *) z, (__m256i) _mm512_cvtneps_pbh(p->low->alpha *
+                                                                sums_16(acc)));
+    for (int64_t i = 0; i < rows; i++)
+        memcpy(out + i * lda, z + 4 * i, 4 * sizeof(*z));
+}
+
+static void pack_z(const struct rounded *r, int64_t i0, int64_t i1)
+{
+    const struct rounded_product *p = r->p;
+
+    for (int64_t i = i0; i < i1; i += LOW_ROWS)
+        for (int64_t j = 0; j < p->low->rank; j += LOW_ROWS) {
+            pair *x = r->room + i * r->lda;
+            low_block(x + (p->k + 1) / 2 + j / 2, p, x, r->lda,
+                      min(LOW_ROWS, i1 - i), j);
+        }
+}
+
 static void pack_a_task(void *ctx, uint32_t task, uint32_t worker)
 {
     const struct rounded *r = ctx;
@@ -95,6 +195,8 @@ static void pack_a_task(void *ctx, uint32_t task, uint32_t worker)
     }
     for (int64_t i = i0; i < min(p->m, i0 + unit); i++)
         pack_row(r->room + i * r->lda, p->a + i * p->k, p->k);
+    if (p->low)
+        pack_z(r, i0, min(p->m, i0 + unit));
 }
 
 /*
@@ -269,6 +371,38 @@ static void pack_panel(pair *out, const struct rounded_product *p, int64_t j,
     }
 }
 
+// Rows j .. j + PANEL_COLS of q (N,R), behind the others of the panel.
+static void pack_q(pair *out, const struct rounded_product *p, int64_t j)
+{
+    const struct rounded_low *low = p->low;
+
+    for (int64_t g = j; g < j + PANEL_COLS; g += 16, out += 16)
+        for (int64_t at = 0; at < low->rank; at += 32) {
+            const int64_t n = min(32, low->rank - at);
+            __m512i r[16];
+            for (int i = 0; i < 16; i++) {
+                const int64_t from = (g + i) * low->rank + at;
+                r[i] = _mm512_setzero_si512();
+                if (g + i >= p->n)
+                    continue;
+                if (low->type == DTYPE_bf16) {
+                    r[i] = _mm512_maskz_loadu_epi16(lanes_32(n),
+                                                    (const uint16_t *) low->q +
+                                                        from);
+                    continue;
+                }
+                const float *q = (const float *) low->q + from;
+                r[i] = round_32(_mm512_maskz_loadu_ps(lanes(n), q),
+                                _mm512_maskz_loadu_ps(lanes(n - 16), q + 16));
+            }
+            transpose_pairs(r);
+#pragma GCC unroll 16
+            for (int i = 0; i < 16; i++)
+                if (2 * i < n)
+                    store_pairs(out + (at / 2 + i) * PANEL_COLS, r[i]);
+        }
+}
+
 /*
  * Tiles
  */
@@ -363,6 +497,8 @@ static void run_panel(const struct rounded *r, float *t, const pair *panel,
 {
     const struct rounded_product *p = r->p;
     const int64_t cols = min(PANEL_COLS, p->n - j0);
+    const int64_t rank = p->low && k0 + ks == p->k ? p->low->rank : 0;
+    const int64_t pairs = (ks + 1) / 2 + (rank + 1) / 2;
 
     for (int64_t i = m0; i < m1; i += TILE_ROWS) {
         const int64_t rows = min(TILE_ROWS, m1 - i);
@@ -382,9 +518,9 @@ static void run_panel(const struct rounded *r, float *t, const pair *panel,
                                       1, TILE_ROWS}
                 : (struct pair_strip){r->pa + i * r->lda + k0 / 2, r->lda, 1};
         if (rows == TILE_ROWS && cols == PANEL_COLS)
-            tile_full(&at, s, panel, (ks + 1) / 2);
+            tile_full(&at, s, panel, pairs);
         else
-            tile_edge(&at, s, panel, (ks + 1) / 2, rows, cols);
+            tile_edge(&at, s, panel, pairs, rows, cols);
     }
 }
 
@@ -394,12 +530,14 @@ static void panel_task(void *ctx, uint32_t task, uint32_t worker)
     const struct rounded_product *p = r->p;
     const int64_t j0 = task % r->panels * (int64_t) PANEL_COLS;
     const int64_t m0 = task / r->panels * (int64_t) ROWS;
-    _Alignas(64) pair panel[DEPTH / 2 * PANEL_COLS];
+    _Alignas(64) pair panel[(DEPTH + OP_LORA_RANK_MAX) / 2 * PANEL_COLS];
     _Alignas(64) float t[ROWS * PANEL_COLS];
 
     for (int64_t k0 = 0; k0 < p->k; k0 += r->depth) {
         const int64_t ks = min(r->depth, p->k - k0);
         pack_panel(panel, p, j0, k0, ks);
+        if (p->low && k0 + ks == p->k)
+            pack_q(panel + (ks + 1) / 2 * PANEL_COLS, p, j0);
         run_panel(r, t, panel, m0, min(p->m, m0 + ROWS), j0, k0, ks);
     }
 }
@@ -419,12 +557,16 @@ void matmul_rounded(const struct rounded_product *p, void *scratch,
         .room = scratch,
         .lda = p->pairs     ? p->lda
                : p->trans_a ? (p->k + 1) / 2 * TILE_ROWS
+               : p->low     ? cpu_rounded_row(round_up(p->k, 32) +
+                                              round_up(p->low->rank, 32))
                             : cpu_rounded_row(p->k),
         .ldy = p->ldy ? p->ldy : p->n,
         .depth = round_up((p->k + cuts - 1) / cuts, 32),
         .panels = parts(p->n, PANEL_COLS),
     };
 
+    if (p->low)
+        pack_low(p);
     if (!p->pairs)
         pool_run(pool, parts(p->m, p->trans_a ? TILE_ROWS : PACK_ROWS),
                  pack_a_task, &r);
@@ -434,7 +576,8 @@ void matmul_rounded(const struct rounded_product *p, void *scratch,
 KERNEL_matmul(matmul_avx512bf16)
 {
     if (cpu_rounds_rows(precision, m, k, trans_a, trans_b, b_type)) {
-        const struct rows8_product q = {y, a, b, b_type, c, m, n, k, alpha};
+        const struct rows8_product q = {y, a, b, b_type, c,
+                                        m, n, k, alpha,  NULL};
         matmul_rows8_avx512bf16(&q, scratch, pool);
         return;
     }
@@ -480,4 +623,41 @@ KERNEL_matmul_delta(matmul_delta_avx512bf16)
         .alpha = alpha,
     };
     matmul_rounded(&p, scratch, pool);
+}
+
+KERNEL_matmul_lora(matmul_lora_avx512bf16)
+{
+    const struct cpu_lora_plan plan =
+        cpu_lora_plan(m, n, k, rank, b_type, low_type, precision);
+    float *z = scratch;
+    pair *pairs = (pair *) scratch + plan.z_floats;
+    void *rest = pairs + plan.p_floats;
+
+    if (cpu_rounds_rows(precision, m, k, false, true, b_type)) {
+        const struct rows8_low low = {p, q, low_type, rank, plan.ld, alpha, z};
+        const struct rows8_product r = {y, a, b, b_type, c, m, n, k, 1, &low};
+        matmul_rows8_avx512bf16(&r, rest, pool);
+        return;
+    }
+    if (!op_rounds((uint8_t) precision, m, n, k)) {
+        matmul_lora_avx512(y, a, b, b_type, p, q, low_type, c, m, n, k, rank,
+                           alpha, precision, scratch, pool);
+        return;
+    }
+    const struct rounded_low low = {p, q, low_type, rank, alpha, pairs};
+    matmul_rounded(
+        &(struct rounded_product){
+            .y = y,
+            .a = a,
+            .b = b,
+            .b_type = b_type,
+            .c = c,
+            .m = m,
+            .n = n,
+            .k = k,
+            .trans_b = true,
+            .alpha = 1.0f,
+            .low = &low,
+        },
+        rest, pool);
 }

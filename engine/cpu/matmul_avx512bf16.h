@@ -9,6 +9,15 @@
 
 #include "engine/cpu/cpu_kernels.h"
 
+// alpha * (a p^T) q^T, p (R,K) and q (N,R) both f32 or both bf16
+struct rounded_low {
+    const void *p, *q;
+    enum dtype type;
+    int64_t rank;
+    float alpha;
+    uint32_t *pairs; // of p: cpu_lora_plan().p_floats of them, room
+};
+
 // y (M,N) = alpha * op(a) (M,K) (op(b) + op(d)) (K,N) + c, see cpu_kernels.h.
 // d and c may be NULL, c may be y.
 struct rounded_product {
@@ -25,6 +34,8 @@ struct rounded_product {
     // multiple of 32 values; or NULL.
     const uint32_t *pairs;
     int64_t lda;
+    // What alpha, trans_b and rows that are no pairs may have added, or NULL.
+    const struct rounded_low *low;
 };
 
 // `scratch` has cpu_rounded_floats() floats; none for pairs.

@@ -16,6 +16,11 @@ struct product {
     const void *b;
     enum dtype b_type;
     const float *d, *c; // or NULL
+    // Of lora: z (M,R), which meets q (N,R) behind the depth; or NULL.
+    const float *z;
+    const void *q;
+    enum dtype q_type;
+    int64_t rank;
     int64_t m, n, k;
     bool trans_a, trans_b, is_rounded;
     float alpha;
@@ -70,6 +75,26 @@ static float rounded(float x)
     return bf16_to_f32(bf16_from_f32(x));
 }
 
+// acc += alpha z q^T of a tile
+static void add_low(double acc[TILE_M][TILE_N], const struct product *x,
+                    int64_t m0, int64_t ms, int64_t n0, int64_t ns)
+{
+    const size_t row_bytes = dtype_row_bytes(x->q_type, x->rank);
+    float q[OP_LORA_RANK_MAX];
+
+    for (int64_t j = 0; j < ns; j++) {
+        quant_decode(x->q_type, q,
+                     (const char *) x->q + (size_t) (n0 + j) * row_bytes,
+                     x->rank);
+        for (int64_t i = 0; i < ms; i++)
+            for (int64_t p = 0; p < x->rank; p++) {
+                const float z = x->z[(m0 + i) * x->rank + p];
+                acc[i][j] += (double) (x->is_rounded ? rounded(z) : z) *
+                             (x->is_rounded ? rounded(q[p]) : q[p]);
+            }
+    }
+}
+
 static void product_tile(const struct product *x, int64_t m0, int64_t n0)
 {
     float bt[TILE_K][TILE_N] = {{0}};
@@ -94,6 +119,8 @@ static void product_tile(const struct product *x, int64_t m0, int64_t n0)
                     acc[i][j] += a * bt[p][j];
             }
     }
+    if (x->z)
+        add_low(acc, x, m0, ms, n0, ns);
     for (int64_t i = 0; i < ms; i++)
         for (int64_t j = 0; j < ns; j++) {
             const int64_t at = (m0 + i) * x->n + n0 + j;
@@ -163,5 +190,48 @@ KERNEL_matmul_delta(matmul_delta_c)
         .trans_b = trans_b,
         .is_rounded = op_rounds(precision, m, n, k),
         .alpha = alpha,
+    });
+}
+
+KERNEL_matmul_lora(matmul_lora_c)
+{
+    const struct cpu_lora_plan plan =
+        cpu_lora_plan(m, n, k, rank, b_type, low_type, precision);
+    const bool is_rounded = op_rounds(precision, m, n, k);
+    float *z = scratch;
+
+    product(&(struct product){
+        .y = z,
+        .a = a,
+        .b = p,
+        .b_type = low_type,
+        .m = m,
+        .n = rank,
+        .k = k,
+        .trans_b = true,
+        .is_rounded = is_rounded,
+        .alpha = alpha,
+    });
+    if (cpu_rounds_rows(precision, m, k, false, true, b_type)) {
+        float *whole = z + plan.z_floats;
+        round_rows(whole, a, m * k);
+        a = whole;
+    }
+    product(&(struct product){
+        .y = y,
+        .a = a,
+        .b = b,
+        .b_type = b_type,
+        .c = c,
+        .z = z,
+        .q = q,
+        .q_type = low_type,
+        .rank = rank,
+        .m = m,
+        .n = n,
+        .k = k,
+        .trans_b = true,
+        .is_rounded = is_rounded,
+        .alpha = 1.0f,
     });
 }

@@ -34,26 +34,6 @@ static void dots_pack(const struct product *pr, enum dtype type)
     }
 }
 
-// The sums of eight registers, as one vector.
-ALWAYS_INLINE v8 sum_8(const vec x[8])
-{
-    v8 r[8];
-
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; i++) {
-#if defined(CPU_ISA_AVX512)
-        const v8 *half = (const v8 *) &x[i];
-        r[i] = half[0] + half[1];
-#elif defined(CPU_ISA_NEON)
-        r[i] = __builtin_shufflevector(x[i], (vec){0}, 0, 1, 2, 3, 4, 5, 6, 7);
-#else
-        r[i] = x[i];
-#endif
-    }
-    v8_transpose(r);
-    return ((r[0] + r[4]) + (r[2] + r[6])) + ((r[1] + r[5]) + (r[3] + r[7]));
-}
-
 // Two rows of a with DOTS_COLS rows of the packed b.
 ALWAYS_INLINE void dots(float out[8], const float *a0, const float *a1,
                         const float *b, int64_t k)
@@ -71,7 +51,7 @@ ALWAYS_INLINE void dots(float out[8], const float *a0, const float *a1,
             acc[DOTS_COLS + j] += x1 * w;
         }
     }
-    v8_store(out, sum_8(acc));
+    v8_store(out, vec_sums(acc));
     for (; p < k; p++)
         for (int j = 0; j < DOTS_COLS; j++) {
             out[j] += a0[p] * b[j * k + p];

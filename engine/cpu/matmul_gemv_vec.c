@@ -46,9 +46,7 @@ ALWAYS_INLINE void gemv_block(const struct product *pr, enum dtype type,
 #pragma GCC unroll 4
         for (int i = 0; i < rows; i++) {
             const int64_t at = (m0 + i) * pr->n + j0 + j;
-            const v8 s = acc[i][j];
-            float sum = ((s[0] + s[4]) + (s[2] + s[6])) +
-                        ((s[1] + s[5]) + (s[3] + s[7]));
+            float sum = v8_sum(acc[i][j]);
             if (p < pr->k) {
                 float w[32];
                 decode_rest(w, type, b + (size_t) j * row_bytes, p, pr->k - p);
@@ -82,10 +80,9 @@ ALWAYS_INLINE void gemv_rows(const struct product *pr, enum dtype type,
 }
 
 // Rows of b of 8, 16 or 24 numbers: sums of eight rows are added up together.
-static void shallow_rows(const struct product *pr, int64_t j0, int64_t j1)
+ALWAYS_INLINE void shallow_rows(const struct product *pr, bool is_half,
+                                int64_t j0, int64_t j1)
 {
-    const float *b = (const float *) (const void *) pr->b;
-
     for (int64_t i = 0; i < pr->m; i++)
         for (int64_t j = j0; j < j1; j += 8) {
             const int64_t at = i * pr->n + j;
@@ -94,10 +91,8 @@ static void shallow_rows(const struct product *pr, int64_t j0, int64_t j1)
             for (int64_t q = 0; q < n; q++)
                 for (int64_t p = 0; p < pr->k; p += 8)
                     s[q] += v8_load(pr->a + i * pr->k + p) *
-                            v8_load(b + (j + q) * pr->k + p);
-            v8_transpose(s);
-            const v8 sum = ((s[0] + s[4]) + (s[2] + s[6])) +
-                           ((s[1] + s[5]) + (s[3] + s[7]));
+                            low_8(pr->b, is_half, (j + q) * pr->k + p);
+            const v8 sum = v8_sums(s);
             for (int64_t q = 0; q < n; q++)
                 pr->y[at + q] =
                     pr->alpha * sum[q] + (pr->c ? pr->c[at + q] : 0.0f);
@@ -111,7 +106,10 @@ static void gemv_task(void *ctx, uint32_t task, uint32_t worker)
     const int64_t j1 = min(pr->n, j0 + pr->ns);
 
     if (pr->k < 32) {
-        shallow_rows(pr, j0, j1);
+        if (pr->b_type == DTYPE_bf16)
+            shallow_rows(pr, true, j0, j1);
+        else
+            shallow_rows(pr, false, j0, j1);
         return;
     }
     switch (pr->b_type) {

@@ -44,7 +44,9 @@ struct cpu_matmul_plan cpu_matmul_plan(int64_t m, int64_t n, int64_t k,
         p.path = CPU_MATMUL_DOTS;
         p.b_floats = (size_t) (round_up(n, 4) * k);
     } else if (!trans_a && trans_b && m <= FEW_ROWS &&
-               (k >= DEPTH_MIN || (b_type == DTYPE_f32 && k % 8 == 0))) {
+               (k >= DEPTH_MIN ||
+                ((b_type == DTYPE_f32 || b_type == DTYPE_bf16) &&
+                 k % 8 == 0))) {
         p.path = CPU_MATMUL_GEMV;
     } else {
         // Rows a power of two apart share their places in the cache.
@@ -74,6 +76,42 @@ bool cpu_rounds_rows(enum precision precision, int64_t m, int64_t k,
     default:
         return false;
     }
+}
+
+// What a product takes by itself, rounded or not.
+static size_t product_floats(int64_t m, int64_t n, int64_t k, enum dtype b_type)
+{
+    const struct cpu_matmul_plan p =
+        cpu_matmul_plan(m, n, k, false, true, b_type);
+    return p.a_floats + p.b_floats;
+}
+
+static size_t larger(size_t x, size_t y)
+{
+    return x > y ? x : y;
+}
+
+struct cpu_lora_plan cpu_lora_plan(int64_t m, int64_t n, int64_t k,
+                                   int64_t rank, enum dtype b_type,
+                                   enum dtype low_type,
+                                   enum precision precision)
+{
+    struct cpu_lora_plan p = {.ld = round_up(rank, 8)};
+    size_t rest = larger(product_floats(m, n, k, b_type),
+                         larger(product_floats(m, rank, k, low_type),
+                                product_floats(m, n, rank, low_type)));
+
+    p.z_floats = (size_t) round_up(m * p.ld, 16);
+    if (op_rounds((uint8_t) precision, m, n, k)) {
+        // Rows of a go on with those of a p^T.
+        rest = larger(rest, cpu_rounded_floats(m, round_up(k, 32) +
+                                                      round_up(rank, 32)));
+        p.p_floats = (size_t) (round_up(rank, 4) * (round_up(k, 32) / 2));
+    }
+    if (cpu_rounds_rows(precision, m, k, false, true, b_type))
+        rest = larger(rest, (size_t) (m * k));
+    p.floats = p.z_floats + p.p_floats + rest;
+    return p;
 }
 
 int64_t cpu_rounded_row(int64_t k)

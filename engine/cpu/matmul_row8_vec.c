@@ -343,12 +343,12 @@ ALWAYS_INLINE void add_rows(const struct row8 *r, enum dtype type, int64_t j0,
         else
             add_row_32(&s, &from, type, row);
         y[j] = s.acc[0] + s.acc[1] - s.mins;
+        if (p->low)
+            y[j] += low_sums(p->low, 0, j0 + j);
     }
     for (int64_t j = n; j < ROWS; j++)
         y[j] = (v8){0};
-    v8_transpose(y);
-    const v8 sum =
-        ((y[0] + y[4]) + (y[2] + y[6])) + ((y[1] + y[5]) + (y[3] + y[7]));
+    const v8 sum = v8_sums(y);
     for (int64_t j = 0; j < n; j++)
         p->y[j0 + j] = p->alpha * sum[j] + (p->c ? p->c[j0 + j] : 0.0f);
 }
@@ -396,5 +396,7 @@ MATMUL_ROWS8(VEC_NAME(matmul_row8))
     };
 
     round_row(&r);
+    if (p->low)
+        low_rows(p->low, p->a, 1, p->k);
     pool_run(pool, (uint32_t) ((p->n + r.ns - 1) / r.ns), columns_task, &r);
 }

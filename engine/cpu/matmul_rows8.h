@@ -9,6 +9,16 @@
 
 #include "engine/cpu/cpu_kernels.h"
 
+// alpha * (a p^T) q^T, p (R,K) and q (N,R) both f32 or both bf16
+struct rows8_low {
+    const void *p, *q;
+    enum dtype type;
+    int64_t rank;
+    int64_t ld; // between rows of z: the rank, up to a multiple of 8
+    float alpha;
+    float *z; // (M,ld), room
+};
+
 // y (M,N) = alpha * round(a) (M,K) b^T + c; b (N,K), M small.
 struct rows8_product {
     float *y;
@@ -18,6 +28,7 @@ struct rows8_product {
     const float *c; // or NULL
     int64_t m, n, k;
     float alpha;
+    const struct rows8_low *low; // is added to it; or NULL
 };
 
 // `scratch` of M * K floats. matmul_row8: M is 1.

@@ -143,11 +143,6 @@ ALWAYS_INLINE void add_block_256(struct sums *s, const struct rows8 r,
     }
 }
 
-ALWAYS_INLINE float sum_8(v8 s)
-{
-    return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
-}
-
 ALWAYS_INLINE void add_rows(const struct rows8 *r, enum dtype type, int64_t m0,
                             int64_t j0, int rows, int cols)
 {
@@ -176,8 +171,10 @@ ALWAYS_INLINE void add_rows(const struct rows8 *r, enum dtype type, int64_t m0,
 #pragma GCC unroll 4
         for (int i = 0; i < rows; i++) {
             const int64_t at = (m0 + i) * p->n + j0 + j;
-            p->y[at] = p->alpha * sum_8(s.acc[i][j] - s.mins[i][j]) +
-                       (p->c ? p->c[at] : 0.0f);
+            v8 sum = s.acc[i][j] - s.mins[i][j];
+            if (p->low)
+                sum += low_sums(p->low, m0 + i, j0 + j);
+            p->y[at] = p->alpha * v8_sum(sum) + (p->c ? p->c[at] : 0.0f);
         }
 }
 
@@ -241,6 +238,8 @@ MATMUL_ROWS8(VEC_NAME(matmul_rows8))
         .row_bytes = (int64_t) dtype_row_bytes(p->b_type, p->k),
     };
 
+    if (p->low)
+        low_rows(p->low, p->a, p->m, p->k);
     for (int64_t i = 0; i < blocks; i++)
         round_block(&r, i, p->a + 32 * i, zero_of(p->b_type));
     pool_run(pool, (uint32_t) ((p->n + r.ns - 1) / r.ns), columns_task, &r);

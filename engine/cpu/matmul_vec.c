@@ -31,7 +31,8 @@ KERNEL_matmul(VEC_NAME(matmul))
 {
 #if defined(__AVX2__)
     if (cpu_rounds_rows(precision, m, k, trans_a, trans_b, b_type)) {
-        const struct rows8_product p = {y, a, b, b_type, c, m, n, k, alpha};
+        const struct rows8_product p = {y, a, b, b_type, c,
+                                        m, n, k, alpha,  NULL};
         VEC_NAME(matmul_rows8)(&p, scratch, pool);
         return;
     }
@@ -76,5 +77,31 @@ KERNEL_matmul_delta(VEC_NAME(matmul_delta))
     if (!pr.d)
         VEC_NAME(matmul)
     (y, a, d, DTYPE_f32, y, m, n, k, false, trans_b, alpha, precision, scratch,
+     pool);
+}
+
+// Rounded to eight bits one product, else three.
+KERNEL_matmul_lora(VEC_NAME(matmul_lora))
+{
+    const struct cpu_lora_plan plan =
+        cpu_lora_plan(m, n, k, rank, b_type, low_type, precision);
+    float *z = scratch;
+    float *rest = z + plan.z_floats;
+
+#if defined(__AVX2__)
+    if (cpu_rounds_rows(precision, m, k, false, true, b_type)) {
+        const struct rows8_low low = {p, q, low_type, rank, plan.ld, alpha, z};
+        const struct rows8_product r = {y, a, b, b_type, c, m, n, k, 1, &low};
+        VEC_NAME(matmul_rows8)(&r, rest, pool);
+        return;
+    }
+#endif
+    VEC_NAME(matmul)
+    (z, a, p, low_type, NULL, m, rank, k, false, true, 1.0f, PRECISION_F32,
+     rest, pool);
+    VEC_NAME(matmul)
+    (y, a, b, b_type, c, m, n, k, false, true, 1.0f, PRECISION_F32, rest, pool);
+    VEC_NAME(matmul)
+    (y, z, q, low_type, y, m, n, rank, false, true, alpha, PRECISION_F32, rest,
      pool);
 }

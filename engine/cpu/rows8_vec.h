@@ -225,3 +225,69 @@ ALWAYS_INLINE __m256i numbers_of(enum dtype type, const char *row, int64_t at)
     }
     }
 }
+
+/*
+ * An adapter's columns, with the activations as they are
+ */
+
+ALWAYS_INLINE vec low_vec(const void *x, bool is_half, int64_t at)
+{
+#if defined(__AVX512F__)
+    if (is_half)
+        return (vec)
+            _mm512_slli_epi32(_mm512_cvtepu16_epi32(load_32(
+                                  (const char *) ((const uint16_t *) x + at))),
+                              16);
+    return vec_load((const float *) x + at);
+#else
+    return (vec) low_8(x, is_half, at);
+#endif
+}
+
+// z (ld) = alpha * a p^T of a row of a; zeros behind the rank.
+ALWAYS_INLINE void low_row(float *z, const struct rows8_low *l, const float *a,
+                           int64_t k, bool is_half)
+{
+    for (int64_t j = 0; j < l->rank; j += 8) {
+        const int64_t n = l->rank - j < 8 ? l->rank - j : 8;
+        vec acc[8] = {{0}};
+        int64_t at[8];
+        for (int64_t i = 0; i < 8; i++) // the last one again
+            at[i] = (j + (i < n ? i : n - 1)) * k;
+        for (int64_t q = 0; q < k; q += LANES) {
+            const vec x = vec_load(a + q);
+#pragma GCC unroll 8
+            for (int i = 0; i < 8; i++)
+                acc[i] += x * low_vec(l->p, is_half, at[i] + q);
+        }
+        v8_store(z + j, l->alpha * vec_sums(acc));
+        for (int64_t i = n; i < 8; i++)
+            z[j + i] = 0.0f;
+    }
+}
+
+static inline void low_rows(const struct rows8_low *l, const float *a,
+                            int64_t m, int64_t k)
+{
+    for (int64_t i = 0; i < m; i++)
+        if (l->type == DTYPE_bf16)
+            low_row(l->z + i * l->ld, l, a + i * k, k, true);
+        else
+            low_row(l->z + i * l->ld, l, a + i * k, k, false);
+}
+
+// Row i of z times row j of q: sums of eight lanes.
+ALWAYS_INLINE v8 low_sums(const struct rows8_low *l, int64_t i, int64_t j)
+{
+    const bool is_half = l->type == DTYPE_bf16;
+    const float *z = l->z + i * l->ld;
+    v8 s = {0};
+    int64_t p = 0;
+
+    for (; p + 8 <= l->rank; p += 8)
+        s += v8_load(z + p) * low_8(l->q, is_half, j * l->rank + p);
+    if (p < l->rank)
+        s += v8_load(z + p) *
+             low_some(l->q, is_half, j * l->rank + p, l->rank - p);
+    return s;
+}

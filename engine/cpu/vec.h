@@ -187,3 +187,34 @@ ALWAYS_INLINE void v8_transpose(v8 r[8])
             __builtin_shufflevector(b[i], b[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
     }
 }
+
+// The sum of all lanes, in an order that is the same everywhere.
+ALWAYS_INLINE float v8_sum(v8 s)
+{
+    return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
+}
+
+// Those of eight vectors, which are lost.
+ALWAYS_INLINE v8 v8_sums(v8 r[8])
+{
+    v8_transpose(r);
+    return ((r[0] + r[4]) + (r[2] + r[6])) + ((r[1] + r[5]) + (r[3] + r[7]));
+}
+
+ALWAYS_INLINE v8 vec_sums(const vec x[8])
+{
+    v8 r[8];
+
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) {
+#if defined(CPU_ISA_AVX512) || defined(CPU_ISA_AVX512BF16)
+        const v8 *half = (const v8 *) &x[i];
+        r[i] = half[0] + half[1];
+#elif defined(CPU_ISA_NEON)
+        r[i] = __builtin_shufflevector(x[i], (vec){0}, 0, 1, 2, 3, 4, 5, 6, 7);
+#else
+        r[i] = x[i];
+#endif
+    }
+    return v8_sums(r);
+}

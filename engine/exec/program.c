@@ -57,6 +57,8 @@ static struct model_graph_params graph_params(const struct program_params *p)
         .cache_length = p->cache_length,
         .n_rows = p->n_rows,
         .scheme = p->scheme,
+        .has_halves =
+            p->kind == PROGRAM_CACHED && p->precision != PRECISION_F32,
         .first_block = p->first_block,
         .drop = p->drop,
         .kept = has_gradients(p->kind) ? &p->kept : NULL,

@@ -38,13 +38,19 @@ value_id builder_weight(struct builder *b, const char *name, uint8_t dtype,
     return named(b, VALUE_WEIGHT, name, dtype, s);
 }
 
-value_id builder_state(struct builder *b, const char *name,
-                       const struct shape *s)
+value_id builder_state_of(struct builder *b, const char *name, uint8_t dtype,
+                          const struct shape *s)
 {
     const value_id v = graph_find(b->g, name);
     if (v != VALUE_NONE)
         return v;
-    return named(b, VALUE_STATE, name, DTYPE_f32, s);
+    return named(b, VALUE_STATE, name, dtype, s);
+}
+
+value_id builder_state(struct builder *b, const char *name,
+                       const struct shape *s)
+{
+    return builder_state_of(b, name, DTYPE_f32, s);
 }
 
 value_id builder_apply(struct builder *b, value_id *outs, enum op op,

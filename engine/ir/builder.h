@@ -25,9 +25,11 @@ value_id builder_input(struct builder *b, const char *name, uint8_t dtype,
                        const struct shape *s);
 value_id builder_weight(struct builder *b, const char *name, uint8_t dtype,
                         const struct shape *s);
-// f32; found again by name when it exists already.
+// Of type f32, or of `dtype`; found again by name when it exists already.
 value_id builder_state(struct builder *b, const char *name,
                        const struct shape *s);
+value_id builder_state_of(struct builder *b, const char *name, uint8_t dtype,
+                          const struct shape *s);
 // The host will read `v` under this name; a copy, if it has one already.
 void builder_output(struct builder *b, value_id v, const char *name);
 

@@ -208,6 +208,30 @@ static int infer_matmul_delta(struct infer *c)
     return 0;
 }
 
+// a (M,K), b (N,K), p (R,K), q (N,R), [c (M,N)] -> y (M,N)
+static int infer_matmul_lora(struct infer *c)
+{
+    int rc;
+    if ((rc = want(c, 0, DTYPE_f32, 2, ANY, ANY)) < 0)
+        return rc;
+    const int64_t m = dim(c, 0, 0);
+    const int64_t k = dim(c, 0, 1);
+    if ((rc = want(c, 1, TYPE_WEIGHT, 2, ANY, k)) < 0 ||
+        (rc = want(c, 2, TYPE_WEIGHT, 2, ANY, k)) < 0)
+        return rc;
+    const int64_t n = dim(c, 1, 0);
+    const enum dtype type = (enum dtype) c->in[2]->dtype;
+    if (type != DTYPE_f32 && type != DTYPE_bf16)
+        return refuse(c, 2, "f32 or bf16");
+    if (dim(c, 2, 0) > OP_LORA_RANK_MAX)
+        return refuse(c, 2, "of few rows");
+    if ((rc = want(c, 3, type, 2, n, dim(c, 2, 0))) < 0 ||
+        (c->n_in > 4 && (rc = want(c, 4, DTYPE_f32, 2, m, n)) < 0))
+        return rc;
+    set2(c, 0, m, n);
+    return 0;
+}
+
 static int want_subtokens(const struct infer *c, int x, int v)
 {
     int rc;

@@ -70,6 +70,8 @@ static inline bool op_rounds(uint8_t precision, int64_t m, int64_t n, int64_t k)
     return precision == PRECISION_BF16 && m > 16 && n > 16 && k > 16;
 }
 
+enum { OP_LORA_RANK_MAX = 128 }; // of matmul_lora
+
 // One struct for all operators; zero where an operator does not look.
 struct op_attr {
     float alpha;       // matmul, scale, soft_cap*; adamw: of the learning rate,

@@ -49,6 +49,8 @@ static void fault(struct verify *v, node_id n, const char *fmt, ...)
 
 static bool may_be_quantised(enum op op, int in)
 {
+    if (op == OP_matmul_lora)
+        return in >= 1 && in <= 3;
     return in == 1 && (op == OP_matmul || op == OP_matmul_delta ||
                        op == OP_embed || op == OP_xent || op == OP_row_ratio);
 }
@@ -56,7 +58,9 @@ static bool may_be_quantised(enum op op, int in)
 static void check_value(struct verify *v, value_id id)
 {
     const struct value *x = &v->g->values[id];
-    const bool is_plain = x->dtype == DTYPE_f32 || x->dtype == DTYPE_i32;
+    // States of bf16 are an adapter's halves: nothing updates them.
+    const bool is_plain = x->dtype == DTYPE_f32 || x->dtype == DTYPE_i32 ||
+                          (x->dtype == DTYPE_bf16 && x->kind == VALUE_STATE);
 
     if (x->kind != VALUE_TEMP && !x->name)
         fault(v, NODE_NONE, "value %u has no name", id);

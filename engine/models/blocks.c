@@ -113,6 +113,18 @@ static value_id learning_product(struct blocks *l, const struct linear *of,
                          y == VALUE_NONE ? 4 : 5);
 }
 
+// bf16 where products are rounded anyway.
+static value_id factor(struct blocks *l, const char *of, const char *suffix,
+                       const struct shape *s)
+{
+    char name[MODEL_NAME_BYTES + 16];
+
+    if (!l->p->has_halves)
+        return state(l, of, suffix, s);
+    (void) snprintf(name, sizeof(name), "%s.%s.half", of, suffix);
+    return builder_state_of(l->b, name, DTYPE_bf16, s);
+}
+
 // A (R,I) and B (O,R)
 static void factors(value_id *a, value_id *b, struct blocks *l,
                     const struct linear *of)
@@ -121,8 +133,8 @@ static void factors(value_id *a, value_id *b, struct blocks *l,
     const struct shape sa = shape2(rank, of->ne[1]);
     const struct shape sb = shape2(of->ne[0], rank);
 
-    *a = state(l, of->name, "lora_a", &sa);
-    *b = state(l, of->name, "lora_b", &sb);
+    *a = factor(l, of->name, "lora_a", &sa);
+    *b = factor(l, of->name, "lora_b", &sb);
 }
 
 // (O): rows as long as before b a was added, times what learns. Liu et al.,

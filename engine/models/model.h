@@ -173,6 +173,7 @@ struct model_graph_params {
     uint32_t cache_length;       // CACHED
     uint32_t n_rows;             // CACHED
     const struct scheme *scheme; // borrowed; NULL: the base model alone
+    bool has_halves;             // CACHED: LoRA's halves are NAME.half, bf16
     uint32_t first_block;        // LOSS, PREFIX
     struct model_drop drop;      // LOSS
     // LOSS, where gradients follow; borrowed. NULL: inputs stay whole

@@ -70,6 +70,11 @@ uint64_t flops_node(const struct graph *g, const struct node *n)
         return matmul(g, n);
     case OP_matmul_delta:
         return matmul(g, n) + count(g, n->in[2]);
+    case OP_matmul_lora: {
+        const uint64_t rank = count(g, n->in[2]) / columns(g, n->in[2]);
+        return matmul(g, n) +
+               2 * rank * (count(g, n->in[0]) + count(g, n->out[0]));
+    }
     case OP_matmul_kept:
         return matmul(g, n);
     case OP_subtoken_mean: // but in the first step of a run it only looks

@@ -5,6 +5,7 @@
 
 #include "engine/base/error.h"
 #include "engine/exec/program.h"
+#include "engine/tensor/quant.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -14,15 +15,15 @@
 // Kernels want their operands at cache lines.
 enum { ALIGNMENT = 64 };
 
-static const char *const suffixes[ADAPTER_PARTS] = {"", ".m", ".v", ".g",
-                                                    ".gain"};
+static const char *const suffixes[ADAPTER_PARTS] = {"",   ".m",    ".v",
+                                                    ".g", ".gain", ".half"};
 
 struct adapter_state {
     const struct backend *backend;
     struct scheme scheme;
     uint32_t n_params;
     struct param *params;
-    size_t *offsets; // bytes into each buffer
+    size_t *offsets; // bytes into each buffer; into HALF half of them
     size_t n_floats; // without the gaps
     struct buffer *parts[ADAPTER_PARTS];
 };
@@ -77,6 +78,8 @@ static bool has_part(const struct adapter_state *s, int part,
 {
     if (part == ADAPTER_PART_GAIN)
         return !has_optimizer && adapter_state_has_gains(s);
+    if (part == ADAPTER_PART_HALF)
+        return !has_optimizer;
     return part == ADAPTER_PART_VALUE || has_optimizer;
 }
 
@@ -96,7 +99,9 @@ int adapter_state_create(struct adapter_state **out,
         goto error;
     for (int i = 0; i < ADAPTER_PARTS; i++)
         if (has_part(s, i, params->has_optimizer) &&
-            (rc = s->backend->buffer_create(&s->parts[i], params->dev, bytes)) <
+            (rc = s->backend->buffer_create(&s->parts[i], params->dev,
+                                            i == ADAPTER_PART_HALF ? bytes / 2
+                                                                   : bytes)) <
                 0)
             goto error;
     *out = s;
@@ -120,9 +125,40 @@ const struct scheme *adapter_state_scheme(const struct adapter_state *s)
     return &s->scheme;
 }
 
+static bool has_half(const struct param *p)
+{
+    return p->kind == PARAM_LORA_A || p->kind == PARAM_LORA_B;
+}
+
+static int write_halves(struct adapter_state *s, const float *values)
+{
+    int rc = 0;
+
+    for (uint32_t i = 0; i < s->n_params && rc == 0; i++) {
+        const size_t n = param_floats(&s->params[i]);
+        if (has_half(&s->params[i])) {
+            uint16_t *half = malloc((n + 1) * sizeof *half);
+            if (!half)
+                return -ENOMEM;
+            quant_encode(DTYPE_bf16, half, values, (int64_t) n);
+            rc = s->backend->buffer_write(s->parts[ADAPTER_PART_HALF],
+                                          s->offsets[i] / 2, half,
+                                          n * sizeof *half);
+            free(half);
+        }
+        values += n;
+    }
+    return rc;
+}
+
 int adapter_state_write(struct adapter_state *s, enum adapter_part part,
                         const float *values)
 {
+    if (part == ADAPTER_PART_VALUE && s->parts[ADAPTER_PART_HALF]) {
+        int rc = write_halves(s, values);
+        if (rc < 0)
+            return rc;
+    }
     for (uint32_t i = 0; i < s->n_params; i++) {
         const size_t n = param_floats(&s->params[i]);
         int rc = s->backend->buffer_write(s->parts[part], s->offsets[i], values,
@@ -201,14 +237,16 @@ int adapter_state_bind(struct binding *out, const struct adapter_state *s,
             break;
         }
     }
+    const bool is_half = part == ADAPTER_PART_HALF;
+    const size_t size = is_half ? sizeof(uint16_t) : sizeof(float);
     for (uint32_t i = 0; i < s->n_params; i++) {
         const struct param *p = &s->params[i];
         if (!s->parts[part] || !is_param(p, slot->name, bytes) ||
-            slot->bytes != param_floats(p) * sizeof(float))
+            (is_half && !has_half(p)) || slot->bytes != param_floats(p) * size)
             continue;
         *out = (struct binding){
             .buffer = s->parts[part],
-            .offset = s->offsets[i],
+            .offset = is_half ? s->offsets[i] / 2 : s->offsets[i],
         };
         return 0;
     }

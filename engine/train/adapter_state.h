@@ -28,6 +28,7 @@ enum adapter_part {
     ADAPTER_PART_VARIANCE, // NAME.v
     ADAPTER_PART_GRADIENT, // NAME.g
     ADAPTER_PART_GAIN,     // NAME.magnitude.gain, for generation
+    ADAPTER_PART_HALF,     // NAME.half, for generation: bf16, of LoRA's halves
     ADAPTER_PARTS
 };
 
@@ -38,7 +39,8 @@ struct adapter_state_params {
     struct device *dev;
     const struct model_config *config; // borrowed for the call
     const struct scheme *scheme;       // copied
-    bool has_optimizer;                // else there are VALUE and GAIN alone
+    // Else there are VALUE, GAIN, and HALF, which is written with VALUE.
+    bool has_optimizer;
 };
 
 // All zero.

@@ -32,7 +32,7 @@ enum {
     PROMPT = 512,
     CHUNK = 128,
     GENERATED = 128,
-    ROUNDS = 3,
+    ROUNDS = 10,
     TEXT_BYTES = 1 << 14,
 };
 
@@ -115,14 +115,17 @@ static int time_part(struct bench *b, const struct part *part, float *logits,
     return rc;
 }
 
-static int time_round(struct bench *b, float *logits, bool has_adapter,
-                      struct error *err)
+static int time_round(struct bench *b, float *logits, struct error *err)
 {
-    int rc =
-        runner_use_adapter(b->runner, has_adapter ? b->adapter : NULL, err);
+    int rc = 0;
 
-    for (int i = 0; i < 3 && rc == 0; i++)
-        rc = time_part(b, &parts[i], logits, &b->best_s[i][has_adapter], err);
+    for (int i = 0; i < 6 && rc == 0; i++) {
+        const int with = i % 2;
+        rc = runner_use_adapter(b->runner, with ? b->adapter : NULL, err);
+        if (rc == 0)
+            rc = time_part(b, &parts[i / 2], logits, &b->best_s[i / 2][with],
+                           err);
+    }
     return rc;
 }
 
@@ -143,9 +146,7 @@ static int time_all(struct bench *b, float *logits, struct error *err)
     for (int i = 0; i <= ROUNDS && rc == 0; i++) {
         if (i == 1) // the first round compiles
             memset(b->best_s, 0, sizeof b->best_s);
-        rc = time_round(b, logits, false, err);
-        if (rc == 0)
-            rc = time_round(b, logits, true, err);
+        rc = time_round(b, logits, err);
     }
     if (rc < 0)
         return rc;

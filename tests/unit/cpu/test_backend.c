@@ -127,6 +127,7 @@ static const struct example {
      4 | 1u << 17,
      0},
     {OP_row_squares, {{T, C}, {1, T}}, {{1, T}}, 0, 0},
+    {OP_matmul_lora, {{T, C}, {96, C}, {4, C}, {96, 4}}, {{T, 96}}, 0, 2},
 };
 
 _Static_assert(sizeof(examples) / sizeof(examples[0]) == OP_COUNT,

@@ -5,9 +5,9 @@
  * Random programs with and without each pass: same results.
  *
  * What cse, dce and remat leave is computed by the same kernels from the same
- * bytes, so alone each gives the bytes of a compile without passes. canon, fuse
- * and delta round elsewhere (one product of two factors, one sum less), so with
- * them results may differ by what rounding does in graphs of
+ * bytes, so alone each gives the bytes of a compile without passes. canon,
+ * fuse, delta and lora round elsewhere (one product of two factors, one sum
+ * less), so with them results may differ by what rounding does in graphs of
  * this depth.
  */
 
