@@ -152,6 +152,9 @@ def theirs(vocabs):
             for chat, prompt, messages in chats_of(name):
                 ids = tokenizer.apply_chat_template(messages, chat_template=TEMPLATES[name], tokenize=True,
                                                     add_generation_prompt=prompt, return_dict=False)
+                # As a server adds it, and pockd: where the vocabulary asks for it.
+                if tokenizer.bos_token and ids[0] != tokenizer.bos_token_id:
+                    ids.insert(0, tokenizer.bos_token_id)
                 print(json.dumps([name, chat, prompt, ids, os.path.basename(path)]))
     return 0
 

@@ -2,8 +2,8 @@
 # SPDX-FileCopyrightText: the pockd authors
 # SPDX-License-Identifier: Apache-2.0
 
-# The reload hook against a real llama-server: it runs with an adapter loaded
-# and not applied; pockd activates the same adapter, and the server must say that
+# The reload hook against a real llama-server: it runs with an adapter loaded,
+# of scale 0; pockd activates the same adapter, and the server must say that
 # its scale is 1 now and answer otherwise than before; and after going back to
 # the base model 0 and as before. By TCP, then by a Unix socket. ROOT is what
 # peer_root.sh makes; needs root. Half a minute.
@@ -62,15 +62,16 @@ pockctl adapter import "$dir/llama-lora.gguf" --name mine >/dev/null
 start_server() # ARGUMENT...
 {
     "$here/peer_root.sh" run "$root" llama-server -m "$inside/llama.gguf" --lora "$inside/llama-lora.gguf" \
-        --lora-init-without-apply -c 64 -t 1 "$@" >"$dir/server.log" 2>&1 &
+        -c 64 -t 1 "$@" >"$dir/server.log" 2>&1 &
     server=$!
 }
 ask() { python3 "$here/reload_ask.py" "$url" "$@"; }
+is_off() { ask off 2>/dev/null && is_scale 0; }
 is_scale() { [ "$(ask scale 2>/dev/null)" = "$1" ]; }
 check()
 {
-    pockctl policy set "reload_url=$url" reload_id=0
-    until_true "the server at $url does not answer" is_scale 0
+    pockctl policy set "reload_url=$url" reload_id=0 >/dev/null
+    until_true "the server at $url does not answer" is_off
     base=$(ask answer)
     pockctl adapter activate mine:1 --force >/dev/null
     until_true "the server was not told of mine:1" is_scale 1

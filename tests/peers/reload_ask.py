@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-FileCopyrightText: the pockd authors
 # SPDX-License-Identifier: Apache-2.0
-"""Asks a llama-server: the scale of its adapter 0, or what it makes of a text.
+"""Asks a llama-server: the scale of its adapter 0, or what it makes of a text;
+or makes that scale 0.
 
-usage: reload_ask.py http://127.0.0.1:PORT|unix:PATH scale|answer
+usage: reload_ask.py http://127.0.0.1:PORT|unix:PATH scale|answer|off
 """
 import http.client
 import json
@@ -32,7 +33,9 @@ def ask(url, method, path, body=None):
     return json.loads(data)
 
 
-if sys.argv[2] == 'scale':
+if sys.argv[2] == 'off':
+    ask(sys.argv[1], 'POST', '/lora-adapters', [{'id': 0, 'scale': 0}])
+elif sys.argv[2] == 'scale':
     print(f'{ask(sys.argv[1], "GET", "/lora-adapters")[0]["scale"]:g}')
 else:
     probs = ask(sys.argv[1], 'POST', '/completion', PROMPT)['completion_probabilities']
