@@ -415,18 +415,25 @@ static void on_inspected(void *arg, int rc, struct worker_msg *m,
                                          .free_data = free_adding});
 }
 
+static void on_hashing(void *arg, uint64_t done, uint64_t total)
+{
+    struct adding *a = arg;
+
+    model_tell_progress(a->r, "hashing", done, total);
+}
+
 static void inspect(struct adding *a)
 {
+    const struct tools_extra extra = {.on_progress = on_hashing};
     struct error err = {0};
     struct worker_msg m;
 
-    model_tell_progress(a->r, "checking", 0, 1);
     worker_msg_init(&m, WORKER_MSG_inspect_model);
     m.inspect_model.req = 1;
     m.inspect_model.model_fd = a->fd;
     memcpy(m.inspect_model.chat, a->model.chat_set,
            sizeof(m.inspect_model.chat));
-    int rc = tools_run(a->p->tools, &m, on_inspected, a, &err);
+    int rc = tools_run_with(a->p->tools, &m, &extra, on_inspected, a, &err);
     if (rc < 0)
         tools_fail(let_go(a), rc, &err);
 }

@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <math.h>
-#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +18,7 @@
 #include "daemon/worker_link.h"
 #include "engine/base/hash.h"
 #include "engine/base/log.h"
+#include "engine/base/rng.h"
 #include "engine/base/str.h"
 #include "engine/base/utf8.h"
 
@@ -573,6 +573,14 @@ static void on_cancel(struct request *r)
         fail(q, RPC_ERROR_CANCELLED, "cancelled");
 }
 
+static int64_t random_seed(void)
+{
+    struct rng r;
+
+    rng_init_from_system(&r);
+    return rng_below(&r, 1u << 31);
+}
+
 static void start(struct serving *s, struct request *r, bool is_score)
 {
     const msgpack_object *params = request_params(r);
@@ -588,8 +596,7 @@ static void start(struct serving *s, struct request *r, bool is_score)
     q->in.is_score = is_score;
     q->in.params = params;
     q->text.limit = TEXT_BYTES_MAX;
-    // Seeds that a person can type, and every number format can hold.
-    q->seed = codec_int(params, "seed", randombytes_uniform(1u << 31));
+    q->seed = codec_int(params, "seed", random_seed());
     q->is_gathering = true;
     q->next = s->questions;
     s->questions = q;

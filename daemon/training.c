@@ -10,7 +10,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <math.h>
-#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +26,7 @@
 #include "daemon/watchers.h"
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/base/rng.h"
 #include "storage/store_policy.h"
 
 /*
@@ -55,7 +55,10 @@ _Static_assert((int) STORE_JOB_QUEUED == (int) JOB_STATE_QUEUED &&
 
 static double random_unit(void)
 {
-    return randombytes_uniform(1000000) / 1e6;
+    struct rng r;
+
+    rng_init_from_system(&r);
+    return rng_uniform(&r);
 }
 
 struct tjob *training_find(const struct training *t, int64_t id)

@@ -29,6 +29,7 @@ static const struct answer {
     {WORKER_MSG_gen, WORKER_MSG_gen_done, true},
     {WORKER_MSG_score, WORKER_MSG_score_item, false},
     {WORKER_MSG_score, WORKER_MSG_score_done, true},
+    {WORKER_MSG_inspect_model, WORKER_MSG_tool_progress, false},
     {WORKER_MSG_inspect_model, WORKER_MSG_model_info, true},
     {WORKER_MSG_detail_model, WORKER_MSG_model_details, true},
     {WORKER_MSG_convert_model, WORKER_MSG_tool_progress, false},

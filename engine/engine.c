@@ -156,6 +156,12 @@ static void count_type(struct engine_model_info *info,
     info->types[i].bytes += t->bytes;
 }
 
+int engine_model_hash(struct engine_model *m, hash_progress_fn progress,
+                      void *user, struct error *err)
+{
+    return base_model_hash_told(m->base, progress, user, err);
+}
+
 int engine_model_describe(struct engine_model_info *out, struct engine_model *m,
                           struct error *err)
 {

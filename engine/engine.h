@@ -16,6 +16,7 @@
  * milliseconds), and leave everything usable: lower the flag and call again.
  */
 
+#include "engine/base/hash.h"
 #include "engine/train/adapter_arith.h"
 #include "engine/train/prefix.h"
 #include "engine/train/recipe.h"
@@ -106,7 +107,10 @@ int engine_show(struct engine_shown **out, size_t *count,
                 struct engine_model *m, const struct record *r,
                 uint32_t loss_on, struct error *err);
 
-// Reads the whole file the first time, for the hash.
+// Reads the whole file the first time, for the hash. engine_model_hash() does
+// it before, and says how far it is.
+int engine_model_hash(struct engine_model *m, hash_progress_fn progress,
+                      void *user, struct error *err);
 int engine_model_describe(struct engine_model_info *out, struct engine_model *m,
                           struct error *err);
 

@@ -24,13 +24,9 @@ static void on_progress(void *user, const struct pock_value *item)
         return;
     out_bytes_format(sizes[0], done);
     out_bytes_format(sizes[1], total);
-    // Nobody counts while a file is hashed.
-    if (total == 1)
-        fprintf(stderr, "\r%s ...\033[K", pock_get_str(item, "what", ""));
-    else
-        fprintf(stderr, "\r%s %3.0f %%, %s of %s\033[K",
-                pock_get_str(item, "what", ""),
-                100.0 * (double) done / (double) total, sizes[0], sizes[1]);
+    fprintf(stderr, "\r%s %3.0f %%, %s of %s\033[K",
+            pock_get_str(item, "what", ""),
+            100.0 * (double) done / (double) total, sizes[0], sizes[1]);
     (void) fflush(stderr);
 }
 

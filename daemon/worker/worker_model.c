@@ -50,6 +50,18 @@ static void on_progress(void *user, uint64_t done, uint64_t total)
     (void) worker_control_send(p->control, &m);
 }
 
+int worker_model_hash(struct engine_model *model, struct worker_control *c,
+                      uint64_t req, struct error *err)
+{
+    struct progress p = {
+        .control = c,
+        .req = req,
+        .told_ns = clock_monotonic_ns(),
+    };
+
+    return engine_model_hash(model, on_progress, &p, err);
+}
+
 static uint32_t put_types(struct worker_weight_type *out,
                           const struct model_details *d)
 {

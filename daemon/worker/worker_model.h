@@ -30,6 +30,9 @@ int worker_model_convert(struct worker_model_files *files,
                          const struct worker_convert_model *q,
                          struct worker_control *c, uint32_t threads,
                          struct worker_failure *f);
+// Of the file; sends progress.
+int worker_model_hash(struct engine_model *model, struct worker_control *c,
+                      uint64_t req, struct error *err);
 // Sends the answer.
 int worker_model_detail(struct engine_model *m,
                         const struct worker_detail_model *q,

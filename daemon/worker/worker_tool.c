@@ -126,7 +126,9 @@ static int handle_inspect(struct tool *t, const struct worker_inspect_model *q)
         engine_model_close(model);
         return fail(t, rc, "BAD_REQUEST", WORKER_SEVERITY_PERMANENT);
     }
-    rc = engine_model_describe(&info, model, &t->failure.err);
+    rc = worker_model_hash(model, t->control, q->req, &t->failure.err);
+    if (rc == 0)
+        rc = engine_model_describe(&info, model, &t->failure.err);
     engine_model_close(model);
     if (rc < 0)
         return fail(t, rc, "BAD_MODEL", WORKER_SEVERITY_PERMANENT);

@@ -6,7 +6,7 @@
 /*
  * SHA-256
  *
- * A thin name for libsodium's, so that the rest of the tree does not care who
+ * A thin name for Nettle's, so that the rest of the tree does not care who
  * computes it. Digests are 32 bytes; their text form is 64 lower-case digits.
  */
 
@@ -29,6 +29,10 @@ void hash_final(struct hash_state *h, uint8_t out[HASH_BYTES]);
 void hash_bytes(uint8_t out[HASH_BYTES], const void *data, size_t bytes);
 // The whole file from its start; the offset of `fd` is not moved.
 int hash_fd(uint8_t out[HASH_BYTES], int fd);
+// The same, and says after each piece how far it is.
+typedef void (*hash_progress_fn)(void *user, uint64_t done, uint64_t total);
+int hash_fd_told(uint8_t out[HASH_BYTES], int fd, hash_progress_fn progress,
+                 void *user);
 
 void hash_to_hex(char out[HASH_HEX], const uint8_t digest[HASH_BYTES]);
 int hash_from_hex(uint8_t out[HASH_BYTES], const char *hex);

@@ -3,7 +3,10 @@
 
 #include "engine/base/rng.h"
 
+#include "engine/base/clock.h"
+
 #include <math.h>
+#include <sys/random.h>
 
 // Multipliers and Weyl constants of Philox4x32, Salmon et al., SC'11, table 2.
 #define PHILOX_M0 0xD2511F53u
@@ -88,4 +91,16 @@ double rng_normal(struct rng *r)
     // 1 - u lies in (0, 1], so that the logarithm is finite.
     const double radius = sqrt(-2 * log(1 - rng_uniform(r)));
     return radius * cos(6.283185307179586 * rng_uniform(r));
+}
+
+void rng_init_from_system(struct rng *r)
+{
+    uint64_t made[2];
+
+    // It fails on kernels without the call only.
+    if (getentropy(made, sizeof made) < 0) {
+        made[0] = clock_monotonic_ns();
+        made[1] = (uint64_t) clock_unix_ms();
+    }
+    rng_init(r, made[0], made[1]);
 }

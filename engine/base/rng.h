@@ -32,3 +32,6 @@ uint32_t rng_below(struct rng *r, uint32_t n);
 double rng_uniform(struct rng *r);
 // Mean 0, variance 1 (Box-Muller; one of each pair).
 double rng_normal(struct rng *r);
+
+// Begins at a place that nobody can guess: for what must differ each time.
+void rng_init_from_system(struct rng *r);

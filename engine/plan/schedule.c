@@ -15,14 +15,17 @@
  *    inputs, and readers of versions that it replaces, each once per edge.
  * 2. A node is in `ready` exactly when it waits for none and has not run.
  * 3. `readers[v]` counts reads of v that have not run yet.
+ * 4. A node is in `freeing` exactly when it is in `ready` and its growth() is
+ *    negative. It cannot grow again: readers become fewer only.
  */
 struct walk {
     const struct graph *g;
     uint32_t *waits;   // by node
     uint32_t *readers; // by value
     node_id *updater;  // by value: the node that replaces it
-    node_id *ready;    // unordered
-    uint32_t n_ready;
+    uint64_t *ready;   // a bit for each node
+    uint64_t *freeing;
+    uint32_t n_words;
     // Who reads a value: edges[first[v] .. first[v + 1])
     node_id *edges;
     uint32_t *first;
@@ -33,13 +36,16 @@ static int walk_alloc(struct walk *w, struct arena *a)
     const struct graph *g = w->g;
 
     w->waits = arena_calloc(a, g->n_nodes + 1u, sizeof(*w->waits));
-    w->ready = arena_calloc(a, g->n_nodes + 1u, sizeof(*w->ready));
+    w->n_words = g->n_nodes / 64u + 1;
+    w->ready = arena_calloc(a, w->n_words, sizeof(*w->ready));
+    w->freeing = arena_calloc(a, w->n_words, sizeof(*w->freeing));
     w->readers = arena_calloc(a, g->n_values + 1u, sizeof(*w->readers));
     w->updater = arena_calloc(a, g->n_values + 1u, sizeof(*w->updater));
     w->first = arena_calloc(a, g->n_values + 2u, sizeof(*w->first));
-    if (!w->waits || !w->ready || !w->readers || !w->updater || !w->first)
-        return -ENOMEM;
-    return 0;
+    return w->waits && w->ready && w->freeing && w->readers && w->updater &&
+                   w->first
+               ? 0
+               : -ENOMEM;
 }
 
 static int find_readers(struct walk *w, struct arena *a)
@@ -81,35 +87,6 @@ static void find_updaters(struct walk *w)
     }
 }
 
-static void count_waits(struct walk *w)
-{
-    const struct graph *g = w->g;
-
-    for (value_id v = 0; v < g->n_values; v++) {
-        for (uint32_t e = w->first[v]; e < w->first[v + 1]; e++) {
-            const node_id reader = w->edges[e];
-            if (g->values[v].producer != NODE_NONE)
-                w->waits[reader]++;
-            if (w->updater[v] != NODE_NONE && w->updater[v] != reader)
-                w->waits[w->updater[v]]++;
-        }
-    }
-    for (node_id i = 0; i < g->n_nodes; i++)
-        if (!g->nodes[i].is_dead && w->waits[i] == 0)
-            w->ready[w->n_ready++] = i;
-}
-
-static int walk_init(struct walk *w, const struct graph *g, struct arena *a)
-{
-    int rc;
-    w->g = g;
-    if ((rc = walk_alloc(w, a)) < 0 || (rc = find_readers(w, a)) < 0)
-        return rc;
-    find_updaters(w);
-    count_waits(w);
-    return 0;
-}
-
 static bool is_in_arena(const struct graph *g, value_id v)
 {
     return g->values[graph_storage(g, v)].kind == VALUE_TEMP;
@@ -139,39 +116,102 @@ static int64_t growth(const struct walk *w, const struct node *n)
     return bytes;
 }
 
-// What frees memory first, then what the graph's order has first.
-static uint32_t choose(const struct walk *w)
+static bool has(const uint64_t *set, node_id id)
 {
-    uint32_t best = 0;
-    bool best_frees = false;
+    return set[id / 64] >> (id % 64) & 1;
+}
 
-    for (uint32_t i = 0; i < w->n_ready; i++) {
-        const node_id id = w->ready[i];
-        const bool frees = growth(w, &w->g->nodes[id]) < 0;
-        if (i == 0 || frees > best_frees ||
-            (frees == best_frees && id < w->ready[best])) {
-            best = i;
-            best_frees = frees;
+static void add(uint64_t *set, node_id id)
+{
+    set[id / 64] |= UINT64_C(1) << (id % 64);
+}
+
+static void take(uint64_t *set, node_id id)
+{
+    set[id / 64] &= ~(UINT64_C(1) << (id % 64));
+}
+
+static void find_freeing(struct walk *w, node_id id)
+{
+    if (has(w->ready, id) && !has(w->freeing, id) &&
+        growth(w, &w->g->nodes[id]) < 0)
+        add(w->freeing, id);
+}
+
+static void make_ready(struct walk *w, node_id id)
+{
+    add(w->ready, id);
+    find_freeing(w, id);
+}
+
+static void count_waits(struct walk *w)
+{
+    const struct graph *g = w->g;
+
+    for (value_id v = 0; v < g->n_values; v++) {
+        for (uint32_t e = w->first[v]; e < w->first[v + 1]; e++) {
+            const node_id reader = w->edges[e];
+            if (g->values[v].producer != NODE_NONE)
+                w->waits[reader]++;
+            if (w->updater[v] != NODE_NONE && w->updater[v] != reader)
+                w->waits[w->updater[v]]++;
         }
     }
-    return best;
+    for (node_id i = 0; i < g->n_nodes; i++)
+        if (!g->nodes[i].is_dead && w->waits[i] == 0)
+            make_ready(w, i);
+}
+
+static int walk_init(struct walk *w, const struct graph *g, struct arena *a)
+{
+    int rc;
+    w->g = g;
+    if ((rc = walk_alloc(w, a)) < 0 || (rc = find_readers(w, a)) < 0)
+        return rc;
+    find_updaters(w);
+    count_waits(w);
+    return 0;
+}
+
+static node_id first_of(const struct walk *w, const uint64_t *set)
+{
+    for (uint32_t i = 0; i < w->n_words; i++)
+        if (set[i])
+            return i * 64 + (node_id) __builtin_ctzll(set[i]);
+    return NODE_NONE;
+}
+
+// What frees memory first, then what the graph's order has first.
+static node_id choose(const struct walk *w)
+{
+    const node_id id = first_of(w, w->freeing);
+
+    return id != NODE_NONE ? id : first_of(w, w->ready);
 }
 
 static void release(struct walk *w, node_id id)
 {
     if (--w->waits[id] == 0)
-        w->ready[w->n_ready++] = id;
+        make_ready(w, id);
 }
 
 static void run(struct walk *w, node_id id)
 {
     const struct node *n = &w->g->nodes[id];
 
-    for (int i = 0; i < n->n_in; i++) {
-        const node_id updater = w->updater[n->in[i]];
+    take(w->ready, id);
+    take(w->freeing, id);
+    for (int i = 0; i < n->n_in; i++)
         w->readers[n->in[i]]--;
+    for (int i = 0; i < n->n_in; i++) {
+        const value_id v = n->in[i];
+        const node_id updater = w->updater[v];
         if (updater != NODE_NONE && updater != id)
             release(w, updater);
+        // Only when all that are left may be of one node does anything change.
+        for (uint32_t e = w->first[v];
+             e < w->first[v + 1] && w->readers[v] <= OP_INPUTS_MAX; e++)
+            find_freeing(w, w->edges[e]);
     }
     for (int i = 0; i < n->n_out; i++) {
         const value_id v = n->out[i];
@@ -188,10 +228,7 @@ static int order_greedily(struct schedule *s, struct arena *a)
     int rc = walk_init(&w, s->graph, a);
     if (rc < 0)
         return rc;
-    while (w.n_ready > 0) {
-        const uint32_t i = choose(&w);
-        const node_id id = w.ready[i];
-        w.ready[i] = w.ready[--w.n_ready];
+    for (node_id id; (id = choose(&w)) != NODE_NONE;) {
         s->order[s->n++] = id;
         run(&w, id);
     }

@@ -263,7 +263,7 @@ static bool mark_tokens(struct rendering *r, size_t first)
         size_t bytes = 0;
         (void) tokenizer_piece(r->c->t, l->ids[i - 1], &bytes);
         if (bytes > end) {
-            if (i - 1 > first || bytes > end + 1 || end == 0)
+            if (i - 1 > first || bytes > end + 1)
                 return false;
             bytes = end;
         }
@@ -271,7 +271,7 @@ static bool mark_tokens(struct rendering *r, size_t first)
         for (size_t k = 1; k < bytes; k++)
             if (m[k] != m[0])
                 return false;
-        l->marks[i - 1] = bytes > 0 ? (uint8_t) m[0] : 0;
+        l->marks[i - 1] = bytes > 0 || end == 0 ? (uint8_t) m[0] : 0;
         end -= bytes;
     }
     return end == 0;

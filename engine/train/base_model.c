@@ -91,17 +91,23 @@ void base_model_give_back(const struct base_model *m, struct device *dev)
         m->backend->close(dev);
 }
 
-int base_model_hash(struct base_model *m, struct error *err)
+int base_model_hash_told(struct base_model *m, hash_progress_fn progress,
+                         void *user, struct error *err)
 {
     int rc;
 
     if (m->sha256[0])
         return 0;
-    if ((rc = hash_fd(m->hash, m->fd)) < 0)
+    if ((rc = hash_fd_told(m->hash, m->fd, progress, user)) < 0)
         return error_set(err, rc, "model: its file cannot be read: %s",
                          strerror(-rc));
     hash_to_hex(m->sha256, m->hash);
     return 0;
+}
+
+int base_model_hash(struct base_model *m, struct error *err)
+{
+    return base_model_hash_told(m, NULL, NULL, err);
 }
 
 struct timetable *base_model_swap_times(struct base_model *m,

@@ -43,7 +43,9 @@ int base_model_open(struct base_model **out, const struct backend *backend,
                     struct device *dev, int fd, struct error *err);
 void base_model_close(struct base_model *m);
 
-// Computes hash and sha256 the first time.
+// Computes hash and sha256 the first time; `progress` may be NULL.
+int base_model_hash_told(struct base_model *m, hash_progress_fn progress,
+                         void *user, struct error *err);
 int base_model_hash(struct base_model *m, struct error *err);
 
 // Takes `times`, which may be NULL, and gives back those before.

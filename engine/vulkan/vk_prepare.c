@@ -186,7 +186,9 @@ static struct vk_item *add_item(struct vk_emit *e)
 
 void vk_dispatch(struct vk_emit *e, const struct vk_dispatch *d)
 {
-    const bool waits = !e->is_parallel;
+    // The first one of an instruction waits for what that meets, whatever its
+    // function says, and the others for those before them.
+    const bool waits = e->must_wait || (!e->is_first && !e->is_parallel);
     struct vk_pipeline *pipeline;
 
     e->is_parallel = false;
@@ -209,6 +211,8 @@ void vk_dispatch(struct vk_emit *e, const struct vk_dispatch *d)
                      ? d->work
                      : (double) d->groups[0] * d->groups[1] * d->groups[2];
     item->waits = waits;
+    e->must_wait = false;
+    e->is_first = false;
     item->push_bytes = (uint8_t) d->push_bytes;
     memcpy(item->push, d->push, d->push_bytes);
 }
@@ -255,16 +259,14 @@ static int emit_all(struct prepared *p, const struct bindings *b,
         p->first[i] = p->list.n;
         e.in = in;
         e.instr = i;
-        // The first dispatch of an instruction waits for what it meets, the
-        // others for those before them.
-        const bool waits = must_wait(h, in, b);
+        e.must_wait |= must_wait(h, in, b);
+        e.is_first = true;
         if (is_of_cpu(in, k)) {
             add_host_item(&e, p, b);
             continue;
         }
-        e.is_parallel = !waits;
-        k->emit(&e);
         e.is_parallel = false;
+        k->emit(&e);
     }
     p->first[p->n_instrs] = p->list.n;
     free(h);

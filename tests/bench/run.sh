@@ -8,7 +8,7 @@
 #
 # The staircase of schemes takes as long as all the rest; --staircase measures
 # nothing else. --peers measures pockd against PyTorch and llama.cpp in a
-# directory that tests/bench/peer_root.sh made, and nothing else; without one,
+# directory that tests/peers/peer_root.sh made, and nothing else; without one,
 # against recorded figures only. Its JSON stays in build-bench/peers.json.
 #
 # usage: tests/bench/run.sh [--update] [--staircase | --peers [ROOT]]
@@ -50,7 +50,7 @@ fi
 ninja -C $out >$out/ninja.log || { tail -20 $out/ninja.log; exit 1; }
 [ -n "$only" ] || rm -f $out/*.json
 if [ "$only" = peers ]; then
-    tests/bench/peers.sh $out "$root" >$out/peers.json
+    tests/peers/speed.sh $out "$root" >$out/peers.json
     python3 tests/bench/table.py $update $out/peers.json
     exit
 fi

@@ -5,7 +5,7 @@
  * Agreement of every architecture with transformers: loss, losses of tokens,
  * logits and gradients of LoRA, on tiny models whose weights follow from their
  * names (tests/support/archfile.h). What PyTorch said is in arch/NAME.txt,
- * which arch_peers.sh makes.
+ * which tests/peers/archs.sh makes.
  *
  * usage: parity_arch DIR                        test against DIR/NAME.txt
  *        parity_arch --write DIR                models and adapters as files

@@ -4,7 +4,7 @@
 
 # Compares our ids with those of the tokenizers library and of llama.cpp: for a
 # tokenizer trained with each pre-tokenizer, one like SentencePiece's, and the
-# demo's own. ROOT is what tests/bench/peer_root.sh makes; needs root. Without
+# demo's own. ROOT is what tests/peers/peer_root.sh makes; needs root. Without
 # ROOT it says so, and is content. Prints a line for each comparison, with the
 # first texts that differ; fails if more differ than llama.cpp's older Unicode
 # explains (1 in 1,000).
@@ -13,26 +13,26 @@
 
 set -eu
 here=$(dirname "$0")
-tool=$1/tests/peers/peer_tokenize
+tool=$1/tests/peers/print_ids
 root=${2:-}
 count=${3:-3000}
 demo=${4:-}
 
 if [ -z "$root" ]; then
-    echo "tokenizers: no root was given; tests/bench/peer_root.sh makes one" >&2
+    echo "tokenizers: no root was given; tests/peers/peer_root.sh makes one" >&2
     exit 0
 fi
 inside=$(mktemp -d "$root/tmp/pockd-tokenizers.XXXXXX")
 trap 'rm -rf "$inside"' EXIT
 dir=${inside#"$root"}
-py=$here/peer_tokenizers.py
+py=$here/tokenizer_vectors.py
 cp "$py" "$inside"
 bad=0
 
 peer()
 {
-    "$here/../bench/peer_root.sh" run "$root" \
-        python3 "$dir/peer_tokenizers.py" "$@"
+    "$here/peer_root.sh" run "$root" \
+        python3 "$dir/tokenizer_vectors.py" "$@"
 }
 
 # A tokenizer.json with its lines, against the library.

@@ -12,7 +12,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { NAME_BYTES = 32, TOKENS_MAX = 256 + 1 + 40, NORMAL = 1, CONTROL = 3 };
+enum { NAME_BYTES = 32, TOKENS_MAX = 256 + 1 + 40 };
+enum { NORMAL = 1, CONTROL = 3, BYTE = 6 };
 
 struct vocabulary {
     char names[TOKENS_MAX][NAME_BYTES];
@@ -29,6 +30,15 @@ static void add(struct vocabulary *v, const char *name, size_t bytes,
     v->kinds[v->n++] = kind;
 }
 
+static void fill_specials(struct vocabulary *v, const char *specials)
+{
+    while (*specials && v->n < TOKENS_MAX) {
+        const size_t n = strcspn(specials, " ");
+        add(v, specials, n, CONTROL);
+        specials += n + (specials[n] == ' ');
+    }
+}
+
 static void fill(struct vocabulary *v, const char *specials)
 {
     char letter[3];
@@ -38,23 +48,36 @@ static void fill(struct vocabulary *v, const char *specials)
         add(v, letter, 2, NORMAL);
     }
     add(v, "\xc4\x8a\xc4\x8a", 4, NORMAL);
-    while (*specials && v->n < TOKENS_MAX) {
-        const size_t n = strcspn(specials, " ");
-        add(v, specials, n, CONTROL);
-        specials += n + (specials[n] == ' ');
+    fill_specials(v, specials);
+}
+
+static void fill_spm(struct vocabulary *v, const char *specials)
+{
+    char name[8];
+
+    for (int b = 0; b < 256; b++) {
+        (void) snprintf(name, sizeof(name), "<0x%02X>", (unsigned) b);
+        add(v, name, 6, BYTE);
     }
+    add(v, "\xe2\x96\x81", 3, NORMAL);
+    fill_specials(v, specials);
 }
 
 static void write_vocabulary(struct gguf_writer *w, const struct vocabulary *v,
-                             const char *jinja)
+                             bool is_spm, const char *jinja)
 {
     static const char *const merges[] = {"\xc4\x8a \xc4\x8a"};
+    static const float scores[TOKENS_MAX];
 
-    gguf_writer_str(w, "tokenizer.ggml.model", "gpt2");
-    gguf_writer_str(w, "tokenizer.ggml.pre", "gpt-2");
+    gguf_writer_str(w, "tokenizer.ggml.model", is_spm ? "llama" : "gpt2");
     gguf_writer_strs(w, "tokenizer.ggml.tokens", v->tokens, v->n);
     gguf_writer_i32s(w, "tokenizer.ggml.token_type", v->kinds, v->n);
-    gguf_writer_strs(w, "tokenizer.ggml.merges", merges, 1);
+    if (is_spm) {
+        gguf_writer_f32s(w, "tokenizer.ggml.scores", scores, v->n);
+    } else {
+        gguf_writer_str(w, "tokenizer.ggml.pre", "gpt-2");
+        gguf_writer_strs(w, "tokenizer.ggml.merges", merges, 1);
+    }
     for (uint32_t i = 0; i < v->n; i++) {
         if (strcmp(v->names[i], "<s>") == 0)
             gguf_writer_u32(w, "tokenizer.ggml.bos_token_id", i);
@@ -66,7 +89,8 @@ static void write_vocabulary(struct gguf_writer *w, const struct vocabulary *v,
         gguf_writer_str(w, "tokenizer.chat_template", jinja);
 }
 
-int chattok_create(struct chattok *out, const char *specials, const char *jinja)
+static int create(struct chattok *out, const char *specials, bool is_spm,
+                  const char *jinja)
 {
     struct vocabulary v = {.n = 0};
     struct gguf_writer *w = NULL;
@@ -75,8 +99,8 @@ int chattok_create(struct chattok *out, const char *specials, const char *jinja)
     int rc = fd < 0 ? -errno : gguf_writer_create(&w);
 
     if (rc == 0) {
-        fill(&v, specials);
-        write_vocabulary(w, &v, jinja);
+        (is_spm ? fill_spm : fill)(&v, specials);
+        write_vocabulary(w, &v, is_spm, jinja);
         rc = gguf_writer_save_fd(w, fd, NULL);
         gguf_writer_destroy(w);
     }
@@ -90,6 +114,17 @@ int chattok_create(struct chattok *out, const char *specials, const char *jinja)
     if (fd >= 0)
         (void) close(fd);
     return rc;
+}
+
+int chattok_create(struct chattok *out, const char *specials, const char *jinja)
+{
+    return create(out, specials, false, jinja);
+}
+
+int chattok_create_spm(struct chattok *out, const char *specials,
+                       const char *jinja)
+{
+    return create(out, specials, true, jinja);
 }
 
 void chattok_finish(struct chattok *c)

@@ -20,4 +20,8 @@ struct chattok {
 // are the ends of a sequence. `jinja` may be NULL. 0 or a negative errno.
 int chattok_create(struct chattok *out, const char *specials,
                    const char *jinja);
+// The same as SentencePiece has it: bytes, and a blank of its own that comes
+// before texts.
+int chattok_create_spm(struct chattok *out, const char *specials,
+                       const char *jinja);
 void chattok_finish(struct chattok *c);

@@ -111,6 +111,85 @@ static void updates_as_soon_as_the_gradient_is_complete(void **state)
     arena_destroy(a);
 }
 
+// The definitions, by looking at the whole graph.
+static bool is_ready(const struct graph *g, const bool *ran, node_id id)
+{
+    for (int i = 0; i < g->nodes[id].n_in; i++) {
+        const node_id from = g->values[g->nodes[id].in[i]].producer;
+        if (from != NODE_NONE && !ran[from])
+            return false;
+    }
+    for (int k = 0; k < g->nodes[id].n_out; k++) {
+        const int old = op_updates((enum op) g->nodes[id].op, k);
+        for (node_id n = 0; old >= 0 && n < g->n_nodes; n++)
+            for (int i = 0; i < g->nodes[n].n_in; i++)
+                if (n != id && !ran[n] &&
+                    g->nodes[n].in[i] == g->nodes[id].in[old])
+                    return false;
+    }
+    return true;
+}
+
+static bool is_temp(const struct graph *g, value_id v)
+{
+    return v != VALUE_NONE && g->values[graph_storage(g, v)].kind == VALUE_TEMP;
+}
+
+static bool is_freeing(const struct graph *g, const bool *ran, node_id id)
+{
+    const struct node *x = &g->nodes[id];
+    int64_t bytes = 0;
+
+    for (int k = 0; k < x->n_out; k++)
+        if (is_temp(g, x->out[k]))
+            bytes += (int64_t) value_bytes(&g->values[x->out[k]]);
+    for (int i = 0; i < x->n_in; i++) {
+        const value_id v = x->in[i];
+        bool is_last = is_temp(g, v) && !g->values[v].is_output;
+        for (int k = 0; k < i; k++)
+            is_last = is_last && x->in[k] != v;
+        for (node_id n = 0; n < g->n_nodes; n++)
+            for (int k = 0; k < g->nodes[n].n_in; k++)
+                is_last =
+                    is_last && (ran[n] || n == id || g->nodes[n].in[k] != v);
+        if (is_last)
+            bytes -= (int64_t) value_bytes(&g->values[v]);
+    }
+    return bytes < 0;
+}
+
+static void takes_the_first_that_frees_memory_or_else_the_first(void **state)
+{
+    for (uint64_t seed = 200; seed < 220; seed++) {
+        bool ran[512] = {false};
+        struct random_graph x;
+        struct schedule *s;
+        struct arena *a;
+
+        assert_int_equal(arena_create(&a, 64u << 20), 0);
+        random_graph_make(&x, a, seed, 120);
+        assert_int_equal(schedule_create_kind(&s, x.b.g, SCHEDULE_GREEDY, a),
+                         0);
+        assert_true(x.b.g->n_nodes < 512);
+        for (uint32_t at = 0; at < s->n; at++) {
+            node_id want = NODE_NONE;
+            bool frees = false;
+            for (node_id n = 0; n < x.b.g->n_nodes; n++) {
+                if (ran[n] || !is_ready(x.b.g, ran, n))
+                    continue;
+                const bool mine = is_freeing(x.b.g, ran, n);
+                if (want == NODE_NONE || (mine && !frees)) {
+                    want = n;
+                    frees = mine;
+                }
+            }
+            assert_int_equal(s->order[at], want);
+            ran[want] = true;
+        }
+        arena_destroy(a);
+    }
+}
+
 static void never_picks_the_worse_order(void **state)
 {
     for (uint64_t seed = 100; seed < 130; seed++) {
@@ -143,6 +222,7 @@ int main(void)
         cmocka_unit_test(both_orders_are_valid),
         cmocka_unit_test(refuses_an_update_before_a_reader_of_the_old_version),
         cmocka_unit_test(updates_as_soon_as_the_gradient_is_complete),
+        cmocka_unit_test(takes_the_first_that_frees_memory_or_else_the_first),
         cmocka_unit_test(never_picks_the_worse_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -267,6 +267,35 @@ static void cuts_tokens_at_borders_of_what_counts(void **state)
     chattok_finish(&c);
 }
 
+// SentencePiece puts a blank behind </s>, and nothing else of the run changes.
+static void a_blank_before_a_run_does_not_cut_it(void **state)
+{
+    const struct chat_message m[] = {said(CHAT_ROLE_USER, "Q"),
+                                     said(CHAT_ROLE_ASSISTANT, "A")};
+    struct token_list l = {0}, whole = {0};
+    struct chattok c;
+    static const char text[] = "<|user|>\nQ</s>\n<|assistant|>\nA</s>\n";
+
+    assert_int_equal(chattok_create_spm(&c, "<s> </s>",
+                                        "<|user|> eos_token <|assistant|>"),
+                     0);
+    assert_int_equal(chat_set_format(&c.chat, "zephyr", NULL), 0);
+    assert_int_equal(chat_render_messages(&l, &c.chat, m, 2, NULL), 0);
+    assert_int_equal(tokenizer_encode(c.t, &whole, text, sizeof(text) - 1,
+                                      TOKENIZER_PARSE_CONTROL),
+                     0);
+    assert_int_equal(l.count, whole.count);
+    assert_memory_equal(l.ids, whole.ids, l.count * sizeof(l.ids[0]));
+    // A and what ends it count.
+    for (size_t i = 0, bytes; i < l.count; i++)
+        assert_int_equal(l.marks[i],
+                         *tokenizer_piece(c.t, l.ids[i], &bytes) == 'A' ||
+                             (i + 3 == l.count));
+    token_list_free(&l);
+    token_list_free(&whole);
+    chattok_finish(&c);
+}
+
 static void gives_the_system_a_turn_where_no_user_speaks(void **state)
 {
     const struct chat_message m[] = {said(CHAT_ROLE_SYSTEM, "S1"),
@@ -442,6 +471,7 @@ int main(void)
         cmocka_unit_test(all_formats_are_tested),
         cmocka_unit_test(counts_whose_words_are_learned),
         cmocka_unit_test(cuts_tokens_at_borders_of_what_counts),
+        cmocka_unit_test(a_blank_before_a_run_does_not_cut_it),
         cmocka_unit_test(gives_the_system_a_turn_where_no_user_speaks),
         cmocka_unit_test(says_what_the_template_says_by_default),
         cmocka_unit_test(thinks_nothing_before_the_last_answer),

@@ -8,7 +8,7 @@
 # and by the llama-perplexity of ROOT (see peer_root.sh). Fails when what the
 # adapter changes differs by more than 1 %. Needs root; about five minutes.
 #
-# usage: sudo tests/bench/peer_adapter.sh BUILD_DIR ROOT
+# usage: sudo tests/peers/adapter.sh BUILD_DIR ROOT
 
 set -eu
 build=$(realpath "$1")
@@ -26,7 +26,7 @@ cleanup()
 trap cleanup EXIT
 
 if ! [ -x "$root/usr/bin/llama-perplexity" ]; then
-    echo "peer_adapter: $root has no llama-perplexity: make it with peer_root.sh"
+    echo "adapter: $root has no llama-perplexity: make it with peer_root.sh"
     exit 77
 fi
 

@@ -9,7 +9,7 @@
 # 1.2 GB under TMPDIR. About ten minutes; ROUNDS=1 or SECONDS_EACH=1 in the
 # environment make it shorter, and worse.
 #
-# usage: tests/bench/peers.sh BUILD_DIR [ROOT [PART ...]]
+# usage: tests/peers/speed.sh BUILD_DIR [ROOT [PART ...]]
 #        PART: peak smollm135m llama29m stories15m qwen3_06b contention
 #              generation; without any, all of them
 
@@ -63,13 +63,13 @@ has_llama=
 blas=
 if [ -z "$root" ]; then
     say "PyTorch and llama.cpp are left out: no root was given; make one with"
-    say "    tests/bench/peer_root.sh make DIR"
+    say "    tests/peers/peer_root.sh make DIR"
 elif [ "$(id -u)" != 0 ]; then
     say "PyTorch and llama.cpp are left out: to run them in $root takes root"
 else
     inside=$(mktemp -d "$root/tmp/pockd-peers.XXXXXX")
     inside=${inside#"$root"}
-    cp "$here/peer_lora.py" "$root$inside"
+    cp "$here/lora_speed.py" "$root$inside"
     blas=$(chroot "$root" sh -c 'echo /usr/lib/*/openblas-openmp')
     if peer python3 -c 'import torch' 2>/dev/null; then
         has_torch=yes
@@ -103,7 +103,7 @@ training()
         done
         for type in $torch; do
             record "$shape" "torch $type" \
-                peer python3 "$inside/peer_lora.py" "$shape" "$batch" \
+                peer python3 "$inside/lora_speed.py" "$shape" "$batch" \
                 "$length" "$type" --threads $threads --seconds "$seconds"
         done
     done

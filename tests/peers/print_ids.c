@@ -4,8 +4,8 @@
 /*
  * Tokenizes for tokenizers.sh.
  *
- * usage: peer_tokenize ids MODEL.gguf|tokenizer.json < vectors.jsonl
- *        peer_tokenize convert tokenizer.json OUT.gguf [PRE]
+ * usage: print_ids ids MODEL.gguf|tokenizer.json < vectors.jsonl
+ *        print_ids convert tokenizer.json OUT.gguf [PRE]
  *
  * "ids" reads lines of [text, control, ...] and prints the ids of each as a
  * line of JSON; a text that does not come back exactly where it should ends it.
@@ -152,7 +152,7 @@ int main(int argc, char **argv)
     else if (argc >= 4 && strcmp(argv[1], "convert") == 0)
         rc = convert(argv[2], argv[3], argc > 4 ? argv[4] : NULL, &err);
     if (rc < 0)
-        (void) fprintf(stderr, "peer_tokenize: %s\n",
+        (void) fprintf(stderr, "print_ids: %s\n",
                        err.text[0] ? err.text : strerror(-rc));
     return rc < 0;
 }

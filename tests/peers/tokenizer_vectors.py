@@ -3,11 +3,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tokenizers to be compared with, made and asked where the tokenizers library is.
 
-usage: peer_tokenizers.py compare VECTORS IDS lines of [text, control, id...] with lines of [id...]
-       peer_tokenizers.py join VECTORS IDS    the first with the ids of the second
-       peer_tokenizers.py train DIR COUNT     DIR/NAME.json and DIR/NAME.jsonl, for each pre-tokenizer
-       peer_tokenizers.py vectors JSON COUNT  the lines alone, for a tokenizer that is there
-       peer_tokenizers.py llama GGUF VECTORS  compare lines of [text, control, id...] with llama-tokenize
+usage: tokenizer_vectors.py compare VECTORS IDS lines of [text, control, id...] with lines of [id...]
+       tokenizer_vectors.py join VECTORS IDS    the first with the ids of the second
+       tokenizer_vectors.py train DIR COUNT     DIR/NAME.json and DIR/NAME.jsonl, for each pre-tokenizer
+       tokenizer_vectors.py vectors JSON COUNT  the lines alone, for a tokenizer that is there
+       tokenizer_vectors.py llama GGUF VECTORS  compare lines of [text, control, id...] with llama-tokenize
 
 A line is [text, control, id, ...]; control is 1 where the names of control
 tokens in the text become these tokens. tokenizers.sh runs all of it.

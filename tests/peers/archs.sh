@@ -6,9 +6,9 @@
 # architecture: writes the models and adapters, has transformers compute what
 # arch/NAME.txt holds and says whether that is what is committed, and compares
 # perplexities, without and with the adapter, with llama-perplexity's. ROOT is
-# what tests/bench/peer_root.sh makes. A minute.
+# what tests/peers/peer_root.sh makes. A minute.
 #
-# usage: tests/parity/arch_peers.sh BUILD_DIR ROOT [--update]
+# usage: tests/peers/archs.sh BUILD_DIR ROOT [--update]
 #        --update: arch/NAME.txt become what transformers said now
 
 set -eu
@@ -24,14 +24,14 @@ trap 'rm -rf "$dir"' EXIT
 
 peer()
 {
-    "$here/../bench/peer_root.sh" run "$root" "$@"
+    "$here/peer_root.sh" run "$root" "$@"
 }
 
 "$parity" --write "$dir"
 cp "$here/arch_golden.py" "$dir/"
 peer python3 "$inside/arch_golden.py" "$inside" "$inside/out" 2>/dev/null
 if [ "$update" = --update ]; then
-    cp "$dir"/out/*.txt "$here/arch/"
+    cp "$dir"/out/*.txt "$here/../parity/arch/"
 fi
 "$parity" "$dir/out" 2>&1 | grep -E 'FAILED|PASSED|worst'
 

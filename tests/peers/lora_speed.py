@@ -6,7 +6,7 @@ weights, AdamW, cross entropy of every token. Prints tokens/s and the peak of re
 
 With bf16 the frozen weights are stored as such: autocast would convert them again in every step.
 
-usage: peer_lora.py SHAPE BATCH LENGTH f32|bf16 [--threads N] [--seconds S]
+usage: lora_speed.py SHAPE BATCH LENGTH f32|bf16 [--threads N] [--seconds S]
 """
 import argparse
 import json
