@@ -41,11 +41,11 @@ struct vk_emit {
     const struct instr *in;
     const struct bindings *bindings;
     struct vk_list *list;
-    uint32_t instr; // its number
+    uint32_t instr;   // its number
     bool must_wait;   // the next dispatch, for all before
     bool is_first;    // the next dispatch is the instruction's first
     bool is_parallel; // with the one before it, in the same instruction
-    int rc; // the first failure; what follows does nothing
+    int rc;           // the first failure; what follows does nothing
     struct error *err;
 };
 

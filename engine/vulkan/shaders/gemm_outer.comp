@@ -79,7 +79,8 @@ void gather(uint from)
 void main()
 {
     uint thread = gl_LocalInvocationID.x;
-    uint wide = (gl_WorkGroupID.x * LANES + thread % LANES) * 4;
+    uint strip = IS_TALL ? gl_WorkGroupID.y : gl_WorkGroupID.x;
+    uint wide = (strip * LANES + thread % LANES) * 4;
 
     [[unroll]] for (uint i = 0; i < FEW; i++)
         sum[i] = vec4(0);
