@@ -4,7 +4,6 @@
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_buffer_reference : require
 #extension GL_EXT_buffer_reference_uvec2 : require
-#extension GL_EXT_scalar_block_layout : require
 #extension GL_EXT_control_flow_attributes : require
 #extension GL_EXT_shader_16bit_storage : require
 #extension GL_EXT_shader_explicit_arithmetic_types : require
@@ -23,19 +22,19 @@ layout(constant_id = 1) const uint BK = 32;
 layout(constant_id = 2) const bool IS_BF16 = false;
 layout(constant_id = 3) const bool BY_4 = true; // rows of a begin at quads
 
-layout(buffer_reference, scalar, buffer_reference_align = 4) readonly buffer Floats {
+layout(buffer_reference, std430, buffer_reference_align = 4) readonly buffer Floats {
     float v[];
 };
-layout(buffer_reference, scalar, buffer_reference_align = 16) readonly buffer Floats4 {
+layout(buffer_reference, std430, buffer_reference_align = 16) readonly buffer Floats4 {
     vec4 v[];
 };
-layout(buffer_reference, scalar, buffer_reference_align = 16) writeonly buffer Quads {
+layout(buffer_reference, std430, buffer_reference_align = 16) writeonly buffer Quads {
     uvec4 v[];
 };
-layout(buffer_reference, scalar, buffer_reference_align = 4) writeonly buffer Scales {
+layout(buffer_reference, std430, buffer_reference_align = 4) writeonly buffer Scales {
     float v[];
 };
-layout(push_constant, scalar) uniform Push {
+layout(push_constant, std430) uniform Push {
     Floats a;
     Quads to;
     Scales row_scales;

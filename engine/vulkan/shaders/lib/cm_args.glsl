@@ -11,7 +11,6 @@
 
 #extension GL_EXT_buffer_reference : require
 #extension GL_EXT_buffer_reference_uvec2 : require
-#extension GL_EXT_scalar_block_layout : require
 #extension GL_EXT_control_flow_attributes : require
 #extension GL_EXT_shader_16bit_storage : require
 #extension GL_EXT_shader_explicit_arithmetic_types : require
@@ -22,32 +21,32 @@
 #define OPERAND float16_t
 #endif
 
-layout(buffer_reference, scalar, buffer_reference_align = 16) readonly buffer Quads {
+layout(buffer_reference, std430, buffer_reference_align = 16) readonly buffer Quads {
     uvec4 v[];
 };
-layout(buffer_reference, scalar, buffer_reference_align = 8) readonly buffer Pairs {
+layout(buffer_reference, std430, buffer_reference_align = 8) readonly buffer Pairs {
     uvec2 v[];
 };
-layout(buffer_reference, scalar, buffer_reference_align = 4) readonly buffer Words {
+layout(buffer_reference, std430, buffer_reference_align = 4) readonly buffer Words {
     uint v[];
 };
-layout(buffer_reference, scalar, buffer_reference_align = 2) readonly buffer Halves {
+layout(buffer_reference, std430, buffer_reference_align = 2) readonly buffer Halves {
     float16_t v[];
 };
-layout(buffer_reference, scalar, buffer_reference_align = 16) readonly buffer Operands {
+layout(buffer_reference, std430, buffer_reference_align = 16) readonly buffer Operands {
     OPERAND v[];
 };
-layout(buffer_reference, scalar, buffer_reference_align = 4) readonly buffer Floats {
+layout(buffer_reference, std430, buffer_reference_align = 4) readonly buffer Floats {
     float v[];
 };
-layout(buffer_reference, scalar, buffer_reference_align = 4) buffer Results {
+layout(buffer_reference, std430, buffer_reference_align = 4) buffer Results {
     float v[];
 };
-layout(buffer_reference, scalar, buffer_reference_align = 16) buffer Results4 {
+layout(buffer_reference, std430, buffer_reference_align = 16) buffer Results4 {
     vec4 v[];
 };
 
-layout(push_constant, scalar) uniform Push {
+layout(push_constant, std430) uniform Push {
     uvec2 a, w, scales, mins, y, c;
     uvec2 row_scales; // of a
     uvec2 live;       // rows of y from Words(live).v[0] on need not be written
