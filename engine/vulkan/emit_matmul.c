@@ -299,8 +299,8 @@ static void emit_tiles(struct vk_emit *e, const struct vk_product *p,
 }
 
 // Adds what the parts of K gave.
-static void emit_sum(struct vk_emit *e, const struct vk_product *p,
-                     uint32_t n_parts)
+void vk_emit_product_sum(struct vk_emit *e, const struct vk_product *p,
+                         uint32_t n_parts)
 {
     enum { THREADS = 128 };
     const uint32_t specs[] = {THREADS, p->c ? 1 : 0};
@@ -324,18 +324,23 @@ static void emit_sum(struct vk_emit *e, const struct vk_product *p,
 
 void vk_emit_product(struct vk_emit *e, const struct vk_product *p)
 {
+    if (vk_emit_product_cm(e, p))
+        return;
     const struct way w = pick_family(e->dev, p);
 
     emit_tiles(e, p, &w);
     if (w.parts > 1)
-        emit_sum(e, p, w.parts);
+        vk_emit_product_sum(e, p, w.parts);
 }
 
 size_t vk_product_scratch(const struct device *dev, const struct vk_product *p)
 {
     const struct way w = pick_family(dev, p);
+    const size_t plain =
+        w.parts > 1 ? (size_t) w.parts * p->m * p->n * sizeof(float) : 0;
+    const size_t cm = vk_product_scratch_cm(dev, p);
 
-    return w.parts > 1 ? (size_t) w.parts * p->m * p->n * sizeof(float) : 0;
+    return cm > plain ? cm : plain;
 }
 
 /*

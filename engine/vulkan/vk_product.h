@@ -35,6 +35,7 @@ struct vk_product {
 enum vk_product_family {
     VK_PRODUCT_REG = 3, // no shared memory
     VK_PRODUCT_LDS = 4, // tiles in shared memory
+    VK_PRODUCT_CM = 5,  // cooperative matrices, if they take it
 };
 void vk_emit_product(struct vk_emit *e, const struct vk_product *p);
 // Looks at sizes, types and forms, at no address.
@@ -46,3 +47,16 @@ uint32_t vk_weight_code(enum dtype dtype);
 bool vk_weight_by_4(const struct vk_weight *w, uint32_t cols);
 // The type that a weight of the file has on the device.
 enum dtype vk_stored_type(enum dtype dtype);
+
+/*
+ * Between the files of products
+ */
+
+// By cooperative matrices; false when they do not take it.
+bool vk_emit_product_cm(struct vk_emit *e, const struct vk_product *p);
+// 0 when they do not.
+size_t vk_product_scratch_cm(const struct device *dev,
+                             const struct vk_product *p);
+// Adds what parts of K gave, which lie in p->scratch.
+void vk_emit_product_sum(struct vk_emit *e, const struct vk_product *p,
+                         uint32_t n_parts);

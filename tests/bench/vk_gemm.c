@@ -7,12 +7,11 @@
 //   vk_gemm DIR DEVICE < LIST
 //
 // DIR holds the SPIR-V, DEVICE is a part of the device's name. A line of LIST:
-//   family direction weights  M N K  slices group  WG BM BN BK  [WM WN buffers
-//   ahead] cm     fwd       f16      512 4096 4096  1 8  256 128 128 32  64 32
-//   2 3
-// family cm or cm2; direction fwd (M,K) -> (M,N) or back (M,N) -> (M,K);
-// weights f16, bf16, q8_0 or q4_0, (N,K). For cm2 the number behind BK is how
-// often its loop is unrolled. `sizes TM TN TK SUBGROUP` sets those of cm.
+//   direction weights  M N K  parts group  WG BM BN BK WM WN
+//   fwd       f16      512 4096 4096  1 8  256 128 128 32 64 32
+// direction fwd (M,K) -> (M,N) or back (M,N) -> (M,K); weights f16, bf16, q8_0
+// or q4_0, (N,K). `sizes TM TN TK SUBGROUP` sets those of its matrices, `c 1`
+// adds what y held before.
 
 #include "vk_gemm.h"
 
@@ -27,20 +26,31 @@
 
 enum weights { W_F16, W_BF16, W_Q8_0, W_Q4_0, W_N };
 
+// As in shaders/lib/cm_args.glsl and cm_pack.comp.
 struct args {
-    uint64_t a, w, w_scales, y, c, scale;
-    uint32_t m, n, k, lda, ldw, ldy, ldc;
+    uint64_t a, w, scales, mins, y, c, row_scales, live;
+    uint32_t m, n, k, a_rows, ldw;
     float alpha;
-    uint32_t group, k_split;
+    uint32_t group, k_each;
 };
+struct pack_args {
+    uint64_t a, to, row_scales;
+    uint32_t m, k, a_rows;
+};
+struct sum_args {
+    uint64_t y, parts, c;
+    uint32_t n, n_parts;
+    float alpha;
+};
+enum { FLAG_C = 1, FLAG_SCALES = 2, FLAG_BY_4 = 8, FLAG_PART = 16 };
 
 struct trial {
-    char family[8];
     enum weights type;
     bool is_back;
     uint32_t m, n, k; // w is (n,k)
     uint32_t slices, group;
-    uint32_t spec[12];
+    bool has_c;
+    uint32_t spec[11];
     char line[200];
     uint32_t first; // the first of the same kernel, which holds it
     struct gpu_kernel kernel;
@@ -53,13 +63,15 @@ struct trial {
 struct bench {
     struct gpu gpu;
     const char *dir;
-    struct gpu_buffer a, w, y, c, scale, parts, stage;
-    struct gpu_kernel sum;
-    struct trial filled; // what the buffers hold the values for
+    struct gpu_buffer a, packed, w, y, c, row_scales, parts, stage;
+    struct gpu_kernel pack[8]; // bits: bf16, BK 64, rows begin at quads
+    struct gpu_kernel sum[2];  // without and with c
+    struct trial filled;       // what the buffers hold the values for
     struct trial trials[TRIALS_MAX];
     uint32_t n_trials;
     atomic_uint n_taken;
     uint32_t sizes[4];
+    bool has_c;
     bool is_warm;
 };
 
@@ -132,11 +144,11 @@ static uint64_t weight_bytes(enum weights t, uint64_t count)
     return t == W_Q8_0 ? count : t == W_Q4_0 ? count / 2 : count * 2;
 }
 
-// The values are functions of their places, so that any can be had again.
-static uint16_t a_at(const struct trial *t, uint32_t row, uint32_t k)
+// The values are functions of their places, so that any can be had again. Rows
+// of a are of very different sizes.
+static float a_at(uint32_t row, uint32_t at)
 {
-    const uint32_t depth = t->is_back ? t->n : t->k;
-    return bits_of(t->type, drawn(row * depth + k));
+    return ldexpf(drawn(at), (int) (row % 41) - 30);
 }
 static uint16_t scale_at(uint64_t block)
 {
@@ -156,10 +168,6 @@ static float w_at(const struct trial *t, uint32_t row, uint32_t col)
                (float) ((int) (b >> j / 16 * 4 & 15) - 8);
     }
     return value_of(t->type, bits_of(t->type, 0.05f * drawn(u ^ 0x5bd1e995u)));
-}
-static float scale_row_at(uint32_t row)
-{
-    return ldexpf(1.0f, (int) (row % 5) - 2);
 }
 static float c_at(uint32_t at)
 {
@@ -193,10 +201,7 @@ static int fill(struct bench *b, struct gpu_buffer *to, const struct trial *t,
 
 static void fill_a(const struct trial *t, uint64_t at, void *to)
 {
-    const uint32_t lda = round_up(depth_of(t), 64);
-    const uint32_t row = (uint32_t) (at / lda), k = (uint32_t) (at % lda);
-    *(uint16_t *) to =
-        row < t->m && k < depth_of(t) ? a_at(t, row, k) : (uint16_t) 0;
+    *(float *) to = a_at((uint32_t) (at / depth_of(t)), (uint32_t) at);
 }
 static void fill_w16(const struct trial *t, uint64_t at, void *to)
 {
@@ -213,12 +218,6 @@ static void fill_c(const struct trial *t, uint64_t at, void *to)
     (void) t;
     *(float *) to = c_at((uint32_t) at);
 }
-static void fill_row_scales(const struct trial *t, uint64_t at, void *to)
-{
-    (void) t;
-    *(float *) to = scale_row_at((uint32_t) at);
-}
-
 static uint64_t scales_at(const struct trial *t)
 {
     return (weight_bytes(t->type, (uint64_t) t->n * t->k) + 255) / 256 * 256;
@@ -243,11 +242,9 @@ static int fill_all(struct bench *b, const struct trial *t)
     if (f->m == t->m && f->n == t->n && f->k == t->k && f->type == t->type &&
         f->is_back == t->is_back)
         return 0;
-    const uint64_t rows = round_up(t->m, 256);
-    if (fill(b, &b->a, t, rows * round_up(depth_of(t), 64), 2, fill_a) != 0 ||
+    if (fill(b, &b->a, t, (uint64_t) t->m * depth_of(t), 4, fill_a) != 0 ||
         fill_weights(b, t) != 0 ||
-        fill(b, &b->c, t, (uint64_t) t->m * out_width(t), 4, fill_c) != 0 ||
-        fill(b, &b->scale, t, t->m, 4, fill_row_scales) != 0)
+        fill(b, &b->c, t, (uint64_t) t->m * out_width(t), 4, fill_c) != 0)
         return -1;
     b->filled = *t;
     return 0;
@@ -262,14 +259,14 @@ static double error_at(const struct trial *t, uint32_t row, uint32_t col,
     for (uint32_t k = 0; k < depth_of(t); k++) {
         const double w =
             (double) (t->is_back ? w_at(t, k, col) : w_at(t, col, k));
-        const double p = w * (double) value_of(t->type, a_at(t, row, k));
+        const double p = w * (double) a_at(row, row * depth_of(t) + k);
         sum += p;
         squares += p * p;
     }
-    const double factor = 0.5 * (double) scale_row_at(row);
-    const double wanted =
-        sum * factor + (double) c_at(row * out_width(t) + col);
-    return fabs((double) y - wanted) / (sqrt(squares) * factor);
+    const double old = t->has_c ? (double) c_at(row * out_width(t) + col) : 0.0;
+    // What f32 cannot tell from c is no error.
+    const double least = 0.5 * sqrt(squares) + 1e-4 * fabs(old);
+    return fabs((double) y - (0.5 * sum + old)) / least;
 }
 
 // The largest of some values of some rows; negative if they cannot be read.
@@ -330,52 +327,71 @@ static int time_calls(struct bench *b, const struct gpu_call *calls,
 static struct args args_of(const struct bench *b, const struct trial *t)
 {
     const uint32_t depth = depth_of(t);
-    return (struct args){.a = b->a.address,
+    return (struct args){.a = b->packed.address,
                          .w = b->w.address,
-                         .w_scales = b->w.address + scales_at(t),
+                         .scales = b->w.address + scales_at(t),
                          .y = b->y.address,
                          .c = b->c.address,
-                         .scale = b->scale.address,
+                         .row_scales = b->row_scales.address,
                          .m = t->m,
                          .n = out_width(t),
                          .k = depth,
-                         .lda = round_up(depth, 64),
+                         .a_rows = round_up(t->m, t->spec[1]),
                          .ldw = t->k,
-                         .ldy = out_width(t),
-                         .ldc = out_width(t),
                          .alpha = 0.5f,
                          .group = t->group,
-                         .k_split = t->slices == 1
-                                        ? depth
-                                        : round_up(depth / t->slices, 64)};
+                         .k_each = t->slices == 1
+                                       ? depth
+                                       : round_up(depth / t->slices, 64)};
+}
+
+static uint32_t flags_of(const struct trial *t)
+{
+    const bool by_4 = out_width(t) % 4 == 0;
+    return (t->has_c ? FLAG_C : 0) | (t->type == W_BF16 ? 0 : FLAG_SCALES) |
+           (by_4 ? FLAG_BY_4 : 0) | (t->slices > 1 ? FLAG_PART : 0);
 }
 
 static int run_trial(struct bench *b, const struct trial *t,
                      const struct gpu_kernel *k)
 {
-    struct args args = args_of(b, t), sum_args = args;
+    struct args args = args_of(b, t);
     const uint32_t bm = t->spec[1], bn = t->spec[2];
     const uint32_t tiles = ((args.m + bm - 1) / bm) * ((args.n + bn - 1) / bn);
-    const uint32_t n_slices = (args.k + args.k_split - 1) / args.k_split;
-    double ns;
+    const uint32_t n_parts = (args.k + args.k_each - 1) / args.k_each;
+    const struct pack_args pack = {b->a.address, args.a, args.row_scales,
+                                   args.m,       args.k, args.a_rows};
+    const struct sum_args sum = {args.y,
+                                 b->parts.address,
+                                 t->has_c ? args.c : 0,
+                                 args.m * args.n,
+                                 n_parts,
+                                 args.alpha};
+    const uint64_t sum_groups = ((uint64_t) sum.n + 255) / 256;
+    double pack_ns, ns;
 
-    if (n_slices > 1) {
+    if (n_parts > 1)
         args.y = b->parts.address;
-        sum_args.a = b->parts.address;
-        sum_args.k = n_slices;
-    }
+    const struct gpu_call packing =
+        {&b->pack[(t->type == W_BF16) + 2 * (t->spec[3] == 64) +
+                  4 * (args.k % 4 == 0)],
+         {args.a_rows, 1, 1},
+         &pack,
+         sizeof(pack)};
     const struct gpu_call calls[] =
-        {{k, {tiles, n_slices, 1}, &args, sizeof(args)},
-         {&b->sum,
-          {(uint32_t) (((uint64_t) args.m * args.n + 255) / 256), 1, 1},
-          &sum_args,
-          sizeof(sum_args)}};
+        {{k, {tiles, n_parts, 1}, &args, sizeof(args)},
+         {&b->sum[t->has_c],
+          {1024, (uint32_t) ((sum_groups + 1023) / 1024), 1},
+          &sum,
+          sizeof(sum)}};
     if (gpu_fill(&b->gpu, &b->y, 0xffffffffu) != 0 ||
-        time_calls(b, calls, n_slices > 1 ? 2 : 1, &ns) != 0)
+        gpu_fill(&b->gpu, &b->packed, 0xffffffffu) != 0 ||
+        time_calls(b, &packing, 1, &pack_ns) != 0 ||
+        time_calls(b, calls, n_parts > 1 ? 2 : 1, &ns) != 0)
         return -1;
     const double error = largest_error(b, t);
-    printf(" %8.1f us %6.1f TFLOP/s error %.1e%s", ns / 1e3,
-           2e-3 * args.m * args.n * args.k / ns, error,
+    printf(" pack %.1f us, %8.1f us %6.1f TFLOP/s error %.1e%s", pack_ns / 1e3,
+           ns / 1e3, 2e-3 * args.m * args.n * args.k / ns, error,
            error >= 0 && error < 4e-3 ? "" : " WRONG");
     return 0;
 }
@@ -383,14 +399,12 @@ static int run_trial(struct bench *b, const struct trial *t,
 static int parse(const struct bench *b, const char *line, struct trial *t)
 {
     char direction[8], type[8];
-    uint32_t s[8] = {0};
+    uint32_t s[6];
 
-    const int n =
-        sscanf(line, "%7s %7s %7s %u %u %u %u %u %u %u %u %u %u %u %u %u",
-               t->family, direction, type, &t->m, &t->n, &t->k, &t->slices,
-               &t->group, &s[0], &s[1], &s[2], &s[3], &s[4], &s[5], &s[6],
-               &s[7]);
-    if (n < 12)
+    const int n = sscanf(line, "%7s %7s %u %u %u %u %u %u %u %u %u %u %u",
+                         direction, type, &t->m, &t->n, &t->k, &t->slices,
+                         &t->group, &s[0], &s[1], &s[2], &s[3], &s[4], &s[5]);
+    if (n < 13)
         return -1;
     t->is_back = strcmp(direction, "back") == 0;
     for (t->type = 0; t->type < W_N; t->type++)
@@ -398,12 +412,41 @@ static int parse(const struct bench *b, const char *line, struct trial *t)
             break;
     if (t->type == W_N)
         return -1;
-    memcpy(t->spec, s, 7 * sizeof(s[0]));
-    t->spec[11] = s[7] ? s[7] : 1;
+    t->has_c = b->has_c;
+    memcpy(t->spec, s, sizeof(s));
+    t->spec[6] = flags_of(t);
     memcpy(t->spec + 7, b->sizes, sizeof(b->sizes));
-    if (strcmp(t->family, "cm2") == 0)
-        t->spec[6] = s[4] ? s[4] : 4; // and 5 is what is loaded ahead
     return 0;
+}
+
+// Of shared memory, as gemm_cm.comp has it.
+static uint32_t shared_bytes(const struct trial *t)
+{
+    const uint32_t *s = t->spec;
+    const uint32_t a = s[1] * (s[3] / 8 + 1);
+    const uint32_t w =
+        t->is_back ? s[3] * (s[2] / 8 + 1) : s[2] * (s[3] / 8 + 1);
+    const uint32_t out = s[0] / s[10] * s[7] * (s[5] / 4 + 1);
+    return 16 * (a + w > out ? a + w : out);
+}
+
+static int open_kernels(struct bench *b)
+{
+    struct gpu *g = &b->gpu;
+    char path[512];
+    int r = 0;
+
+    for (uint32_t i = 0; i < 8; i++) {
+        const uint32_t spec[] = {128, i & 2 ? 64 : 32, i & 1, i >> 2};
+        snprintf(path, sizeof(path), "%s/cm_pack.spv", b->dir);
+        r |= gpu_kernel_create(g, &b->pack[i], path, spec, 4);
+    }
+    for (uint32_t i = 0; i < 2; i++) {
+        const uint32_t spec[] = {256, i};
+        snprintf(path, sizeof(path), "%s/gemm_sum.spv", b->dir);
+        r |= gpu_kernel_create(g, &b->sum[i], path, spec, 2);
+    }
+    return r;
 }
 
 static int open_all(struct bench *b, const char *device)
@@ -411,34 +454,35 @@ static int open_all(struct bench *b, const char *device)
     struct gpu *g = &b->gpu;
     const bool is_small = getenv("VK_GEMM_SMALL") != NULL;
     const uint64_t large = is_small ? 1 << 24 : STAGE_BYTES;
-    const uint32_t spec[1] = {256};
-    char path[512];
 
     if (gpu_open(g, device) != 0)
         return -1;
     gpu_print(g);
-    snprintf(path, sizeof(path), "%s/gemm_slices.spv", b->dir);
-    return gpu_kernel_create(g, &b->sum, path, spec, 1) ||
-           gpu_buffer_create(g, &b->a, large, false) ||
+    return open_kernels(b) || gpu_buffer_create(g, &b->a, large, false) ||
+           gpu_buffer_create(g, &b->packed, large, false) ||
            gpu_buffer_create(g, &b->w, large, false) ||
            gpu_buffer_create(g, &b->y, large, false) ||
            gpu_buffer_create(g, &b->c, large, false) ||
-           gpu_buffer_create(g, &b->scale, 1 << 20, false) ||
+           gpu_buffer_create(g, &b->row_scales, 1 << 20, false) ||
            gpu_buffer_create(g, &b->parts, 2 * large, false) ||
            gpu_buffer_create(g, &b->stage, STAGE_BYTES, true);
 }
 
 static void read_list(struct bench *b)
 {
+    uint32_t has_c = 0;
+
     while (b->n_trials < TRIALS_MAX) {
         struct trial *t = &b->trials[b->n_trials];
         *t = (struct trial){0};
+        b->has_c = has_c != 0;
         if (!fgets(t->line, sizeof(t->line), stdin))
             return;
         t->line[strcspn(t->line, "\n")] = '\0';
         if (sscanf(t->line, "sizes %u %u %u %u", &b->sizes[0], &b->sizes[1],
                    &b->sizes[2], &b->sizes[3]) == 4 ||
-            t->line[0] == '#' || t->line[0] == '\0')
+            sscanf(t->line, "c %u", &has_c) == 1 || t->line[0] == '#' ||
+            t->line[0] == '\0')
             continue;
         if (parse(b, t->line, t) != 0)
             fprintf(stderr, "cannot be read: %s\n", t->line);
@@ -449,8 +493,7 @@ static void read_list(struct bench *b)
 
 static bool is_same_kernel(const struct trial *x, const struct trial *y)
 {
-    return strcmp(x->family, y->family) == 0 && x->type == y->type &&
-           x->is_back == y->is_back &&
+    return x->type == y->type && x->is_back == y->is_back &&
            memcmp(x->spec, y->spec, sizeof(x->spec)) == 0;
 }
 
@@ -471,9 +514,12 @@ static void *compile_some(void *of)
         if (t->first < i)
             continue;
         const double start = now();
-        snprintf(path, sizeof(path), "%s/gemm_%s_%s%s.spv", b->dir, t->family,
+        snprintf(path, sizeof(path), "%s/gemm_cm_%s%s.spv", b->dir,
                  type_names[t->type], t->is_back ? "_back" : "");
-        t->failed = gpu_kernel_create(&b->gpu, &t->kernel, path, t->spec, 12);
+        t->failed = shared_bytes(t) > b->gpu.shared_bytes ? -1 : 0;
+        if (t->failed)
+            continue;
+        t->failed = gpu_kernel_create(&b->gpu, &t->kernel, path, t->spec, 11);
         t->compile_s = now() - start;
     }
 }
@@ -521,7 +567,6 @@ int main(int argc, char **argv)
     for (uint32_t i = 0; i < b.n_trials; i++)
         if (b.trials[i].kernel.pipeline)
             gpu_kernel_destroy(&b.gpu, &b.trials[i].kernel);
-    gpu_kernel_destroy(&b.gpu, &b.sum);
     gpu_close(&b.gpu);
     return 0;
 }

@@ -24,6 +24,7 @@ struct gpu {
     VkPipelineLayout layout;
     VkPhysicalDeviceMemoryProperties memory;
     double ns_per_tick;
+    uint32_t shared_bytes; // of a workgroup
     bool has_cm;
     bool has_cm2;
     bool has_bf16;

@@ -246,6 +246,7 @@ int gpu_open(struct gpu *g, const char *name_part)
             continue;
         g->physical = found[i];
         g->ns_per_tick = (double) p.properties.limits.timestampPeriod;
+        g->shared_bytes = p.properties.limits.maxComputeSharedMemorySize;
     }
     if (!g->physical)
         return fail("the search for a device of that name", (int) n);

@@ -40,6 +40,7 @@ static struct operand part_of(bool is_weight, enum dtype type, int64_t rows,
 static void run(const struct shape *s)
 {
     const bool is_weight = s->type != DTYPE_f32 || s->trans_b;
+    const bool is_cm = s->kernel == VK_PRODUCT_CM;
     const int c_at = s->has_d ? 3 : 2;
     char name[160];
     struct vcase c = {
@@ -50,11 +51,15 @@ static void run(const struct shape *s)
                .kernel = s->kernel,
                .attr = {.trans_a = s->trans_a,
                         .trans_b = s->trans_b,
-                        .alpha = s->alpha},
+                        .alpha = s->alpha,
+                        .precision = is_cm ? PRECISION_BF16 : PRECISION_F32},
                .in = {part_of(false, DTYPE_f32, s->m, s->k, s->trans_a),
                       part_of(is_weight, s->type, s->k, s->n, s->trans_b)},
                .out = {vcase_f32(s->m, s->n)}},
-        .tolerance = is_rounded(s->type) ? 2e-3 : 0,
+        // There, f16 operands against bf16 ones.
+        .tolerance = is_cm                 ? 1e-2
+                     : is_rounded(s->type) ? 2e-3
+                                           : 0,
     };
 
     if (s->has_d)
@@ -186,4 +191,33 @@ void vcases_quants(void)
                                 .trans_b = f,
                                 .alpha = 1,
                                 .type = types[t]});
+}
+
+// Where the device has cooperative matrices; elsewhere others do it.
+static void cm(int64_t m, int64_t n, int64_t k, enum dtype type)
+{
+    for (int f = 0; f < 4; f++)
+        run(&(struct shape){.m = m,
+                            .n = n,
+                            .k = k,
+                            .trans_b = f & 1,
+                            .has_c = f & 2,
+                            .is_inplace = m % 2 && f & 2,
+                            .alpha = 0.75f,
+                            .type = type,
+                            .kernel = VK_PRODUCT_CM});
+}
+
+void vcases_cm(void)
+{
+    for (int t = 1; t < N_TYPES; t++) {
+        cm(33, 256, 256, types[t]);
+        cm(64, 512, 256, types[t]);
+    }
+    cm(17, 72, 40, DTYPE_f16);
+    cm(130, 24, 200, DTYPE_bf16);
+    cm(70, 96, 160, DTYPE_q8_0);
+    cm(131, 192, 96, DTYPE_q4_0);
+    cm(20, 32, 2080, DTYPE_f16);
+    cm(20, 2080, 32, DTYPE_q8_0);
 }
