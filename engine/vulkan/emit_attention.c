@@ -12,6 +12,11 @@
 enum {
     TILE = 64,      // rows of a workgroup, as in attention.glsl
     HEAD_MAX = 256, // values of a head
+    // Workgroups that keep a device busy, or it is worth a dispatch more.
+    MANY_GROUPS = 512,
+    SPLITS_MAX = 32,
+    SPLIT_KEYS = 128, // of the cache, for a workgroup at least
+    HEADS_THREADS = 256,
 };
 
 static float scale_of(const struct op_attr *a)
@@ -132,16 +137,79 @@ static struct back_push back_push_of(struct vk_emit *e)
     };
 }
 
+// Keys are few to a device, and their gradients are found by query head.
+static bool is_by_head(const struct instr *in)
+{
+    const struct op_attr *a = &in->attr;
+    const int64_t n_seq = vk_rows(&in->in[1]) / a->length;
+
+    return a->n_heads > a->n_kv_heads &&
+           n_seq * vk_ceil(a->length, TILE) * a->n_kv_heads < MANY_GROUPS;
+}
+
+// Of the scratch: delta (T,H); by head, then gradients of keys and of values
+// (T,H*D).
+static size_t delta_bytes(const struct instr *in)
+{
+    const int64_t n = vk_rows(&in->in[1]) * in->attr.n_heads;
+
+    return ((size_t) n * sizeof(float) + 63) & ~(size_t) 63;
+}
+
+static size_t by_head_bytes(const struct instr *in)
+{
+    return ((size_t) vk_count(&in->in[1]) * sizeof(float) + 63) & ~(size_t) 63;
+}
+
+size_t vk_scratch_attention_back(const struct device *dev,
+                                 const struct instr *in)
+{
+    (void) dev;
+    return delta_bytes(in) + (is_by_head(in) ? 2 * by_head_bytes(in) : 0);
+}
+
+struct heads_push {
+    VkDeviceAddress da, db, a, b;
+    uint32_t n;
+    uint32_t group;
+    uint32_t dim;
+};
+
+static void add_heads(struct vk_emit *e, VkDeviceAddress a, VkDeviceAddress b)
+{
+    const uint32_t specs[] = {HEADS_THREADS};
+    const struct heads_push push = {
+        .da = vk_out(e, 1),
+        .db = vk_out(e, 2),
+        .a = a,
+        .b = b,
+        .n = vk_values(e, &e->in->in[2]),
+        .group = e->in->attr.n_heads / e->in->attr.n_kv_heads,
+        .dim = e->in->attr.head_dim,
+    };
+    struct vk_dispatch d = {
+        .shader = VK_SHADER_attention_heads_f32,
+        .specs = specs,
+        .n_specs = 1,
+        .push = &push,
+        .push_bytes = sizeof(push),
+    };
+
+    vk_linear(d.groups, vk_ceil(push.n, HEADS_THREADS));
+    vk_dispatch(e, &d);
+}
+
 void vk_emit_attention_back(struct vk_emit *e)
 {
     const struct op_attr *a = &e->in->attr;
     const uint32_t rows = (uint32_t) vk_rows(&e->in->in[1]);
     const VkDeviceAddress dk = vk_out(e, 1);
     const VkDeviceAddress dv = vk_out(e, 2);
+    const bool by_head = is_by_head(e->in);
     struct back_push push = back_push_of(e);
     const VkDeviceAddress all[] = {push.da, push.q,    push.k, push.v,
                                    push.o,  push.dout, dk,     dv};
-    uint32_t specs[2];
+    uint32_t specs[3] = {0, 0, by_head};
 
     (void) vk_values(e, &e->in->in[1]);
     if (!check_head(e))
@@ -161,21 +229,21 @@ void vk_emit_attention_back(struct vk_emit *e)
         return;
     push.da = dk;
     push.db = dv;
+    if (by_head) {
+        push.da = dk ? push.delta + delta_bytes(e->in) : 0;
+        push.db =
+            dv ? push.delta + delta_bytes(e->in) + by_head_bytes(e->in) : 0;
+    }
     d.shader = VK_SHADER_attention_back_keys;
-    d.groups[1] = a->n_kv_heads;
+    d.n_specs = 3;
+    d.groups[1] = by_head ? a->n_heads : a->n_kv_heads;
     vk_dispatch(e, &d);
-}
-
-// delta (T,H)
-size_t vk_scratch_attention_back(const struct device *dev,
-                                 const struct instr *in)
-{
-    (void) dev;
-    return (size_t) (vk_rows(&in->in[1]) * in->attr.n_heads) * sizeof(float);
+    if (by_head)
+        add_heads(e, push.da, push.db);
 }
 
 struct cached_push {
-    VkDeviceAddress o, q, k, v, pos;
+    VkDeviceAddress o, q, k, v, pos, parts;
     uint32_t length;
     uint32_t n_heads;
     uint32_t n_kv_heads;
@@ -183,18 +251,48 @@ struct cached_push {
     uint32_t window;
     float scale;
     float cap;
+    uint32_t splits;
 };
 
-void vk_emit_attention_cached(struct vk_emit *e)
+// In how many parts what a row sees is looked at.
+static uint32_t splits_of(const struct instr *in)
+{
+    const struct op_attr *a = &in->attr;
+    const int64_t length = vk_rows(&in->in[1]);
+    const int64_t seen =
+        a->window > 0 && a->window < length ? a->window : length;
+    const int64_t useful = (seen + SPLIT_KEYS - 1) / SPLIT_KEYS;
+    const int64_t wanted = MANY_GROUPS / (vk_rows(&in->in[0]) * a->n_heads);
+    const int64_t n = wanted < useful ? wanted : useful;
+
+    if (n < 2)
+        return 1;
+    return n < SPLITS_MAX ? (uint32_t) n : SPLITS_MAX;
+}
+
+size_t vk_scratch_attention_cached(const struct device *dev,
+                                   const struct instr *in)
+{
+    const struct op_attr *a = &in->attr;
+    const size_t n = splits_of(in);
+
+    (void) dev;
+    return n < 2 ? 0
+                 : n * (size_t) vk_rows(&in->in[0]) * a->n_heads *
+                       (a->head_dim + 2) * sizeof(float);
+}
+
+static struct cached_push cached_push_of(struct vk_emit *e)
 {
     const struct op_attr *a = &e->in->attr;
-    const uint32_t rows = (uint32_t) vk_rows(&e->in->in[0]);
-    const struct cached_push push = {
+
+    return (struct cached_push){
         .o = vk_out(e, 0),
         .q = vk_in(e, 0),
         .k = vk_in(e, 1),
         .v = vk_in(e, 2),
         .pos = vk_in(e, 3),
+        .parts = vk_scratch(e),
         .length = (uint32_t) vk_rows(&e->in->in[1]),
         .n_heads = a->n_heads,
         .n_kv_heads = a->n_kv_heads,
@@ -202,22 +300,37 @@ void vk_emit_attention_cached(struct vk_emit *e)
         .window = a->window,
         .scale = scale_of(a),
         .cap = a->cap,
+        .splits = splits_of(e->in),
     };
-    const VkDeviceAddress all[] = {push.k, push.v};
-    uint32_t specs[2] = {4, a->head_dim % 4 == 0 && vk_by_four(all, 2)};
+}
+
+void vk_emit_attention_cached(struct vk_emit *e)
+{
+    const struct op_attr *a = &e->in->attr;
+    const uint32_t rows = (uint32_t) vk_rows(&e->in->in[0]);
+    const struct cached_push push = cached_push_of(e);
+    const VkDeviceAddress all[] = {push.q, push.k, push.v};
+    uint32_t specs[2] = {4, a->head_dim % 4 == 0 && vk_by_four(all, 3)};
 
     (void) vk_values(e, &e->in->in[1]);
     if (!check_head(e))
         return;
     while (specs[0] < a->head_dim)
         specs[0] *= 2;
-    vk_dispatch(e, &(struct vk_dispatch){
-                       .shader = VK_SHADER_attention_cached_f32,
-                       .specs = specs,
-                       .n_specs = 2,
-                       .push = &push,
-                       .push_bytes = sizeof(push),
-                       .groups = {rows, a->n_heads, 1},
-                       .work = (double) rows * a->n_heads * push.length,
-                   });
+    struct vk_dispatch d = {
+        .shader = VK_SHADER_attention_cached_f32,
+        .specs = specs,
+        .n_specs = 2,
+        .push = &push,
+        .push_bytes = sizeof(push),
+        .groups = {rows, a->n_heads, push.splits},
+        .work = (double) rows * a->n_heads * push.length,
+    };
+    vk_dispatch(e, &d);
+    if (push.splits == 1)
+        return;
+    d.shader = VK_SHADER_attention_cached_join;
+    d.groups[2] = 1;
+    d.work = (double) rows * a->n_heads * push.splits;
+    vk_dispatch(e, &d);
 }

@@ -23,6 +23,8 @@ size_t vk_xent_scratch(const struct device *dev, const struct instr *in);
 size_t vk_scratch_adamw(const struct device *dev, const struct instr *in);
 size_t vk_scratch_attention_back(const struct device *dev,
                                  const struct instr *in);
+size_t vk_scratch_attention_cached(const struct device *dev,
+                                   const struct instr *in);
 size_t vk_scratch_choose_rows(const struct device *dev, const struct instr *in);
 size_t vk_scratch_dot_columns(const struct device *dev, const struct instr *in);
 size_t vk_scratch_rmsnorm_dw(const struct device *dev, const struct instr *in);

@@ -12,7 +12,7 @@
 // exp() of scores of some ten, each by 3 + 2 |x| units in the last place.
 static const double tolerance = 1e-5;
 
-enum { ROWS_MAX = 512 };
+enum { ROWS_MAX = 600 };
 
 static int32_t start[ROWS_MAX];
 
@@ -130,6 +130,7 @@ static void whole_sequences(void)
     attention("a tile", 1, heads(2, 1, 64, 64));
     attention("a tile and a bit", 2, heads(4, 2, 32, 67));
     attention("three tiles", 1, heads(3, 1, 128, 150));
+    attention("many sequences", 260, heads(4, 2, 16, 2));
     attention("odd width", 2, heads(2, 2, 33, 70));
     attention("wide heads", 1, heads(2, 1, 256, 65));
     a = heads(4, 2, 80, 130);
@@ -213,5 +214,9 @@ void vcases_attention(void)
 {
     whole_sequences();
     packed();
+}
+
+void vcases_cached(void)
+{
     of_cache();
 }

@@ -12,7 +12,9 @@
 //
 // Of queries (OF_KEYS not defined): a workgroup a tile of queries of one head,
 // which finds delta and dq. Of keys: one a tile of keys of one key-value head,
-// which walks over the query heads that share it.
+// which walks over the query heads that share it; or, where those would be too
+// few for a device, of one query head (BY_HEAD), whose sums attention_heads.comp
+// adds up.
 
 layout(push_constant) uniform Push {
     F32 da;      // dq; of keys: dk
@@ -33,6 +35,8 @@ layout(push_constant) uniform Push {
 };
 
 #include "attention.glsl"
+
+layout(constant_id = 2) const bool BY_HEAD = false;
 
 shared float row_lse[TILE]; // of queries
 shared float row_delta[TILE];
@@ -83,13 +87,15 @@ void main()
     uint tile = gl_WorkGroupID.x % tiles;
     uint begin = gl_WorkGroupID.x / tiles * len;
     uint end = begin + len;
-    uint head = gl_WorkGroupID.y;
     uint group = n_heads / n_kv_heads;
+    uint head = BY_HEAD ? gl_WorkGroupID.y : gl_WorkGroupID.y * group;
+    uint head_end = BY_HEAD ? head + 1 : head + group;
     uint first = begin + tile * TILE;
     uint last = min(first + TILE, end); // key behind the last
     uint until = end;
-    rows own = rows(k, first, end, n_kv_heads * dim, head * dim);
-    rows values = rows(v, first, end, n_kv_heads * dim, head * dim);
+    uint kv = head / group * dim;
+    rows own = rows(k, first, end, n_kv_heads * dim, kv);
+    rows values = rows(v, first, end, n_kv_heads * dim, kv);
 
     [[unroll]] for (uint c = 0; c < 4 * CHUNKS; c++)
         dk[c] = dv[c] = vec4(0);
@@ -99,7 +105,7 @@ void main()
         find_first_seen(start, t, end, begin, window);
         if (first_of_tile >= int(last))
             continue;
-        for (uint h = head * group; h < (head + 1) * group; h++) {
+        for (uint h = head; h < head_end; h++) {
             barrier();
             if (id < TILE) {
                 uint at = min(t + id, end - 1) * n_heads + h;
@@ -108,6 +114,10 @@ void main()
             }
             add_tile(own, values, t, h);
         }
+    }
+    if (BY_HEAD) {
+        own.stride = n_heads * dim;
+        own.offset = head * dim;
     }
     if (is_some(uvec2(da)))
         store_sums(da, own, dk, scale);

@@ -76,12 +76,13 @@ void multiply(out vec4 s[4], rows own, rows other)
         stage_columns(0, own, d);
         stage_columns(DEPTH, other, d);
         barrier();
-        for (uint k = 0; k < DEPTH; k++) {
-            vec4 a = stage[k][ty];
-            vec4 b = stage[DEPTH + k][tx];
-            [[unroll]] for (uint i = 0; i < 4; i++)
-                s[i] += a[i] * b;
-        }
+        for (uint k = 0; k < DEPTH; k += 4)
+            [[unroll]] for (uint n = 0; n < 4; n++) {
+                vec4 a = stage[k + n][ty];
+                vec4 b = stage[DEPTH + k + n][tx];
+                [[unroll]] for (uint i = 0; i < 4; i++)
+                    s[i] += a[i] * b;
+            }
     }
 }
 
@@ -102,12 +103,13 @@ void add_weighted(inout vec4 sums[SUMS], rows other)
                 stage[k * DEPTH + ty][tx] = load(
                     other, other.first + s + k * DEPTH + ty, 64 * c + 4 * tx);
             barrier();
-            for (uint k = 0; k < 2 * DEPTH; k++) {
-                vec4 w = weights[s + k][ty];
-                vec4 b = stage[k][tx];
-                [[unroll]] for (uint i = 0; i < 4; i++)
-                    sums[4 * c + i] += w[i] * b;
-            }
+            for (uint k = 0; k < 2 * DEPTH; k += 4)
+                [[unroll]] for (uint n = 0; n < 4; n++) {
+                    vec4 w = weights[s + k + n][ty];
+                    vec4 b = stage[k + n][tx];
+                    [[unroll]] for (uint i = 0; i < 4; i++)
+                        sums[4 * c + i] += w[i] * b;
+                }
         }
 }
 
@@ -123,7 +125,7 @@ void store_row(F32 y, uint at, vec4 x, uint d)
             y.v[at + d + j] = x[j];
 }
 
-// factor times the sums, as rows of y
+// factor times the sums, as `own` rows of y
 void store_sums(F32 y, rows own, vec4 sums[SUMS], float factor)
 {
     [[unroll]] for (uint i = 0; i < 4; i++) {
