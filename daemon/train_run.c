@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "daemon/fdio.h"
+#include "daemon/manners.h"
 #include "daemon/pockd.h"
 #include "daemon/shader_file.h"
 #include "daemon/times_file.h"
@@ -41,6 +42,7 @@ struct train_run {
     struct train_run_callbacks callbacks;
     void *user;
     struct worker_link *worker;
+    int manners; // that it was told of; the worker's first are UNUSED
     char device[TRAIN_DEVICE_BYTES];
     char shaders[SHADER_FILE_BYTES];
     struct train_input input; // the database thread's while it gathers
@@ -350,6 +352,7 @@ static int start_worker(struct train_run *r, struct error *err)
 
     if (rc < 0)
         return rc;
+    train_run_see(r, signals_snapshot(r->p->signals));
     m.train_start.req = REQ;
     m.train_start.progress_ms = PROGRESS_MS;
     m.train_start.checkpoint_ms = (uint32_t) r->p->policy.checkpoint_s * 1000;
@@ -447,6 +450,19 @@ void train_run_stop(struct train_run *r, enum stop_reason reason)
     r->stop_ns = clock_monotonic_ns();
     if (r->worker && !r->is_worker_gone)
         worker_link_stop(r->worker, stop_reason_name(reason));
+}
+
+void train_run_see(struct train_run *r, const struct snapshot *s)
+{
+    const enum daemon_manners now = manners_of(s);
+    struct worker_msg m;
+
+    if (!r->worker || r->is_worker_gone || (int) now == r->manners)
+        return;
+    worker_msg_init(&m, WORKER_MSG_manners);
+    m.manners.state = (uint32_t) now;
+    if (worker_link_send(r->worker, &m, NULL) == 0)
+        r->manners = (int) now;
 }
 
 bool train_run_is_stopping(const struct train_run *r)
