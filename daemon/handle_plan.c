@@ -180,6 +180,9 @@ static void after_open(struct dbcall *c)
     m.plan.req = 1;
     _Static_assert(sizeof(m.plan.recipe) >= TRAIN_RECIPE_BYTES, "a recipe");
     memcpy(m.plan.recipe, x->recipe, sizeof(x->recipe));
+    // It is planned on the CPU, wherever it runs.
+    (void) train_recipe_take_device((char[TRAIN_DEVICE_BYTES]){0},
+                                    m.plan.recipe);
     m.plan.has_drawing = request_fd(x->r) >= 0;
     m.plan.model_fd = x->model_fd;
     m.plan.times_fd = x->times_fd;

@@ -13,6 +13,7 @@
 #include "daemon/train_recipe.h"
 #include "daemon/training.h"
 #include "engine/base/clock.h"
+#include "engine/base/devname.h"
 #include "storage/store_policy.h"
 
 enum { VALUES_MAX = 64 };
@@ -184,6 +185,8 @@ static int run_set(struct store *s, struct dbcall *c, struct error *err)
             strcmp(text, "all") != 0)
             rc = error_set(err, -EINVAL,
                            "\"%.15s\" must be assistant, user or all", text);
+        if (!is_reset && strcmp(row->name, "device") == 0)
+            rc = devname_parse(&(struct devname){0}, text, err);
         if (!is_reset && rc == 0)
             rc = reload_check(row->name, text, err);
         if (rc < 0)

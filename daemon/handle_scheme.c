@@ -132,6 +132,9 @@ static void after_gather(struct dbcall *c)
     m.search.req = 1;
     _Static_assert(sizeof(m.search.recipe) >= TRAIN_RECIPE_BYTES, "a recipe");
     snprintf(m.search.recipe, sizeof(m.search.recipe), "%s", x->job.row.recipe);
+    // It is searched on the CPU, wherever it runs.
+    (void) train_recipe_take_device((char[TRAIN_DEVICE_BYTES]){0},
+                                    m.search.recipe);
     m.search.memory_bytes = (uint64_t) x->memory_mib << 20;
     m.search.seconds = x->seconds;
     m.search.samples = (uint32_t) x->samples;

@@ -14,6 +14,7 @@
 #include "daemon/dbthread.h"
 #include "daemon/pockd.h"
 #include "daemon/serve_input.h"
+#include "daemon/shader_file.h"
 #include "daemon/times_file.h"
 #include "daemon/worker_link.h"
 #include "engine/base/hash.h"
@@ -381,10 +382,13 @@ static int start_worker(struct serving *s, struct error *err)
                                                            .on_exit =
                                                                on_exit_worker};
     const struct config *c = s->p->config;
+    char shaders[SHADER_FILE_BYTES];
     bool is_system = !c->is_user && !c->dir[0];
 
     if (s->worker)
         return 0;
+    const char *device = s->p->policy.device[0] ? s->p->policy.device : "auto";
+    shader_file_path(shaders, &s->p->paths, device);
     return worker_link_create(&s->worker,
                               &(struct worker_link_params){
                                   .loop = &s->p->loop,
@@ -395,6 +399,8 @@ static int start_worker(struct serving *s, struct error *err)
                                                      ? "/run/pockd/worker.sock"
                                                      : NULL,
                                   .threads = (uint32_t) c->threads,
+                                  .device = device,
+                                  .cache_path = shaders,
                                   .idle_exit_s =
                                       (uint32_t) ((c->serve_idle_ms + 999) /
                                                   1000),

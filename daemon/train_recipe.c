@@ -9,13 +9,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/base/devname.h"
 #include "storage/store_scheme.h"
 
 enum kind {
     KIND_INT,
     KIND_NUM,
-    KIND_WORDS, // names, with a comma between them
-    KIND_TEXT,  // a word or JSON, which the worker reads; absent: not said
+    KIND_WORDS,  // names, with a comma between them
+    KIND_TEXT,   // a word or JSON, which the worker reads; absent: not said
+    KIND_DEVICE, // a name of a device; absent: as the policy says at each run
 };
 
 // A key of the API, which is also its name in the worker's recipe; how it is
@@ -63,6 +65,7 @@ static const struct row {
     {"prefix_cache", KIND_WORDS, 0, 0, "f16", "off, f16 or int8"},
     {"precision", KIND_WORDS, 0, 0, "bf16", "f32 or bf16"},
     {"seed", KIND_INT, 0, 9007199254740991.0, NULL, NULL},
+    {"device", KIND_DEVICE, 0, 0, NULL, NULL},
 };
 
 enum { ROW_COUNT = sizeof(rows) / sizeof(rows[0]) };
@@ -172,6 +175,30 @@ static int put_text(struct maker *m, const struct row *r,
     return 0;
 }
 
+static int put_device(struct maker *m, const struct row *r,
+                      const msgpack_object *map, struct error *err)
+{
+    struct codec_bytes b = codec_str(map, r->key);
+    struct devname parsed;
+    char text[TRAIN_DEVICE_BYTES];
+
+    if (!b.data)
+        return 0;
+    (void) snprintf(text, sizeof(text), "%.*s",
+                    (int) (b.bytes < sizeof(text) ? b.bytes : sizeof(text)),
+                    b.data);
+    int rc = devname_parse(&parsed, text, err);
+    if (rc < 0)
+        return rc;
+    // A blank divides the pairs of the text.
+    if (strchr(text, ' '))
+        return error_set(err, -EINVAL,
+                         "a device is named by its number, or by one word of "
+                         "its name: \"pockctl doctor\" lists them");
+    put(m, r->key, text);
+    return 0;
+}
+
 static double fallback(const struct row *r, const struct policy *p)
 {
     const struct policy_row *row = find_policy(r);
@@ -189,6 +216,8 @@ static int put_row(struct maker *m, const struct row *r,
         return put_number(m, r, codec_float(map, r->key, fallback(r, p)), err);
     case KIND_WORDS:
         return put_words(m, r, map, p, err);
+    case KIND_DEVICE:
+        return put_device(m, r, map, err);
     case KIND_TEXT:
         break;
     }
@@ -224,6 +253,23 @@ static char *find_value(const char *text, const char *key)
             return (char *) at + bytes + 1;
     }
     return NULL;
+}
+
+bool train_recipe_take_device(char out[TRAIN_DEVICE_BYTES],
+                              char text[TRAIN_RECIPE_BYTES])
+{
+    char *value = find_value(text, "device");
+
+    out[0] = '\0';
+    if (!value)
+        return false;
+    const size_t bytes = strcspn(value, " ");
+    char *from = value - strlen("device=");
+    if (from > text)
+        from--;
+    (void) snprintf(out, TRAIN_DEVICE_BYTES, "%.*s", (int) bytes, value);
+    memmove(from, value + bytes, strlen(value + bytes) + 1);
+    return true;
 }
 
 int64_t train_recipe_int(const char *text, const char *key)
@@ -285,6 +331,7 @@ static void encode_pair(struct encoder *e, const struct row *r,
         return;
     case KIND_WORDS:
     case KIND_TEXT:
+    case KIND_DEVICE:
         encoder_put_cstr(e, r->key, value);
         return;
     }

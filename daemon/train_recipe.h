@@ -17,7 +17,7 @@
 
 struct store;
 
-enum { TRAIN_RECIPE_BYTES = 6144 };
+enum { TRAIN_RECIPE_BYTES = 6144, TRAIN_DEVICE_BYTES = 64 };
 
 // `map` may be NULL: all defaults. -EINVAL and a sentence. One that says itself
 // what learns (scheme, even an empty one, targets or last_blocks) does not get
@@ -31,6 +31,10 @@ int train_recipe_resolve(char text[TRAIN_RECIPE_BYTES], struct store *s,
 // Database thread: the same for a scheme alone, which stays as it is.
 int train_recipe_check_scheme(const char *scheme, struct store *s,
                               struct error *err);
+// The device of the text, which no worker reads there: cut out of it. False: it
+// has none, and the policy's counts.
+bool train_recipe_take_device(char out[TRAIN_DEVICE_BYTES],
+                              char text[TRAIN_RECIPE_BYTES]);
 // A number of the text, such as of "memory_mib"; 0 when it is not there.
 int64_t train_recipe_int(const char *text, const char *key);
 // The map of the API, key "recipe".

@@ -13,8 +13,11 @@
 #include <unistd.h>
 
 #include "daemon/fdio.h"
+#include "daemon/manners.h"
 #include "daemon/pockd.h"
+#include "daemon/shader_file.h"
 #include "daemon/times_file.h"
+#include "daemon/train_recipe.h"
 #include "daemon/train_store.h"
 #include "daemon/worker_link.h"
 #include "engine/base/clock.h"
@@ -39,6 +42,9 @@ struct train_run {
     struct train_run_callbacks callbacks;
     void *user;
     struct worker_link *worker;
+    int manners; // that it was told of; the worker's first are UNUSED
+    char device[TRAIN_DEVICE_BYTES];
+    char shaders[SHADER_FILE_BYTES];
     struct train_input input; // the database thread's while it gathers
     struct train_output output;
     struct policy policy; // of the start, then of when the result came
@@ -320,6 +326,14 @@ static int start_worker(struct train_run *r, struct error *err)
     const struct config *c = r->p->config;
     bool is_system = !c->is_user && !c->dir[0];
     struct worker_msg m;
+
+    worker_msg_init(&m, WORKER_MSG_train_start);
+    snprintf(m.train_start.recipe, sizeof(m.train_start.recipe), "%s",
+             r->job.recipe);
+    if (!train_recipe_take_device(r->device, m.train_start.recipe))
+        snprintf(r->device, sizeof(r->device), "%.60s",
+                 r->p->policy.device[0] ? r->p->policy.device : "auto");
+    shader_file_path(r->shaders, &r->p->paths, r->device);
     int rc =
         worker_link_create(&r->worker,
                            &(struct worker_link_params){
@@ -329,6 +343,8 @@ static int start_worker(struct train_run *r, struct error *err)
                                .socket_path =
                                    is_system ? "/run/pockd/worker.sock" : NULL,
                                .threads = (uint32_t) c->threads,
+                               .device = r->device,
+                               .cache_path = r->shaders,
                                // The owner asked for it now.
                                .is_urgent = r->job.is_forced,
                            },
@@ -336,10 +352,8 @@ static int start_worker(struct train_run *r, struct error *err)
 
     if (rc < 0)
         return rc;
-    worker_msg_init(&m, WORKER_MSG_train_start);
+    train_run_see(r, signals_snapshot(r->p->signals));
     m.train_start.req = REQ;
-    snprintf(m.train_start.recipe, sizeof(m.train_start.recipe), "%s",
-             r->job.recipe);
     m.train_start.progress_ms = PROGRESS_MS;
     m.train_start.checkpoint_ms = (uint32_t) r->p->policy.checkpoint_s * 1000;
     m.train_start.model_fd = r->input.model_fd;
@@ -436,6 +450,19 @@ void train_run_stop(struct train_run *r, enum stop_reason reason)
     r->stop_ns = clock_monotonic_ns();
     if (r->worker && !r->is_worker_gone)
         worker_link_stop(r->worker, stop_reason_name(reason));
+}
+
+void train_run_see(struct train_run *r, const struct snapshot *s)
+{
+    const enum daemon_manners now = manners_of(s);
+    struct worker_msg m;
+
+    if (!r->worker || r->is_worker_gone || (int) now == r->manners)
+        return;
+    worker_msg_init(&m, WORKER_MSG_manners);
+    m.manners.state = (uint32_t) now;
+    if (worker_link_send(r->worker, &m, NULL) == 0)
+        r->manners = (int) now;
 }
 
 bool train_run_is_stopping(const struct train_run *r)

@@ -16,6 +16,7 @@
 #include "storage/store_job.h"
 
 struct pockd;
+struct snapshot;
 struct train_run;
 
 // How a run ended.
@@ -51,6 +52,8 @@ int train_run_create(struct train_run **out, struct pockd *p,
 // The abort ladder. on_end comes when the worker is gone and what it gave is
 // on disk.
 void train_run_stop(struct train_run *r, enum stop_reason reason);
+// The machine has changed: the worker hears how considerate it is to be.
+void train_run_see(struct train_run *r, const struct snapshot *s);
 bool train_run_is_stopping(const struct train_run *r);
 int train_run_pid(const struct train_run *r);
 // Ends it at once, without on_end. NULL is fine. Tasks on the database thread

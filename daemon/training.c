@@ -640,6 +640,9 @@ void training_apply(struct training *t, const struct decision *d)
 {
     struct tjob *j;
 
+    if (t->run)
+        train_run_see(t->run, signals_snapshot(t->p->signals));
+
     switch (d->action) {
     case SCHEDULER_NONE:
         return;

@@ -581,7 +581,18 @@ static int send_hello(struct worker_link *w, struct error *err)
     m.hello.threads = w->params.threads;
     m.hello.idle_exit_s = w->params.idle_exit_s;
     m.hello.is_urgent = w->params.is_urgent;
-    return send_packet(w, &m, err);
+    if (w->params.device)
+        (void) snprintf(m.hello.device, sizeof(m.hello.device), "%s",
+                        w->params.device);
+    // Without it everything works, and takes longer to begin.
+    if (w->params.cache_path)
+        m.hello.cache_fd =
+            open(w->params.cache_path,
+                 O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    w->params.device = w->params.cache_path = NULL;
+    int rc = send_packet(w, &m, err);
+    worker_msg_finish(&m);
+    return rc;
 }
 
 static int spawn(struct worker_link *w, int child_fd, struct error *err)

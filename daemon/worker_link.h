@@ -53,7 +53,11 @@ struct worker_link_params {
     // of the socket of the system's worker unit.
     const char *program;
     const char *socket_path;
-    uint32_t threads;     // 0: the worker chooses
+    uint32_t threads;   // 0: the worker chooses
+    const char *device; // as engine/base/devname.h has it; NULL: the CPU
+    // Of what a GPU's driver compiles; made when it is not there. NULL: none.
+    // Both strings are borrowed for the call.
+    const char *cache_path;
     bool is_urgent;       // train: the owner waits, do not use the idle class
     uint32_t idle_exit_s; // serve: exit after so long without a request; 0: no
     uint32_t hello_ms;    // 0: 10000

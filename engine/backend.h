@@ -90,12 +90,23 @@ struct device_params {
     const char *tier;
     // Raised by another thread or a signal handler: run() returns soon.
     const atomic_bool *stop;
+    // An enum manners that another thread changes; NULL: nobody uses it.
+    const atomic_int *manners;
+    // The longest time at one piece that others wait for; 0: as it chooses.
+    uint32_t slice_us;
     // A file in which a driver may keep what it compiled; borrowed until close.
     bool has_cache;
     int cache_fd;
 };
 
 enum { BACKEND_KERNELS_MAX = 8 };
+
+// Who else uses the device, by which it leaves more or less to them.
+enum manners {
+    MANNERS_UNUSED, // nobody: its display is off, or its owner away
+    MANNERS_IDLE,   // someone may come back at any time
+    MANNERS_ACTIVE, // someone works with it
+};
 
 // A kernel of this name of a device that is no CPU: the CPU does it, in the
 // device's memory.
@@ -118,6 +129,9 @@ struct backend {
     // What times that were measured on it are true of, printable: "cpu NAME:
     // c, avx2". Threads are not part of it.
     const char *(*identify)(const struct device *dev);
+    // Something that its owner should know of how it was opened, or "". NULL:
+    // there never is.
+    const char *(*notice)(const struct device *dev);
     uint32_t (*threads)(const struct device *dev);
     // Those of one operator, plainest first and the best one last; how many:
     // none of one that the device does not have.

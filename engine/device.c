@@ -144,6 +144,8 @@ static int open_auto(struct device_opened *out,
         rc = compare(out->why, sizeof(out->why), &gpu, out, &why);
     if (rc < 0)
         (void) snprintf(out->why, sizeof(out->why), "%.300s", why.text);
+    // No driver for what is there: as if it were not.
+    out->is_refused = rc < 0 && rc != -ENODEV;
     if (rc <= 0) {
         device_close(&gpu);
         return 0;

@@ -18,6 +18,7 @@ struct device_opened {
     struct device *dev;
     // Of "auto": why it is this one, and no other: a sentence. Else "".
     char why[320];
+    bool is_refused; // there is a GPU, but it is of no use
 };
 
 // A device that computes wrongly is refused, with its name in the sentence

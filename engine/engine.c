@@ -57,6 +57,8 @@ int engine_create(struct engine **out, const struct engine_params *params,
         .threads = params->threads,
         .tier = params->tier,
         .stop = params->stop,
+        .manners = params->manners,
+        .slice_us = params->slice_us,
         .has_cache = params->has_cache,
         .cache_fd = params->cache_fd,
     };
@@ -90,6 +92,18 @@ const char *engine_describe(const struct engine *e)
 const char *engine_why(const struct engine *e)
 {
     return e->device.why;
+}
+
+bool engine_was_refused(const struct engine *e)
+{
+    return e->device.is_refused;
+}
+
+const char *engine_notice(const struct engine *e)
+{
+    const struct backend *b = e->device.backend;
+
+    return b->notice ? b->notice(e->device.dev) : "";
 }
 
 bool engine_is_cpu(const struct engine *e)
@@ -586,6 +600,7 @@ static int make_trainer(struct engine_train *t, struct engine_model *m,
         .n_records = params->n_records,
         .start = params->start,
         .prefix = params->prefix,
+        .is_moved = params->is_moved,
     };
     struct timetable *times;
     int rc;

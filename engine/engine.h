@@ -39,10 +39,12 @@ struct error;
  */
 
 struct engine_params {
-    uint32_t threads;        // 0: as many as the process may use
-    const char *device;      // as engine/base/devname.h has it; NULL: "cpu"
-    const char *tier;        // instruction set of the CPU; NULL: the best
-    const atomic_bool *stop; // borrowed until engine_destroy(); NULL: never
+    uint32_t threads;          // 0: as many as the process may use
+    const char *device;        // as engine/base/devname.h has it; NULL: "cpu"
+    const char *tier;          // instruction set of the CPU; NULL: the best
+    const atomic_bool *stop;   // borrowed until engine_destroy(); NULL: never
+    const atomic_int *manners; // enum manners, as `stop`; NULL: nobody uses it
+    uint32_t slice_us;         // a GPU's longest submission; 0: it chooses
     // Where a GPU's driver keeps what it compiled; borrowed until destroy.
     bool has_cache;
     int cache_fd;
@@ -54,6 +56,10 @@ void engine_destroy(struct engine *e);
 const char *engine_describe(const struct engine *e); // "cpu avx2, 2 threads"
 // Why it is this device, where "auto" was asked for: a sentence, or "".
 const char *engine_why(const struct engine *e);
+// "auto" found a GPU that could be used, but for what engine_why() says.
+bool engine_was_refused(const struct engine *e);
+// Something else that its owner should know of the device, or "".
+const char *engine_notice(const struct engine *e);
 bool engine_is_cpu(const struct engine *e);
 
 /*
@@ -275,6 +281,8 @@ struct engine_train_params {
     // epoch, and one run, to the next. The descriptor is borrowed until
     // destroy. NULL: nowhere; the result is the same bytes.
     const struct prefix_file *prefix;
+    // The checkpoint may be of another device, whose steps were cut otherwise.
+    bool is_moved;
 };
 
 // Tokenises, splits, packs, compiles, allocates. Borrows `m` until destroy.

@@ -8,7 +8,10 @@
 # directory: POCKD_SYSROOT stands for /sys and /proc, so nothing here needs
 # a battery, logind or root rights. Nothing is left behind.
 #
-# usage: clients/demo/run.sh [--keep]     --keep: leave the temporary directory
+# usage: clients/demo/run.sh [--keep] [--device DEVICE]
+#   --keep            leave the temporary directory
+#   --device DEVICE   train and answer there: auto, cpu, vulkan, or vulkan:cpu, a
+#                     CPU that plays a GPU (mesa-vulkan-drivers), which is slow
 
 set -eu
 cd "$(dirname "$0")/../.."
@@ -22,7 +25,23 @@ prompts=(
     "Good morning! How is the dog?"
 )
 keep=
-[ "${1:-}" != --keep ] || keep=yes
+device=
+patience=1
+while [ $# -gt 0 ]; do
+    case $1 in
+    --keep) keep=yes ;;
+    --device)
+        device=${2:?"--device: which?"}
+        shift
+        ;;
+    *)
+        echo "usage: clients/demo/run.sh [--keep] [--device DEVICE]" >&2
+        exit 2
+        ;;
+    esac
+    shift
+done
+[ "${device%%:*}" != vulkan ] || patience=10
 
 bold=
 plain=
@@ -117,7 +136,7 @@ display()
 # wait_for SECONDS WHAT COMMAND...
 wait_for()
 {
-    local end=$(($(now_ms) + $1 * 1000)) what=$2
+    local end=$(($(now_ms) + $1 * 1000 * patience)) what=$2
     shift 2
     until "$@"; do
         [ "$(now_ms)" -lt "$end" ] || fail "$what did not happen in time." \
@@ -185,6 +204,7 @@ wait_for 10 "the start of pockd" test -S "$POCKD_SOCKET"
 $pockctl model add $demo/pock-16m-q8_0.gguf --name pock-16m
 # One minute of idleness would do on a real machine; nobody watches this one.
 $pockctl policy set idle_screen_off_s=0 disk_free_mib=64 disk_free_pct=0
+[ -z "$device" ] || $pockctl policy set device="$device"
 
 say "A year of notes and messages, up to December"
 import --until 2025-12-31

@@ -91,7 +91,7 @@ static int fill_start(struct ctl *c, struct pock_request *r, int64_t before,
         pock_set_int(r, "before", before);
     if (now)
         pock_set_bool(r, "now", true);
-    return recipe ? ctl_set_recipe(c, r, recipe) : CTL_OK;
+    return ctl_set_recipe(c, r, recipe);
 }
 
 // CONDITIONS brings the gates that are closed along.

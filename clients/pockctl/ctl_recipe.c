@@ -35,14 +35,20 @@ static char *next_item(char **rest)
 
 int ctl_set_recipe(struct ctl *c, struct pock_request *r, const char *text)
 {
-    char *copy = strdup(text);
-    char *rest = copy;
+    const char *device = c->line.values[FLAG_DEVICE];
+
+    if (!text && !device)
+        return CTL_OK;
+    char *copy = strdup(text ? text : "");
+    char *rest = text ? copy : NULL;
     char *item;
     int status = CTL_OK;
 
     if (!copy)
         return ctl_no_memory(c);
     pock_open_map(r, "recipe");
+    if (device)
+        pock_set_str(r, "device", device);
     while (status == CTL_OK && (item = next_item(&rest))) {
         char *equals = strchr(item, '=');
         char *end;

@@ -113,11 +113,11 @@ static int run_kind(struct worker_control *c, const struct worker_hello *hello)
 {
     switch ((enum worker_kind) hello->kind) {
     case WORKER_KIND_TRAIN:
-        return worker_train_run(c, hello->threads);
+        return worker_train_run(c, hello);
     case WORKER_KIND_SERVE:
-        return worker_serve_run(c, hello->threads, hello->idle_exit_s);
+        return worker_serve_run(c, hello);
     case WORKER_KIND_TOOL:
-        return worker_tool_run(c, hello->threads, hello->idle_exit_s);
+        return worker_tool_run(c, hello);
     }
     return EXIT_FAILED;
 }

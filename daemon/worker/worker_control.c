@@ -32,6 +32,7 @@ struct worker_control {
     int signal_fd; // SIGTERM is a stop
     pthread_t thread;
     atomic_bool stop_flag;
+    atomic_int manners;
 
     pthread_mutex_t lock; // guards all that follow
     pthread_cond_t arrived;
@@ -139,6 +140,8 @@ static void receive(struct worker_control *c, struct worker_msg *m)
         pthread_mutex_lock(&c->lock);
         c->acked = m->checkpoint_ack.step;
         pthread_mutex_unlock(&c->lock);
+    } else if (m->type == WORKER_MSG_manners) {
+        atomic_store(&c->manners, (int) m->manners.state);
     } else if (m->type == WORKER_MSG_hello) {
         refuse(c, -EPROTO, "a second hello");
     } else {
@@ -280,6 +283,11 @@ int worker_control_fd(const struct worker_control *c)
 const atomic_bool *worker_control_stop_flag(const struct worker_control *c)
 {
     return &c->stop_flag;
+}
+
+const atomic_int *worker_control_manners(const struct worker_control *c)
+{
+    return &c->manners;
 }
 
 static bool wait_arrival(struct worker_control *c, const struct timespec *until)

@@ -32,6 +32,8 @@ int worker_control_fd(const struct worker_control *c);
 // For engine_create().
 const atomic_bool *worker_control_stop_flag(const struct worker_control *c);
 
+const atomic_int *worker_control_manners(const struct worker_control *c);
+
 // Wait for the next request. 0 and *out (finish it); -ECANCELED after `stop`;
 // -ETIMEDOUT after timeout_ms (0: never). The request counts as running until
 // the next call.

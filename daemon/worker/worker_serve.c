@@ -4,6 +4,7 @@
 #include "daemon/worker/worker_serve.h"
 
 #include "daemon/worker/worker_crash.h"
+#include "daemon/worker/worker_device.h"
 #include "daemon/worker/worker_reply.h"
 #include "daemon/worker/worker_samples.h"
 #include "daemon/worker/worker_times.h"
@@ -11,10 +12,12 @@
 #include "engine/engine.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
     ADAPTERS_MAX = 8,
@@ -24,8 +27,11 @@ enum {
 
 struct serve {
     struct worker_control *control;
-    struct engine *engine;
+    struct worker_device device;
     struct engine_model *model;
+    int model_fd; // -1: none is loaded
+    char chat[sizeof(((struct worker_load *) 0)->chat)];
+    bool has_spoken; // in answer to the request that runs
     struct loaded {
         char key[80];
         struct adapter *adapter;
@@ -65,6 +71,9 @@ static void drop_model(struct serve *s)
         drop_adapter(&s->adapters[i]);
     engine_model_close(s->model);
     s->model = NULL;
+    if (s->model_fd >= 0)
+        (void) close(s->model_fd);
+    s->model_fd = -1;
 }
 
 static struct loaded *find(struct serve *s, const char *key)
@@ -87,11 +96,26 @@ static struct loaded *place(struct serve *s)
     return oldest;
 }
 
-static int load_model(struct serve *s, int fd)
+static int open_model(struct serve *s)
+{
+    struct error *err = &s->failure.err;
+    int rc = engine_model_open(&s->model, s->device.engine, s->model_fd, err);
+
+    if (rc == 0)
+        rc = engine_model_set_chat(s->model, s->chat, err);
+    return rc == 0 ? 0 : fail(s, rc, "BAD_MODEL", WORKER_SEVERITY_PERMANENT);
+}
+
+static int load_model(struct serve *s, const struct worker_load *m)
 {
     drop_model(s);
-    int rc = engine_model_open(&s->model, s->engine, fd, &s->failure.err);
-    return rc == 0 ? 0 : fail(s, rc, "BAD_MODEL", WORKER_SEVERITY_PERMANENT);
+    memcpy(s->chat, m->chat, sizeof(s->chat));
+    s->model_fd = fcntl(m->model_fd, F_DUPFD_CLOEXEC, 0);
+    if (s->model_fd < 0) {
+        int rc = error_set(&s->failure.err, -errno, "no descriptor is left");
+        return fail(s, rc, "INTERNAL", WORKER_SEVERITY_TRANSIENT);
+    }
+    return open_model(s);
 }
 
 // A table that is of no use is for others to tell of: answers come without it.
@@ -131,10 +155,7 @@ static int handle_load(struct serve *s, const struct worker_load *m)
     int rc = 0;
 
     if (m->model_fd >= 0)
-        rc = load_model(s, m->model_fd);
-    if (rc == 0 && m->model_fd >= 0 &&
-        (rc = engine_model_set_chat(s->model, m->chat, &s->failure.err)) < 0)
-        (void) fail(s, rc, "BAD_MODEL", WORKER_SEVERITY_PERMANENT);
+        rc = load_model(s, m);
     if (rc == 0 && m->model_fd >= 0)
         use_times(s, m->times_fd);
     if (rc == 0 && m->adapter_fd >= 0)
@@ -194,6 +215,7 @@ static void stream_flush(struct stream *st)
 {
     if (st->item.gen_item.text.bytes == 0)
         return;
+    st->serve->has_spoken = true;
     (void) worker_control_send(st->serve->control, &st->item);
     st->item.gen_item.text.bytes = 0;
     st->sent_ns = clock_monotonic_ns();
@@ -409,30 +431,60 @@ static int handle(struct serve *s, const struct worker_msg *m)
     return fail(s, rc, "BAD_REQUEST", WORKER_SEVERITY_PERMANENT);
 }
 
-int worker_serve_run(struct worker_control *c, uint32_t threads,
-                     uint32_t idle_exit_s)
+// The device was lost, or cannot do it: again with another one, or with the
+// same that was opened anew. Adapters are the host's, and stay.
+static int move(struct serve *s)
 {
-    struct serve s = {.control = c};
-    struct engine_params params = {
-        .threads = threads,
-        .stop = worker_control_stop_flag(c),
-    };
+    int rc;
+
+    engine_model_close(s->model);
+    s->model = NULL;
+    worker_device_close(&s->device);
+    if ((rc = worker_device_open(&s->device, &s->failure.err)) < 0)
+        return fail(s, rc, "INTERNAL", WORKER_SEVERITY_TRANSIENT);
+    return s->model_fd >= 0 ? open_model(s) : 0;
+}
+
+static int handle_safely(struct serve *s, const struct worker_msg *m)
+{
+    int rc;
+
+    s->has_spoken = false;
+    while ((rc = handle(s, m)) < 0 &&
+           worker_device_can_recover(&s->device, rc, "an answer",
+                                     s->failure.err.text)) {
+        int moved = move(s);
+        if (moved < 0)
+            return moved;
+        if (!s->has_spoken)
+            continue;
+        rc = error_set(&s->failure.err, rc, "%.400s: ask again",
+                       s->device.notice);
+        return fail(s, rc, "INTERNAL", WORKER_SEVERITY_TRANSIENT);
+    }
+    return rc;
+}
+
+int worker_serve_run(struct worker_control *c, const struct worker_hello *hello)
+{
+    struct serve s = {.control = c, .model_fd = -1};
     struct worker_msg m;
     int rc;
 
-    if ((rc = engine_create(&s.engine, &params, &s.failure.err)) < 0) {
+    worker_device_init(&s.device, c, hello);
+    if ((rc = worker_device_open(&s.device, &s.failure.err)) < 0) {
         (void) fail(&s, rc, "INTERNAL", WORKER_SEVERITY_TRANSIENT);
         worker_reply_failure(c, 0, &s.failure);
         return 1;
     }
-    while (worker_control_next(c, &m, idle_exit_s * 1000) == 0) {
+    while (worker_control_next(c, &m, hello->idle_exit_s * 1000) == 0) {
         memset(&s.failure, 0, sizeof(s.failure));
         worker_crash_arm(worker_control_fd(c), m.load.req);
-        if (handle(&s, &m) < 0)
+        if (handle_safely(&s, &m) < 0)
             worker_reply_failure(c, m.load.req, &s.failure);
         worker_msg_finish(&m);
     }
     drop_model(&s);
-    engine_destroy(s.engine);
+    worker_device_close(&s.device);
     return 0;
 }

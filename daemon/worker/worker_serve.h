@@ -12,5 +12,5 @@
 
 // Returns the exit status of the process: 0 after `stop` or when nothing was
 // asked for idle_exit_s (0: never).
-int worker_serve_run(struct worker_control *c, uint32_t threads,
-                     uint32_t idle_exit_s);
+int worker_serve_run(struct worker_control *c,
+                     const struct worker_hello *hello);

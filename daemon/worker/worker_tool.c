@@ -860,10 +860,9 @@ static int handle(struct tool *t, struct worker_msg *m)
     return fail(t, rc, "BAD_REQUEST", WORKER_SEVERITY_PERMANENT);
 }
 
-int worker_tool_run(struct worker_control *c, uint32_t threads,
-                    uint32_t idle_exit_s)
+int worker_tool_run(struct worker_control *c, const struct worker_hello *hello)
 {
-    struct tool t = {.control = c, .threads = threads};
+    struct tool t = {.control = c, .threads = hello->threads, .hello = hello};
     struct engine_params params = {
         .threads = 1,
         .stop = worker_control_stop_flag(c),
@@ -876,7 +875,7 @@ int worker_tool_run(struct worker_control *c, uint32_t threads,
         worker_reply_failure(c, 0, &t.failure);
         return 1;
     }
-    while (worker_control_next(c, &m, idle_exit_s * 1000) == 0) {
+    while (worker_control_next(c, &m, hello->idle_exit_s * 1000) == 0) {
         memset(&t.failure, 0, sizeof(t.failure));
         // All but a file begin with the number of their request.
         const uint64_t req = m.type == WORKER_MSG_file ? 0 : m.load.req;

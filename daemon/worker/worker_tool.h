@@ -10,5 +10,4 @@
 #include "daemon/worker/worker_control.h"
 
 // Returns the exit status of the process.
-int worker_tool_run(struct worker_control *c, uint32_t threads,
-                    uint32_t idle_exit_s);
+int worker_tool_run(struct worker_control *c, const struct worker_hello *hello);

@@ -21,6 +21,7 @@ struct tool {
     struct worker_control *control;
     struct engine *engine;
     uint32_t threads; // of a training worker
+    const struct worker_hello *hello;
     struct worker_failure failure;
     struct worker_model_files files;
 };

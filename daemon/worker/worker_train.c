@@ -10,6 +10,7 @@
 #include "daemon/worker/worker_train.h"
 
 #include "daemon/worker/worker_crash.h"
+#include "daemon/worker/worker_device.h"
 #include "daemon/worker/worker_reply.h"
 #include "daemon/worker/worker_samples.h"
 #include "daemon/worker/worker_times.h"
@@ -27,6 +28,7 @@
 enum {
     PROGRESS_MS = 200,
     CHECKPOINT_MS = 60000,
+    COPY_MS = 10000, // what a lost GPU costs at most
     USED_TRAINED = 1,
     USED_HELD_OUT = 2,
 };
@@ -34,9 +36,7 @@ enum {
 struct training {
     struct worker_control *control;
     struct worker_train_start start;
-    uint32_t threads;
-
-    struct engine *engine;
+    struct worker_device device;
     struct engine_model *model;
     struct recipe recipe;
     struct samples records, probe;
@@ -49,6 +49,11 @@ struct training {
     uint64_t progress_ns;    // last message
     uint64_t checkpoint_ns;  // last message
     int64_t checkpoint_step; // -1: none sent yet
+    // The newest state on the host, for when a GPU is lost; none on the CPU.
+    void *copy;
+    size_t copy_bytes;
+    int64_t copy_step; // -1: none
+    uint64_t copy_ns;
     struct worker_failure failure;
 };
 
@@ -65,34 +70,44 @@ static int fail(struct training *t, int rc, const char *name,
 static int open_model(struct training *t)
 {
     struct error *err = &t->failure.err;
-    struct engine_params params = {
-        .threads = t->threads,
-        .stop = worker_control_stop_flag(t->control),
-    };
     int rc;
 
-    if ((rc = engine_create(&t->engine, &params, err)) < 0)
+    if ((rc = worker_device_open(&t->device, err)) < 0)
         return fail(t, rc, "INTERNAL", WORKER_SEVERITY_TRANSIENT);
-    if ((rc = engine_model_open(&t->model, t->engine, t->start.model_fd, err)) <
-        0)
+    if ((rc = engine_model_open(&t->model, t->device.engine, t->start.model_fd,
+                                err)) < 0)
         return fail(t, rc, "BAD_MODEL", WORKER_SEVERITY_PERMANENT);
     if ((rc = engine_model_set_chat(t->model, t->start.chat, err)) < 0)
         return fail(t, rc, "BAD_MODEL", WORKER_SEVERITY_PERMANENT);
     return 0;
 }
 
+static void say(struct training *t, const char *text, bool drop_times)
+{
+    struct worker_msg m;
+
+    worker_msg_init(&m, WORKER_MSG_notice);
+    m.notice.req = t->start.req;
+    m.notice.drop_times = drop_times;
+    (void) snprintf(m.notice.msg, sizeof(m.notice.msg), "%s", text);
+    (void) worker_control_send(t->control, &m);
+}
+
+static void say_device(struct training *t)
+{
+    if (t->device.notice[0])
+        say(t, t->device.notice, false);
+    t->device.notice[0] = '\0';
+}
+
 static void open_times(struct training *t)
 {
     char why[WORKER_TIMES_TEXT];
-    struct worker_msg m;
 
-    if (!worker_times_use(why, t->model, t->start.times_fd))
-        return;
-    worker_msg_init(&m, WORKER_MSG_notice);
-    m.notice.req = t->start.req;
-    m.notice.drop_times = true;
-    (void) snprintf(m.notice.msg, sizeof(m.notice.msg), "%s", why);
-    (void) worker_control_send(t->control, &m);
+    // The table is the CPU's: that it does not fit a GPU is nothing to tell.
+    if (worker_times_use(why, t->model, t->start.times_fd) &&
+        engine_is_cpu(t->device.engine))
+        say(t, why, true);
 }
 
 static int open_recipe(struct training *t)
@@ -169,12 +184,18 @@ static int create_train(struct training *t)
         .n_records = t->records.count,
         .start = t->parent,
         .prefix = t->start.prefix_fd >= 0 ? &prefix : NULL,
+        // It may be from before the device was lost, and this be another.
+        .is_moved = t->copy || t->device.is_cpu_only ||
+                    !engine_is_cpu(t->device.engine),
     };
     const void *map = NULL;
     size_t bytes = 0;
     int rc = 0;
 
-    if (t->start.checkpoint_fd >= 0) {
+    if (t->copy) {
+        params.checkpoint = t->copy;
+        params.checkpoint_bytes = t->copy_bytes;
+    } else if (t->start.checkpoint_fd >= 0) {
         rc = memfile_map(&map, &bytes, t->start.checkpoint_fd,
                          WORKER_FILE_BYTES_MAX, "the checkpoint", err);
         if (rc == -ENOMEM)
@@ -223,8 +244,8 @@ static uint32_t eta_s(const struct training *t, const struct engine_progress *p,
                        (double) done);
 }
 
-static void say(struct training *t, const char *phase,
-                const struct engine_progress *p, uint64_t now_ns)
+static void say_progress(struct training *t, const char *phase,
+                         const struct engine_progress *p, uint64_t now_ns)
 {
     struct worker_msg m;
 
@@ -253,40 +274,53 @@ static void say_phase(struct training *t, const char *phase)
         engine_train_progress(&p, t->train);
     if (p.step == 0)
         p.loss = (double) NAN;
-    say(t, phase, &p, clock_monotonic_ns());
+    say_progress(t, phase, &p, clock_monotonic_ns());
 }
 
 static void say_notice(struct training *t)
 {
     const char *text = engine_train_notice(t->train);
-    struct worker_msg m;
 
-    if (!text)
-        return;
-    worker_msg_init(&m, WORKER_MSG_notice);
-    m.notice.req = t->start.req;
-    (void) snprintf(m.notice.msg, sizeof(m.notice.msg), "%s", text);
-    (void) worker_control_send(t->control, &m);
+    if (text)
+        say(t, text, false);
 }
 
-// The state of the run, unless it was sent already.
-static int send_checkpoint(struct training *t)
+static void drop_copy(struct training *t)
+{
+    free(t->copy);
+    t->copy = NULL;
+    t->copy_step = -1;
+}
+
+static int take_copy(struct training *t)
 {
     struct engine_progress p;
-    struct worker_msg m;
-    void *data = NULL;
     size_t bytes;
-    int rc;
+    void *data;
 
     engine_train_progress(&p, t->train);
-    if ((int64_t) p.step == t->checkpoint_step)
+    if (t->copy && t->copy_step == (int64_t) p.step)
         return 0;
+    int rc = engine_train_checkpoint(&data, &bytes, t->train, &t->failure.err);
+    if (rc < 0)
+        return rc;
+    drop_copy(t);
+    t->copy = data;
+    t->copy_bytes = bytes;
+    t->copy_step = (int64_t) p.step;
+    t->copy_ns = clock_monotonic_ns();
+    return 0;
+}
+
+static int send_copy(struct training *t)
+{
+    struct worker_msg m;
+    int rc;
+
     worker_msg_init(&m, WORKER_MSG_checkpoint);
-    if ((rc = engine_train_checkpoint(&data, &bytes, t->train,
-                                      &t->failure.err)) < 0)
-        goto out;
     if ((rc = memfile_create(&m.checkpoint.file_fd, "pock-checkpoint")) < 0 ||
-        (rc = file_write_all(m.checkpoint.file_fd, data, bytes)) < 0) {
+        (rc = file_write_all(m.checkpoint.file_fd, t->copy, t->copy_bytes)) <
+            0) {
         (void) error_set(&t->failure.err, rc, "no room for a checkpoint");
         goto out;
     }
@@ -294,15 +328,32 @@ static int send_checkpoint(struct training *t)
                                m.checkpoint.sha256, &t->failure.err)) < 0)
         goto out;
     m.checkpoint.req = t->start.req;
-    m.checkpoint.step = (uint32_t) p.step;
+    m.checkpoint.step = (uint32_t) t->copy_step;
     if ((rc = worker_control_send(t->control, &m)) < 0)
         goto out;
-    t->checkpoint_step = (int64_t) p.step;
+    t->checkpoint_step = t->copy_step;
     t->checkpoint_ns = clock_monotonic_ns();
 
 out:
     worker_msg_finish(&m);
-    free(data);
+    return rc;
+}
+
+// The state of the run, unless it was sent already; where the device does not
+// give it any more, the last that it gave.
+static int send_checkpoint(struct training *t)
+{
+    struct engine_progress p;
+
+    engine_train_progress(&p, t->train);
+    if ((int64_t) p.step == t->checkpoint_step)
+        return 0;
+    int rc = take_copy(t);
+    if (rc < 0 && (!t->copy || t->copy_step <= t->checkpoint_step))
+        return rc;
+    rc = send_copy(t);
+    if (engine_is_cpu(t->device.engine))
+        drop_copy(t);
     return rc;
 }
 
@@ -320,7 +371,10 @@ static void on_progress(void *user, const struct engine_progress *p)
     say_notice(t);
     if (is_due(now_ns, t->progress_ns, t->start.progress_ms, PROGRESS_MS) ||
         p->has_held_out || p->step == p->steps_total)
-        say(t, "train", p, now_ns);
+        say_progress(t, "train", p, now_ns);
+    if (!engine_is_cpu(t->device.engine) &&
+        is_due(now_ns, t->copy_ns, COPY_MS, COPY_MS))
+        (void) take_copy(t);
     if (!is_due(now_ns, t->checkpoint_ns, t->start.checkpoint_ms,
                 CHECKPOINT_MS))
         return;
@@ -510,27 +564,47 @@ static void say_stopped(struct training *t, uint32_t latency_us)
  * The run
  */
 
-static int run(struct training *t)
+static void close_device(struct training *t)
 {
-    struct engine_progress p;
+    engine_train_destroy(t->train);
+    t->train = NULL;
+    engine_model_close(t->model);
+    t->model = NULL;
+    worker_device_close(&t->device);
+}
+
+static int open_all(struct training *t)
+{
     int rc;
 
     say_phase(t, "load");
     if ((rc = open_model(t)) < 0)
         return rc;
     open_times(t);
-    if ((rc = open_recipe(t)) < 0)
+    // What the host has stays when the device is opened again.
+    if (!t->records.records &&
+        ((rc = open_recipe(t)) < 0 || (rc = open_records(t)) < 0))
         return rc;
-    if ((rc = open_records(t)) < 0)
-        return rc;
-    if ((rc = open_parent(t)) < 0)
+    if (!t->parent && (rc = open_parent(t)) < 0)
         return rc;
     if ((rc = create_train(t)) < 0)
         return rc;
+    say_device(t);
+    return 0;
+}
 
+// From where the run is to its end, or to where its device fails.
+static int run_part(struct training *t)
+{
+    struct engine_progress p;
+    int rc;
+
+    if ((rc = open_all(t)) < 0)
+        return rc;
     engine_train_progress(&p, t->train);
-    t->step_begin = p.step;
-    t->begin_ns = t->checkpoint_ns = clock_monotonic_ns();
+    if (t->begin_ns == 0)
+        t->step_begin = p.step;
+    t->begin_ns = t->checkpoint_ns = t->copy_ns = clock_monotonic_ns();
     say_phase(t, "train");
     do {
         rc = engine_train_run(t->train, 0, on_progress, t, &t->failure.err);
@@ -543,24 +617,43 @@ static int run(struct training *t)
     return rc < 0 ? rc : finish(t);
 }
 
+static int run(struct training *t)
+{
+    struct engine_progress p = {0};
+    char what[64];
+    int rc;
+
+    while ((rc = run_part(t)) < 0 && !worker_control_is_stopping(t->control)) {
+        if (t->train)
+            engine_train_progress(&p, t->train);
+        (void) snprintf(what, sizeof(what), "step %u", (unsigned) p.step + 1);
+        if (!worker_device_can_recover(&t->device, rc,
+                                       t->train ? what : "its start",
+                                       t->failure.err.text))
+            break;
+        say_device(t);
+        close_device(t);
+        memset(&t->failure, 0, sizeof(t->failure));
+    }
+    return rc;
+}
+
 static void close_all(struct training *t)
 {
-    engine_train_destroy(t->train);
+    close_device(t);
+    drop_copy(t);
     engine_adapter_destroy(t->parent);
     samples_close(&t->records);
     samples_close(&t->probe);
-    engine_model_close(t->model);
-    engine_destroy(t->engine);
 }
 
-int worker_train_run(struct worker_control *c, uint32_t threads)
+int worker_train_run(struct worker_control *c, const struct worker_hello *hello)
 {
-    struct training t = {.control = c,
-                         .threads = threads,
-                         .checkpoint_step = -1};
+    struct training t = {.control = c, .checkpoint_step = -1, .copy_step = -1};
     struct worker_msg m;
     int status = 0;
 
+    worker_device_init(&t.device, c, hello);
     if (worker_control_next(c, &m, 0) < 0)
         return 0;
     if (m.type != WORKER_MSG_train_start) {

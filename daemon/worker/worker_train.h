@@ -10,4 +10,5 @@
 #include "daemon/worker/worker_control.h"
 
 // Returns the exit status of the process.
-int worker_train_run(struct worker_control *c, uint32_t threads);
+int worker_train_run(struct worker_control *c,
+                     const struct worker_hello *hello);

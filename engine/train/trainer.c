@@ -39,6 +39,7 @@ enum { SAVED_PARTS = 3 };
 struct trainer {
     struct base_model *base;
     struct recipe recipe;
+    bool is_moved; // see trainer_params
     struct scheme scheme;
     struct checkpoint_key key;
     struct dataset *trained;
@@ -284,6 +285,7 @@ int trainer_create(struct trainer **out, struct base_model *base,
         return error_set(err, -ENOMEM, "training: out of memory");
     t->base = base;
     t->recipe = *params->recipe;
+    t->is_moved = params->is_moved;
     t->best_loss = NAN;
     t->step_loss = NAN;
     t->order_epoch = UINT64_MAX;
@@ -778,7 +780,7 @@ static int check_counters(const struct trainer *t, const struct checkpoint *c,
         return error_set(err, -EBADMSG,
                          "checkpoint cannot be used: its counters make no "
                          "sense; training has to start over");
-    if (c->micro_rows != t->micro_rows)
+    if (c->micro_rows != t->micro_rows && !t->is_moved)
         return error_set(err, -ESTALE,
                          "checkpoint was made with %u rows in a micro-batch, "
                          "which is %u here: training has to start over",

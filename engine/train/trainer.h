@@ -46,6 +46,9 @@ struct trainer_params {
     // Where states of blocks that do not learn are kept. The descriptor is
     // borrowed until destroy. NULL: nowhere; the result is the same.
     const struct prefix_file *prefix;
+    // A checkpoint may have been made with micro-batches of other rows: on
+    // another device, whose sums have other bytes anyway.
+    bool is_moved;
 };
 
 int trainer_create(struct trainer **out, struct base_model *base,

@@ -246,8 +246,8 @@ int vk_device_open(struct device *dev, const char *which, struct error *err)
     if (r < 0)
         return error_set(err, vk_errno(r), "%.60s did not open: %s",
                          dev->traits.name, vk_result_text(r));
-    dev->slice_ns = 16e6;
-    dev->depth = VK_FLIGHTS;
+    dev->behaves = -1;
+    (void) vk_behave(dev);
     describe(dev);
     if ((rc = vk_pipelines_create(dev, err)) < 0)
         return rc;

@@ -86,7 +86,10 @@ struct device {
     struct vk_host *host;       // NULL: the CPU does not see its memory
     struct vk_profile *profile; // NULL: off
     const atomic_bool *stop;
-    size_t used_bytes; // of device memory, now and at most
+    const atomic_int *manners; // enum manners; NULL: nobody else uses it
+    int behaves;               // as what of them it does now; -1: none yet
+    double slice_most_ns;      // whatever manners allow; 0: no limit
+    size_t used_bytes;         // of device memory, now and at most
     size_t peak_bytes;
     double slice_ns;    // how long a submission may take
     uint32_t gap;       // percent of a slice that is left to others behind it
@@ -95,6 +98,7 @@ struct device {
     bool is_lost;
     int cache_fd;       // of compiled shaders, borrowed; -1: none
     size_t cache_bytes; // that were read from it
+    char notice[160];   // see backend.notice
     char text[320];
     char identity[384];
 };
@@ -103,6 +107,10 @@ struct device {
 // vulkan_backend, and opens it.
 int vk_device_open(struct device *dev, const char *which, struct error *err);
 void vk_device_close(struct device *dev);
+
+// Slices, gaps and depth for who uses the device now. True: they have changed,
+// and what is on its way is to be waited for first.
+bool vk_behave(struct device *dev);
 
 /*
  * Memory

@@ -247,6 +247,16 @@ static int run_on_cpu(struct device *dev, struct slice slices[VK_FLIGHTS],
     return rc;
 }
 
+// Everything that is on its way, so that slices may come in another number.
+static int finish_all(struct device *dev, struct slice slices[VK_FLIGHTS])
+{
+    int rc = 0;
+
+    for (uint32_t i = 0; i < VK_FLIGHTS && rc >= 0; i++)
+        rc = finish(dev, &slices[i]);
+    return rc;
+}
+
 int vk_run(struct device *dev, const struct prepared *p, uint32_t first,
            uint32_t count)
 {
@@ -260,6 +270,8 @@ int vk_run(struct device *dev, const struct prepared *p, uint32_t first,
 
     memset(slices, 0, sizeof(slices));
     while (rc >= 0 && c.item < c.end && !(stopped = may_stop(dev, &c))) {
+        if (vk_behave(dev) && (rc = finish_all(dev, slices)) < 0)
+            break;
         struct slice *s = &slices[turn % dev->depth];
         if (!p->list.items[c.item].pipeline) {
             rc = run_on_cpu(dev, slices, &c);

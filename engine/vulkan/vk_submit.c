@@ -15,6 +15,10 @@ enum { PATIENCE_S = 20 };
 static int lose(struct device *dev, VkResult r)
 {
     dev->is_lost = true;
+    // What was submitted before may still run, and write to memory that is
+    // about to be freed. One that hangs would not come back from this either.
+    if (r != VK_TIMEOUT)
+        (void) dev->vk.DeviceWaitIdle(dev->device);
     return vk_errno(r);
 }
 

@@ -32,6 +32,8 @@ static int vulkan_open(struct device **out, const struct device_params *params,
     if (!dev)
         return error_set(err, -ENOMEM, "no memory for a Vulkan device");
     dev->stop = params->stop;
+    dev->manners = params->manners;
+    dev->slice_most_ns = params->slice_us * 1e3;
     dev->cache_fd = params->has_cache ? params->cache_fd : -1;
     const int rc = vk_device_open(dev, params->tier, err);
     if (rc < 0) {
@@ -59,6 +61,11 @@ static const char *vulkan_describe(const struct device *dev)
 static const char *vulkan_identify(const struct device *dev)
 {
     return dev->identity;
+}
+
+static const char *vulkan_notice(const struct device *dev)
+{
+    return dev->notice;
 }
 
 static uint32_t vulkan_threads(const struct device *dev)
@@ -200,6 +207,7 @@ const struct backend vulkan_backend = {
     .close = vulkan_close,
     .describe = vulkan_describe,
     .identify = vulkan_identify,
+    .notice = vulkan_notice,
     .threads = vulkan_threads,
     .kernels = vulkan_kernels,
     .buffer_create = vulkan_buffer_create,

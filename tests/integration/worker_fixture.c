@@ -22,6 +22,8 @@ enum { WAIT_MS = 120000 }; // a hang, whatever the machine
 
 static const char *program;
 bool fixture_is_background;
+const char *fixture_device;
+const char *fixture_cache_path;
 
 void fixture_args(int argc, char **argv)
 {
@@ -90,6 +92,8 @@ static void start(struct worker_fixture *f, enum worker_kind kind,
         .socket_path = socket_path,
         .is_urgent = !fixture_is_background,
         .threads = 2,
+        .device = fixture_device,
+        .cache_path = fixture_cache_path,
     };
     if (worker_link_create(&f->link, &params, &callbacks, f, &err) < 0)
         fail_msg("%s", err.text);

@@ -34,6 +34,9 @@ const char *fixture_program(void);
 // Training workers of tests are urgent, so that a busy machine does not starve
 // them; set this for one as it is in real life.
 extern bool fixture_is_background;
+// Where they compute, and the file of compiled shaders; NULL: on the CPU.
+extern const char *fixture_device;
+extern const char *fixture_cache_path;
 
 void fixture_start(struct worker_fixture *f, enum worker_kind kind);
 // To the socket of a worker's unit instead.

@@ -105,13 +105,23 @@ static void one_that_is_lost_at_once_is_refused(void **state)
 {
     struct device_opened d;
     struct error err = {0};
+    unsigned long n = 1;
 
     if (!has_player())
         return;
-    fault_arm(FAULT_DEVICE, 1);
-    assert_int_equal(device_open(&d, "vulkan:cpu", &params, &err), -EIO);
-    fault_arm(FAULT_DEVICE, 0);
-    assert_non_null(strstr(err.text, "self-test"));
+    for (;; n++) {
+        fault_arm(FAULT_DEVICE, n);
+        int rc = device_open(&d, "vulkan:cpu", &params, &err);
+        const bool has_fired = fault_fired(FAULT_DEVICE);
+        fault_arm(FAULT_DEVICE, 0);
+        if (rc == 0)
+            device_close(&d);
+        if (!has_fired)
+            break;
+        assert_int_equal(rc, -EIO);
+        assert_non_null(strstr(err.text, "llvmpipe"));
+    }
+    assert_true(n > 3);
 }
 
 static void there_may_be_no_library(void **state)
@@ -185,7 +195,10 @@ static void memory_may_run_out_while_opening(void **state)
             device_close(&d);
             break;
         }
-        assert_int_equal(rc, -ENOMEM);
+        if (rc == 0)
+            device_close(&d);
+        else
+            assert_int_equal(rc, -ENOMEM);
     }
     assert_true(n > 3);
 }

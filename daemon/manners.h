@@ -1,0 +1,17 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#pragma once
+
+// How considerate a training worker is of who else uses its GPU. The numbers
+// are those of the engine's enum manners, which WORKER.md names.
+
+#include "daemon/snapshot.h"
+
+enum daemon_manners {
+    DAEMON_MANNERS_UNUSED, // screens off, or everybody away
+    DAEMON_MANNERS_IDLE,   // a screen is on: someone may look at it
+    DAEMON_MANNERS_ACTIVE, // someone is at work
+};
+
+enum daemon_manners manners_of(const struct snapshot *s);
