@@ -95,6 +95,17 @@ static struct instr instruction(const struct graph *g, const struct node *n,
     return in;
 }
 
+bool lower_has(const struct lower_target *t, enum op op)
+{
+    struct backend_kernel kernels[BACKEND_KERNELS_MAX];
+    const uint32_t n = t->backend->kernels(kernels, t->dev, op);
+
+    for (uint32_t i = 0; i < n; i++)
+        if (strcmp(kernels[i].name, BACKEND_KERNEL_HOST) != 0)
+            return true;
+    return false;
+}
+
 size_t lower_scratch(void *target, const struct graph *g, const struct node *n)
 {
     const struct lower_target *t = target;

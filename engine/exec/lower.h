@@ -54,6 +54,8 @@ struct lower_target {
     const struct backend *backend;
     const struct device *dev;
 };
+// Has it a kernel of its own for `op`, on the device itself?
+bool lower_has(const struct lower_target *target, enum op op);
 size_t lower_scratch(void *target, const struct graph *g, const struct node *n);
 
 // Instructions without places. -ENOTSUP and a sentence when the backend cannot

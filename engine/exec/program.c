@@ -48,7 +48,8 @@ static bool has_gradients(enum program_kind kind)
     return phase_of(kind) == MODEL_PHASE_LOSS && kind != PROGRAM_EVAL;
 }
 
-static struct model_graph_params graph_params(const struct program_params *p)
+static struct model_graph_params graph_params(const struct program_params *p,
+                                              const struct lower_target *target)
 {
     return (struct model_graph_params){
         .phase = phase_of(p->kind),
@@ -57,8 +58,9 @@ static struct model_graph_params graph_params(const struct program_params *p)
         .cache_length = p->cache_length,
         .n_rows = p->n_rows,
         .scheme = p->scheme,
-        .has_halves =
-            p->kind == PROGRAM_CACHED && p->precision != PRECISION_F32,
+        .has_halves = p->kind == PROGRAM_CACHED &&
+                      p->precision != PRECISION_F32 &&
+                      lower_has(target, OP_matmul_lora),
         .first_block = p->first_block,
         .drop = p->drop,
         .kept = has_gradients(p->kind) ? &p->kept : NULL,
@@ -280,6 +282,9 @@ static int compile_graph(struct program **out, struct graph *g,
     if ((rc = arena_create(&p->arena, COMPILE_BYTES_MAX)) < 0)
         goto error;
 
+    // Of what it makes, each part runs anywhere; the whole may not.
+    if (!lower_has(target, OP_matmul_lora))
+        r.off |= 1u << PASS_lora;
     if ((rc = passes_run(g, r.off, p->passes, err)) < 0)
         goto error;
     if (r.off & 1u << PASS_remat)
@@ -331,8 +336,8 @@ int program_compile(struct program **out, const struct model_config *m,
                     const struct backend *backend, const struct device *dev,
                     struct error *err)
 {
-    const struct model_graph_params forward = graph_params(params);
     struct lower_target target = {backend, dev};
+    const struct model_graph_params forward = graph_params(params, &target);
     const struct request r = {
         .off = params->passes_off,
         .budget = (size_t) params->arena_budget,
