@@ -32,7 +32,7 @@ bad=0
 peer()
 {
     "$here/peer_root.sh" run "$root" \
-        python3 "$dir/tokenizer_vectors.py" "$@"
+        env OMP_NUM_THREADS=1 RAYON_NUM_THREADS=1 python3 "$dir/tokenizer_vectors.py" "$@"
 }
 
 # A tokenizer.json with its lines, against the library.
