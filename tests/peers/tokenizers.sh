@@ -7,7 +7,7 @@
 # demo's own. ROOT is what tests/peers/peer_root.sh makes; needs root. Without
 # ROOT it says so, and is content. Prints a line for each comparison, with the
 # first texts that differ; fails if more differ than llama.cpp's older Unicode
-# explains (1 in 1,000).
+# explains (1 in 1,000, and two of few).
 #
 # usage: tests/peers/tokenizers.sh BUILD_DIR [ROOT [COUNT [DEMO_TOKENIZER_JSON]]]
 
