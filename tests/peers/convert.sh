@@ -38,9 +38,10 @@ convert()
 {
     "$build/clients/pockctl/pockctl" -q model convert "$1" --name tiny -t "$2" -o "$3" >/dev/null
 }
+# With one thread: several wait for each other where the machine is busy.
 peer()
 {
-    "$here/peer_root.sh" run "$root" "$@"
+    "$here/peer_root.sh" run "$root" env OMP_NUM_THREADS=1 "$@"
 }
 # perplexity PATTERN ARGUMENT...: the number behind it. Its logger may lose the
 # last line.
@@ -49,7 +50,7 @@ perplexity()
     local pattern=$1 found
     shift
     for _ in 1 2 3 4 5 6 7 8; do
-        peer llama-perplexity "$@" -f "$inside/text" -c 256 -t 2 --no-warmup >"$dir/log" 2>&1 || true
+        peer llama-perplexity "$@" -f "$inside/text" -c 256 -t 1 --no-warmup >"$dir/log" 2>&1 || true
         found=$(sed -n "s/.*$pattern *\([0-9.]*\).*/\1/p" "$dir/log" | tail -n 1)
         [ -z "$found" ] || break
     done
@@ -71,7 +72,7 @@ daemon=$!
 for _ in $(seq 100); do [ -S "$POCKD_SOCKET" ] && break; sleep 0.1; done
 
 cp "$tokenizer" "$dir/tokenizer.json"
-tail -n 120 "$demo/notebook.jsonl" |
+tail -n 60 "$demo/notebook.jsonl" |
     python3 -c 'import json, sys
 for line in sys.stdin: print(json.loads(line).get("text", ""))' >"$dir/text"
 cp "$here/convert_models.py" "$dir"

@@ -7,7 +7,7 @@
 # demo's own. ROOT is what tests/peers/peer_root.sh makes; needs root. Without
 # ROOT it says so, and is content. Prints a line for each comparison, with the
 # first texts that differ; fails if more differ than llama.cpp's older Unicode
-# explains (1 in 1,000).
+# explains (1 in 1,000, and two of few).
 #
 # usage: tests/peers/tokenizers.sh BUILD_DIR [ROOT [COUNT [DEMO_TOKENIZER_JSON]]]
 
@@ -32,7 +32,7 @@ bad=0
 peer()
 {
     "$here/peer_root.sh" run "$root" \
-        python3 "$dir/tokenizer_vectors.py" "$@"
+        env OMP_NUM_THREADS=1 RAYON_NUM_THREADS=1 python3 "$dir/tokenizer_vectors.py" "$@"
 }
 
 # A tokenizer.json with its lines, against the library.
