@@ -85,18 +85,29 @@ static const struct cm_shader *shader_for(const struct device *dev,
     return NULL;
 }
 
+static bool has_blocks(const struct vk_product *p)
+{
+    return p->b.dtype != DTYPE_f16 && p->b.dtype != DTYPE_bf16;
+}
+
 // The rules for tiles, as measured on an H200: large ones as long as there are
 // enough of them, for they move the least; four subgroups of 32 x 32 else.
+// Weights in blocks are decoded once for each tile: the higher the better.
 static struct cm_tile tile_for(const struct device *dev,
                                const struct vk_product *p)
 {
+    static const struct cm_tile high = {256, 256, 128, 32, 64, 64};
     static const struct cm_tile large = {256, 128, 128, 64, 64, 32};
     static const struct cm_tile small = {128, 64, 64, 64, 32, 32};
     const struct vk_traits *t = &dev->traits;
 
     if (t->subgroup < 32)
-        return (struct cm_tile){4 * t->subgroup, 32, 32, 32, 16, 16};
-    return ceil_div(p->m, 128) * ceil_div(p->n, 128) >= 32 ? large : small;
+        return (struct cm_tile){4 * t->subgroup, 16, 32, 32, 8, 16};
+    if (has_blocks(p) && ceil_div(p->m, 256) * ceil_div(p->n, 128) >= 256)
+        return high;
+    return ceil_div(p->m, 128) * ceil_div(p->n, 128) > 48 || p->k >= 8192
+               ? large
+               : small;
 }
 
 static uint32_t shared_bytes(const struct device *dev, const struct cm_tile *t,
@@ -119,9 +130,9 @@ static bool takes(const struct device *dev, const struct vk_product *p)
     const struct vk_traits *t = &dev->traits;
     const bool is_asked = p->family == VK_PRODUCT_CM;
     const uint32_t width = p->trans_b ? p->k : p->n; // of a line of b
-    const bool has_blocks = p->b.dtype != DTYPE_f16 && p->b.dtype != DTYPE_bf16;
 
-    if (!t->has_coopmat || p->trans_a || p->d || width % (has_blocks ? 32 : 8))
+    if (!t->has_coopmat || p->trans_a || p->d ||
+        width % (has_blocks(p) ? 32 : 8) != 0)
         return false;
     // The others' subgroups may have more than one size.
     if (p->family == VK_PRODUCT_REG || p->family == VK_PRODUCT_LDS ||
@@ -146,8 +157,8 @@ static void cut_k(struct cm_way *w, const struct device *dev,
     const uint32_t tiles =
         ceil_div(p->m, w->tile.bm) * ceil_div(p->n, w->tile.bn);
     const uint32_t enough =
-        dev->traits.type == VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU ? 48 : 4;
-    const uint32_t most = p->k / 1024;
+        dev->traits.type == VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU ? 96 : 4;
+    const uint32_t most = p->k / 2048;
     const uint32_t wanted = tiles < enough ? ceil_div(enough, tiles) : 1;
     const uint32_t parts = wanted < most ? wanted : most;
 

@@ -392,7 +392,8 @@ static int run_trial(struct bench *b, const struct trial *t,
     const double error = largest_error(b, t);
     printf(" pack %.1f us, %8.1f us %6.1f TFLOP/s error %.1e%s", pack_ns / 1e3,
            ns / 1e3, 2e-3 * args.m * args.n * args.k / ns, error,
-           error >= 0 && error < 4e-3 ? "" : " WRONG");
+           error >= 0 && error < (t->type == W_BF16 ? 1e-2 : 2e-3) ? ""
+                                                                   : " WRONG");
     return 0;
 }
 
