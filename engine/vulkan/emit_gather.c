@@ -2,21 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
 #include "engine/vulkan/vk_kernels.h"
+#include "engine/vulkan/vk_operands.h"
 #include "engine/vulkan/vk_product.h"
 
 // Operators that read the rows of a weight: embed, row_ratio.
 
 enum { EMBED_THREADS = 128, RATIO_THREADS = 64 };
-
-static uint32_t rows_of(const struct operand *o)
-{
-    return (uint32_t) (o->ne[0] * o->ne[1] * o->ne[2]);
-}
-
-static uint32_t cols_of(const struct operand *o)
-{
-    return (uint32_t) o->ne[3];
-}
 
 void vk_emit_embed(struct vk_emit *e)
 {
@@ -26,8 +17,14 @@ void vk_emit_embed(struct vk_emit *e)
         VkDeviceAddress y, tokens, w, scales, mins;
         uint32_t rows, cols, vocab;
     } push = {
-        vk_out(e, 0), vk_in(e, 0),         from.data,  from.scales,
-        from.mins,    rows_of(e->in->out), cols_of(w), rows_of(w),
+        vk_out(e, 0),
+        vk_in(e, 0),
+        from.data,
+        from.scales,
+        from.mins,
+        (uint32_t) vk_rows(e->in->out),
+        (uint32_t) vk_cols(w),
+        (uint32_t) vk_rows(w),
     };
     const bool by_4 = vk_weight_by_4(&from, push.cols) && push.y % 16 == 0;
     const uint32_t specs[] = {EMBED_THREADS, vk_weight_code(from.dtype), by_4};
@@ -54,8 +51,16 @@ void vk_emit_row_ratio(struct vk_emit *e)
         uint32_t rows, cols, rank;
         float alpha;
     } push = {
-        vk_out(e, 0), vk_in(e, 0), from.data,  from.scales, from.mins,
-        vk_in(e, 2),  rows_of(w),  cols_of(w), rows_of(a),  e->in->attr.alpha,
+        vk_out(e, 0),
+        vk_in(e, 0),
+        from.data,
+        from.scales,
+        from.mins,
+        vk_in(e, 2),
+        (uint32_t) vk_rows(w),
+        (uint32_t) vk_cols(w),
+        (uint32_t) vk_rows(a),
+        e->in->attr.alpha,
     };
     const bool by_4 = vk_weight_by_4(&from, push.cols) && push.a % 16 == 0 &&
                       push.cols % 4 == 0;

@@ -4,6 +4,7 @@
 #include "engine/vulkan/vk_product.h"
 
 #include "engine/vulkan/vk_kernels.h"
+#include "engine/vulkan/vk_operands.h"
 
 #include <string.h>
 
@@ -45,11 +46,6 @@ enum {
     LDS_THREADS = 256,
 };
 
-static uint32_t groups_of(uint32_t n, uint32_t each)
-{
-    return (n + each - 1) / each;
-}
-
 // Workgroups that keep a device busy. Vulkan does not tell how many cores one
 // has; what a large one needs costs others little.
 static uint32_t enough_groups(const struct device *dev)
@@ -61,16 +57,15 @@ static uint32_t enough_groups(const struct device *dev)
 static void cut_k(struct way *w, const struct vk_product *p, uint32_t enough,
                   uint32_t least)
 {
-    const uint32_t tiles =
-        groups_of(p->m, w->tile_m) * groups_of(p->n, w->tile_n);
-    const uint32_t wanted = groups_of(enough, tiles);
+    const uint32_t tiles = vk_ceil(p->m, w->tile_m) * vk_ceil(p->n, w->tile_n);
+    const uint32_t wanted = vk_ceil(enough, tiles);
     const uint32_t most = p->k / least;
 
     w->parts = wanted < most ? wanted : most;
     w->k_each = p->k;
     if (w->parts > 1)
-        w->k_each = (groups_of(p->k, w->parts) + 31) / 32 * 32;
-    w->parts = groups_of(p->k, w->k_each);
+        w->k_each = (vk_ceil(p->k, w->parts) + 31) / 32 * 32;
+    w->parts = vk_ceil(p->k, w->k_each);
 }
 
 static uint32_t fitting(uint32_t n, uint32_t least, uint32_t most)
@@ -136,19 +131,19 @@ static struct way way_of_outer(const struct device *dev,
 static struct way way_of_lds(const struct device *dev,
                              const struct vk_product *p)
 {
-    const bool is_large =
-        (uint64_t) groups_of(p->m, 128) * groups_of(p->n, 128) >=
-        enough_groups(dev);
-    const uint32_t across = is_large ? 16 : 8;
-    // Which takes long to compile what is unrolled.
+    const bool is_large = (uint64_t) vk_ceil(p->m, 128) * vk_ceil(p->n, 128) >=
+                          enough_groups(dev);
+    // Where shaders become a CPU's code, large ones take long to compile.
     const bool is_cpu = dev->traits.type == VK_PHYSICAL_DEVICE_TYPE_CPU;
+    const uint32_t across = is_large && !is_cpu ? 16 : 8;
+    const uint32_t tn = is_cpu ? 4 : 8;
     struct way w = {
         .shader = VK_SHADER_gemm_lds_f32,
-        .specs = {8, 8, across, 16, is_cpu ? 1 : 8},
+        .specs = {8, tn, across, 16, is_cpu ? 1 : 8},
         .n_specs = 5,
         .threads = across * across,
         .tile_m = across * 8,
-        .tile_n = across * 8,
+        .tile_n = across * tn,
     };
 
     cut_k(&w, p, enough_groups(dev), 512);
@@ -292,8 +287,8 @@ static void emit_tiles(struct vk_emit *e, const struct vk_product *p,
                        .n_specs = 3 + w->n_specs,
                        .push = &push,
                        .push_bytes = sizeof(push),
-                       .groups = {groups_of(p->n, w->tile_n),
-                                  groups_of(p->m, w->tile_m), w->parts},
+                       .groups = {vk_ceil(p->n, w->tile_n),
+                                  vk_ceil(p->m, w->tile_m), w->parts},
                        .work = (double) p->m * p->n * p->k,
                    });
 }
@@ -318,7 +313,7 @@ void vk_emit_product_sum(struct vk_emit *e, const struct vk_product *p,
         .work = (double) p->m * p->n * n_parts,
     };
 
-    vk_linear(d.groups, groups_of(p->m * p->n, THREADS));
+    vk_linear(d.groups, vk_ceil(p->m * p->n, THREADS));
     vk_dispatch(e, &d);
 }
 
@@ -347,16 +342,6 @@ size_t vk_product_scratch(const struct device *dev, const struct vk_product *p)
  * The operators
  */
 
-static uint32_t rows_of(const struct operand *o)
-{
-    return (uint32_t) (o->ne[0] * o->ne[1] * o->ne[2]);
-}
-
-static uint32_t cols_of(const struct operand *o)
-{
-    return (uint32_t) o->ne[3];
-}
-
 // All but addresses.
 static struct vk_product shape_of(const struct instr *in)
 {
@@ -365,9 +350,10 @@ static struct vk_product shape_of(const struct instr *in)
 
     return (struct vk_product){
         .b = {.dtype = vk_stored_type((enum dtype) in->in[1].dtype)},
-        .m = rows_of(y),
-        .n = cols_of(y),
-        .k = trans_a ? rows_of(&in->in[0]) : cols_of(&in->in[0]),
+        .m = (uint32_t) vk_rows(y),
+        .n = (uint32_t) vk_cols(y),
+        .k = trans_a ? (uint32_t) vk_rows(&in->in[0])
+                     : (uint32_t) vk_cols(&in->in[0]),
         .alpha = in->attr.alpha,
         .trans_a = trans_a,
         .trans_b = in->op == OP_matmul_kept || in->attr.trans_b,
@@ -387,6 +373,10 @@ static void emit(struct vk_emit *e, int d, int c)
     p.d = d >= 0 ? vk_in(e, d) : 0;
     p.c = c < e->in->n_in ? vk_in(e, c) : 0;
     p.scratch = vk_scratch(e);
+    // Shaders count all of them in 32 bits.
+    (void) vk_values(e, &e->in->in[0]);
+    (void) vk_values(e, &e->in->in[1]);
+    (void) vk_values(e, &e->in->out[0]);
     vk_emit_product(e, &p);
 }
 
@@ -411,4 +401,64 @@ size_t vk_matmul_scratch(const struct device *dev, const struct instr *in)
     const struct vk_product p = shape_of(in);
 
     return vk_product_scratch(dev, &p);
+}
+
+/*
+ * y = a b^T + alpha * (a p^T) q^T + c, as three products. The first two do not
+ * wait for each other.
+ */
+struct lora {
+    struct vk_product base, low, high;
+    size_t low_scratch, scratch, bytes; // where things are, behind a p^T
+};
+
+static size_t align(size_t n)
+{
+    return (n + 255) & ~(size_t) 255;
+}
+
+static struct lora lora_of(const struct device *dev, const struct instr *in)
+{
+    struct lora l = {.base = shape_of(in)};
+
+    l.base.alpha = 1;
+    l.base.trans_b = true;
+    l.low = l.high = l.base;
+    l.low.b.dtype = (enum dtype) in->in[2].dtype;
+    l.low.n = l.high.k = (uint32_t) vk_rows(&in->in[2]);
+    l.high.b.dtype = (enum dtype) in->in[3].dtype;
+    l.high.alpha = in->attr.alpha;
+    const size_t base = vk_product_scratch(dev, &l.base);
+    const size_t high = vk_product_scratch(dev, &l.high);
+    l.low_scratch = align((size_t) l.low.m * l.low.n * sizeof(float));
+    l.scratch = l.low_scratch + align(vk_product_scratch(dev, &l.low));
+    l.bytes = l.scratch + (base > high ? base : high);
+    return l;
+}
+
+void vk_emit_matmul_lora(struct vk_emit *e)
+{
+    struct lora l = lora_of(e->dev, e->in);
+    const VkDeviceAddress scratch = vk_scratch(e);
+
+    l.low.a = l.base.a = vk_in(e, 0);
+    l.base.b = vk_weight_of(e, 1);
+    l.low.b = vk_weight_of(e, 2);
+    l.high.b = vk_weight_of(e, 3);
+    l.low.y = l.high.a = scratch;
+    l.low.scratch = scratch + l.low_scratch;
+    l.base.scratch = l.high.scratch = scratch + l.scratch;
+    l.base.c = e->in->n_in > 4 ? vk_in(e, 4) : 0;
+    l.base.y = l.high.y = l.high.c = vk_out(e, 0);
+    (void) vk_values(e, &e->in->in[1]);
+    (void) vk_values(e, &e->in->out[0]);
+    vk_emit_product(e, &l.low);
+    vk_parallel(e);
+    vk_emit_product(e, &l.base);
+    vk_emit_product(e, &l.high);
+}
+
+size_t vk_matmul_lora_scratch(const struct device *dev, const struct instr *in)
+{
+    return lora_of(dev, in).bytes;
 }

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 #include "engine/vulkan/vk_kernels.h"
+#include "engine/vulkan/vk_operands.h"
 #include "engine/vulkan/vk_product.h"
 
 /*
@@ -24,16 +25,6 @@ struct xent {
     // Of scratch, in bytes.
     size_t list, live, nll, x, z, d, product, bytes;
 };
-
-static uint32_t rows_of(const struct operand *o)
-{
-    return (uint32_t) (o->ne[0] * o->ne[1] * o->ne[2]);
-}
-
-static uint32_t cols_of(const struct operand *o)
-{
-    return (uint32_t) o->ne[3];
-}
 
 // How much memory the logits of a chunk may take.
 static size_t budget_of(const struct device *dev)
@@ -72,9 +63,9 @@ static struct xent shape_of(const struct device *dev, const struct instr *in)
 {
     const struct operand *w = &in->in[1];
     struct xent x = {
-        .rows = rows_of(&in->in[0]),
-        .cols = cols_of(&in->in[0]),
-        .vocab = rows_of(w),
+        .rows = (uint32_t) vk_rows(&in->in[0]),
+        .cols = (uint32_t) vk_cols(&in->in[0]),
+        .vocab = (uint32_t) vk_rows(w),
         .has_dx = in->out[2].region != REGION_NONE,
     };
 

@@ -19,6 +19,7 @@ const struct vk_kernel *vk_kernel_of(enum op op);
 
 // What the rows name.
 size_t vk_matmul_scratch(const struct device *dev, const struct instr *in);
+size_t vk_matmul_lora_scratch(const struct device *dev, const struct instr *in);
 size_t vk_xent_scratch(const struct device *dev, const struct instr *in);
 size_t vk_scratch_adamw(const struct device *dev, const struct instr *in);
 size_t vk_scratch_attention_back(const struct device *dev,

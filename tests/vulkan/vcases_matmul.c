@@ -68,7 +68,7 @@ static void run(const struct shape *s)
         c.in.in[c_at] = vcase_f32(s->m, s->n);
     if (s->is_inplace)
         c.shares = c_at + 1;
-    (void) snprintf(name, sizeof(name), "%lldx%lldx%lld %s%s%s%s%s%s",
+    (void) snprintf(name, sizeof(name), "%lldx%lldx%lld %s%s%s%s%s%s kernel %d",
                     (long long) s->m, (long long) s->n, (long long) s->k,
                     dtype_infos[s->type].name, s->trans_a ? " ta" : "",
                     s->trans_b ? " tb" : "", s->has_d ? " d" : "",
@@ -77,23 +77,20 @@ static void run(const struct shape *s)
     vcase_run(&c);
 }
 
-// All transposes, with and without c, of one shape.
+// All transposes of one shape; c is absent, apart, and in place.
 static void forms(int64_t m, int64_t n, int64_t k, uint8_t kernel)
 {
     for (int f = 0; f < 4; f++) {
-        struct shape s = {.m = m,
-                          .n = n,
-                          .k = k,
-                          .trans_a = f & 1,
-                          .trans_b = f & 2,
-                          .alpha = 1,
-                          .kernel = kernel};
-        run(&s);
-        s.has_c = true;
-        s.alpha = -0.5f;
-        run(&s);
-        s.is_inplace = true;
-        run(&s);
+        const int c = (int) (m + n + k + f) % 3;
+        run(&(struct shape){.m = m,
+                            .n = n,
+                            .k = k,
+                            .trans_a = f & 1,
+                            .trans_b = f & 2,
+                            .has_c = c > 0,
+                            .is_inplace = c > 1,
+                            .alpha = c > 0 ? -0.5f : 1,
+                            .kernel = kernel});
     }
 }
 
@@ -115,7 +112,7 @@ static void all_types(int64_t m, int64_t n, int64_t k, uint8_t kernel)
 
 static void deltas(int64_t m, int64_t n, int64_t k)
 {
-    for (int t = 0; t < N_TYPES; t++)
+    for (int t = 0; t < N_TYPES; t += 3)
         for (int f = 0; f < 2; f++)
             run(&(struct shape){.m = m,
                                 .n = n,
@@ -140,6 +137,26 @@ static void kept(void)
                .in = {vcase_f32(9, 64), vcase_weight(DTYPE_q8_0, 20, 64), none,
                       none, vcase_f32(9, 20)},
                .out = {vcase_f32(9, 20)}},
+    });
+}
+
+static void lora(int64_t m, int64_t n, int64_t k, int64_t rank, enum dtype low,
+                 bool has_c)
+{
+    const bool is_f32 = low == DTYPE_f32;
+
+    vcase_run(&(struct vcase){
+        .name = dtype_infos[low].name,
+        .in = {.op = OP_matmul_lora,
+               .n_in = has_c ? 5 : 4,
+               .n_out = 1,
+               .attr = {.alpha = 0.25f},
+               .in = {vcase_f32(m, k), vcase_weight(DTYPE_q8_0, n, k),
+                      is_f32 ? vcase_f32(rank, k) : vcase_weight(low, rank, k),
+                      is_f32 ? vcase_f32(n, rank) : vcase_weight(low, n, rank),
+                      vcase_f32(m, n)},
+               .out = {vcase_f32(m, n)}},
+        .shares = has_c ? 5 : 0,
     });
 }
 
@@ -177,12 +194,15 @@ void vcases_quants(void)
 {
     all_types(5, 256, 256, 0);
     all_types(1, 256, 512, 0);
-    all_types(8, 512, 256, 0);
-    all_types(70, 256, 256, VK_PRODUCT_REG);
-    all_types(70, 256, 256, VK_PRODUCT_LDS);
+    all_types(33, 256, 256, VK_PRODUCT_REG);
+    all_types(33, 256, 256, VK_PRODUCT_LDS);
     deltas(1, 256, 256);
     deltas(33, 256, 256);
     kept();
+    lora(1, 96, 256, 8, DTYPE_f32, false);
+    lora(40, 96, 256, 6, DTYPE_f32, true);
+    lora(1, 96, 256, 16, DTYPE_bf16, true);
+    lora(17, 96, 64, 32, DTYPE_bf16, false);
     for (int t = 0; t < 3; t++)
         for (int f = 0; f < 2; f++)
             run(&(struct shape){.m = 7,

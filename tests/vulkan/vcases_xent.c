@@ -53,6 +53,18 @@ static void run(const struct shape *s)
     });
 }
 
+// With all outputs.
+static void all(int64_t rows, int64_t cols, int64_t vocab, enum dtype type,
+                float cap, uint32_t counts)
+{
+    run(&(struct shape){.rows = rows,
+                        .cols = cols,
+                        .vocab = vocab,
+                        .type = type,
+                        .cap = cap,
+                        .counts = counts});
+}
+
 void vcases_xent(void)
 {
     static const enum dtype types[] = {DTYPE_f32,  DTYPE_f16,  DTYPE_bf16,
@@ -60,17 +72,35 @@ void vcases_xent(void)
                                        DTYPE_q6_k, DTYPE_q5_k};
 
     for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
-        run(&(struct shape){9, 256, 300, types[i], 0, 0xff});
-    run(&(struct shape){1, 64, 100, DTYPE_f32, 0, 0xff});
-    run(&(struct shape){7, 45, 99, DTYPE_f32, 0, 0x5a});
-    run(&(struct shape){7, 45, 99, DTYPE_f16, 30, 0x5a});
-    run(&(struct shape){40, 64, 1000, DTYPE_q8_0, 3, 0xf7});
-    run(&(struct shape){20, 64, 500, DTYPE_q8_0, 0, 0}); // nothing counts
-    run(&(struct shape){20, 64, 500, DTYPE_q8_0, 0, 0xff, .no_loss = true});
-    run(&(struct shape){20, 64, 500, DTYPE_q8_0, 0, 0xff, .no_nll = true});
-    run(&(struct shape){20, 64, 500, DTYPE_q8_0, 5, 0xff, .no_dx = true});
+        all(9, 256, 300, types[i], 0, 0xff);
+    all(1, 64, 100, DTYPE_f32, 0, 0xff);
+    all(7, 45, 99, DTYPE_f32, 0, 0x5a);
+    all(7, 45, 99, DTYPE_f16, 30, 0x5a);
+    all(40, 64, 1000, DTYPE_q8_0, 3, 0xf7);
+    all(20, 64, 500, DTYPE_q8_0, 0, 0); // nothing counts
+    run(&(struct shape){.rows = 20,
+                        .cols = 64,
+                        .vocab = 500,
+                        .type = DTYPE_q8_0,
+                        .cap = 0,
+                        .counts = 0xff,
+                        .no_loss = true});
+    run(&(struct shape){.rows = 20,
+                        .cols = 64,
+                        .vocab = 500,
+                        .type = DTYPE_q8_0,
+                        .cap = 0,
+                        .counts = 0xff,
+                        .no_nll = true});
+    run(&(struct shape){.rows = 20,
+                        .cols = 64,
+                        .vocab = 500,
+                        .type = DTYPE_q8_0,
+                        .cap = 5,
+                        .counts = 0xff,
+                        .no_dx = true});
     // Several chunks, all of them full or some of them empty.
-    run(&(struct shape){300, 32, 5000, DTYPE_f32, 0, 0xff});
-    run(&(struct shape){300, 32, 5000, DTYPE_q8_0, 0, 0x41});
-    run(&(struct shape){300, 32, 5001, DTYPE_f32, 30, 0x11});
+    all(300, 32, 5000, DTYPE_f32, 0, 0xff);
+    all(300, 32, 5000, DTYPE_q8_0, 0, 0x41);
+    all(300, 32, 5001, DTYPE_f32, 30, 0x11);
 }
