@@ -7,7 +7,7 @@
 enum {
     ADAMW_THREADS = 256,
     ADAMW_EACH = 2048,       // values that a workgroup updates
-    ADAMW_ALONE = 256 << 10, // values whose squares each of them adds up
+    ADAMW_ALONE = 128 << 10, // values whose squares each of them adds up
     ADAMW_PARTIALS = 256,    // sums of squares of larger tensors
 };
 
@@ -22,11 +22,11 @@ struct adamw_push {
 static void dispatch(struct vk_emit *e, uint32_t is_squares,
                      const struct adamw_push *push, double work)
 {
-    const uint32_t specs[] = {ADAMW_THREADS, is_squares};
+    const uint32_t specs[] = {ADAMW_THREADS, is_squares, push->g % 16 == 0};
     struct vk_dispatch d = {
         .shader = VK_SHADER_adamw_f32,
         .specs = specs,
-        .n_specs = 2,
+        .n_specs = 3,
         .push = push,
         .push_bytes = sizeof(*push),
         .work = work,
@@ -36,10 +36,10 @@ static void dispatch(struct vk_emit *e, uint32_t is_squares,
     vk_dispatch(e, &d);
 }
 
-// Values of each partial sum of squares.
+// Values of each partial sum of squares, by fours.
 static uint32_t partial_of(uint32_t n)
 {
-    return vk_ceil(n, ADAMW_PARTIALS);
+    return vk_ceil(vk_ceil(n, ADAMW_PARTIALS), 4) * 4;
 }
 
 void vk_emit_adamw(struct vk_emit *e)

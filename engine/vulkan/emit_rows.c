@@ -31,11 +31,15 @@ static uint32_t threads_of(uint32_t cols)
 
 static void each_row(struct vk_emit *e, enum row_op op, struct row_push push)
 {
-    const uint32_t specs[] = {threads_of(push.cols), op};
+    const bool is_row = op == ROW_NORM || op == ROW_NORM_DX;
+    const VkDeviceAddress all[] = {push.x, push.w, push.dy,
+                                   is_row ? push.y : 0};
+    const uint32_t specs[] = {threads_of(push.cols), op,
+                              push.cols % 4 == 0 && vk_by_four(all, 4)};
     struct vk_dispatch d = {
         .shader = VK_SHADER_rmsnorm_f32,
         .specs = specs,
-        .n_specs = 2,
+        .n_specs = 3,
         .push = &push,
         .push_bytes = sizeof(push),
         .work = (double) push.rows * push.cols,

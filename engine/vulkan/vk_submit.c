@@ -8,8 +8,10 @@
 
 #include <errno.h>
 
-// Longer than any driver lets a submission run: then it hangs.
-enum { PATIENCE_S = 20 };
+// Longer than any driver lets a submission run: then it hangs. A CPU that plays
+// a device compiles a shader when it first runs, and may have to wait for
+// others.
+enum { PATIENCE_S = 20, CPU_PATIENCE_S = 300 };
 
 // Whatever goes wrong here, the device's memory is not to be trusted any more.
 static int lose(struct device *dev, VkResult r)
@@ -34,8 +36,10 @@ int vk_wait(struct device *dev, struct vk_flight *f)
         .pSemaphores = &dev->timeline,
         .pValues = &f->value,
     };
+    const bool is_cpu = dev->traits.type == VK_PHYSICAL_DEVICE_TYPE_CPU;
+    const uint64_t patience_s = is_cpu ? CPU_PATIENCE_S : PATIENCE_S;
     const VkResult r =
-        dev->vk.WaitSemaphores(dev->device, &wait, PATIENCE_S * 1000000000ull);
+        dev->vk.WaitSemaphores(dev->device, &wait, patience_s * 1000000000);
     if (r != VK_SUCCESS)
         return lose(dev, r);
     if (f->value > dev->done) {

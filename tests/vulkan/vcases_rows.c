@@ -171,6 +171,7 @@ void vcases_rows(void)
     rmsnorm(1, 1, 1);
     rmsnorm(3, 1, 50);
     rmsnorm(5, 4, 33);
+    rmsnorm(5, 3, 36);
     rmsnorm(70, 1, 2048);
     rmsnorm(9, 1, 5001);
     rmsnorm(600, 3, 64);

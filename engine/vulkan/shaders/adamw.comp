@@ -12,6 +12,7 @@
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 1) const bool SQUARES = false;
+layout(constant_id = 2) const bool BY_FOUR = true; // the address of g permits it
 
 #include "reduce.glsl"
 
@@ -35,11 +36,18 @@ const uint CORRECT1 = 5;
 const uint CORRECT2 = 6;
 const uint CLIP = 7;
 
+// Of g from `from`, a multiple of 4, to `to`.
 float squares(uint from, uint to)
 {
+    uint id = gl_LocalInvocationID.x;
+    uint rest = BY_FOUR ? from + (to - from) / 4 * 4 : from;
     float sum = 0.0;
 
-    for (uint i = from + gl_LocalInvocationID.x; i < to; i += gl_WorkGroupSize.x)
+    for (uint i = from / 4 + id; i < rest / 4; i += gl_WorkGroupSize.x) {
+        vec4 x = InVec4(g).v[i];
+        sum += dot(x, x);
+    }
+    for (uint i = rest + id; i < to; i += gl_WorkGroupSize.x)
         sum += g.v[i] * g.v[i];
     return sum_of_all(sum);
 }

@@ -8,6 +8,7 @@
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 1) const uint OP = 0;
+layout(constant_id = 2) const bool BY_FOUR = true; // addresses and C permit it
 
 #include "reduce.glsl"
 
@@ -28,23 +29,44 @@ layout(push_constant) uniform Push {
     float scale;
 };
 
+vec4 load(InF32 from, uint at)
+{
+    return BY_FOUR ? InVec4(from).v[at / 4] : vec4(from.v[at], 0, 0, 0);
+}
+
+void store(uint at, vec4 x)
+{
+    if (BY_FOUR)
+        Vec4(y).v[at / 4] = x;
+    else
+        y.v[at] = x.x;
+}
+
+// What values i .. add to the sum of their row, which begins at `from`.
+float term(uint from, uint i)
+{
+    vec4 xi = load(x, from + i);
+
+    if (OP == NORM || OP == SQUARES)
+        return dot(xi, xi);
+    if (OP == DOT)
+        return dot(xi, load(w, i));
+    return dot(load(dy, from + i) * load(w, i), xi);
+}
+
 void main()
 {
+    const uint EACH = BY_FOUR ? 4 : 1;
+    uint first = gl_LocalInvocationID.x * EACH;
+    uint step_ = gl_WorkGroupSize.x * EACH;
     uint row = linear_group();
     uint from = row * cols;
     float part = 0.0;
 
     if (row >= rows)
         return;
-    for (uint i = gl_LocalInvocationID.x; i < cols; i += gl_WorkGroupSize.x) {
-        float xi = x.v[from + i];
-        if (OP == NORM || OP == SQUARES)
-            part += xi * xi;
-        else if (OP == DOT)
-            part += xi * w.v[i];
-        else
-            part += dy.v[from + i] * w.v[i] * xi;
-    }
+    for (uint i = first; i < cols; i += step_)
+        part += term(from, i);
     float sum = sum_of_all(part);
     if (OP == SQUARES || OP == DOT) {
         if (gl_LocalInvocationID.x == 0)
@@ -53,12 +75,13 @@ void main()
     }
     float r = OP == NORM ? 1.0 / sqrt(sum / float(cols) + eps) : rstd.v[row];
     float pull = sum * r * r / float(cols);
-    for (uint i = gl_LocalInvocationID.x; i < cols; i += gl_WorkGroupSize.x) {
-        float xi = x.v[from + i];
+    for (uint i = first; i < cols; i += step_) {
+        vec4 xi = load(x, from + i);
         if (OP == NORM)
-            y.v[from + i] = xi * r * w.v[i];
+            store(from + i, xi * r * load(w, i));
         else
-            y.v[from + i] = r * (w.v[i] * dy.v[from + i] - xi * pull);
+            store(from + i,
+                  r * (load(w, i) * load(dy, from + i) - xi * pull));
     }
     if (OP == NORM && gl_LocalInvocationID.x == 0 && is_some(uvec2(rstd)))
         rstd.v[row] = r;
