@@ -41,6 +41,7 @@ static const struct answer {
     {WORKER_MSG_tune, WORKER_MSG_tuned, true},
     {WORKER_MSG_tokenize, WORKER_MSG_tokens, true},
     {WORKER_MSG_mask, WORKER_MSG_masked, true},
+    {WORKER_MSG_look, WORKER_MSG_devices, true},
     {WORKER_MSG_merge, WORKER_MSG_converted, true},
     {WORKER_MSG_diff, WORKER_MSG_differed, true},
     {WORKER_MSG_tokenize_text, WORKER_MSG_tokens, true},

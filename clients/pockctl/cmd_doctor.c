@@ -42,6 +42,7 @@ struct patient {
     const struct pock_value *why;
     const struct pock_value *models;
     const struct pock_value *times;
+    const struct pock_value *devices;
 };
 
 #define SEEN(f, ...) snprintf((f)->seen, sizeof((f)->seen), __VA_ARGS__)
@@ -225,6 +226,55 @@ static void check_cpu(const struct patient *p, struct finding *f)
         f->level = LEVEL_WARN;
         FIX(f, "no vector unit that is known: training works and is slow");
     }
+}
+
+static void add_device(struct finding *f, const struct pock_value *d)
+{
+    const char *name = pock_get_str(d, "name", "?");
+    const char *text = pock_get_str(d, "text", "?");
+    const char *fault = pock_get_str(d, "fault", "");
+    const bool is_player =
+        pock_get_bool(d, "is_cpu", false) && strcmp(name, "cpu") != 0;
+    const size_t n = strlen(f->seen);
+    char rates[80] = "";
+
+    if (pock_get(d, "gflops"))
+        snprintf(rates, sizeof(rates), " (%.3g GFLOP/s, %.3g GB/s)",
+                 pock_get_float(d, "gflops", 0),
+                 pock_get_float(d, "gbytes_s", 0));
+    if (*fault)
+        snprintf(f->seen + n, sizeof(f->seen) - n, "%s%s: %.200s",
+                 n ? "; " : "", name, fault);
+    else
+        snprintf(f->seen + n, sizeof(f->seen) - n, "%s%s%s%.120s%s%s",
+                 n ? "; " : "", strcmp(name, "cpu") == 0 ? "" : name,
+                 strcmp(name, "cpu") == 0 ? "" : ", ", text, rates,
+                 is_player ? ", a CPU that plays a GPU, used when asked for"
+                           : "");
+}
+
+static void check_devices(const struct patient *p, struct finding *f)
+{
+    const struct pock_value *list = pock_get(p->devices, "devices");
+    const char *none = pock_get_str(p->devices, "none", "");
+    const char *why = pock_get_str(p->devices, "why", "");
+
+    if (!p->devices) {
+        unknown(f);
+        return;
+    }
+    for (size_t i = 0; i < pock_count(list); i++) {
+        add_device(f, pock_at(list, i));
+        if (!pock_get_bool(pock_at(list, i), "usable", true))
+            f->level = LEVEL_NOTE;
+    }
+    const size_t n = strlen(f->seen);
+    snprintf(f->seen + n, sizeof(f->seen) - n, "%s%s; used: %s%s%s",
+             *none ? "; " : "", none, pock_get_str(p->devices, "chosen", "?"),
+             *why ? ", since " : "", why);
+    if (f->level == LEVEL_NOTE)
+        FIX(f, "`pockctl policy set device=NAME` chooses another; a GPU that "
+               "computes wrongly may need a newer driver");
 }
 
 static void check_times(const struct patient *p, struct finding *f)
@@ -538,11 +588,23 @@ static void ask_times(struct patient *p, struct pock_reply **reply)
         p->times = pock_result(*reply);
 }
 
+// Opening drivers and measuring takes seconds.
+static void ask_devices(struct patient *p, struct pock_reply **reply)
+{
+    struct pock_error err;
+    struct pock_request *r;
+
+    if (!p->info || pock_request_create(&r, p->ctl->pock, "device.list") < 0)
+        return;
+    if (pock_call(r, 60000, reply, &err) == 0)
+        p->devices = pock_result(*reply);
+}
+
 int cmd_doctor(struct ctl *c)
 {
     struct finding findings[CHECK_COUNT] = {0};
     struct patient p = {.ctl = c};
-    struct pock_reply *replies[5] = {0};
+    struct pock_reply *replies[6] = {0};
     bool ok = true;
     int status = CTL_OK;
 
@@ -553,6 +615,7 @@ int cmd_doctor(struct ctl *c)
         return ctl_fail(c, CTL_USAGE, "--time and --force belong to --tune");
     ask(&p, replies);
     ask_times(&p, &replies[4]);
+    ask_devices(&p, &replies[5]);
     for (size_t i = 0; i < CHECK_COUNT; i++) {
         checks[i].run(&p, &findings[i]);
         ok = ok && findings[i].level != LEVEL_FAIL;
@@ -563,7 +626,7 @@ int cmd_doctor(struct ctl *c)
         status = print_json(c, findings, ok);
     else if (!c->quiet)
         status = print_findings(c, findings);
-    for (size_t i = 0; i < 5; i++)
+    for (size_t i = 0; i < 6; i++)
         pock_reply_destroy(replies[i]);
     if (status != CTL_OK)
         return status;

@@ -849,6 +849,8 @@ static int handle(struct tool *t, struct worker_msg *m)
         return handle_tokenize(t, &m->tokenize);
     if (m->type == WORKER_MSG_mask)
         return tool_mask(t, &m->mask);
+    if (m->type == WORKER_MSG_look)
+        return tool_devices(t, &m->look);
     if (m->type == WORKER_MSG_merge)
         return tool_merge(t, &m->merge);
     if (m->type == WORKER_MSG_diff)

@@ -31,6 +31,7 @@ int tool_open_model(struct engine_model **out, struct tool *t, int fd);
 int tool_open_adapter(struct adapter **out, struct tool *t,
                       const struct engine_model *m, int fd, int config_fd);
 
+int tool_devices(struct tool *t, const struct worker_look *q);
 int tool_merge(struct tool *t, const struct worker_merge *q);
 int tool_diff(struct tool *t, const struct worker_diff *q);
 int tool_mask(struct tool *t, const struct worker_mask *q);
