@@ -53,11 +53,7 @@ static void on_progress(void *user, uint64_t done, uint64_t total)
 int worker_model_hash(struct engine_model *model, struct worker_control *c,
                       uint64_t req, struct error *err)
 {
-    struct progress p = {
-        .control = c,
-        .req = req,
-        .told_ns = clock_monotonic_ns(),
-    };
+    struct progress p = {.control = c, .req = req};
 
     return engine_model_hash(model, on_progress, &p, err);
 }

@@ -60,8 +60,12 @@ static void check(const struct adapter *a)
         abort();
     // A scale that PEFT's configuration bounds more narrowly may be refused.
     if (adapter_load_peft_fd(&b, &model, NULL, config.data, config.bytes, peft,
-                             NULL) == 0)
+                             NULL) == 0) {
+        // PEFT's files have no word for how fast B learned.
+        b->scheme.b_rate = a->scheme.b_rate;
+        b->scheme.delta_rate = a->scheme.delta_rate;
         compare(a, b);
+    }
 
 out:
     adapter_destroy(b);

@@ -60,6 +60,11 @@ static void describes_a_model(void **state)
     m.inspect_model.model_fd = fixture_open_model();
     fixture_send(&f, &m);
     worker_msg_finish(&m);
+    // While the file is hashed, and at its end.
+    do {
+        fixture_wait(&f, &m, WORKER_MSG_tool_progress);
+        assert_true(m.tool_progress.done <= m.tool_progress.total);
+    } while (m.tool_progress.done < m.tool_progress.total);
     fixture_wait(&f, &m, WORKER_MSG_model_info);
     assert_string_equal(m.model_info.arch, "llama");
     assert_int_equal(m.model_info.n_vocab, TINYFILE_VOCAB);
