@@ -1,6 +1,7 @@
 // SPDX-FileCopyrightText: the pockd authors
 // SPDX-License-Identifier: Apache-2.0
 
+#include "engine/vulkan/vk_attention.h"
 #include "engine/vulkan/vk_kernels.h"
 #include "engine/vulkan/vk_operands.h"
 
@@ -88,6 +89,10 @@ void vk_emit_attention(struct vk_emit *e)
     (void) vk_values(e, &e->in->in[0]);
     if (!check_head(e))
         return;
+    if (vk_attention_by_matrices(e->dev, e->in)) {
+        vk_emit_attention_cm(e, push.scale);
+        return;
+    }
     tile_specs(specs, e, all, 4);
     vk_dispatch(e, &(struct vk_dispatch){
                        .shader = VK_SHADER_attention_f32,
@@ -161,11 +166,24 @@ static size_t by_head_bytes(const struct instr *in)
     return ((size_t) vk_count(&in->in[1]) * sizeof(float) + 63) & ~(size_t) 63;
 }
 
+static size_t plain_back_bytes(const struct instr *in)
+{
+    const size_t bytes =
+        delta_bytes(in) + (is_by_head(in) ? 2 * by_head_bytes(in) : 0);
+    return (bytes + 255) & ~(size_t) 255;
+}
+
+size_t vk_scratch_attention(const struct device *dev, const struct instr *in)
+{
+    return vk_attention_by_matrices(dev, in) ? vk_attention_cm_scratch(in) : 0;
+}
+
 size_t vk_scratch_attention_back(const struct device *dev,
                                  const struct instr *in)
 {
-    (void) dev;
-    return delta_bytes(in) + (is_by_head(in) ? 2 * by_head_bytes(in) : 0);
+    return plain_back_bytes(in) + (vk_attention_by_matrices(dev, in)
+                                       ? vk_attention_cm_scratch(in)
+                                       : 0);
 }
 
 struct heads_push {
@@ -199,6 +217,31 @@ static void add_heads(struct vk_emit *e, VkDeviceAddress a, VkDeviceAddress b)
     vk_dispatch(e, &d);
 }
 
+// All three gradients, where all are wanted: by cooperative matrices.
+static bool emit_back_cm(struct vk_emit *e, const struct back_push *push,
+                         bool by_head)
+{
+    struct vk_attention_keys keys = {
+        .dk = vk_out(e, 1),
+        .dv = vk_out(e, 2),
+        .by_head = by_head,
+        .delta = push->delta,
+        .scratch = push->delta + plain_back_bytes(e->in),
+    };
+
+    if (!vk_attention_by_matrices(e->dev, e->in) || !push->da || !keys.dk ||
+        !keys.dv)
+        return false;
+    if (by_head) {
+        keys.dk = push->delta + delta_bytes(e->in);
+        keys.dv = keys.dk + by_head_bytes(e->in);
+    }
+    vk_emit_attention_back_cm(e, push->scale, &keys);
+    if (by_head)
+        add_heads(e, keys.dk, keys.dv);
+    return true;
+}
+
 void vk_emit_attention_back(struct vk_emit *e)
 {
     const struct op_attr *a = &e->in->attr;
@@ -213,6 +256,8 @@ void vk_emit_attention_back(struct vk_emit *e)
 
     (void) vk_values(e, &e->in->in[1]);
     if (!check_head(e))
+        return;
+    if (emit_back_cm(e, &push, by_head))
         return;
     tile_specs(specs, e, all, 8);
     struct vk_dispatch d = {

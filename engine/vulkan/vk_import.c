@@ -210,8 +210,8 @@ static int copy_weight(struct vk_weight *out, struct buffer *buf, size_t from,
     const size_t planes[3] = {align((size_t) n * l.data),
                               align((size_t) n * l.scales),
                               align((size_t) n * l.mins)};
-    struct vk_pool_block *b;
-    size_t at[3];
+    struct vk_pool_block *b = NULL;
+    size_t at[3] = {0, 0, 0};
     int rc;
 
     rc = take(&b, &at[0], buf, planes[0] + planes[1] + planes[2], err);
