@@ -111,7 +111,8 @@ void status_encode(struct encoder *e, const struct pockd *p)
     status_encode_gates(e, "gates", p->gates, true);
     inhibits_encode(e, p->inhibits);
     encode_store(e, p);
-    encoder_put_cstr(e, "device", "cpu");
+    encoder_put_cstr(e, "device",
+                     p->policy.device[0] ? p->policy.device : "auto");
     encoder_put_int(e, "threads",
                     p->config->threads ? p->config->threads : cores);
     encoder_put_cstr(e, "version", POCK_VERSION);

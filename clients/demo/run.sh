@@ -205,6 +205,9 @@ $pockctl model add $demo/pock-16m-q8_0.gguf --name pock-16m
 # One minute of idleness would do on a real machine; nobody watches this one.
 $pockctl policy set idle_screen_off_s=0 disk_free_mib=64 disk_free_pct=0
 [ -z "$device" ] || $pockctl policy set device="$device"
+# A CPU that plays a GPU takes a hundred times as long: it learns less.
+[ "$device" != vulkan:cpu ] ||
+    $pockctl policy set train_last_blocks=1 train_length=64 train_epochs=1
 
 say "A year of notes and messages, up to December"
 import --until 2025-12-31

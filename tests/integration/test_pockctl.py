@@ -491,6 +491,17 @@ def doctor_row(d, title='kernel times'):
     return next(c for c in ctl(d, 'doctor', '--json', status=None).json()['checks'] if c['check'] == title)
 
 
+def lists_devices_and_which_is_used():
+    with Daemon() as d:
+        seen = doctor_row(d, 'devices')
+        assert seen['level'] in ('ok', 'note') and re.search(r'cpu \w+, \d+ threads? \([\d.e+]+ GFLOP/s, ', seen['seen']), seen
+        assert re.search(r'used: .+, since .+', seen['seen']), seen
+        ctl(d, 'policy', 'set', 'device=cpu')
+        assert re.search(r'used: cpu [^;]*threads?$', doctor_row(d, 'devices')['seen'])
+        assert 'no device is called "gpu"' in ctl(d, 'policy', 'set', 'device=gpu', status=2).err
+        assert 'no device is called "gpu"' in ctl(d, 'train', 'now', '--device', 'gpu', status=2).err
+
+
 def times_kernels_and_plans_by_them():
     # Other tests run at the same time: --force takes what they leave.
     tune = ['doctor', '--tune', '--force', '--time', '5s']
@@ -711,6 +722,7 @@ pockd_rpc.main([
     names_what_is_no_model,
     asks_a_model_and_cancels,
     shows_what_a_job_would_take_and_draws_it,
+    lists_devices_and_which_is_used,
     times_kernels_and_plans_by_them,
     searches_for_a_scheme_and_keeps_it,
     trains_watches_and_cancels,

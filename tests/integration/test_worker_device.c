@@ -12,6 +12,7 @@
 #include "tests/integration/worker_fixture.h"
 
 #include <fcntl.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -255,6 +256,46 @@ static void manners_do_not_change_the_bytes(void **state)
     free(r.adapter);
 }
 
+// Nats of a few records, by a serving worker.
+static double score(const char *device, const char *fault)
+{
+    struct worker_fixture f;
+    struct worker_msg m;
+
+    if (fault)
+        (void) setenv("POCK_FAULT", fault, 1);
+    fixture_device = device;
+    fixture_start(&f, WORKER_KIND_SERVE);
+    (void) unsetenv("POCK_FAULT");
+    worker_msg_init(&m, WORKER_MSG_load);
+    m.load.req = 1;
+    m.load.model_fd = fixture_open_model();
+    fixture_send(&f, &m);
+    worker_msg_finish(&m);
+    worker_msg_init(&m, WORKER_MSG_score);
+    m.score.req = 2;
+    m.score.records_fd = fixture_records(1, 8);
+    fixture_send(&f, &m);
+    worker_msg_finish(&m);
+    fixture_wait(&f, &m, WORKER_MSG_score_done);
+    const double nats = m.score_done.nll;
+    worker_msg_finish(&m);
+    fixture_finish(&f);
+    return nats;
+}
+
+static void a_question_is_answered_on_what_is_left(void **state)
+{
+    const double want = score("cpu", NULL);
+    const double got = score("vulkan:cpu", NULL);
+
+    assert_true(want > 0);
+    assert_true(fabs(got - want) < 1e-2 * want);
+    // The same device once more, and then the CPU.
+    assert_true(score("vulkan:cpu", "device:25") == got);
+    assert_true(score("vulkan:cpu", "device:25:9") == want);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -266,6 +307,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_name_that_is_none_is_told),
         cmocka_unit_test(damaged_shaders_are_compiled_anew),
         cmocka_unit_test(manners_do_not_change_the_bytes),
+        cmocka_unit_test(a_question_is_answered_on_what_is_left),
     };
     const struct device_params params = {.threads = 1};
     struct device_opened d;

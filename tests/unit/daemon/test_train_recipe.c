@@ -69,6 +69,48 @@ static void what_is_asked_for_wins(void **state)
     assert_non_null(strstr(text, "targets=q,v "));
 }
 
+static int make_for(const char *device, char out[TRAIN_RECIPE_BYTES],
+                    struct error *err)
+{
+    struct encoder e;
+
+    encoder_init(&e, 0);
+    encoder_open_map(&e);
+    encoder_put_cstr(&e, "device", device);
+    encoder_close(&e);
+    return make(&e, out, err);
+}
+
+// It is the job's, and not for the worker's recipe.
+static void a_device_is_cut_out_again(void **state)
+{
+    char text[TRAIN_RECIPE_BYTES];
+    char plain[TRAIN_RECIPE_BYTES];
+    char device[TRAIN_DEVICE_BYTES];
+    struct policy p;
+    struct error err = {0};
+
+    policy_init(&p);
+    assert_int_equal(train_recipe_make(plain, NULL, &p, &err), 0);
+    assert_false(train_recipe_take_device(device, plain));
+    assert_string_equal(device, "");
+    assert_int_equal(make_for("vulkan:cpu", text, &err), 0);
+    assert_non_null(strstr(text, " device=vulkan:cpu"));
+    assert_true(train_recipe_take_device(device, text));
+    assert_string_equal(device, "vulkan:cpu");
+    assert_string_equal(text, plain);
+
+    char first[TRAIN_RECIPE_BYTES] = "device=cpu rank=8";
+    assert_true(train_recipe_take_device(device, first));
+    assert_string_equal(device, "cpu");
+    assert_string_equal(first, " rank=8");
+
+    assert_int_equal(make_for("gpu", text, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "no device is called"));
+    assert_int_equal(make_for("vulkan:Radeon RX", text, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "one word"));
+}
+
 static void a_scheme_stays_one_word(void **state)
 {
     char text[TRAIN_RECIPE_BYTES];
@@ -187,6 +229,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_come_from_the_policy),
         cmocka_unit_test(what_is_asked_for_wins),
+        cmocka_unit_test(a_device_is_cut_out_again),
         cmocka_unit_test(a_scheme_stays_one_word),
         cmocka_unit_test(
             the_scheme_of_the_policy_is_for_those_that_say_nothing),
