@@ -242,6 +242,27 @@ static bool emit_back_cm(struct vk_emit *e, const struct back_push *push,
     return true;
 }
 
+// What a dispatch of attention_back_keys finds.
+enum { FIND_K = 1, FIND_V = 2, FIND_BOTH = 3 };
+
+// Are the sums of dk and dv together more than what a thread's registers hold?
+// By what compilers made of them: tests/rigs.
+static bool is_apart(const struct device *dev, uint32_t dim)
+{
+    enum { AMD = 0x1002, NVIDIA = 0x10de, INTEL = 0x8086, QUALCOMM = 0x5143 };
+
+    switch (dev->traits.vendor) {
+    case AMD:
+    case NVIDIA:
+    case INTEL:
+        return false;
+    case QUALCOMM:
+        return dim > 64;
+    default:
+        return dim > 128;
+    }
+}
+
 void vk_emit_attention_back(struct vk_emit *e)
 {
     const struct op_attr *a = &e->in->attr;
@@ -252,7 +273,7 @@ void vk_emit_attention_back(struct vk_emit *e)
     struct back_push push = back_push_of(e);
     const VkDeviceAddress all[] = {push.da, push.q,    push.k, push.v,
                                    push.o,  push.dout, dk,     dv};
-    uint32_t specs[3] = {0, 0, by_head};
+    uint32_t specs[4] = {0, 0, by_head, FIND_BOTH};
 
     (void) vk_values(e, &e->in->in[1]);
     if (!check_head(e))
@@ -280,8 +301,14 @@ void vk_emit_attention_back(struct vk_emit *e)
             dv ? push.delta + delta_bytes(e->in) + by_head_bytes(e->in) : 0;
     }
     d.shader = VK_SHADER_attention_back_keys;
-    d.n_specs = 3;
+    d.n_specs = 4;
     d.groups[1] = by_head ? a->n_heads : a->n_kv_heads;
+    if (is_apart(e->dev, a->head_dim)) {
+        specs[3] = FIND_K;
+        vk_dispatch(e, &d);
+        specs[3] = FIND_V;
+        vk_parallel(e);
+    }
     vk_dispatch(e, &d);
     if (by_head)
         add_heads(e, push.da, push.db);

@@ -35,7 +35,7 @@ struct bench {
     struct recipe recipe;
     uint32_t threads;
     const char *device; // NULL: the CPU
-    double seconds; // as long at least
+    double seconds;     // as long at least
     bool is_json;
     struct engine_train_info info;
     struct trainplan plan;
@@ -253,10 +253,9 @@ int main(int argc, char **argv)
             rc = recipe_parse(&b.recipe, argv[i], &err);
     }
     if (argc < 2) {
-        (void) fprintf(stderr,
-                       "usage: bench_train MODEL.gguf [--json] "
-                       "[--threads N] [--device NAME] [--seconds S] "
-                       "[NAME=VALUE ...]\n");
+        (void) fprintf(stderr, "usage: bench_train MODEL.gguf [--json] "
+                               "[--threads N] [--device NAME] [--seconds S] "
+                               "[NAME=VALUE ...]\n");
         return 2;
     }
     if (rc == 0)

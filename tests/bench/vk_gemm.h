@@ -1,8 +1,7 @@
 // SPDX-FileCopyrightText: the pockd authors
 // SPDX-License-Identifier: Apache-2.0
 
-#ifndef TESTS_BENCH_VK_GEMM_H
-#define TESTS_BENCH_VK_GEMM_H
+#pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -72,5 +71,3 @@ void gpu_kernel_print(const struct gpu *g, const struct gpu_kernel *k);
 // one repetition.
 int gpu_run(struct gpu *g, const struct gpu_call *calls, uint32_t n_calls,
             uint32_t repeats, double *ns);
-
-#endif

@@ -59,6 +59,11 @@ void find_gradient(inout float s, inout float dp, uint first, uint t, uint u)
 }
 
 #ifdef OF_KEYS
+// What is found, for devices whose registers do not hold both.
+layout(constant_id = 3) const uint WHAT = 3;
+const bool FIND_K = (WHAT & 1) != 0;
+const bool FIND_V = (WHAT & 2) != 0;
+
 vec4 dk[SUMS];
 vec4 dv[SUMS];
 
@@ -67,19 +72,25 @@ void add_tile(rows own, rows values, uint t, uint h)
 {
     rows query = rows(q, t, own.end, n_heads * dim, h * dim);
     rows grad = rows(dout, t, own.end, n_heads * dim, h * dim);
-    vec4 s[4], dp[4];
+    vec4 s[4];
+    vec4 dp[4] = {vec4(0), vec4(0), vec4(0), vec4(0)};
 
     multiply(s, own, query);
-    multiply(dp, values, grad);
+    if (FIND_K)
+        multiply(dp, values, grad);
     [[unroll]] for (uint i = 0; i < 4; i++)
         [[unroll]] for (uint j = 0; j < 4; j++)
             find_gradient(s[i][j], dp[i][j], t, 4 * tx + j,
                           own.first + 4 * ty + i);
-    set_weights(s);
-    add_weighted(dv, grad);
-    barrier();
-    set_weights(dp);
-    add_weighted(dk, query);
+    if (FIND_V) {
+        set_weights(s);
+        add_weighted(dv, grad);
+    }
+    if (FIND_K) {
+        barrier();
+        set_weights(dp);
+        add_weighted(dk, query);
+    }
 }
 
 void main()
@@ -119,9 +130,9 @@ void main()
         own.stride = n_heads * dim;
         own.offset = head * dim;
     }
-    if (is_some(uvec2(da)))
+    if (FIND_K && is_some(uvec2(da)))
         store_sums(da, own, dk, scale);
-    if (is_some(uvec2(db)))
+    if (FIND_V && is_some(uvec2(db)))
         store_sums(db, own, dv, 1.0);
 }
 #else

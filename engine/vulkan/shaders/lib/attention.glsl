@@ -93,24 +93,35 @@ void set_weights(vec4 w[4])
         weights[4 * tx + j][ty] = vec4(w[0][j], w[1][j], w[2][j], w[3][j]);
 }
 
-// sums += weights times other rows
+// Chunk c of: sums += weights times other rows [s, s + 2 * DEPTH)
+void add_chunk(inout vec4 sums[SUMS], rows other, uint s, uint c)
+{
+    if (c >= CHUNKS)
+        return;
+    barrier();
+    [[unroll]] for (uint k = 0; k < 2; k++)
+        stage[k * DEPTH + ty][tx] = load(
+            other, other.first + s + k * DEPTH + ty, 64 * c + 4 * tx);
+    barrier();
+    for (uint k = 0; k < 2 * DEPTH; k += 4)
+        [[unroll]] for (uint n = 0; n < 4; n++) {
+            vec4 w = weights[s + k + n][ty];
+            vec4 b = stage[k + n][tx];
+            [[unroll]] for (uint i = 0; i < 4; i++)
+                sums[4 * c + i] += w[i] * b;
+        }
+}
+
+// Chunks by hand: drivers do not unroll a loop around another one, and then
+// keep the sums in memory.
 void add_weighted(inout vec4 sums[SUMS], rows other)
 {
-    for (uint s = 0; s < TILE; s += 2 * DEPTH)
-        [[unroll]] for (uint c = 0; c < CHUNKS; c++) {
-            barrier();
-            [[unroll]] for (uint k = 0; k < 2; k++)
-                stage[k * DEPTH + ty][tx] = load(
-                    other, other.first + s + k * DEPTH + ty, 64 * c + 4 * tx);
-            barrier();
-            for (uint k = 0; k < 2 * DEPTH; k += 4)
-                [[unroll]] for (uint n = 0; n < 4; n++) {
-                    vec4 w = weights[s + k + n][ty];
-                    vec4 b = stage[k + n][tx];
-                    [[unroll]] for (uint i = 0; i < 4; i++)
-                        sums[4 * c + i] += w[i] * b;
-                }
-        }
+    for (uint s = 0; s < TILE; s += 2 * DEPTH) {
+        add_chunk(sums, other, s, 0);
+        add_chunk(sums, other, s, 1);
+        add_chunk(sums, other, s, 2);
+        add_chunk(sums, other, s, 3);
+    }
 }
 
 void store_row(F32 y, uint at, vec4 x, uint d)
