@@ -10,7 +10,10 @@
 #include <stdlib.h>
 
 // exp() of scores of some ten, each by 3 + 2 |x| units in the last place.
-static const double tolerance = 1e-5;
+static double tolerance_of(const struct op_attr *a)
+{
+    return a->precision == PRECISION_BF16 ? 2e-2 : 1e-5;
+}
 
 enum { ROWS_MAX = 600 };
 
@@ -62,7 +65,7 @@ static void back(const char *name, int64_t rows, const struct op_attr *a,
                .in = {wide, wide, narrow, narrow, wide,
                       vcase_f32(rows, a->n_heads), vcase_i32(rows)}},
         .data = {NULL, q, k, v, o, lse, start},
-        .tolerance = tolerance,
+        .tolerance = tolerance_of(a),
     };
     for (int i = 0; i < 3; i++)
         if (is_wanted[i])
@@ -92,7 +95,7 @@ static void attention(const char *name, int64_t n_seq, struct op_attr a)
                .out = {q, vcase_f32(rows, a.n_heads)}},
         .scale = {1.5f},
         .data = {NULL, NULL, NULL, start},
-        .tolerance = tolerance,
+        .tolerance = tolerance_of(&a),
     };
 
     vcase_run(&c);
@@ -148,6 +151,25 @@ static void whole_sequences(void)
     back("of values alone", 130, &a, (const bool[]){false, false, true});
 }
 
+// Rounded: by cooperative matrices, where a device has those.
+static void rounded(void)
+{
+    static const uint32_t dims[] = {16, 64, 128};
+
+    for (int i = 0; i < 3; i++) {
+        struct op_attr a = heads(4, 2, dims[i], 192);
+        a.precision = PRECISION_BF16;
+        pack(ROWS_MAX);
+        attention("bf16", 2, a);
+        pack(70);
+        a.window = 50;
+        attention("bf16, packed, window", 1, a);
+        a = heads(2, 2, dims[i], 64);
+        a.precision = PRECISION_BF16;
+        attention("bf16, a head each", 1, a);
+    }
+}
+
 static void packed(void)
 {
     struct op_attr a = heads(4, 1, 48, 200);
@@ -182,7 +204,7 @@ static void cached(const char *name, int64_t rows, int64_t length,
                .out = {q}},
         .scale = {1.5f},
         .data = {NULL, NULL, NULL, pos},
-        .tolerance = tolerance,
+        .tolerance = 1e-5,
     });
 }
 
@@ -214,6 +236,7 @@ void vcases_attention(void)
 {
     whole_sequences();
     packed();
+    rounded();
 }
 
 void vcases_cached(void)

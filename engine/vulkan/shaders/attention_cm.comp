@@ -184,7 +184,7 @@ void main()
     float low = side == 0 ? sum * exp(most - top) : others * exp(other - top);
     float high = side == 0 ? others * exp(other - top) : sum * exp(most - top);
     float l = top + log(low + high);
-    if (side == 0)
+    if (side == 0 && is_some(uvec2(lse)))
         lse.v[t * n_heads + h] = l;
 
     Sums sums[DEPTH];
