@@ -37,9 +37,9 @@ bool vk_attention_by_matrices(const struct device *dev, const struct instr *in)
     const struct op_attr *a = &in->attr;
     const struct vk_traits *t = &dev->traits;
 
-    return a->precision == PRECISION_BF16 && t->vendor == NVIDIA &&
-           t->has_coopmat_bf16 && t->subgroup == 32 && a->cap == 0 &&
-           a->length % TILE == 0 && a->head_dim % 16 == 0 &&
+    return !dev->is_plain && a->precision == PRECISION_BF16 &&
+           t->vendor == NVIDIA && t->has_coopmat_bf16 && t->subgroup == 32 &&
+           a->cap == 0 && a->length % TILE == 0 && a->head_dim % 16 == 0 &&
            a->head_dim <= 128 &&
            vk_shader_is_built(VK_SHADER_attention_cm_forward) &&
            vk_shader_is_built(VK_SHADER_cm_pack_f32);

@@ -9,11 +9,13 @@
  * are in bf16 where that is faster.
  *
  * usage: bench_train MODEL.gguf [--json] [--threads N] [--device NAME]
- *        [--seconds S] [NAME=VALUE ...]
+ *        [--active] [--rows N] [--seconds S] [NAME=VALUE ...]
+ *        --active: somebody uses the device; --rows: of text
  */
 
 #include "engine/base/clock.h"
 #include "engine/base/error.h"
+#include "engine/base/memfile.h"
 #include "engine/engine.h"
 
 #include <errno.h>
@@ -27,14 +29,16 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { STEPS_MIN = 3, STEPS_MAX = 1000, ROWS_OF_TEXT = 64 };
+enum { STEPS_MIN = 3, STEPS_MAX = 1000 };
 
 struct bench {
     struct engine *engine;
     struct engine_model *model;
     struct recipe recipe;
     uint32_t threads;
+    uint32_t rows;      // of text
     const char *device; // NULL: the CPU
+    atomic_int manners; // enum manners
     double seconds;     // as long at least
     bool is_json;
     struct engine_train_info info;
@@ -103,7 +107,7 @@ static int by_size(const void *a, const void *b)
 // that the last one, which may not be full, is rare.
 static int make_record(struct record *r, const struct bench *b)
 {
-    const size_t bytes = (size_t) b->recipe.length * ROWS_OF_TEXT;
+    const size_t bytes = (size_t) b->recipe.length * b->rows;
     char *text = malloc(bytes);
 
     if (!text)
@@ -118,15 +122,21 @@ static int make_record(struct record *r, const struct bench *b)
 
 static int run_steps(struct bench *b, const struct record *r, struct error *err)
 {
+    // Of what a recipe with prefix_cache=on keeps; the median is then that of
+    // steps that read it.
+    struct prefix_file prefix = {.fd = -1, .bytes_max = 8ull << 30};
     const struct engine_train_params params = {
         .recipe = &b->recipe,
         .records = r,
         .n_records = 1,
+        .prefix = &prefix,
     };
     struct engine_progress progress;
     struct engine_train *t;
-    int rc = engine_train_create(&t, b->model, &params, err);
+    int rc = memfile_create(&prefix.fd, "prefix");
 
+    if (rc == 0)
+        rc = engine_train_create(&t, b->model, &params, err);
     if (rc < 0)
         return rc;
     // The first step compiles and touches all memory.
@@ -142,6 +152,7 @@ static int run_steps(struct bench *b, const struct record *r, struct error *err)
     engine_train_progress(&progress, t);
     b->loss = progress.loss;
     engine_train_destroy(t);
+    (void) close(prefix.fd);
     if (rc >= 0 && b->n_steps < STEPS_MIN)
         return error_set(err, -ENODATA, "training ended after %d steps",
                          b->n_steps);
@@ -175,7 +186,8 @@ static int train(struct bench *b, struct error *err)
 static int run(struct bench *b, const char *path, struct error *err)
 {
     const struct engine_params params = {.threads = b->threads,
-                                         .device = b->device};
+                                         .device = b->device,
+                                         .manners = &b->manners};
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
     int rc;
 
@@ -231,7 +243,7 @@ static void print(struct bench *b)
 
 int main(int argc, char **argv)
 {
-    static struct bench b = {.seconds = 6};
+    static struct bench b = {.seconds = 6, .rows = 64};
     struct error err = {0};
     int rc;
 
@@ -247,6 +259,10 @@ int main(int argc, char **argv)
             b.threads = (uint32_t) atoi(argv[++i]);
         else if (strcmp(argv[i], "--device") == 0 && i + 1 < argc)
             b.device = argv[++i];
+        else if (strcmp(argv[i], "--rows") == 0 && i + 1 < argc)
+            b.rows = (uint32_t) atoi(argv[++i]);
+        else if (strcmp(argv[i], "--active") == 0)
+            atomic_store(&b.manners, MANNERS_ACTIVE);
         else if (strcmp(argv[i], "--seconds") == 0 && i + 1 < argc)
             b.seconds = strtod(argv[++i], NULL);
         else
