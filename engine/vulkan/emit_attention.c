@@ -89,10 +89,6 @@ void vk_emit_attention(struct vk_emit *e)
     (void) vk_values(e, &e->in->in[0]);
     if (!check_head(e))
         return;
-    if (vk_attention_by_matrices(e->dev, e->in)) {
-        vk_emit_attention_cm(e, push.scale);
-        return;
-    }
     tile_specs(specs, e, all, 4);
     vk_dispatch(e, &(struct vk_dispatch){
                        .shader = VK_SHADER_attention_f32,
@@ -171,11 +167,6 @@ static size_t plain_back_bytes(const struct instr *in)
     const size_t bytes =
         delta_bytes(in) + (is_by_head(in) ? 2 * by_head_bytes(in) : 0);
     return (bytes + 255) & ~(size_t) 255;
-}
-
-size_t vk_scratch_attention(const struct device *dev, const struct instr *in)
-{
-    return vk_attention_by_matrices(dev, in) ? vk_attention_cm_scratch(in) : 0;
 }
 
 size_t vk_scratch_attention_back(const struct device *dev,

@@ -3,14 +3,14 @@
 
 #pragma once
 
-// Attention by cooperative matrices, for emit_attention.c to choose.
+// Gradients of attention by cooperative matrices, for emit_attention.c to
+// choose.
 
 #include "engine/vulkan/vk_emit.h"
 
 bool vk_attention_by_matrices(const struct device *dev, const struct instr *in);
 // Bytes of scratch beside what the plain kernels take.
 size_t vk_attention_cm_scratch(const struct instr *in);
-void vk_emit_attention_cm(struct vk_emit *e, float scale);
 
 // Where gradients of keys and values go, and what lies in scratch.
 struct vk_attention_keys {

@@ -248,7 +248,6 @@ int vk_device_open(struct device *dev, const char *which, struct error *err)
                          dev->traits.name, vk_result_text(r));
     dev->behaves = -1;
     (void) vk_behave(dev);
-    dev->is_plain = getenv("POCK_VK_PLAIN_ATTENTION") != NULL;
     describe(dev);
     if ((rc = vk_pipelines_create(dev, err)) < 0)
         return rc;

@@ -95,8 +95,6 @@ struct device {
     uint32_t gap;       // percent of a slice that is left to others behind it
     uint32_t depth;     // submissions in flight, at most VK_FLIGHTS
     uint64_t switch_ns; // an empty submission, and waiting for it
-    // Of developers, POCK_VK_PLAIN_ATTENTION=1: no cooperative matrices there.
-    bool is_plain;
     bool is_lost;
     int cache_fd;       // of compiled shaders, borrowed; -1: none
     size_t cache_bytes; // that were read from it

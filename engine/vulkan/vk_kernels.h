@@ -22,7 +22,6 @@ size_t vk_matmul_scratch(const struct device *dev, const struct instr *in);
 size_t vk_matmul_lora_scratch(const struct device *dev, const struct instr *in);
 size_t vk_xent_scratch(const struct device *dev, const struct instr *in);
 size_t vk_scratch_adamw(const struct device *dev, const struct instr *in);
-size_t vk_scratch_attention(const struct device *dev, const struct instr *in);
 size_t vk_scratch_attention_back(const struct device *dev,
                                  const struct instr *in);
 size_t vk_scratch_attention_cached(const struct device *dev,

@@ -9,21 +9,19 @@
 #extension GL_KHR_shader_subgroup_shuffle : require
 #include "pock.glsl"
 
-// Attention and its gradients by cooperative matrices of bf16 with f32 sums;
-// attention.comp and attention_back.comp say of what. q, k, v and dout were
-// rounded before. Sequences are whole tiles of 64, heads multiples of 16.
+// Gradients of attention by cooperative matrices of bf16 with f32 sums;
+// attention_back.comp says of what. q, k, v and dout were rounded before.
+// Sequences are whole tiles of 64, heads multiples of 16.
 //
 // A workgroup has a tile of 64 queries (keys, where OF_KEYS is defined) of one
-// head, each of its four subgroups 16 of them, on its own. The forward pass
-// goes over the keys twice: for lse, then for what each pair weighs, so that
-// sums never change their scale.
+// head, each of its four subgroups 16 of them, on its own.
 
 layout(local_size_x = 128) in;
 layout(constant_id = 0) const uint DIM = 64; // of a head
 layout(constant_id = 1) const bool BY_HEAD = false;
 
 layout(push_constant) uniform Push {
-    F32 da, db;             // o; dq; dk and dv
+    F32 da, db;             // dq; dk and dv
     InUvec4 q, k, v, dout;  // bf16
     InF32 o, grad;          // of queries: for delta
     F32 lse, delta;         // (T,H)
@@ -130,7 +128,7 @@ int first_seen(uint t)
     return window > 0 ? max(from, int(t) - int(window) + 1) : from;
 }
 
-#ifndef OF_KEYS
+#ifdef OF_QUERIES
 // First key tile that any of 16 queries sees.
 uint first_tile(uint base, int from)
 {
@@ -138,78 +136,7 @@ uint first_tile(uint base, int from)
         from = min(from, subgroupShuffleXor(from, i));
     return base + uint(max(from - int(base), 0)) / 64 * 64;
 }
-#endif
 
-#ifdef FORWARD
-void main()
-{
-    uint base = gl_WorkGroupID.x / tiles * len;
-    uint first = base + gl_WorkGroupID.x % tiles * 64 + gl_SubgroupID * 16;
-    uint h = gl_WorkGroupID.y;
-    uint g = h / (n_heads / n_kv_heads);
-    uint t = first + row;
-    int from = first_seen(t);
-    uint tile = first_tile(base, from);
-    MatA query[DEPTH];
-    float most = -3.0e38, sum = 0.0;
-
-    load_rows(query, q, first, n_heads, h);
-    for (uint u = tile; u <= first + 15; u += 64) {
-        multiply(query, k, u, n_kv_heads, g, 0);
-        sync();
-        float now = most;
-        vec4 s[8];
-        [[unroll]] for (uint i = 0; i < 8; i++) {
-            s[i] = four(0, i) * scale;
-            [[unroll]] for (uint j = 0; j < 4; j++) {
-                int key = int(u + side * 32 + i * 4 + j);
-                if (key > int(t) || key < from)
-                    s[i][j] = -3.0e38;
-                now = max(now, s[i][j]);
-            }
-        }
-        if (now > -2.9e38) {
-            sum *= exp(most - now);
-            [[unroll]] for (uint i = 0; i < 8; i++)
-                [[unroll]] for (uint j = 0; j < 4; j++)
-                    sum += s[i][j] > -2.9e38 ? exp(s[i][j] - now) : 0.0;
-            most = now;
-        }
-        sync();
-    }
-    float other = subgroupShuffleXor(most, 1);
-    float others = subgroupShuffleXor(sum, 1);
-    float top = max(most, other);
-    // In one order, so that both halves of a row have the same bits.
-    float low = side == 0 ? sum * exp(most - top) : others * exp(other - top);
-    float high = side == 0 ? others * exp(other - top) : sum * exp(most - top);
-    float l = top + log(low + high);
-    if (side == 0 && is_some(uvec2(lse)))
-        lse.v[t * n_heads + h] = l;
-
-    Sums sums[DEPTH];
-    [[unroll]] for (uint d = 0; d < DEPTH; d++)
-        sums[d] = Sums(0.0);
-    for (uint u = tile; u <= first + 15; u += 64) {
-        multiply(query, k, u, n_kv_heads, g, 0);
-        sync();
-        vec4 w[8];
-        [[unroll]] for (uint i = 0; i < 8; i++)
-            [[unroll]] for (uint j = 0; j < 4; j++) {
-                int key = int(u + side * 32 + i * 4 + j);
-                float s = four(0, i)[j] * scale;
-                w[i][j] = key <= int(t) && key >= from ? exp(s - l) : 0.0;
-            }
-        put(1, w);
-        sync();
-        add_weighted(sums, 1, v, u, n_kv_heads, g);
-        sync();
-    }
-    store(sums, da, first, n_heads, h);
-}
-#endif
-
-#ifdef OF_QUERIES
 float find_delta(uint t, uint h)
 {
     uint at = t * n_heads * DIM + h * DIM + side * (DIM / 2);
