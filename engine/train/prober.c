@@ -138,12 +138,12 @@ static int by_size(const void *a, const void *b)
 static int find_limits(struct prober *p)
 {
     const size_t n = adapter_state_floats(p->params.state);
-    float *sorted = p->values + n;
-    const float *at = p->values;
     int rc;
 
     if (!p->limits)
         return 0;
+    float *sorted = p->values + n;
+    const float *at = p->values;
     rc = adapter_state_read(p->params.state, ADAPTER_PART_VALUE, p->values);
     for (uint32_t i = 0; i < p->n_params && rc == 0; i++) {
         const size_t count =
