@@ -31,6 +31,13 @@ static const struct row {
     const char *fallback;
     const char *words; // of KIND_WORDS: what they may be
 } rows[] = {
+    {"method", KIND_WORDS, 0, 0, "gradient",
+     "gradient, mezo, prge, fzoo or auto"},
+    {"queries", KIND_INT, 1, 256, NULL, NULL},
+    {"sweep", KIND_WORDS, 0, 0, "auto", "auto, dual, single or sequential"},
+    {"noise", KIND_WORDS, 0, 0, "gaussian", "gaussian or rademacher"},
+    {"zo_update", KIND_WORDS, 0, 0, "sgd", "sgd, momentum or adam"},
+    {"sparse", KIND_NUM, 0.01, 1, NULL, NULL},
     {"rank", KIND_INT, 1, 256, NULL, NULL},
     {"alpha", KIND_NUM, 0.001, 65536, NULL, NULL},
     {"targets", KIND_WORDS, 0, 0, "all",
@@ -206,10 +213,31 @@ static double fallback(const struct row *r, const struct policy *p)
     return row ? policy_get(p, row) : 0;
 }
 
+// Methods have defaults of their own for these: those of the policy are for
+// gradients. What no policy has is left to the worker as well.
+static bool is_left_to_method(const struct maker *m, const struct row *r,
+                              const msgpack_object *map)
+{
+    static const char *const keys[] = {"queries", "noise",    "lr",   "eps",
+                                       "warmup",  "schedule", "decay"};
+    const bool is_gradient = strncmp(m->out, "method=gradient", 15) == 0;
+
+    if (codec_find(map, r->key) || (r->kind == KIND_TEXT))
+        return false;
+    if (!r->fallback && !find_policy(r))
+        return true;
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+        if (strcmp(keys[i], r->key) == 0)
+            return !is_gradient;
+    return false;
+}
+
 static int put_row(struct maker *m, const struct row *r,
                    const msgpack_object *map, const struct policy *p,
                    struct error *err)
 {
+    if (is_left_to_method(m, r, map))
+        return 0;
     switch (r->kind) {
     case KIND_INT:
     case KIND_NUM:

@@ -177,14 +177,13 @@ static int show(struct ctl *c, const struct pock_value *v)
 
 static int ask(struct ctl *c, struct ctl_call *how, struct pock_reply **reply)
 {
-    const char *recipe = c->line.values[FLAG_RECIPE];
     struct pock_request *r;
     int status;
 
     if ((status = ctl_request(c, &r, "plan")) != CTL_OK)
         return status;
     pock_set_str(r, "model", c->line.values[FLAG_MODEL]);
-    if (recipe && (status = ctl_set_recipe(c, r, recipe)) != CTL_OK) {
+    if ((status = ctl_set_recipe(c, r)) != CTL_OK) {
         pock_request_destroy(r);
         return status;
     }

@@ -250,7 +250,6 @@ static int fill_limits(struct ctl *c, struct pock_request *r)
 
 static int fill(struct ctl *c, struct pock_request *r, int64_t before)
 {
-    const char *recipe = c->line.values[FLAG_RECIPE];
     int status;
 
     pock_set_str(r, "model", c->line.values[FLAG_MODEL]);
@@ -264,7 +263,7 @@ static int fill(struct ctl *c, struct pock_request *r, int64_t before)
         pock_set_int(r, "before", before);
     if ((status = fill_limits(c, r)) != CTL_OK)
         return status;
-    return recipe ? ctl_set_recipe(c, r, recipe) : CTL_OK;
+    return ctl_set_recipe(c, r);
 }
 
 int ctl_search(struct ctl *c)

@@ -78,8 +78,6 @@ static int watch_job(struct ctl *c, int64_t id)
 static int fill_start(struct ctl *c, struct pock_request *r, int64_t before,
                       bool now)
 {
-    const char *recipe = c->line.values[FLAG_RECIPE];
-
     pock_set_str(r, "adapter", c->line.values[FLAG_NAME]);
     pock_set_str(r, "model", c->line.values[FLAG_MODEL]);
     if (c->line.values[FLAG_STREAM]) {
@@ -91,7 +89,7 @@ static int fill_start(struct ctl *c, struct pock_request *r, int64_t before,
         pock_set_int(r, "before", before);
     if (now)
         pock_set_bool(r, "now", true);
-    return ctl_set_recipe(c, r, recipe);
+    return ctl_set_recipe(c, r);
 }
 
 // CONDITIONS brings the gates that are closed along.

@@ -121,9 +121,9 @@ int ctl_adapter_ref(struct ctl *c, const char *text, struct ctl_adapter *out);
 #include "clients/pockctl/commands.def"
 #undef COMMAND
 
-// What --recipe says, as the parameter `recipe`:
+// What --recipe, --method and --queries say, as the parameter `recipe`:
 // "rank=16,lr=0.002": integers and floats as such, lists with "+" between.
-int ctl_set_recipe(struct ctl *c, struct pock_request *r, const char *text);
+int ctl_set_recipe(struct ctl *c, struct pock_request *r);
 
 // `pockctl data show --mask`.
 int ctl_mask(struct ctl *c);

@@ -5,6 +5,18 @@
 
 #include <math.h>
 
+KERNEL_momentum(momentum_c)
+{
+    const float beta = hyper[ADAMW_BETA1];
+    const float rate = hyper[ADAMW_LR];
+    const float decay = hyper[ADAMW_DECAY];
+
+    for (int64_t i = 0; i < count; i++) {
+        m[i] = beta * m[i] + g[i];
+        p[i] -= rate * (m[i] + decay * p[i]);
+    }
+}
+
 // Loshchilov & Hutter, arXiv 1711.05101. p, m, v, g of one shape.
 KERNEL_adamw(adamw_c)
 {

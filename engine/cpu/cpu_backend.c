@@ -233,7 +233,8 @@ static int cpu_run(struct device *dev, const struct instr *instrs,
         pool_limit(dev->pool, instrs[i].threads);
         cpu_run_resolve(&r, &instrs[i], b);
         // What only reads its inputs may give up and begin again later.
-        pool_watch(dev->pool, cpu_run_is_pure(&r) ? dev->stop : NULL);
+        const bool may_end = !instrs[i].is_tail && cpu_run_is_pure(&r);
+        pool_watch(dev->pool, may_end ? dev->stop : NULL);
         cpu_run_instr(&r);
         if (pool_gave_up(dev->pool))
             break;

@@ -23,6 +23,7 @@
 
 #include "engine/backend.h"
 #include "engine/base/cpuinfo.h"
+#include "engine/base/noise.h"
 #include "engine/base/pool.h"
 #include "engine/tensor/dtype.h"
 
@@ -319,6 +320,44 @@ struct cpu_scores {
     void name(float *restrict p, float *restrict m, float *restrict v, \
               const float *restrict g, const float *restrict hyper,    \
               int64_t count, void *restrict scratch, struct pool *pool)
+
+// p and m in place: m = beta1 * m + g, p -= lr * (m + decay * p)
+#define KERNEL_momentum(name)                                                \
+    void name(float *restrict p, float *restrict m, const float *restrict g, \
+              const float *restrict hyper, int64_t count, struct pool *pool)
+
+// Of engine/base/noise.h; a limit that is NULL keeps nothing out.
+struct cpu_noise {
+    const int32_t *draw; // (4)
+    uint32_t stream;
+    enum noise kind;
+    const float *limit;
+};
+
+// Copy d of y (D,count) = c (count) + sizes[d] * z of queries[d], where |c| is
+// not above the limit, else c. Every sum and product is rounded on its own, so
+// that all versions give the same bytes.
+#define KERNEL_perturb(name)                                              \
+    void name(float *restrict y, const float *restrict c,                 \
+              struct cpu_noise noise, const int32_t *restrict queries,    \
+              const float *restrict sizes, int64_t copies, int64_t count, \
+              struct pool *pool)
+
+// g (count) = sum over q of coefs[q] * z of queries[q], in this order, where
+// |c| is not above the limit, else 0. As exact as perturb.
+#define KERNEL_noise_sum(name)                                               \
+    void name(float *restrict g, const float *restrict c,                    \
+              struct cpu_noise noise, const int32_t *restrict queries,       \
+              const float *restrict coefs, int64_t n_queries, int64_t count, \
+              struct pool *pool)
+
+// Copy d of y (D,M,N) = alpha * a (D,M,K) b (D,N,K)^T + c (D,M,N). c may be
+// NULL or y. Operands are rounded if op_rounds().
+#define KERNEL_matmul_copies(name)                                             \
+    void name(float *y, const float *restrict a, const float *restrict b,      \
+              const float *c, int64_t copies, int64_t m, int64_t n, int64_t k, \
+              float alpha, enum precision precision, void *restrict scratch,   \
+              struct pool *pool)
 
 // One slot for each row of ops.def: an operator without a kernel family does
 // not compile.

@@ -402,6 +402,53 @@ static void run_adamw(const struct cpu_run *r)
                       count_of(&r->instr->in[0]), r->scratch, r->pool);
 }
 
+static const char types_momentum[] = "ffff";
+static void run_momentum(const struct cpu_run *r)
+{
+    r->kernels->momentum(r->in[0], r->in[1], r->in[2], r->in[3],
+                         count_of(&r->instr->in[0]), r->pool);
+}
+
+static struct cpu_noise noise_of(const struct cpu_run *r)
+{
+    const struct op_attr *attr = &r->instr->attr;
+    const float *limits = r->in[4];
+    return (struct cpu_noise){
+        .draw = r->in[1],
+        .stream = attr->stream,
+        .kind = (enum noise) attr->noise,
+        .limit = limits ? limits + attr->stream : NULL,
+    };
+}
+
+static const char types_perturb[] = "fiiff";
+static void run_perturb(const struct cpu_run *r)
+{
+    r->kernels->perturb(r->out[0], r->in[0], noise_of(r), r->in[2], r->in[3],
+                        count_of(&r->instr->in[2]), count_of(&r->instr->in[0]),
+                        r->pool);
+}
+
+static const char types_noise_sum[] = "fiiff";
+static void run_noise_sum(const struct cpu_run *r)
+{
+    r->kernels->noise_sum(r->out[0], r->in[0], noise_of(r), r->in[2], r->in[3],
+                          count_of(&r->instr->in[2]),
+                          count_of(&r->instr->in[0]), r->pool);
+}
+
+static const char types_matmul_copies[] = "fff";
+static void run_matmul_copies(const struct cpu_run *r)
+{
+    const struct op_attr *attr = &r->instr->attr;
+    const struct operand *y = &r->instr->out[0];
+    r->kernels->matmul_copies(r->out[0], r->in[0], r->in[1], r->in[2],
+                              attr->copies, rows_of(y) / attr->copies,
+                              cols_of(y), cols_of(&r->instr->in[0]),
+                              attr->alpha, (enum precision) attr->precision,
+                              r->scratch, r->pool);
+}
+
 static const struct runner {
     void (*run)(const struct cpu_run *r);
     const char *types;
@@ -453,6 +500,8 @@ bool cpu_supports(const struct device *dev, const struct instr *in)
     if (in->op == OP_attention || in->op == OP_attention_back ||
         in->op == OP_attention_cached)
         return are_heads_fine(in);
+    if (in->op == OP_matmul_copies && in->attr.copies < 1)
+        return false;
     if (in->op == OP_rope)
         return in->attr.rope_dims % 2 == 0 &&
                in->attr.rope_dims <= in->attr.head_dim;

@@ -148,6 +148,23 @@ static size_t matmul_lora_bytes(const struct instr *in)
     return plan.floats * sizeof(float);
 }
 
+// That of one copy.
+static size_t matmul_copies_bytes(const struct instr *in)
+{
+    const int64_t copies = in->attr.copies;
+    const struct cpu_matmul_plan plan =
+        cpu_matmul_plan(rows_of(&in->out[0]) / copies, cols_of(&in->out[0]),
+                        cols_of(&in->in[0]), false, true, DTYPE_f32);
+    struct instr one = *in;
+
+    one.attr.trans_b = 1;
+    one.out[0].ne[0] = 1;
+    one.out[0].ne[1] = 1;
+    one.out[0].ne[2] = rows_of(&in->out[0]) / copies;
+    return larger(matmul_bytes(&one),
+                  (plan.a_floats + plan.b_floats) * sizeof(float));
+}
+
 size_t cpu_scratch_bytes(const struct instr *in, uint32_t threads)
 {
     switch ((enum op) in->op) {
@@ -165,6 +182,8 @@ size_t cpu_scratch_bytes(const struct instr *in, uint32_t threads)
         return matmul_bytes(in);
     case OP_matmul_lora:
         return matmul_lora_bytes(in);
+    case OP_matmul_copies:
+        return matmul_copies_bytes(in);
     case OP_xent:
         return xent_bytes(in);
     case OP_row_ratio: // for each thread a row of w, and of the sum
@@ -202,6 +221,9 @@ size_t cpu_scratch_bytes(const struct instr *in, uint32_t threads)
     case OP_kv_store:
     case OP_accumulate:
     case OP_zero:
+    case OP_momentum:
+    case OP_perturb:
+    case OP_noise_sum:
     case OP_COUNT:
         break;
     }

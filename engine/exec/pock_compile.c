@@ -33,10 +33,11 @@
 #include "engine/passes/pass.h"
 
 static const char *const kinds[] = {
-    [PROGRAM_TRAIN] = "train",   [PROGRAM_ACCUMULATE] = "accumulate",
-    [PROGRAM_UPDATE] = "update", [PROGRAM_GRADIENT] = "gradient",
-    [PROGRAM_EVAL] = "eval",     [PROGRAM_CACHED] = "cached",
-    [PROGRAM_PREFIX] = "prefix", [PROGRAM_GAINS] = "gains",
+    [PROGRAM_TRAIN] = "train",         [PROGRAM_ACCUMULATE] = "accumulate",
+    [PROGRAM_UPDATE] = "update",       [PROGRAM_GRADIENT] = "gradient",
+    [PROGRAM_EVAL] = "eval",           [PROGRAM_CACHED] = "cached",
+    [PROGRAM_PREFIX] = "prefix",       [PROGRAM_GAINS] = "gains",
+    [PROGRAM_PERTURBED] = "perturbed", [PROGRAM_MOVE] = "move",
 };
 
 struct options {
@@ -95,6 +96,7 @@ static int parse_options(struct options *o, int argc, char **argv)
         {"profile", 1, NULL, 'p'}, {"threads", 1, NULL, 'T'},
         {"budget", 1, NULL, 'B'},  {"scheme", 1, NULL, 'S'},
         {"without", 1, NULL, 'w'}, {"device", 1, NULL, 'D'},
+        {"without", 1, NULL, 'w'}, {"copies", 1, NULL, 'C'},
         {NULL, 0, NULL, 0},
     };
     struct program_params *p = &o->params;
@@ -116,7 +118,7 @@ static int parse_options(struct options *o, int argc, char **argv)
             ['r'] = &o->lora.rank,    ['a'] = &alpha,
             ['t'] = &o->lora.targets, ['L'] = &o->lora.last_blocks,
             ['p'] = &o->profile_runs, ['T'] = &o->threads,
-            ['B'] = &budget,
+            ['B'] = &budget,          ['C'] = &p->perturb.copies,
         };
         if (c == 's')
             o->is_summary = true;
@@ -136,6 +138,7 @@ static int parse_options(struct options *o, int argc, char **argv)
             rc = c == '?' ? -EINVAL : parse_u32(fields[c], optarg);
     }
     o->lora.alpha = (float) alpha;
+    p->perturb.queries = p->perturb.copies;
     p->arena_budget = (uint64_t) budget << 20;
     if (p->kind == PROGRAM_CACHED && p->cache_length == 0)
         p->cache_length = p->length;

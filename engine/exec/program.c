@@ -38,6 +38,8 @@ static enum model_phase phase_of(enum program_kind kind)
     case PROGRAM_UPDATE:
     case PROGRAM_GRADIENT:
     case PROGRAM_EVAL:
+    case PROGRAM_PERTURBED:
+    case PROGRAM_MOVE:
         break;
     }
     return MODEL_PHASE_LOSS;
@@ -45,7 +47,8 @@ static enum model_phase phase_of(enum program_kind kind)
 
 static bool has_gradients(enum program_kind kind)
 {
-    return phase_of(kind) == MODEL_PHASE_LOSS && kind != PROGRAM_EVAL;
+    return phase_of(kind) == MODEL_PHASE_LOSS && kind != PROGRAM_EVAL &&
+           kind != PROGRAM_PERTURBED && kind != PROGRAM_MOVE;
 }
 
 static struct model_graph_params graph_params(const struct program_params *p,
@@ -64,6 +67,7 @@ static struct model_graph_params graph_params(const struct program_params *p,
         .first_block = p->first_block,
         .drop = p->drop,
         .kept = has_gradients(p->kind) ? &p->kept : NULL,
+        .copies = p->kind == PROGRAM_PERTURBED ? p->perturb.copies : 0,
     };
 }
 
@@ -81,6 +85,8 @@ static enum optim_mode optim_mode(enum program_kind kind)
     case PROGRAM_CACHED:
     case PROGRAM_PREFIX:
     case PROGRAM_GAINS:
+    case PROGRAM_PERTURBED:
+    case PROGRAM_MOVE:
         break;
     }
     return OPTIM_OUTPUT;
@@ -172,6 +178,53 @@ static int add_learning(struct graph *g, const struct model_config *m,
     return optim_apply(g, &optim, err);
 }
 
+// What learns by directions. MOVE has no model, and makes the states itself.
+static int perturb(struct graph *g, const struct model_config *m,
+                   const struct program_params *program, struct error *err)
+{
+    const struct perturb *p = &program->perturb;
+    struct builder b = {.g = g, .err = err};
+    struct perturb_values v = {0};
+    const uint32_t n = scheme_params(NULL, 0, m, program->scheme);
+
+    if (n == 0)
+        return error_set(err, -EINVAL,
+                         "a program that learns needs a scheme in which "
+                         "something learns");
+    if (p->copies < 1 || p->copies > PERTURB_COPIES_MAX || p->queries < 1 ||
+        p->queries > PERTURB_COPIES_MAX)
+        return error_set(err, -EINVAL,
+                         "%u copies and %u queries: there must be 1 to %d of "
+                         "each",
+                         p->copies, p->queries, PERTURB_COPIES_MAX);
+
+    struct param *params = arena_calloc(g->arena, n + 1u, sizeof(*params));
+    value_id *values = arena_calloc(g->arena, n + 1u, sizeof(*values));
+    uint32_t *streams = arena_calloc(g->arena, n + 1u, sizeof(*streams));
+    float *rates = arena_calloc(g->arena, n + 1u, sizeof(*rates));
+    if (!params || !values || !streams || !rates)
+        return -ENOMEM;
+    (void) scheme_params(params, n, m, program->scheme);
+    for (uint32_t i = 0; i < n; i++) {
+        if (params[i].is_frozen)
+            continue;
+        const struct shape s = shape2(params[i].ne[0], params[i].ne[1]);
+        rates[v.n] = params[i].rate;
+        streams[v.n] = i;
+        values[v.n++] = program->kind == PROGRAM_MOVE
+                            ? builder_state(&b, params[i].name, &s)
+                            : graph_find(g, params[i].name);
+    }
+    if (b.rc < 0)
+        return b.rc;
+    v.values = values;
+    v.streams = streams;
+    v.rates = rates;
+    v.n_limits = n;
+    return program->kind == PROGRAM_MOVE ? perturb_move(g, p, &v, err)
+                                         : perturb_forward(g, p, &v, err);
+}
+
 enum precision program_cached_precision(uint32_t length)
 {
     return length > 16 ? PRECISION_BF16 : PRECISION_Q8;
@@ -201,6 +254,7 @@ struct request {
     uint32_t off; // passes
     size_t budget;
     bool is_deferred;
+    bool is_whole; // once begun, it is not stopped
     struct place_request place;
 };
 
@@ -296,6 +350,8 @@ static int compile_graph(struct program **out, struct graph *g,
         goto error;
     if ((rc = lower_places(p, layout.plan)) < 0)
         goto error;
+    for (uint32_t i = 1; i < p->n_instrs && r.is_whole; i++)
+        p->instrs[i].is_tail = true;
 
     p->costs = (struct program_costs){
         .flops = flops_graph(layout.g),
@@ -342,6 +398,7 @@ int program_compile(struct program **out, const struct model_config *m,
         .off = params->passes_off,
         .budget = (size_t) params->arena_budget,
         .is_deferred = params->is_deferred,
+        .is_whole = params->kind == PROGRAM_MOVE,
         .place = {params->times, params->threads,
                   params->kind == PROGRAM_PREFIX},
     };
@@ -351,9 +408,17 @@ int program_compile(struct program **out, const struct model_config *m,
 
     if ((rc = arena_create(&work, COMPILE_BYTES_MAX)) < 0)
         goto out;
-    if ((rc = model_build(&g, m, &forward, work, err)) < 0)
+    if (params->kind == PROGRAM_MOVE)
+        rc = graph_create(&g, work);
+    else
+        rc = model_build(&g, m, &forward, work, err);
+    if (rc < 0)
         goto out;
-    if ((rc = add_learning(g, m, params, err)) < 0)
+    if (params->kind == PROGRAM_PERTURBED || params->kind == PROGRAM_MOVE)
+        rc = perturb(g, m, params, err);
+    else
+        rc = add_learning(g, m, params, err);
+    if (rc < 0)
         goto out;
     set_precision(g, params->precision);
     rc = compile_graph(out, g, &r, &target, err);

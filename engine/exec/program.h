@@ -11,6 +11,7 @@
  * allocated, looked up or decided while it runs.
  */
 
+#include "engine/autodiff/perturb.h"
 #include "engine/backend.h"
 #include "engine/models/kept.h"
 #include "engine/models/model.h"
@@ -33,6 +34,9 @@ enum program_kind {
     PROGRAM_CACHED,     // generation: logits from key-value caches
     PROGRAM_PREFIX,     // hidden states at the entry of first_block
     PROGRAM_GAINS,      // MODEL_PHASE_GAINS: what CACHED wants of DoRA
+    PROGRAM_PERTURBED,  // as EVAL, of perturbed copies: autodiff/perturb.h
+    PROGRAM_MOVE,       // the update that follows, without a model; whole,
+                        // or not at all when stopped
 };
 // Kinds that have gradients and choose tokens for them (models/kept.h): inputs
 // token_norms (T), draw (4); output token_squares (T). A program in which
@@ -41,7 +45,7 @@ enum program_kind {
 
 struct program_params {
     enum program_kind kind;
-    uint32_t batch;
+    uint32_t batch; // of PERTURBED: of one copy
     uint32_t length;
     uint32_t cache_length;
     uint32_t n_rows;
@@ -53,6 +57,7 @@ struct program_params {
     uint64_t arena_budget;
     struct model_drop drop;   // of the kinds that learn
     struct kept kept;         // of the kinds that learn
+    struct perturb perturb;   // of PERTURBED and MOVE
     enum precision precision; // of all products
     uint32_t passes_off;      // bits 1 << PASS_name, for tests and tools
     // The optimizer runs last, behind executor_run_gradients(). Costs the bytes

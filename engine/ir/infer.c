@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "engine/base/error.h"
+#include "engine/base/noise.h"
 
 // Legend: as in ops.def. ANY stands for a length that the rule does not fix.
 enum { ANY = -1 };
@@ -605,6 +606,73 @@ static int infer_adamw(struct infer *c)
         return rc;
     c->out[1] = c->out[0];
     c->out[2] = c->out[0];
+    return 0;
+}
+
+// p, m, g of one shape, hyper (8) -> p, m
+static int infer_momentum(struct infer *c)
+{
+    struct infer same = *c;
+    int rc;
+    same.n_in = 3;
+    if ((rc = infer_same(&same)) < 0 ||
+        (rc = want(c, 3, DTYPE_f32, 1, ADAMW_HYPERS, ANY)) < 0)
+        return rc;
+    c->out[1] = c->out[0];
+    return 0;
+}
+
+// c (O[,R]), draw (4), queries (Q), sizes (Q), [limits (N)]
+static int check_noise(const struct infer *c)
+{
+    const struct value *v = c->in[0];
+    int rc;
+    if (v->dtype != DTYPE_f32 || v->shape.rank > 2)
+        return refuse(c, 0, "f32 of one or two dimensions");
+    if ((rc = want(c, 1, DTYPE_i32, 1, 4, ANY)) < 0 ||
+        (rc = want(c, 2, DTYPE_i32, 1, ANY, ANY)) < 0 ||
+        (rc = want(c, 3, DTYPE_f32, 1, dim(c, 2, 0), ANY)) < 0 ||
+        (c->n_in > 4 && (rc = want(c, 4, DTYPE_f32, 1, ANY, ANY)) < 0))
+        return rc;
+    if (c->n_in > 4 && c->attr->stream >= dim(c, 4, 0))
+        return refuse(c, 4, "long enough for the stream");
+    if (c->attr->noise >= NOISE_KINDS)
+        return refuse_attr(c, "there is no such noise");
+    return 0;
+}
+
+static int infer_noise_sum(struct infer *c)
+{
+    int rc = check_noise(c);
+    if (rc == 0)
+        c->out[0] = (struct infer_type){DTYPE_f32, c->in[0]->shape};
+    return rc;
+}
+
+// c (O[,R]), ... -> y (D*O[,R])
+static int infer_perturb(struct infer *c)
+{
+    int rc = infer_noise_sum(c);
+    if (rc == 0)
+        c->out[0].shape.ne[0] *= dim(c, 2, 0);
+    return rc;
+}
+
+// a (D*M,K), b (D*N,K), [c (D*M,N)] -> y (D*M,N)
+static int infer_matmul_copies(struct infer *c)
+{
+    const int64_t copies = c->attr->copies;
+    int rc;
+    if ((rc = want(c, 0, DTYPE_f32, 2, ANY, ANY)) < 0 ||
+        (rc = want(c, 1, DTYPE_f32, 2, ANY, dim(c, 0, 1))) < 0)
+        return rc;
+    if (copies < 1 || dim(c, 0, 0) % copies != 0 || dim(c, 1, 0) % copies != 0)
+        return refuse_attr(c, "copies must divide the rows of both factors");
+    const int64_t m = dim(c, 0, 0);
+    const int64_t n = dim(c, 1, 0) / copies;
+    if (c->n_in > 2 && (rc = want(c, 2, DTYPE_f32, 2, m, n)) < 0)
+        return rc;
+    set2(c, 0, m, n);
     return 0;
 }
 

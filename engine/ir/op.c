@@ -24,7 +24,8 @@ const struct op_attr_field op_attr_fields[] = {
     FIELD(I8, rope_sign),  FIELD(U32, n_heads),     FIELD(U32, n_kv_heads),
     FIELD(U32, head_dim),  FIELD(U32, rope_dims),   FIELD(U32, length),
     FIELD(U32, window),    FIELD(U32, width),       FIELD(U32, n_rows),
-    FIELD(U32, stream),    FIELD(U8, part),         FIELD(U8, precision),
+    FIELD(U32, stream),    FIELD(U32, copies),      FIELD(U8, part),
+    FIELD(U8, precision),  FIELD(U8, noise),
 #undef FIELD
 };
 const int op_attr_field_count =

@@ -93,9 +93,11 @@ struct op_attr {
     uint32_t window;     // attention*: latest tokens seen; 0: all
     uint32_t width;      // columns_back: C; split: of output 0
     uint32_t n_rows;     // choose_rows: N
-    uint32_t stream;     // choose_rows: of random numbers
+    uint32_t stream;     // choose_rows, perturb, noise_sum: of random numbers
+    uint32_t copies;     // matmul_copies: D
     uint8_t part;        // columns*: eighths of the columns, as bits; 0: all
     uint8_t precision;   // enum precision, of operators that are products
+    uint8_t noise;       // perturb, noise_sum: enum noise
 };
 
 // Columns [from, to) are eighth `e` of `columns`.

@@ -482,16 +482,30 @@ static value_id head(struct blocks *l)
                   l->m->head_dtype, &s);
 }
 
+// x (T,C), where the blocks begin
+static value_id entry(struct blocks *l, const struct shape *s)
+{
+    const uint32_t copies = l->p->copies;
+    const struct shape sx =
+        shape2(s->ne[0] / (copies ? copies : 1), l->m->width);
+
+    if (!l->p->first_block)
+        return embed(l, builder_input(l->b, "tokens", DTYPE_i32, s));
+    const value_id x = builder_input(l->b, "hidden", DTYPE_f32, &sx);
+    if (copies < 2)
+        return x;
+    return builder_binary(l->b, OP_rows, NULL, x,
+                          builder_input(l->b, "copy", DTYPE_i32, s));
+}
+
 static void build_loss(struct blocks *l)
 {
     struct builder *b = l->b;
-    const struct shape s = shape1((int64_t) l->p->batch * l->p->length);
-    const struct shape sx = shape2(s.ne[0], l->m->width);
+    const struct shape s = shape1((int64_t) l->p->batch * l->p->length *
+                                  (l->p->copies ? l->p->copies : 1));
     value_id out[3] = {VALUE_NONE, VALUE_NONE, VALUE_NONE};
 
-    value_id x = l->p->first_block
-                     ? builder_input(b, "hidden", DTYPE_f32, &sx)
-                     : embed(l, builder_input(b, "tokens", DTYPE_i32, &s));
+    value_id x = entry(l, &s);
     l->pos = builder_input(b, "pos", DTYPE_i32, &s);
     l->start = builder_input(b, "start", DTYPE_i32, &s);
     const value_id targets = builder_input(b, "targets", DTYPE_i32, &s);

@@ -200,7 +200,8 @@ static int check_params(const struct model_graph_params *p,
                          "length is %u tokens, but the model takes 1 to %u",
                          p->length, m->context);
     if (p->phase != MODEL_PHASE_CACHED) {
-        if (p->batch == 0 || p->batch > MODEL_LENGTH_MAX / p->length)
+        const uint64_t rows = (uint64_t) p->batch * (p->copies ? p->copies : 1);
+        if (rows == 0 || rows > MODEL_LENGTH_MAX / p->length)
             return error_set(err, -EINVAL,
                              "batch of %u sequences of %u tokens: there must "
                              "be 1 to %d tokens",

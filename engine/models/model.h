@@ -176,6 +176,10 @@ struct model_graph_params {
     bool has_halves;             // CACHED: LoRA's halves are NAME.half, bf16
     uint32_t first_block;        // LOSS, PREFIX
     struct model_drop drop;      // LOSS
+    // LOSS: the batch is that many times `batch` rows, one copy after another;
+    // 0: once. Input hidden is of one copy: what comes before first_block is
+    // the same for all; input copy i32 (T): the row of it.
+    uint32_t copies;
     // LOSS, where gradients follow; borrowed. NULL: inputs stay whole
     const struct kept *kept;
 };

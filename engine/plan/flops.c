@@ -103,6 +103,7 @@ uint64_t flops_node(const struct graph *g, const struct node *n)
     case OP_geglu_back:
     case OP_soft_cap:
     case OP_adamw:
+    case OP_momentum:
         return EXP * count(g, n->in[0]);
     case OP_rmsnorm:
     case OP_rmsnorm_dw:
@@ -131,6 +132,12 @@ uint64_t flops_node(const struct graph *g, const struct node *n)
     case OP_row_ratio: // the rows of b a, their sum with W, both lengths
         return (2 * columns(g, n->in[2]) + 4) * count(g, n->in[1]) +
                decode(g, n->in[1]);
+    case OP_matmul_copies:
+        return 2 * columns(g, n->in[0]) * count(g, n->out[0]);
+    case OP_perturb: // a tenth of what a block of Philox takes, and its use
+        return EXP * count(g, n->out[0]);
+    case OP_noise_sum:
+        return EXP * count(g, n->in[2]) * count(g, n->out[0]);
     case OP_COUNT:
         break;
     }

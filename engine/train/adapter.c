@@ -5,8 +5,10 @@
 
 #include "engine/base/error.h"
 #include "engine/base/fault.h"
+#include "engine/base/rng.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,6 +59,7 @@ void adapter_destroy(struct adapter *a)
     free(a->params);
     free(a->starts);
     free(a->data);
+    free(a->journal);
     free(a);
 }
 
@@ -117,4 +120,26 @@ int adapter_check_peft(const struct adapter *a, struct error *err)
     // It may say a rank for each linear, whatever the scale.
     plain.scheme.scale = SCHEME_SCALE_RANK;
     return adapter_check_lora(&plain, "PEFT", err);
+}
+
+int adapter_begin(float *values, const struct model_config *config,
+                  const struct scheme *scheme, uint64_t seed)
+{
+    const uint32_t n = scheme_params(NULL, 0, config, scheme);
+    struct param *params = calloc(n, sizeof *params);
+
+    if (!params)
+        return -ENOMEM;
+    (void) scheme_params(params, n, config, scheme);
+    for (uint32_t i = 0; i < n; i++) {
+        const int64_t count = params[i].ne[0] * params[i].ne[1];
+        const bool is_a = params[i].kind == PARAM_LORA_A;
+        const double scale = 1 / sqrt((double) params[i].ne[1]);
+        struct rng rng;
+        rng_init(&rng, seed, i);
+        for (int64_t j = 0; j < count; j++)
+            *values++ = is_a ? (float) (scale * rng_normal(&rng)) : 0;
+    }
+    free(params);
+    return 0;
 }

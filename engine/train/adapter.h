@@ -38,6 +38,9 @@ struct adapter {
     struct param *params;
     size_t *starts; // n_params + 1: in floats, from `data`
     float *data;
+    // Of one that was learned without gradients: what it can be rebuilt from
+    // (journal.h), as hexadecimal text; NULL: nothing. Kept by GGUF files.
+    char *journal;
 };
 
 // All zero. `base_sha256` may be NULL.
@@ -45,6 +48,11 @@ int adapter_create(struct adapter **out, const struct model_config *m,
                    const struct scheme *scheme, const char *base_sha256,
                    struct error *err);
 void adapter_destroy(struct adapter *a);
+
+// How an adapter begins: A is normal with variance 1 / inputs, all else is
+// zero, and so it is nothing (Hu et al., arXiv 2106.09685).
+int adapter_begin(float *values, const struct model_config *config,
+                  const struct scheme *scheme, uint64_t seed);
 
 // The floats of param i, row-major (ne[0], ne[1]).
 float *adapter_param(const struct adapter *a, uint32_t i);

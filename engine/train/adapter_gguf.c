@@ -21,7 +21,8 @@
 // Ours: which base the adapter was trained on. Other programs ignore it.
 #define KEY_BASE "pock.base.sha256"
 // What learnt and how, as scheme_print() says it.
-#define KEY_SCHEME "pockd.scheme"
+#define KEY_SCHEME  "pockd.scheme"
+#define KEY_JOURNAL "pockd.journal"
 
 // Readers scale by alpha / rank. All that is rank-stabilised has one rank.
 static float plain_alpha(const struct adapter *a)
@@ -56,6 +57,8 @@ static int fill_writer(struct gguf_writer *w, const struct adapter *a,
     gguf_writer_str(w, KEY_SCHEME, scheme.data);
     if (a->base_sha256[0] != '\0')
         gguf_writer_str(w, KEY_BASE, a->base_sha256);
+    if (a->journal)
+        gguf_writer_str(w, KEY_JOURNAL, a->journal);
     for (uint32_t i = 0; i < a->n_params; i++) {
         const struct param *p = &a->params[i];
         gguf_writer_tensor(w, p->name, DTYPE_f32, 2,
@@ -308,6 +311,21 @@ static int read_own(struct adapter **out, const struct gguf *g,
     return 0;
 }
 
+// Text that may be absent, or of no use: it is looked at when asked for.
+static int read_journal(struct adapter *a, const struct gguf *g,
+                        struct error *err)
+{
+    const char *text;
+
+    if (!gguf_has(g, KEY_JOURNAL) ||
+        gguf_get_str(&text, g, KEY_JOURNAL, NULL) < 0)
+        return 0;
+    a->journal = strdup(text);
+    return a->journal
+               ? 0
+               : error_set(err, -ENOMEM, "not enough memory for the adapter");
+}
+
 static int read_adapter(struct adapter **out, const struct gguf *g,
                         const struct model_config *m, const char *base_sha256,
                         struct error *err)
@@ -317,8 +335,15 @@ static int read_adapter(struct adapter **out, const struct gguf *g,
     int rc = check_metadata(g, m, base_sha256, err);
     if (rc < 0)
         return rc;
-    if (gguf_has(g, KEY_SCHEME))
-        return read_own(out, g, m, base_sha256, err);
+    if (gguf_has(g, KEY_SCHEME)) {
+        struct adapter *a;
+        rc = read_own(&a, g, m, base_sha256, err);
+        if (rc == 0 && (rc = read_journal(a, g, err)) < 0)
+            adapter_destroy(a);
+        if (rc == 0)
+            *out = a;
+        return rc;
+    }
     if ((rc = adapter_import_init(&in, m, err)) < 0)
         return rc;
     if (gguf_has(g, "adapter.lora.alpha"))

@@ -74,13 +74,19 @@ bool adapter_state_has_gains(const struct adapter_state *s)
 }
 
 static bool has_part(const struct adapter_state *s, int part,
-                     bool has_optimizer)
+                     const struct adapter_state_params *params)
 {
     if (part == ADAPTER_PART_GAIN)
-        return !has_optimizer && adapter_state_has_gains(s);
+        return !params->has_optimizer && !params->is_forward &&
+               adapter_state_has_gains(s);
     if (part == ADAPTER_PART_HALF)
-        return !has_optimizer;
-    return part == ADAPTER_PART_VALUE || has_optimizer;
+        return !params->has_optimizer && !params->is_forward;
+    return part <= params->n_moments || params->has_optimizer;
+}
+
+bool adapter_state_has(const struct adapter_state *s, enum adapter_part part)
+{
+    return s->parts[part] != NULL;
 }
 
 int adapter_state_create(struct adapter_state **out,
@@ -98,7 +104,7 @@ int adapter_state_create(struct adapter_state **out,
     if ((rc = lay_out(s, params->config, &bytes)) < 0)
         goto error;
     for (int i = 0; i < ADAPTER_PARTS; i++)
-        if (has_part(s, i, params->has_optimizer) &&
+        if (has_part(s, i, params) &&
             (rc = s->backend->buffer_create(&s->parts[i], params->dev,
                                             i == ADAPTER_PART_HALF ? bytes / 2
                                                                    : bytes)) <

@@ -41,6 +41,9 @@ struct adapter_state_params {
     const struct scheme *scheme;       // copied
     // Else there are VALUE, GAIN, and HALF, which is written with VALUE.
     bool has_optimizer;
+    // Learns without gradients: VALUE, and MEAN and VARIANCE as far as these.
+    bool is_forward;
+    uint8_t n_moments;
 };
 
 // All zero.
@@ -53,6 +56,7 @@ size_t adapter_state_floats(const struct adapter_state *s);
 const struct scheme *adapter_state_scheme(const struct adapter_state *s);
 int adapter_state_write(struct adapter_state *s, enum adapter_part part,
                         const float *values);
+bool adapter_state_has(const struct adapter_state *s, enum adapter_part part);
 int adapter_state_read(const struct adapter_state *s, enum adapter_part part,
                        float *values);
 // GAIN from what a PROGRAM_GAINS of the same scheme left. Needs no such run

@@ -6,6 +6,7 @@
 #include "engine/base/error.h"
 #include "engine/exec/program.h"
 #include "engine/train/base_model.h"
+#include "engine/train/prober.h"
 #include "engine/train/recipe.h"
 
 #include <errno.h>
@@ -189,9 +190,11 @@ int microbatch_plan(struct microbatch *out, const struct base_model *base,
         .batch = r->batch,
     };
     struct scheme scheme;
-    int rc = recipe_scheme(&scheme, r, &base->config, err);
+    int rc;
 
-    if (rc == 0)
+    if (recipe_is_forward(r))
+        return prober_plan(out, base, r, err);
+    if ((rc = recipe_scheme(&scheme, r, &base->config, err)) == 0)
         rc = recipe_kept(&result.kept, r, &scheme, &base->config, err);
     if (rc < 0)
         return rc;
@@ -209,4 +212,18 @@ int microbatch_plan(struct microbatch *out, const struct base_model *base,
     if (rc == 0)
         *out = result;
     return rc;
+}
+
+int microbatch_method(struct recipe *r, const struct base_model *base,
+                      struct error *err)
+{
+    struct microbatch m;
+
+    if (r->method != RECIPE_METHOD_AUTO)
+        return 0;
+    int rc = microbatch_plan(&m, base, r, err);
+    if (rc < 0 && rc != -ENOMEM)
+        return rc;
+    recipe_set_method(r, rc < 0 ? RECIPE_METHOD_PRGE : RECIPE_METHOD_GRADIENT);
+    return 0;
 }

@@ -26,8 +26,10 @@ struct recipe;
 
 struct microbatch {
     uint32_t rows;
-    uint32_t n_micro; // programs in a step, at most
-    uint32_t length;  // places in a row: the recipe's, or what fits
+    uint32_t n_micro;   // programs in a step, at most
+    uint32_t length;    // places in a row: the recipe's, or what fits
+    uint32_t copies;    // of the adapter at once; 0: by gradient
+    uint32_t n_moments; // that a step without gradients keeps
     size_t arena_bytes;
     size_t n_floats; // of the adapter
     uint64_t budget; // of the arena, for all programs of the run
@@ -39,6 +41,9 @@ struct microbatch {
     char why[256];              // sentences for people
 };
 
+// What "auto" is on this model: by gradient, unless that says -ENOMEM.
+int microbatch_method(struct recipe *r, const struct base_model *base,
+                      struct error *err);
 // -ENOMEM with a sentence when not even one short row fits.
 int microbatch_plan(struct microbatch *out, const struct base_model *base,
                     const struct recipe *r, struct error *err);

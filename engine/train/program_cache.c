@@ -149,6 +149,7 @@ static bool is_same(const struct program_params *a,
            a->arena_budget == b->arena_budget &&
            a->is_deferred == b->is_deferred && a->precision == b->precision &&
            kept_equal(&a->kept, &b->kept) &&
+           memcmp(&a->perturb, &b->perturb, sizeof a->perturb) == 0 &&
            memcmp(&a->drop, &b->drop, sizeof a->drop) == 0;
 }
 

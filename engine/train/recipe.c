@@ -3,8 +3,10 @@
 
 #include "engine/train/recipe.h"
 
+#include "engine/autodiff/perturb.h"
 #include "engine/base/error.h"
 #include "engine/base/hash.h"
+#include "engine/base/noise.h"
 #include "engine/ir/op.h"
 #include "engine/tokenizer/chat.h"
 #include "engine/train/prefix_values.h"
@@ -24,6 +26,30 @@ const struct recipe_option recipe_options[] = {
 };
 const size_t recipe_option_count =
     sizeof recipe_options / sizeof *recipe_options;
+
+static const char *const method_names[RECIPE_METHOD_COUNT + 1] = {
+    [RECIPE_METHOD_GRADIENT] = "gradient", [RECIPE_METHOD_MEZO] = "mezo",
+    [RECIPE_METHOD_PRGE] = "prge",         [RECIPE_METHOD_FZOO] = "fzoo",
+    [RECIPE_METHOD_AUTO] = "auto",
+};
+
+static const char *const sweep_names[RECIPE_SWEEP_COUNT + 1] = {
+    [RECIPE_SWEEP_AUTO] = "auto",
+    [RECIPE_SWEEP_DUAL] = "dual",
+    [RECIPE_SWEEP_SINGLE] = "single",
+    [RECIPE_SWEEP_SEQUENTIAL] = "sequential",
+};
+
+static const char *const noise_names[NOISE_KINDS + 1] = {
+    [NOISE_GAUSSIAN] = "gaussian",
+    [NOISE_RADEMACHER] = "rademacher",
+};
+
+static const char *const zo_update_names[PERTURB_UPDATES + 1] = {
+    [PERTURB_SGD] = "sgd",
+    [PERTURB_MOMENTUM] = "momentum",
+    [PERTURB_ADAM] = "adam",
+};
 
 static const char *const schedule_names[RECIPE_SCHEDULE_COUNT + 1] = {
     [RECIPE_SCHEDULE_LINEAR] = "linear",
@@ -59,6 +85,14 @@ static const char *const precision_names[] = {
 
 const char *const *recipe_choices(const char *option)
 {
+    if (strcmp(option, "method") == 0)
+        return method_names;
+    if (strcmp(option, "sweep") == 0)
+        return sweep_names;
+    if (strcmp(option, "noise") == 0)
+        return noise_names;
+    if (strcmp(option, "zo_update") == 0)
+        return zo_update_names;
     if (strcmp(option, "schedule") == 0)
         return schedule_names;
     if (strcmp(option, "updates") == 0)
@@ -150,7 +184,19 @@ static int parse_targets(uint32_t *out, const struct recipe_option *o,
     return 0;
 }
 
-// All choices of the table have two or three names.
+// "off, f16 or int8"
+static const char *list_of(char *out, size_t bytes, const char *const *names)
+{
+    size_t used = 0;
+
+    for (int i = 0; names[i] && used < bytes; i++) {
+        const char *before = i == 0 ? "" : names[i + 1] ? ", " : " or ";
+        int n = snprintf(out + used, bytes - used, "%s%s", before, names[i]);
+        used += n > 0 ? (size_t) n : 0;
+    }
+    return out;
+}
+
 static int parse_choice(uint32_t *out, const struct recipe_option *o,
                         const char *value, struct error *err)
 {
@@ -162,10 +208,9 @@ static int parse_choice(uint32_t *out, const struct recipe_option *o,
             return 0;
         }
     }
-    return error_set(err, -EINVAL,
-                     "recipe: %s is \"%.40s\", but must be %s%s%s or %s",
-                     o->name, value, names[0], names[2] ? ", " : "",
-                     names[2] ? names[1] : "", names[2] ? names[2] : names[1]);
+    char list[128];
+    return error_set(err, -EINVAL, "recipe: %s is \"%.40s\", but must be %s",
+                     o->name, value, list_of(list, sizeof list, names));
 }
 
 static int parse_u64(uint64_t *out, const struct recipe_option *o,
@@ -213,6 +258,68 @@ static int parse_number(void *out, const struct recipe_option *o,
     return 0;
 }
 
+bool recipe_is_forward(const struct recipe *r)
+{
+    return r->method == RECIPE_METHOD_MEZO || r->method == RECIPE_METHOD_PRGE ||
+           r->method == RECIPE_METHOD_FZOO;
+}
+
+// What forward passes want where gradients want the value of the table.
+static const struct {
+    const char *name;
+    double mezo, prge, fzoo;
+} forward_defaults[] = {
+    {"queries", 1, 8, 8},
+    {"noise", NOISE_GAUSSIAN, NOISE_GAUSSIAN, NOISE_RADEMACHER},
+    {"lr", 5e-4, 1e-3, 1e-3},
+    {"eps", 1e-2, 1e-2, 1e-2},
+    {"warmup", 0, 0, 0},
+    {"schedule", RECIPE_SCHEDULE_CONSTANT, RECIPE_SCHEDULE_CONSTANT,
+     RECIPE_SCHEDULE_CONSTANT},
+    {"decay", 0, 0, 0},
+};
+
+void recipe_set_method(struct recipe *r, enum recipe_method method)
+{
+    r->method = method;
+    if (!recipe_is_forward(r))
+        return;
+    for (size_t i = 0; i < sizeof forward_defaults / sizeof *forward_defaults;
+         i++) {
+        const double values[] = {forward_defaults[i].mezo,
+                                 forward_defaults[i].prge,
+                                 forward_defaults[i].fzoo};
+        const double value = values[method - RECIPE_METHOD_MEZO];
+        const struct recipe_option *o = recipe_options;
+        while (strcmp(o->name, forward_defaults[i].name) != 0)
+            o++;
+        if (o->type == RECIPE_F32) {
+            float *p = field(r, o);
+            if (*p == (float) o->fallback)
+                *p = (float) value;
+        } else {
+            uint32_t *p = field(r, o);
+            if (*p == (uint32_t) o->fallback)
+                *p = (uint32_t) value;
+        }
+    }
+}
+
+static int set_choice(struct recipe *r, const struct recipe_option *o,
+                      const char *value, struct error *err)
+{
+    uint32_t choice = 0;
+    int rc = parse_choice(&choice, o, value, err);
+
+    if (rc < 0)
+        return rc;
+    if (strcmp(o->name, "method") == 0)
+        recipe_set_method(r, (enum recipe_method) choice);
+    else
+        *(uint32_t *) field(r, o) = choice;
+    return 0;
+}
+
 int recipe_set(struct recipe *r, const char *name, const char *value,
                struct error *err)
 {
@@ -227,7 +334,7 @@ int recipe_set(struct recipe *r, const char *name, const char *value,
         case RECIPE_U64:
             return parse_u64(field(r, o), o, value, err);
         case RECIPE_CHOICE:
-            return parse_choice(field(r, o), o, value, err);
+            return set_choice(r, o, value, err);
         case RECIPE_TARGETS:
             return parse_targets(field(r, o), o, value, err);
         case RECIPE_TEXT:
@@ -282,7 +389,14 @@ int recipe_scheme(struct scheme *out, const struct recipe *r,
 
     if (*text)
         return scheme_parse(out, text, strlen(text), &defaults, m, err);
-    return scheme_from_lora(out, &lora, m, err);
+    int rc = scheme_from_lora(out, &lora, m, err);
+    // Fewer values that learn, a better estimate: LoRA-FA, arXiv 2308.03303.
+    for (uint32_t i = 0; rc == 0 && recipe_is_forward(r) && i < m->n_blocks;
+         i++)
+        for (int k = 0; k < MODEL_LINEARS; k++)
+            if (out->linears[i][k].learn == LEARN_LORA)
+                out->linears[i][k].learn = LEARN_LORA_B;
+    return rc;
 }
 
 uint32_t recipe_first_block(const struct recipe *r, const struct scheme *s,
@@ -318,13 +432,36 @@ int recipe_kept(struct kept *out, const struct recipe *r,
     return 0;
 }
 
+// What only gradients have.
+static int check_forward(const struct recipe *r, struct error *err)
+{
+    const char *other = r->drop_rate > 0                ? "drop_rate"
+                        : r->act_compress != KEPT_WHOLE ? "act_compress"
+                        : r->dw_tokens < 1              ? "dw_tokens"
+                                                        : NULL;
+
+    if (other)
+        return error_set(err, -EINVAL,
+                         "recipe: %s is about gradients, which method=%s does "
+                         "not have: leave it out",
+                         other, method_names[r->method]);
+    if (!(r->eps >= 1e-6F))
+        return error_set(err, -EINVAL,
+                         "recipe: eps is %g, but without gradients a step "
+                         "looks 1e-06 to 1 far: 0.01 is usual",
+                         (double) r->eps);
+    return 0;
+}
+
 int recipe_check(const struct recipe *r, const struct model_config *m,
                  struct error *err)
 {
     struct scheme scheme;
     struct kept kept;
-    int rc = recipe_scheme(&scheme, r, m, err);
+    int rc = recipe_is_forward(r) ? check_forward(r, err) : 0;
 
+    if (rc == 0)
+        rc = recipe_scheme(&scheme, r, m, err);
     return rc < 0 ? rc : recipe_kept(&kept, r, &scheme, m, err);
 }
 

@@ -14,12 +14,30 @@
 #include "engine/models/kept.h"
 #include "engine/models/scheme_text.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct error;
 
 enum { RECIPE_TEXT_BYTES = SCHEME_TEXT_BYTES + 2048 };
+
+enum recipe_method {
+    RECIPE_METHOD_GRADIENT,
+    RECIPE_METHOD_MEZO, // Malladi et al., arXiv 2305.17333
+    RECIPE_METHOD_PRGE, // Gao et al., arXiv 2409.15520
+    RECIPE_METHOD_FZOO, // Dang et al., arXiv 2506.09034
+    RECIPE_METHOD_AUTO,
+    RECIPE_METHOD_COUNT
+};
+
+enum recipe_sweep {
+    RECIPE_SWEEP_AUTO,
+    RECIPE_SWEEP_DUAL,
+    RECIPE_SWEEP_SINGLE,
+    RECIPE_SWEEP_SEQUENTIAL,
+    RECIPE_SWEEP_COUNT
+};
 
 enum recipe_schedule {
     RECIPE_SCHEDULE_LINEAR,
@@ -59,8 +77,13 @@ struct recipe {
 
 // All defaults.
 void recipe_init(struct recipe *r);
-// One value, as text: ("lr", "0.001"). -ENOENT for an unknown name, -EINVAL for
-// a value out of range; the recipe is untouched then.
+// By forward passes alone? AUTO counts as by gradient.
+bool recipe_is_forward(const struct recipe *r);
+// Another method, and its own defaults for what still has the default.
+void recipe_set_method(struct recipe *r, enum recipe_method method);
+// One value, as text: ("lr", "0.001"). As recipe_set_method() for that. -ENOENT
+// for an unknown name, -EINVAL for a value out of range; the recipe is
+// untouched then.
 int recipe_set(struct recipe *r, const char *name, const char *value,
                struct error *err);
 // "rank=8 lr=1e-3 targets=q,v": pairs divided by white space. Starts from what

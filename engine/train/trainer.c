@@ -1,15 +1,7 @@
 // SPDX-FileCopyrightText: the pockd authors
 // SPDX-License-Identifier: Apache-2.0
 
-/*
- * Invariants, whenever a caller can look:
- * 1. The device's VALUE, MEAN and VARIANCE are those after `step` steps; a step
- *    that was cut off has been undone.
- * 2. GRADIENT is zero, or is_dirty.
- * 3. Steps, rates, order of data and evaluations follow from `step` alone.
- */
-
-#include "engine/train/trainer.h"
+#include "engine/train/trainer_inside.h"
 
 #include "engine/base/clock.h"
 #include "engine/base/error.h"
@@ -21,10 +13,12 @@
 #include "engine/train/base_model.h"
 #include "engine/train/drop.h"
 #include "engine/train/evaluator.h"
+#include "engine/train/journal.h"
 #include "engine/train/kept_state.h"
 #include "engine/train/microbatch.h"
 #include "engine/train/packing.h"
 #include "engine/train/prefix_cache.h"
+#include "engine/train/prober.h"
 #include "engine/train/program_cache.h"
 #include "engine/train/token_norms.h"
 
@@ -33,55 +27,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-// What undoing a step, and a checkpoint, need: VALUE, MEAN, VARIANCE.
-enum { SAVED_PARTS = 3 };
-
-struct trainer {
-    struct base_model *base;
-    struct recipe recipe;
-    bool is_moved; // see trainer_params
-    struct scheme scheme;
-    struct checkpoint_key key;
-    struct dataset *trained;
-    struct dataset *held_out;
-    struct adapter_state *state;
-    struct kept_state *kept;
-    struct token_norms *norms; // NULL: nobody chooses tokens
-    struct program_cache *cache;
-    struct prefix *prefix; // NULL: the whole model runs
-    struct packing packing;
-    struct packing_rows rows;
-    uint32_t *order; // windows of `order_epoch`
-    uint64_t order_epoch;
-    uint32_t length; // places in the longest row
-    uint32_t micro_rows;
-    struct microbatch micro;
-    uint64_t steps_epoch, steps_total, eval_every;
-
-    size_t n_floats;
-    // (SAVED_PARTS, n_floats): the state before this step; NULL where updates
-    // come last, and a step that is cut off has changed nothing.
-    float *saved;
-    float *best; // (n_floats)
-    bool is_dirty;
-
-    uint64_t step;
-    uint64_t best_step;
-    double best_loss; // NAN without held-out records
-    double step_loss;
-    uint32_t evals_since_best;
-    enum trainer_end end;
-    struct checkpoint_eval *evals;
-    uint32_t n_evals;
-
-    double tokens_per_s; // of this process
-    bool has_news_of_eval;
-};
-
 void trainer_destroy(struct trainer *t)
 {
     if (!t)
         return;
+    prober_destroy(t->prober);
+    journal_finish(&t->journal);
+    adapter_destroy(t->start);
     prefix_destroy(t->prefix);
     program_cache_destroy(t->cache);
     adapter_state_destroy(t->state);
@@ -153,30 +105,6 @@ static void set_schedule(struct trainer *t)
         t->eval_every *= 2;
 }
 
-// A is normal with variance 1 / inputs, all else is zero: the adapter starts as
-// nothing (Hu et al., arXiv 2106.09685).
-static int start_values(float *values, const struct model_config *config,
-                        const struct scheme *scheme, uint64_t seed)
-{
-    const uint32_t n = scheme_params(NULL, 0, config, scheme);
-    struct param *params = calloc(n, sizeof *params);
-
-    if (!params)
-        return -ENOMEM;
-    (void) scheme_params(params, n, config, scheme);
-    for (uint32_t i = 0; i < n; i++) {
-        const int64_t count = params[i].ne[0] * params[i].ne[1];
-        const bool is_a = params[i].kind == PARAM_LORA_A;
-        const double scale = 1 / sqrt((double) params[i].ne[1]);
-        struct rng rng;
-        rng_init(&rng, seed, i);
-        for (int64_t j = 0; j < count; j++)
-            *values++ = is_a ? (float) (scale * rng_normal(&rng)) : 0;
-    }
-    free(params);
-    return 0;
-}
-
 static int check_start(const struct trainer *t, const struct adapter *start,
                        struct error *err)
 {
@@ -197,7 +125,9 @@ static int make_state(struct trainer *t, const struct adapter *start,
         .dev = t->base->dev,
         .config = &t->base->config,
         .scheme = &t->scheme,
-        .has_optimizer = true,
+        .has_optimizer = !recipe_is_forward(&t->recipe),
+        .is_forward = recipe_is_forward(&t->recipe),
+        .n_moments = (uint8_t) t->recipe.zo_update,
     };
     int rc = adapter_state_create(&t->state, &params, err);
 
@@ -215,8 +145,8 @@ static int make_state(struct trainer *t, const struct adapter *start,
         memcpy(t->best, start->data, t->n_floats * sizeof *t->best);
         hash_bytes(t->key.start, t->best, t->n_floats * sizeof *t->best);
     } else {
-        rc =
-            start_values(t->best, &t->base->config, &t->scheme, t->recipe.seed);
+        rc = adapter_begin(t->best, &t->base->config, &t->scheme,
+                           t->recipe.seed);
         if (rc < 0)
             return error_set(err, rc, "training: out of memory");
     }
@@ -275,6 +205,42 @@ static int make_prefix(struct trainer *t, const struct prefix_file *file,
     return params.first_block ? prefix_create(&t->prefix, &params, err) : 0;
 }
 
+// For the replay of the journal.
+static int keep_start(struct trainer *t, const struct adapter *start,
+                      struct error *err)
+{
+    int rc;
+
+    if (!start)
+        return 0;
+    rc = adapter_create(&t->start, &t->base->config, &t->scheme, NULL, err);
+    if (rc == 0)
+        memcpy(t->start->data, start->data, t->n_floats * sizeof(float));
+    return rc;
+}
+
+static int make_prober(struct trainer *t, const struct adapter *start,
+                       struct error *err)
+{
+    const struct prober_params params = {
+        .base = t->base,
+        .programs = t->cache,
+        .state = t->state,
+        .recipe = &t->recipe,
+        .scheme = &t->scheme,
+        .prefix = t->prefix,
+        .micro = &t->micro,
+    };
+
+    if (!recipe_is_forward(&t->recipe))
+        return 0;
+    journal_init(&t->journal, t->recipe.queries);
+    memcpy(t->journal.base, t->key.base, HASH_BYTES);
+    memcpy(t->journal.start, t->key.start, HASH_BYTES);
+    int rc = keep_start(t, start, err);
+    return rc < 0 ? rc : prober_create(&t->prober, &params, err);
+}
+
 int trainer_create(struct trainer **out, struct base_model *base,
                    const struct trainer_params *params, struct error *err)
 {
@@ -289,7 +255,8 @@ int trainer_create(struct trainer **out, struct base_model *base,
     t->best_loss = NAN;
     t->step_loss = NAN;
     t->order_epoch = UINT64_MAX;
-    if ((rc = recipe_scheme(&t->scheme, &t->recipe, &base->config, err)) < 0 ||
+    if ((rc = microbatch_method(&t->recipe, base, err)) < 0 ||
+        (rc = recipe_scheme(&t->scheme, &t->recipe, &base->config, err)) < 0 ||
         (rc = microbatch_plan(&t->micro, base, &t->recipe, err)) < 0)
         goto error;
     t->length = t->micro.length;
@@ -298,7 +265,8 @@ int trainer_create(struct trainer **out, struct base_model *base,
         (rc = make_state(t, params->start, err)) < 0 ||
         (rc = make_kept(t, err)) < 0 || (rc = make_key(t, err)) < 0 ||
         (rc = program_cache_create(&t->cache, base, bind_state, t)) < 0 ||
-        (rc = make_prefix(t, params->prefix, err)) < 0)
+        (rc = make_prefix(t, params->prefix, err)) < 0 ||
+        (rc = make_prober(t, params->start, err)) < 0)
         goto error;
     set_schedule(t);
     t->order = calloc(t->trained->n_windows, sizeof *t->order);
@@ -506,6 +474,38 @@ static int run_rows(struct trainer *t, double *loss, struct error *err)
     return 0;
 }
 
+// Without gradients. A loss far above where the run began has left where
+// directions tell anything.
+static int run_probes(struct trainer *t, double *loss, struct error *err)
+{
+    const double start =
+        t->n_evals > 0 ? t->evals[0].loss : log(t->base->config.n_vocab);
+    const double most = fmax(2 * start, start + 2);
+    float g[PERTURB_COPIES_MAX];
+    const struct journal_step step = {
+        .rate = recipe_rate(&t->recipe, t->step, t->steps_total),
+        .eps = t->recipe.eps,
+        .g = g,
+    };
+    int rc =
+        prober_look(g, loss, t->prober, t->step, &t->packing, t->trained, err);
+
+    if (rc < 0)
+        return rc;
+    for (uint32_t q = 0; q < t->recipe.queries; q++)
+        if (!isfinite(g[q]))
+            *loss = (double) NAN;
+    if (!(*loss <= most)) {
+        *loss = (double) NAN;
+        return 0;
+    }
+    rc = prober_move(t->prober, t->step, step.rate, g, err);
+    if (rc < 0)
+        return rc;
+    rc = journal_append(&t->journal, &step);
+    return rc < 0 ? error_set(err, rc, "training: out of memory") : 0;
+}
+
 static int run_step(struct trainer *t, struct error *err)
 {
     const uint64_t begin = clock_monotonic_ns();
@@ -516,7 +516,7 @@ static int run_step(struct trainer *t, struct error *err)
         rc = save_state(t);
     if (rc < 0)
         return error_set(err, rc, "training: %s", strerror(-rc));
-    rc = run_rows(t, &loss, err);
+    rc = t->prober ? run_probes(t, &loss, err) : run_rows(t, &loss, err);
     if (rc == 0 && !isfinite(loss)) {
         t->end = TRAINER_DIVERGED;
         return undo_step(t);
@@ -673,182 +673,6 @@ int trainer_run(struct trainer *t, uint64_t steps_max, trainer_news_fn *on_news,
 }
 
 /*
- * To bytes and back.
- */
-
-static size_t kept_floats(const struct trainer *t)
-{
-    return kept_state_floats(t->kept) +
-           (t->norms ? token_norms_floats(t->norms) : 0);
-}
-
-static int read_kept(const struct trainer *t, float *out)
-{
-    const size_t n = kept_state_floats(t->kept);
-
-    if (t->norms)
-        memcpy(out + n, token_norms_values(t->norms),
-               token_norms_floats(t->norms) * sizeof *out);
-    return kept_state_read(t->kept, out);
-}
-
-static int write_kept(struct trainer *t, const float *values)
-{
-    const size_t n = kept_state_floats(t->kept);
-
-    if (t->norms)
-        memcpy(token_norms_values(t->norms), values + n,
-               token_norms_floats(t->norms) * sizeof *values);
-    return kept_state_write(t->kept, values);
-}
-
-int trainer_save(void **out, size_t *bytes, const struct trainer *t,
-                 struct error *err)
-{
-    struct checkpoint c = {
-        .key = t->key,
-        .step = t->step,
-        .best_step = t->best_step,
-        .best_loss = t->best_loss,
-        .step_loss = t->step_loss,
-        .evals_since_best = t->evals_since_best,
-        .end = t->end,
-        .micro_rows = t->micro_rows,
-        .n_evals = t->n_evals,
-        .evals = t->evals,
-        .n_floats = t->n_floats,
-        .values = calloc(t->n_floats * 4, sizeof *c.values),
-        .n_kept = (uint32_t) kept_floats(t),
-        .kept = calloc(kept_floats(t) + 1, sizeof *c.kept),
-    };
-    int rc = c.values && c.kept ? read_kept(t, c.kept) : -ENOMEM;
-
-    for (int i = 0; i < SAVED_PARTS && rc == 0; i++)
-        rc = adapter_state_read(t->state, (enum adapter_part) i,
-                                c.values + (size_t) i * t->n_floats);
-    if (rc == 0 && t->base->times) {
-        size_t times_bytes;
-        rc = timetable_encode(&c.times, &times_bytes, t->base->times);
-        c.times_bytes = rc == 0 ? times_bytes : 0;
-    }
-    if (rc == 0) {
-        memcpy(c.values + SAVED_PARTS * t->n_floats, t->best,
-               t->n_floats * sizeof *t->best);
-        rc = checkpoint_encode(out, bytes, &c);
-    }
-    free(c.times);
-    free(c.values);
-    free(c.kept);
-    return rc < 0 ? error_set(err, rc, "checkpoint: %s", strerror(-rc)) : 0;
-}
-
-int trainer_times(struct timetable **out, const struct base_model *base,
-                  const void *data, size_t bytes, struct error *err)
-{
-    struct timetable *t = NULL;
-    size_t times_bytes;
-    void *times;
-    int rc = checkpoint_times(&times, &times_bytes, data, bytes, err);
-
-    if (rc < 0)
-        return rc;
-    if (times_bytes > 0)
-        rc = timetable_decode(&t, times, times_bytes, err);
-    free(times);
-    if (rc < 0)
-        return rc;
-    // Another build keeps the choices, too, and any number of threads.
-    const char *device = base->backend->identify(base->dev);
-    if (t && timetable_match(t, device, NULL, 0, NULL) < 0) {
-        timetable_destroy(t);
-        t = NULL;
-    }
-    *out = t;
-    return 0;
-}
-
-static int check_counters(const struct trainer *t, const struct checkpoint *c,
-                          struct error *err)
-{
-    bool is_good = c->n_floats == t->n_floats && c->n_kept == kept_floats(t) &&
-                   c->step <= t->steps_total && c->best_step <= c->step &&
-                   c->end < TRAINER_ENDS;
-
-    for (uint32_t i = 0; i < c->n_evals; i++)
-        is_good &= c->evals[i].step <= c->step;
-    if (!is_good)
-        return error_set(err, -EBADMSG,
-                         "checkpoint cannot be used: its counters make no "
-                         "sense; training has to start over");
-    if (c->micro_rows != t->micro_rows && !t->is_moved)
-        return error_set(err, -ESTALE,
-                         "checkpoint was made with %u rows in a micro-batch, "
-                         "which is %u here: training has to start over",
-                         c->micro_rows, t->micro_rows);
-    return 0;
-}
-
-int trainer_restore(struct trainer *t, const void *data, size_t bytes,
-                    struct error *err)
-{
-    struct checkpoint c;
-    int rc = checkpoint_decode(&c, data, bytes, err);
-
-    if (rc < 0)
-        return rc;
-    if ((rc = checkpoint_match(&c, &t->key, err)) < 0 ||
-        (rc = check_counters(t, &c, err)) < 0)
-        goto out;
-    for (int i = 0; i < SAVED_PARTS && rc == 0; i++)
-        rc = adapter_state_write(t->state, (enum adapter_part) i,
-                                 c.values + (size_t) i * t->n_floats);
-    if (rc == 0)
-        rc = write_kept(t, c.kept);
-    if (rc < 0) {
-        rc = error_set(err, rc, "checkpoint: %s", strerror(-rc));
-        goto out;
-    }
-    memcpy(t->best, c.values + SAVED_PARTS * t->n_floats,
-           t->n_floats * sizeof *t->best);
-    t->step = c.step;
-    t->best_step = c.best_step;
-    t->best_loss = c.best_loss;
-    t->step_loss = c.step_loss;
-    t->evals_since_best = c.evals_since_best;
-    t->end = (enum trainer_end) c.end;
-    t->is_dirty = true;
-    free(t->evals);
-    t->evals = c.evals;
-    t->n_evals = c.n_evals;
-    c.evals = NULL;
-
-out:
-    checkpoint_finish(&c);
-    return rc;
-}
-
-int trainer_best(struct adapter **out, const struct trainer *t,
-                 struct error *err)
-{
-    struct adapter *a;
-    int rc =
-        adapter_create(&a, &t->base->config, &t->scheme, t->base->sha256, err);
-
-    if (rc < 0)
-        return rc;
-    if (isnan(t->best_loss))
-        rc = adapter_state_read(t->state, ADAPTER_PART_VALUE, a->data);
-    else
-        memcpy(a->data, t->best, t->n_floats * sizeof *t->best);
-    if (rc < 0) {
-        adapter_destroy(a);
-        return error_set(err, rc, "training: %s", strerror(-rc));
-    }
-    *out = a;
-    return 0;
-}
-
-/*
  * What it takes.
  */
 
@@ -861,6 +685,9 @@ static size_t states_bytes(const struct recipe *r, const struct model_config *m,
 
 size_t trainer_micro_bytes(const struct microbatch *m)
 {
+    // The values, and the best so far.
+    if (m->copies > 0)
+        return m->n_floats * sizeof(float) * (2 + m->n_moments);
     const size_t parts = ADAPTER_PART_GRADIENT + (m->n_micro > 1) +
                          (m->is_deferred ? 0 : SAVED_PARTS) + 1;
     return m->n_floats * sizeof(float) * parts;
@@ -888,7 +715,7 @@ void trainer_describe(struct trainer_info *out, const struct trainer *t)
         .arena_bytes = program_cache_arena_bytes(t->cache),
         .state_bytes =
             trainer_micro_bytes(&t->micro) +
-            2 * kept_floats(t) * sizeof(float) +
+            2 * trainer_kept_floats(t) * sizeof(float) +
             (t->prefix ? states_bytes(&t->recipe, &t->base->config,
                                       (size_t) t->micro_rows * t->length)
                        : 0),
@@ -911,11 +738,14 @@ void trainer_prefix_stats(struct prefix_cache_stats *out,
 int trainer_plan(struct trainer_info *out, const struct base_model *base,
                  const struct recipe *r, struct error *err)
 {
+    struct recipe chosen = *r;
     struct microbatch micro;
     struct scheme scheme;
-    int rc = recipe_scheme(&scheme, r, &base->config, err);
+    int rc = microbatch_method(&chosen, base, err);
 
-    if (rc < 0 || (rc = microbatch_plan(&micro, base, r, err)) < 0)
+    r = &chosen;
+    if (rc < 0 || (rc = recipe_scheme(&scheme, r, &base->config, err)) < 0 ||
+        (rc = microbatch_plan(&micro, base, r, err)) < 0)
         return rc;
     const bool has_prefix = recipe_first_block(r, &scheme, &base->config) > 0;
     *out = (struct trainer_info){

@@ -110,5 +110,9 @@ int trainer_save(void **out, size_t *bytes, const struct trainer *t,
 int trainer_restore(struct trainer *t, const void *data, size_t bytes,
                     struct error *err);
 
+// What a run without gradients can be rebuilt from, up to its best adapter;
+// malloc'ed. *bytes is 0 where there were gradients.
+int trainer_journal(void **out, size_t *bytes, const struct trainer *t,
+                    struct error *err);
 int trainer_best(struct adapter **out, const struct trainer *t,
                  struct error *err);

@@ -190,8 +190,17 @@ static int compile(struct trainplan *out, char **drawing,
                    const struct base_model *base, const struct recipe *r,
                    const struct scheme *scheme, struct error *err)
 {
+    const struct perturb perturb = {
+        .copies = out->micro.copies,
+        .queries = r->queries,
+        .noise = (uint8_t) r->noise,
+        .has_limits = r->sparse < 1,
+    };
     const struct program_params params = {
-        .kind = out->micro.n_micro > 1 ? PROGRAM_UPDATE : PROGRAM_TRAIN,
+        .kind = out->micro.copies > 0    ? PROGRAM_PERTURBED
+                : out->micro.n_micro > 1 ? PROGRAM_UPDATE
+                                         : PROGRAM_TRAIN,
+        .perturb = perturb,
         .batch = out->micro.rows,
         .length = out->micro.length,
         .scheme = scheme,
@@ -249,11 +258,14 @@ int trainplan_make(struct trainplan *out, char **drawing,
                    struct error *err)
 {
     const struct model_config *m = &base->config;
+    struct recipe chosen = *r;
     struct trainplan plan = {0};
     struct scheme scheme;
     int rc;
 
-    if ((rc = microbatch_plan(&plan.micro, base, r, err)) < 0 ||
+    r = &chosen;
+    if ((rc = microbatch_method(&chosen, base, err)) < 0 ||
+        (rc = microbatch_plan(&plan.micro, base, r, err)) < 0 ||
         (rc = recipe_scheme(&scheme, r, m, err)) < 0)
         return rc;
     plan.n_tensors = count_tensors(&scheme, m);

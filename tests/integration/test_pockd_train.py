@@ -251,6 +251,65 @@ def kernels_are_not_timed_beside_a_job():
         fails(d, 'BUSY', 'trains now', 'tune.run')
 
 
+FORWARD = {'method': 'prge', 'queries': 4, 'rank': 2, 'length': 64, 'batch': 2, 'epochs': 25,
+           'lr': 0.01, 'patience': 1000, 'eval_every': 100}
+
+
+def exported(d):
+    with tempfile.TemporaryFile() as f:
+        d.c.call('adapter.export', fd=f.fileno(), adapter='default')
+        f.seek(0)
+        return f.read()
+
+
+def forward_passes_alone_learn_through_a_kill_and_leave_a_journal():
+    files = []
+    for kill in (False, True):
+        with night() as d:
+            d.c.call('data.put_many', records=records(40), create_stream=True)
+            job = d.c.call('train.start', recipe=FORWARD)['job']['id']
+            if kill:
+                wait_for('a checkpoint', 30, lambda: os.listdir(os.path.join(d.dir, 'd/ckpt')))
+                os.kill(worker_pid(d), signal.SIGKILL)
+            end = wait_end(d, job)
+            assert end['state'] == 'done' and end['recipe']['method'] == 'prge', end
+            assert end.get('attempts', 1) == (2 if kill else 1), end
+            assert 'job_restarted' not in d.text()
+            v = d.c.call('adapter.list')['adapters'][0]['versions'][0]
+            assert v['heldout_after'] < v['heldout_before'], v
+            files.append(exported(d))
+            path = os.path.join(d.dir, 'adapter.gguf')
+            with open(path, 'wb') as f:
+                f.write(files[-1])
+            out = subprocess.run([os.path.join(BUILD, 'engine/pock-journal'), path, d.model],
+                                 capture_output=True, text=True)
+            assert out.returncode == 0 and 'rebuilt to the same bytes' in out.stdout, out
+            assert 'method=prge queries=4' in out.stdout, out.stdout[:400]
+    assert files[0] == files[1], 'the kill changed the adapter'
+
+
+def pockctl_trains_by_forward_passes():
+    with night() as d:
+        d.c.call('data.put_many', records=records(40), create_stream=True)
+        p = subprocess.run([os.path.join(BUILD, 'clients/pockctl/pockctl'), 'train', 'now', '--method',
+                            'prge', '--queries', '8', '--recipe', 'length=64,batch=2,epochs=2,rank=2',
+                            '--watch'], capture_output=True, text=True,
+                           env=dict(os.environ, POCKD_SOCKET=d.socket))
+        assert p.returncode == 0, p
+        r = jobs_done(d)['recipe']
+        assert (r['method'], r['queries']) == ('prge', 8), r
+        assert not {'lr', 'eps', 'warmup'} & set(r), r  # the method's own
+        for bad, says in (({'eps': 0}, 'recipe eps is 0, but must be'), ({'lr': 0}, 'recipe lr is 0')):
+            fails(d, 'BAD_PARAMS', says, 'train.start', recipe=dict(FORWARD, **bad))
+        job = d.c.call('train.start', recipe=dict(FORWARD, eps=1e-9))['job']['id']
+        end = wait_end(d, job)
+        assert end['state'] == 'failed' and 'looks 1e-06 to 1 far' in json.dumps(end), end
+
+
+def jobs_done(d):
+    return d.c.call('train.history')['jobs'][0]
+
+
 def a_killed_daemon_goes_on_with_the_job():
     with night() as d:
         start_long(d)
@@ -638,6 +697,8 @@ if __name__ == '__main__':
         a_job_ends_with_the_same_bytes_though_kernels_are_timed_again,
         a_table_of_kernel_times_that_is_of_no_use_is_told_of_once,
         kernels_are_not_timed_beside_a_job,
+        forward_passes_alone_learn_through_a_kill_and_leave_a_journal,
+        pockctl_trains_by_forward_passes,
         a_killed_daemon_goes_on_with_the_job,
         train_now_overrides_idle_but_not_power,
         inhibit_stops_training_until_the_connection_ends,

@@ -128,6 +128,14 @@ static const struct example {
      0},
     {OP_row_squares, {{T, C}, {1, T}}, {{1, T}}, 0, 0},
     {OP_matmul_lora, {{T, C}, {96, C}, {4, C}, {96, 4}}, {{T, 96}}, 0, 2},
+    {OP_momentum,
+     {{T, C}, {T, C}, {T, C}, {1, ADAMW_HYPERS}},
+     {{T, C}, {T, C}},
+     0,
+     0},
+    {OP_perturb, {{T, C}, {1, 4}, {1, 2}, {1, 2}, {1, 1}}, {{2 * T, C}}, 6, 0},
+    {OP_noise_sum, {{T, C}, {1, 4}, {1, 2}, {1, 2}, {1, 1}}, {{T, C}}, 6, 0},
+    {OP_matmul_copies, {{T, C}, {96, C}, {T, 48}}, {{T, 48}}, 0, 0},
 };
 
 _Static_assert(sizeof(examples) / sizeof(examples[0]) == OP_COUNT,
@@ -148,6 +156,7 @@ static void make_instr(struct program *p, struct instr *in,
                                 .n_kv_heads = G,
                                 .head_dim = D,
                                 .n_rows = 9,
+                                .copies = 2,
                                 .rope_dims = D,
                                 .length = LENGTH};
     for (; e->in[in->n_in].rows > 0; in->n_in++)

@@ -49,6 +49,7 @@ struct random_program {
     value_id norms, draw;           // of rows that are chosen
     value_id memory[RANDOM_WIDTHS]; // (width,width), its newest version
     value_id adam[3];               // (NARROW,NARROW): p, m, v
+    value_id moved[2];              // (NARROW,NARROW): p, m
 };
 
 static inline int64_t random_width(int w)
@@ -276,6 +277,43 @@ static inline void random_memory(struct random_program *x)
     random_keep(x, w, random_finish(x, w, y));
 }
 
+static inline void random_hyper(struct random_program *x)
+{
+    const struct shape s = shape1(ADAMW_HYPERS);
+
+    if (x->hyper == VALUE_NONE)
+        x->hyper = builder_input(&x->b, "hyper", DTYPE_f32, &s);
+}
+
+// As the memory, without gradients: each row sees a copy of its own.
+static inline void random_moved(struct random_program *x)
+{
+    const struct shape s = shape2(32, 32);
+    const struct op_attr noise = {.stream = 1,
+                                  .noise = (uint8_t) rng_below(&x->r, 2)};
+    const struct op_attr each = {.alpha = 0.5f, .copies = x->rows};
+    const value_id from = random_from(x, RANDOM_NARROW);
+
+    random_hyper(x);
+    if (x->moved[0] == VALUE_NONE) {
+        x->moved[0] = builder_state(&x->b, "moved.lora_a", &s);
+        x->moved[1] = builder_state(&x->b, "moved.m", &s);
+    }
+    const value_id of[] = {x->moved[0], x->draw, x->pos, x->norms};
+    const value_id in[] = {from,
+                           builder_apply(&x->b, NULL, OP_perturb, &noise, of,
+                                         4),
+                           random_from(x, RANDOM_NARROW)};
+    const value_id y = builder_apply(&x->b, NULL, OP_matmul_copies, &each, in,
+                                     2 + (int) rng_below(&x->r, 2));
+    const value_id next[] = {x->moved[0], x->moved[1],
+                             builder_apply(&x->b, NULL, OP_noise_sum, &noise,
+                                           of, 4),
+                             x->hyper};
+    builder_apply(&x->b, x->moved, OP_momentum, NULL, next, 4);
+    random_keep(x, RANDOM_NARROW, random_finish(x, RANDOM_NARROW, y));
+}
+
 // As the memory, by the optimizer.
 static inline void random_adamw(struct random_program *x)
 {
@@ -284,9 +322,8 @@ static inline void random_adamw(struct random_program *x)
     const struct op_attr learn = {.alpha = 0.1f, .trans_a = 1};
     const value_id from = random_from(x, RANDOM_NARROW);
 
-    if (x->hyper == VALUE_NONE) {
-        const struct shape sh = shape1(ADAMW_HYPERS);
-        x->hyper = builder_input(&x->b, "hyper", DTYPE_f32, &sh);
+    random_hyper(x);
+    if (x->adam[0] == VALUE_NONE) {
         static const char *const names[] = {"adam.p", "adam.m", "adam.v"};
         for (int i = 0; i < 3; i++) // zeros at first
             x->adam[i] = builder_state(&x->b, names[i], &s);
@@ -350,7 +387,7 @@ static inline void random_step(struct random_program *x)
     const int w = (int) rng_below(&x->r, RANDOM_WIDTHS);
     const struct op_attr eps = {.eps = 1e-2f};
     const value_id a = random_from(x, w);
-    const uint32_t choice = rng_below(&x->r, x->learns ? 13 : 16);
+    const uint32_t choice = rng_below(&x->r, x->learns ? 13 : 17);
 
     if (choice < 4)
         random_linear(x);
@@ -376,6 +413,8 @@ static inline void random_step(struct random_program *x)
         random_repeat(x);
     else if (choice < 15)
         random_memory(x);
+    else if (choice == 15)
+        random_moved(x);
     else
         random_adamw(x);
     // Sometimes the host looks at what happens to be there.
@@ -461,6 +500,7 @@ static inline int random_program_build(struct graph **out, uint64_t seed,
     x.learns = rng_below(&x.r, 2);
     x.rows = x.learns || rng_below(&x.r, 2) ? RANDOM_TOKENS : RANDOM_LENGTH;
     x.hyper = x.memory[0] = x.memory[1] = VALUE_NONE;
+    x.adam[0] = x.moved[0] = VALUE_NONE;
 
     const struct shape s = shape1(x.rows);
     const value_id tokens = builder_input(&x.b, "tokens", DTYPE_i32, &s);

@@ -1,0 +1,76 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#pragma once
+
+/*
+ * The inside of struct trainer, for the files of it
+ *
+ * Invariants, whenever a caller can look:
+ * 1. The device's VALUE, MEAN and VARIANCE are those after `step` steps; a step
+ *    that was cut off has been undone.
+ * 2. GRADIENT is zero, or is_dirty.
+ * 3. Steps, rates, order of data and evaluations follow from `step` alone.
+ */
+
+#include "engine/train/journal.h"
+#include "engine/train/microbatch.h"
+#include "engine/train/packing.h"
+#include "engine/train/trainer.h"
+
+struct dataset;
+struct kept_state;
+struct prober;
+struct program_cache;
+struct token_norms;
+
+// What undoing a step, and a checkpoint, need: VALUE, MEAN, VARIANCE.
+enum { SAVED_PARTS = 3 };
+
+struct trainer {
+    struct base_model *base;
+    struct recipe recipe;
+    bool is_moved; // see trainer_params
+    struct scheme scheme;
+    struct checkpoint_key key;
+    struct dataset *trained;
+    struct dataset *held_out;
+    struct adapter_state *state;
+    struct kept_state *kept;
+    struct token_norms *norms; // NULL: nobody chooses tokens
+    struct program_cache *cache;
+    struct prefix *prefix;  // NULL: the whole model runs
+    struct prober *prober;  // NULL: there are gradients
+    struct journal journal; // of its steps
+    struct adapter *start;  // of a run that is not a new adapter's; or NULL
+    struct packing packing;
+    struct packing_rows rows;
+    uint32_t *order; // windows of `order_epoch`
+    uint64_t order_epoch;
+    uint32_t length; // places in the longest row
+    uint32_t micro_rows;
+    struct microbatch micro;
+    uint64_t steps_epoch, steps_total, eval_every;
+
+    size_t n_floats;
+    // (SAVED_PARTS, n_floats): the state before this step; NULL where updates
+    // come last, and a step that is cut off has changed nothing.
+    float *saved;
+    float *best; // (n_floats)
+    bool is_dirty;
+
+    uint64_t step;
+    uint64_t best_step;
+    double best_loss; // NAN without held-out records
+    double step_loss;
+    uint32_t evals_since_best;
+    enum trainer_end end;
+    struct checkpoint_eval *evals;
+    uint32_t n_evals;
+
+    double tokens_per_s; // of this process
+    bool has_news_of_eval;
+};
+
+// What a run keeps beside its adapter, in floats.
+size_t trainer_kept_floats(const struct trainer *t);
