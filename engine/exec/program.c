@@ -395,7 +395,10 @@ int program_compile(struct program **out, const struct model_config *m,
     struct lower_target target = {backend, dev};
     const struct model_graph_params forward = graph_params(params, &target);
     const struct request r = {
-        .off = params->passes_off,
+        // What learns keeps its three products, also where a branch's gradients
+        // are dropped: dropping must not change what others learn.
+        .off = params->passes_off |
+               (has_gradients(params->kind) ? 1u << PASS_lora : 0),
         .budget = (size_t) params->arena_budget,
         .is_deferred = params->is_deferred,
         .is_whole = params->kind == PROGRAM_MOVE,

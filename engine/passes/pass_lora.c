@@ -3,8 +3,8 @@
 
 /*
  * A linear and the LoRA beside it are three products, of which two are thin and
- * wait for each other: one, whose kernel takes the thin ones along. Where
- * gradients read x A^T as well they stay three.
+ * wait for each other: one, whose kernel takes the thin ones along. Not
+ * in programs that learn: their gradients read x A^T as well.
  *
  *     %1 f32[4,8] = matmul @x, @w {alpha=1, trans_b=1}
  *     %2 f32[4,2] = matmul @x, @a {alpha=1, trans_b=1}
