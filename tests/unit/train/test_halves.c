@@ -84,7 +84,7 @@ static float *logits_of(const struct adapter *a, uint32_t length,
     int32_t tokens[LENGTH], pos[LENGTH], rows[LENGTH];
     const size_t bytes = length * vocab * sizeof(float);
     float *logits = malloc(bytes);
-    uint32_t cache_length;
+    uint32_t cache_length = 0;
     struct executor *x;
     struct error err = {0};
 
