@@ -1,6 +1,7 @@
 // SPDX-FileCopyrightText: the pockd authors
 // SPDX-License-Identifier: Apache-2.0
 
+#include "engine/vulkan/vk_operands.h"
 #include "engine/vulkan/vk_product.h"
 
 #include <string.h>
@@ -62,11 +63,6 @@ static const struct cm_shader cm_shaders[] = {
     {DTYPE_q6_k, false, {VK_SHADER_gemm_cm_q6_k, VK_SHADER_gemm_cm_q6_k_back}},
 };
 
-static uint32_t ceil_div(uint32_t n, uint32_t by)
-{
-    return (n + by - 1) / by;
-}
-
 static size_t round_up(size_t n)
 {
     return (n + 255) / 256 * 256;
@@ -103,11 +99,10 @@ static struct cm_tile tile_for(const struct device *dev,
 
     if (t->subgroup < 32)
         return (struct cm_tile){4 * t->subgroup, 16, 32, 32, 8, 16};
-    if (has_blocks(p) && ceil_div(p->m, 256) * ceil_div(p->n, 128) >= 256)
+    if (has_blocks(p) && vk_ceil(p->m, 256) * vk_ceil(p->n, 128) >= 256)
         return high;
-    return ceil_div(p->m, 128) * ceil_div(p->n, 128) > 48 || p->k >= 8192
-               ? large
-               : small;
+    return vk_ceil(p->m, 128) * vk_ceil(p->n, 128) > 48 || p->k >= 8192 ? large
+                                                                        : small;
 }
 
 static uint32_t shared_bytes(const struct device *dev, const struct cm_tile *t,
@@ -155,17 +150,17 @@ static void cut_k(struct cm_way *w, const struct device *dev,
                   const struct vk_product *p)
 {
     const uint32_t tiles =
-        ceil_div(p->m, w->tile.bm) * ceil_div(p->n, w->tile.bn);
+        vk_ceil(p->m, w->tile.bm) * vk_ceil(p->n, w->tile.bn);
     const uint32_t enough =
         dev->traits.type == VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU ? 96 : 4;
     const uint32_t most = p->k / 2048;
-    const uint32_t wanted = tiles < enough ? ceil_div(enough, tiles) : 1;
+    const uint32_t wanted = tiles < enough ? vk_ceil(enough, tiles) : 1;
     const uint32_t parts = wanted < most ? wanted : most;
 
     w->k_each = parts > 1
-                    ? ceil_div(ceil_div(p->k, parts), w->tile.bk) * w->tile.bk
+                    ? vk_ceil(vk_ceil(p->k, parts), w->tile.bk) * w->tile.bk
                     : p->k;
-    w->parts = ceil_div(p->k, w->k_each);
+    w->parts = vk_ceil(p->k, w->k_each);
 }
 
 static struct cm_way way_for(const struct device *dev,
@@ -178,9 +173,9 @@ static struct cm_way way_for(const struct device *dev,
         .is_bf16 = s->is_bf16,
     };
 
-    w.a_rows = ceil_div(p->m, w.tile.bm) * w.tile.bm;
+    w.a_rows = vk_ceil(p->m, w.tile.bm) * w.tile.bm;
     cut_k(&w, dev, p);
-    w.scales_at = round_up((size_t) ceil_div(p->k, w.tile.bk) * w.tile.bk *
+    w.scales_at = round_up((size_t) vk_ceil(p->k, w.tile.bk) * w.tile.bk *
                            w.a_rows * sizeof(uint16_t));
     w.parts_at = w.scales_at + round_up((size_t) w.a_rows * sizeof(float));
     w.bytes = w.parts_at;
@@ -256,8 +251,8 @@ static void emit_tiles(struct vk_emit *e, const struct vk_product *p,
                        .n_specs = 11,
                        .push = &push,
                        .push_bytes = sizeof(push),
-                       .groups = {ceil_div(p->m, tile->bm) *
-                                      ceil_div(p->n, tile->bn),
+                       .groups = {vk_ceil(p->m, tile->bm) *
+                                      vk_ceil(p->n, tile->bn),
                                   w->parts, 1},
                        .work = (double) p->m * p->n * p->k,
                    });

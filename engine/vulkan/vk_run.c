@@ -19,7 +19,7 @@ struct cursor {
     const struct prepared *p;
     uint32_t item;
     uint32_t end;
-    uint32_t done[3]; // workgroups of `item` along its sliced dimension: [0]
+    uint32_t done; // workgroups of `item`, along the dimension that is cut
 };
 
 // The dimension that has the most workgroups is the one that is cut.
@@ -31,12 +31,6 @@ static int cut_of(const struct vk_item *it)
         if (it->groups[i] > it->groups[d])
             d = i;
     return d;
-}
-
-static double rate_of(const struct vk_pipeline *p)
-{
-    // Of a shader that never ran: slow, so that its first slice is short.
-    return p->ns_per_work;
 }
 
 static void record_wait(struct device *dev, VkCommandBuffer cmd)
@@ -53,8 +47,7 @@ static void record_wait(struct device *dev, VkCommandBuffer cmd)
 
 struct slice {
     struct vk_flight *flight;
-    double ns;      // expected
-    double unknown; // work of shaders that never ran
+    double ns; // expected
     VkPipeline bound;
     uint32_t n; // dispatches
     struct {
@@ -80,7 +73,7 @@ static void note_part(struct slice *s, struct vk_pipeline *p, double work)
 static uint32_t fits(const struct device *dev, const struct slice *s,
                      const struct vk_item *it, uint32_t all, uint32_t left)
 {
-    const double rate = rate_of(it->pipeline);
+    const double rate = it->pipeline->ns_per_work;
     const double room = dev->slice_ns - s->ns;
 
     if (rate <= 0) {
@@ -105,7 +98,7 @@ static bool add_next(struct device *dev, struct slice *s, struct cursor *c)
     const struct vk_item *it = &c->p->list.items[c->item];
     const int cut = cut_of(it);
     const uint32_t all = it->groups[cut];
-    const uint32_t from = c->done[0];
+    const uint32_t from = c->done;
     const uint32_t n = fits(dev, s, it, all, all - from);
 
     if (n == 0 || s->n_parts == 64 || s->n >= 4096)
@@ -129,15 +122,15 @@ static bool add_next(struct device *dev, struct slice *s, struct cursor *c)
     vk_profile_mark(dev, s->flight->cmd, it, false);
     const double work = it->work * n / all;
     note_part(s, it->pipeline, work);
-    s->ns += work * rate_of(it->pipeline);
+    s->ns += work * it->pipeline->ns_per_work;
     s->n++;
-    c->done[0] += n;
-    if (c->done[0] == all) {
-        c->done[0] = 0;
+    c->done += n;
+    if (c->done == all) {
+        c->done = 0;
         c->item++;
     }
     // What nothing is known of stays alone.
-    return rate_of(it->pipeline) > 0;
+    return it->pipeline->ns_per_work > 0;
 }
 
 // What a slice took changes what is expected of its shaders, each by its share.
@@ -225,8 +218,18 @@ static bool may_stop(const struct device *dev, const struct cursor *c)
     const uint32_t i = p->list.items[c->item].instr;
     if (p->instrs[i].is_tail)
         return false;
-    const bool at_start = c->item == p->first[i] && c->done[0] == 0;
+    const bool at_start = c->item == p->first[i] && c->done == 0;
     return at_start || is_pure(p, i);
+}
+
+// Everything that is on its way.
+static int finish_all(struct device *dev, struct slice slices[VK_FLIGHTS])
+{
+    int rc = 0;
+
+    for (uint32_t i = 0; i < VK_FLIGHTS && rc >= 0; i++)
+        rc = finish(dev, &slices[i]);
+    return rc;
 }
 
 // An instruction of the CPU, once all before it is done. 1, or 0: stopped.
@@ -234,26 +237,14 @@ static int run_on_cpu(struct device *dev, struct slice slices[VK_FLIGHTS],
                       struct cursor *c)
 {
     const uint32_t i = c->p->list.items[c->item].instr;
-    int rc = 0;
+    int rc = finish_all(dev, slices);
 
-    for (uint32_t f = 0; f < VK_FLIGHTS && rc >= 0; f++)
-        rc = finish(dev, &slices[f]);
     if (rc >= 0)
         rc = vk_flush(dev);
     if (rc >= 0)
         rc = vk_host_run(c->p->host, &c->p->instrs[i]);
     if (rc == 1)
         c->item++;
-    return rc;
-}
-
-// Everything that is on its way, so that slices may come in another number.
-static int finish_all(struct device *dev, struct slice slices[VK_FLIGHTS])
-{
-    int rc = 0;
-
-    for (uint32_t i = 0; i < VK_FLIGHTS && rc >= 0; i++)
-        rc = finish(dev, &slices[i]);
     return rc;
 }
 
@@ -270,6 +261,7 @@ int vk_run(struct device *dev, const struct prepared *p, uint32_t first,
 
     memset(slices, 0, sizeof(slices));
     while (rc >= 0 && c.item < c.end && !(stopped = may_stop(dev, &c))) {
+        // Slices may come in another number from here on.
         if (vk_behave(dev) && (rc = finish_all(dev, slices)) < 0)
             break;
         struct slice *s = &slices[turn % dev->depth];
