@@ -51,6 +51,8 @@ void adapter_encode_version(struct encoder *e, const struct store_version *v)
     put_loss(e, "heldout_after", v->heldout_after);
     put_loss(e, "probe_before", v->probe_before);
     put_loss(e, "probe_after", v->probe_after);
+    put_loss(e, "dp_epsilon", v->dp_epsilon);
+    put_loss(e, "dp_delta", v->dp_delta);
     encoder_put_cstr(e, "gate", store_gate_name(v->gate));
     if (v->reason[0])
         encoder_put_cstr(e, "reason", v->reason);

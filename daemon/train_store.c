@@ -248,6 +248,10 @@ static void judge(struct store_version *v, const struct worker_result *result,
     v->heldout_after = total ? total->candidate : NAN;
     v->probe_before = probe ? probe->base : NAN;
     v->probe_after = probe ? probe->candidate : NAN;
+    if (result->dp_epsilon > 0 && result->dp_delta > 0) {
+        v->dp_epsilon = result->dp_epsilon;
+        v->dp_delta = result->dp_delta;
+    }
     bool passed =
         gate_passes(reason,
                     &(struct gate_input){

@@ -56,6 +56,9 @@ struct store_version {
     double heldout_after;
     double probe_before;
     double probe_after;
+    // What it gives away of any one record at most; NAN = nothing is promised.
+    double dp_epsilon;
+    double dp_delta;
     enum store_gate gate;
     char reason[STORE_TEXT_SIZE];
 };

@@ -13,7 +13,8 @@
     " v.is_retired, n.version IS v.version, v.created_ms, v.sha256, v.bytes," \
     " v.rank, v.records, v.heldout_before, v.heldout_after, v.probe_before,"  \
     " v.probe_after, v.gate, v.reason, EXISTS (SELECT 1 FROM merged_from f"   \
-    " WHERE f.adapter_id = v.adapter_id AND f.version = v.version)"           \
+    " WHERE f.adapter_id = v.adapter_id AND f.version = v.version),"          \
+    " v.dp_epsilon, v.dp_delta"                                               \
     " FROM versions v"                                                        \
     " LEFT JOIN active c ON c.adapter_id = v.adapter_id"                      \
     " LEFT JOIN activations n ON n.id = c.activation_id "
@@ -41,6 +42,8 @@ void store_version_init(struct store_version *v)
         .heldout_after = unknown,
         .probe_before = unknown,
         .probe_after = unknown,
+        .dp_epsilon = unknown,
+        .dp_delta = unknown,
     };
 }
 
@@ -66,6 +69,8 @@ static void read_row(struct store_version *v, sqlite3_stmt *q)
     v->gate = (enum store_gate) sqlite3_column_int(q, 16);
     store_sql_text(v->reason, sizeof(v->reason), q, 17);
     v->is_merged = sqlite3_column_int(q, 18) != 0;
+    v->dp_epsilon = store_sql_float(q, 19);
+    v->dp_delta = store_sql_float(q, 20);
 }
 
 int store_version_get(struct store *s, int64_t adapter_id, uint32_t version,
@@ -166,7 +171,8 @@ static int insert(struct store *s, const struct store_version *v,
         "INSERT INTO versions (adapter_id, version, parent, job_id,"
         " is_imported, created_ms, sha256, bytes, rank, records,"
         " heldout_before, heldout_after, probe_before, probe_after, gate,"
-        " reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " reason, dp_epsilon, dp_delta)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         err);
 
     if (rc < 0)
@@ -187,6 +193,8 @@ static int insert(struct store *s, const struct store_version *v,
     (void) sqlite3_bind_double(q, 14, v->probe_after);
     (void) sqlite3_bind_int(q, 15, (int) v->gate);
     (void) store_sql_bind_text(q, 16, v->reason);
+    (void) sqlite3_bind_double(q, 17, v->dp_epsilon);
+    (void) sqlite3_bind_double(q, 18, v->dp_delta);
     return store_sql_run(s, q, "add the version", err);
 }
 

@@ -495,6 +495,8 @@ static int fill_adapter(struct worker_result *r, const struct training *t,
         return error_set(err, rc, "no room for the adapter");
     if ((rc = engine_adapter_save(a, t->model, r->file_fd, err)) < 0)
         return rc;
+    if (!engine_adapter_privacy(&r->dp_epsilon, &r->dp_delta, a))
+        r->dp_epsilon = r->dp_delta = (double) NAN;
     return worker_file_seal(r->file_fd, &r->bytes, r->sha256, err);
 }
 

@@ -221,6 +221,10 @@ int microbatch_method(struct recipe *r, const struct base_model *base,
 
     if (r->method != RECIPE_METHOD_AUTO)
         return 0;
+    if (r->dp_epsilon > 0) {
+        recipe_set_method(r, RECIPE_METHOD_PRGE);
+        return 0;
+    }
     int rc = microbatch_plan(&m, base, r, err);
     if (rc < 0 && rc != -ENOMEM)
         return rc;

@@ -9,6 +9,7 @@
 #include "engine/train/evaluator.h"
 #include "engine/train/packing.h"
 #include "engine/train/prefix.h"
+#include "engine/train/privacy.h"
 #include "engine/train/program_cache.h"
 #include "engine/train/recipe.h"
 
@@ -27,6 +28,8 @@ struct prober {
     int32_t *copy;                // row of the hidden states, for each place
     float *nll;
     double *losses;  // (copies)
+    double *own;     // (items of a packing, copies): mean loss of each; or NULL
+    size_t own_size; // items that there is room for
     int32_t *number; // query of each copy
     float *sizes;    // how far each is
     float *coefs;    // (queries)
@@ -50,6 +53,7 @@ void prober_destroy(struct prober *p)
     free(p->copy);
     free(p->nll);
     free(p->losses);
+    free(p->own);
     free(p->number);
     free(p->sizes);
     free(p->coefs);
@@ -214,6 +218,31 @@ static void repeat_rows(struct prober *p, size_t places, uint32_t copies)
     }
 }
 
+// What each window of rows [row, row + n) lost, of copies [first, first +
+// copies).
+static void take_own(struct prober *p, const struct packing *packing,
+                     const struct dataset *d, uint32_t row, uint32_t n,
+                     uint32_t first, uint32_t copies)
+{
+    const size_t places = (size_t) n * packing->length;
+
+    for (uint32_t i = 0; i < packing->n_items; i++) {
+        const struct packing_item *item = &packing->items[i];
+        if (item->row < row || item->row - row >= n)
+            continue;
+        const size_t at =
+            (size_t) (item->row - row) * packing->length + item->at;
+        const struct dataset_window *w = &d->windows[item->window];
+        for (uint32_t c = 0; c < copies; c++) {
+            double nats = 0;
+            for (uint32_t k = 0; k + 1 < w->count; k++)
+                if (dataset_is_target(d, w, k))
+                    nats += (double) p->nll[c * places + at + k];
+            p->own[(size_t) i * p->copies + first + c] = nats / w->n_targets;
+        }
+    }
+}
+
 static int run_sweep(struct prober *p, struct executor *x, uint64_t step,
                      size_t places, uint32_t first, uint32_t copies)
 {
@@ -269,6 +298,8 @@ static int look_at(struct prober *p, uint64_t step,
         if ((rc = run_sweep(p, x, step, places, at, share)) < 0)
             return error_set(err, rc, "training: step %llu: %s",
                              (unsigned long long) step + 1, strerror(-rc));
+        if (p->params.privacy)
+            take_own(p, packing, d, first, n, at, share);
         at += share;
     }
     return 0;
@@ -296,9 +327,37 @@ void prober_one_sided(float *g, const double *losses, uint32_t queries)
                    : 0;
 }
 
+static int make_own(struct prober *p, uint32_t items)
+{
+    if (!p->params.privacy || items <= p->own_size)
+        return 0;
+    double *own = realloc(p->own, (size_t) items * p->copies * sizeof *own);
+    if (!own)
+        return -ENOMEM;
+    p->own = own;
+    p->own_size = items;
+    return 0;
+}
+
+// In place: the first `queries` of each item's losses become its slopes.
+static void release(float *g, struct prober *p, uint32_t items,
+                    struct rng *noise)
+{
+    const double eps = (double) p->params.recipe->eps;
+    const uint32_t n = p->queries;
+
+    for (uint32_t i = 0; i < items; i++) {
+        const double *own = p->own + (size_t) i * p->copies;
+        double *slopes = p->own + (size_t) i * n;
+        for (uint32_t q = 0; q < n; q++)
+            slopes[q] = (own[2 * q] - own[2 * q + 1]) / (2 * eps);
+    }
+    privacy_release(g, p->own, items, p->params.privacy, noise);
+}
+
 int prober_look(float *g, double *loss, struct prober *p, uint64_t step,
                 const struct packing *packing, const struct dataset *d,
-                struct error *err)
+                struct rng *noise, struct error *err)
 {
     const struct microbatch *m = p->params.micro;
     const uint32_t most = m->rows * m->length / packing->length;
@@ -306,7 +365,7 @@ int prober_look(float *g, double *loss, struct prober *p, uint64_t step,
     uint32_t row = 0;
     int rc = find_limits(p);
 
-    if (rc < 0)
+    if (rc < 0 || (rc = make_own(p, packing->n_items)) < 0)
         return error_set(err, rc, "training: %s", strerror(-rc));
     memset(p->losses, 0, p->copies * sizeof *p->losses);
     for (uint32_t i = 0; i < n_micro; i++) {
@@ -319,7 +378,9 @@ int prober_look(float *g, double *loss, struct prober *p, uint64_t step,
     *loss = 0;
     for (uint32_t c = 0; c < p->copies; c++)
         *loss += p->losses[c] / p->copies;
-    if (p->params.recipe->method == RECIPE_METHOD_FZOO)
+    if (p->params.privacy)
+        release(g, p, packing->n_items, noise);
+    else if (p->params.recipe->method == RECIPE_METHOD_FZOO)
         prober_one_sided(g, p->losses, p->queries);
     else
         prober_two_sided(g, p->losses, p->queries,

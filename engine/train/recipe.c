@@ -453,13 +453,26 @@ static int check_forward(const struct recipe *r, struct error *err)
     return 0;
 }
 
+static int check_privacy(const struct recipe *r, struct error *err)
+{
+    if (!(r->dp_epsilon > 0) || r->method == RECIPE_METHOD_MEZO ||
+        r->method == RECIPE_METHOD_PRGE || r->method == RECIPE_METHOD_AUTO)
+        return 0;
+    return error_set(err, -EINVAL,
+                     "recipe: dp_epsilon is %g, but method=%s cannot keep that "
+                     "promise: choose mezo or prge",
+                     (double) r->dp_epsilon, method_names[r->method]);
+}
+
 int recipe_check(const struct recipe *r, const struct model_config *m,
                  struct error *err)
 {
     struct scheme scheme;
     struct kept kept;
-    int rc = recipe_is_forward(r) ? check_forward(r, err) : 0;
+    int rc = check_privacy(r, err);
 
+    if (rc == 0 && recipe_is_forward(r))
+        rc = check_forward(r, err);
     if (rc == 0)
         rc = recipe_scheme(&scheme, r, m, err);
     return rc < 0 ? rc : recipe_kept(&kept, r, &scheme, m, err);

@@ -26,6 +26,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 void trainer_destroy(struct trainer *t)
 {
@@ -44,6 +45,7 @@ void trainer_destroy(struct trainer *t)
     dataset_destroy(t->trained);
     dataset_destroy(t->held_out);
     free(t->order);
+    free(t->first_window);
     free(t->saved);
     free(t->best);
     free(t->evals);
@@ -93,7 +95,11 @@ static void set_schedule(struct trainer *t)
 {
     const struct recipe *r = &t->recipe;
 
-    t->steps_epoch = (t->trained->n_windows + r->batch - 1) / r->batch;
+    // Where a step takes each record by chance, with one window of it.
+    const size_t items =
+        t->privacy.clip > 0 ? t->trained->n_records : t->trained->n_windows;
+
+    t->steps_epoch = (items + r->batch - 1) / r->batch;
     t->steps_total = t->steps_epoch * r->epochs;
     t->eval_every = r->eval_every;
     if (t->eval_every == 0)
@@ -103,6 +109,53 @@ static void set_schedule(struct trainer *t)
         t->eval_every = 1;
     while (t->steps_total / t->eval_every >= CHECKPOINT_EVALS_MAX)
         t->eval_every *= 2;
+}
+
+static double rate_of(const struct trainer *t)
+{
+    return fmin(1, (double) t->recipe.batch / t->trained->n_records);
+}
+
+// Noise that keeps the planned steps within the recipe's epsilon.
+static int make_privacy(struct trainer *t, const struct adapter *start,
+                        struct error *err)
+{
+    const struct recipe *r = &t->recipe;
+    const struct dataset *d = t->trained;
+    uint32_t at = 0;
+
+    if (!(r->dp_epsilon > 0))
+        return 0;
+    if (start && !(start->privacy.epsilon > 0))
+        return error_set(
+            err, -EMEDIUMTYPE,
+            "training: dp_epsilon promises privacy, but the "
+            "adapter that it would go on from was learned without");
+    t->privacy = (struct privacy_release){
+        .queries = r->queries,
+        .clip = (double) r->dp_clip,
+        .expected = rate_of(t) * d->n_records,
+    };
+    set_schedule(t);
+    t->privacy.sigma =
+        privacy_sigma(rate_of(t), t->steps_total, (double) r->dp_epsilon,
+                      (double) r->dp_delta);
+    if (!isfinite(t->privacy.sigma))
+        return error_set(err, -EINVAL,
+                         "training: no noise keeps %llu steps within "
+                         "dp_epsilon=%g: raise it, or take fewer epochs",
+                         (unsigned long long) t->steps_total,
+                         (double) r->dp_epsilon);
+    if (start)
+        t->spent_before = start->privacy;
+    t->first_window = calloc(d->n_records + 1, sizeof *t->first_window);
+    if (!t->first_window)
+        return error_set(err, -ENOMEM, "training: out of memory");
+    for (uint32_t i = 0; i < d->n_windows; i++)
+        if (i == 0 || d->windows[i].record != d->windows[i - 1].record)
+            t->first_window[at++] = i;
+    t->first_window[at] = (uint32_t) d->n_windows;
+    return 0;
 }
 
 static int check_start(const struct trainer *t, const struct adapter *start,
@@ -230,6 +283,7 @@ static int make_prober(struct trainer *t, const struct adapter *start,
         .scheme = &t->scheme,
         .prefix = t->prefix,
         .micro = &t->micro,
+        .privacy = t->privacy.clip > 0 ? &t->privacy : NULL,
     };
 
     if (!recipe_is_forward(&t->recipe))
@@ -262,6 +316,7 @@ int trainer_create(struct trainer **out, struct base_model *base,
     t->length = t->micro.length;
     t->micro_rows = t->micro.rows;
     if ((rc = load_data(t, params, err)) < 0 ||
+        (rc = make_privacy(t, params->start, err)) < 0 ||
         (rc = make_state(t, params->start, err)) < 0 ||
         (rc = make_kept(t, err)) < 0 || (rc = make_key(t, err)) < 0 ||
         (rc = program_cache_create(&t->cache, base, bind_state, t)) < 0 ||
@@ -287,6 +342,26 @@ error:
  * One step.
  */
 
+// Each record by itself, with one of its windows: what the accountant counts
+// on. Who knows the seed must not know the choice, nor the noise.
+static int choose_by_chance(struct trainer *t)
+{
+    const double rate = rate_of(t);
+    uint64_t key[2];
+    uint32_t n = 0;
+
+    if (getentropy(key, sizeof key) < 0)
+        return -errno;
+    rng_init(&t->noise, key[0], key[1]);
+    for (uint32_t i = 0; i < t->trained->n_records; i++) {
+        const uint32_t first = t->first_window[i];
+        const uint32_t windows = t->first_window[i + 1] - first;
+        if (rng_uniform(&t->noise) < rate)
+            t->order[n++] = first + rng_below(&t->noise, windows);
+    }
+    return packing_assign(&t->packing, t->trained, t->order, n, t->length);
+}
+
 static int choose_windows(struct trainer *t)
 {
     const uint32_t n = (uint32_t) t->trained->n_windows;
@@ -295,6 +370,8 @@ static int choose_windows(struct trainer *t)
         (uint32_t) (t->step % t->steps_epoch) * t->recipe.batch;
     const uint32_t left = n - first;
 
+    if (t->first_window)
+        return choose_by_chance(t);
     if (t->order_epoch != epoch) {
         packing_shuffle(t->order, n, t->recipe.seed, epoch);
         t->order_epoch = epoch;
@@ -487,11 +564,14 @@ static int run_probes(struct trainer *t, double *loss, struct error *err)
         .eps = t->recipe.eps,
         .g = g,
     };
-    int rc =
-        prober_look(g, loss, t->prober, t->step, &t->packing, t->trained, err);
+    int rc = prober_look(g, loss, t->prober, t->step, &t->packing, t->trained,
+                         &t->noise, err);
 
     if (rc < 0)
         return rc;
+    // A step may have got no record: noise alone.
+    if (t->packing.n_items == 0)
+        *loss = t->step > 0 ? t->step_loss : start;
     for (uint32_t q = 0; q < t->recipe.queries; q++)
         if (!isfinite(g[q]))
             *loss = (double) NAN;

@@ -13,9 +13,11 @@
  * 3. Steps, rates, order of data and evaluations follow from `step` alone.
  */
 
+#include "engine/base/rng.h"
 #include "engine/train/journal.h"
 #include "engine/train/microbatch.h"
 #include "engine/train/packing.h"
+#include "engine/train/privacy.h"
 #include "engine/train/trainer.h"
 
 struct dataset;
@@ -43,6 +45,11 @@ struct trainer {
     struct prober *prober;  // NULL: there are gradients
     struct journal journal; // of its steps
     struct adapter *start;  // of a run that is not a new adapter's; or NULL
+    // Of a run that keeps its records private, else all zero.
+    struct privacy_release privacy;
+    struct privacy spent_before; // by the adapter that it starts from
+    uint32_t *first_window;      // (records + 1) of each record
+    struct rng noise;            // of the system, not of the seed
     struct packing packing;
     struct packing_rows rows;
     uint32_t *order; // windows of `order_epoch`

@@ -288,6 +288,29 @@ def forward_passes_alone_learn_through_a_kill_and_leave_a_journal():
     assert files[0] == files[1], 'the kill changed the adapter'
 
 
+def a_private_run_says_what_it_spent():
+    recipe = dict(FORWARD, method='prge', epochs=3, dp_epsilon=3.0, dp_clip=5.0)
+    with night() as d:
+        d.c.call('data.put_many', records=records(40), create_stream=True)
+        for i in range(2):
+            job = d.c.call('train.start', recipe=recipe)['job']['id']
+            end = wait_end(d, job)
+            assert end['state'] == 'done', end
+            v = d.c.call('adapter.list')['adapters'][0]['versions'][-1]
+            # Who goes on from a version adds to what that has spent.
+            times = 2 if 'parent' in v else 1
+            assert 2 * times < v['dp_epsilon'] <= 3.001 * times, v
+            assert 0.9e-5 * times < v['dp_delta'] < 1.1e-5 * times, v
+        # What is learned without a promise has none, whatever it began with.
+        job = d.c.call('train.start', recipe=RECIPE)['job']['id']
+        assert wait_end(d, job)['state'] == 'done'
+        v = d.c.call('adapter.list')['adapters'][0]['versions'][-1]
+        assert 'dp_epsilon' not in v, v
+        job = d.c.call('train.start', recipe=dict(RECIPE, dp_epsilon=1.0))['job']['id']
+        end = wait_end(d, job)
+        assert end['state'] == 'failed' and 'cannot keep that promise' in end['message'], end
+
+
 def pockctl_trains_by_forward_passes():
     with night() as d:
         d.c.call('data.put_many', records=records(40), create_stream=True)
@@ -698,6 +721,7 @@ if __name__ == '__main__':
         a_table_of_kernel_times_that_is_of_no_use_is_told_of_once,
         kernels_are_not_timed_beside_a_job,
         forward_passes_alone_learn_through_a_kill_and_leave_a_journal,
+        a_private_run_says_what_it_spent,
         pockctl_trains_by_forward_passes,
         a_killed_daemon_goes_on_with_the_job,
         train_now_overrides_idle_but_not_power,
