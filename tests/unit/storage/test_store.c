@@ -119,10 +119,10 @@ static void a_newer_store_is_refused(void **state)
 {
     store_close(store);
     store = NULL;
-    patch("PRAGMA user_version = 4");
+    patch("PRAGMA user_version = 5");
     assert_int_equal(open_store(), -EPROTO);
-    assert_says("has version 4, but this pockd knows only versions up to 3");
-    patch("PRAGMA user_version = 3");
+    assert_says("has version 5, but this pockd knows only versions up to 4");
+    patch("PRAGMA user_version = 4");
     OK(open_store());
 }
 
