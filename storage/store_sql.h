@@ -23,6 +23,7 @@ struct store {
     int dirfd;
     int adapters_dirfd;
     int lockfd;
+    struct keyring *keys; // NULL until they are open
     bool is_degraded;
     struct {
         const char *sql; // compared by address
@@ -56,6 +57,15 @@ int store_sql_error(struct store *s, int rc, const char *what,
 // *own tells store_sql_leave() whether to commit, or to roll back when rc < 0.
 int store_sql_enter(struct store *s, bool *own, struct error *err);
 int store_sql_leave(struct store *s, bool own, int rc, struct error *err);
+
+// The temporary table of records that are being erased, in memory.
+int store_sql_make_temp(struct store *s, struct error *err);
+
+// Small values of the store itself. -ENOENT. NULL removes.
+int store_meta_get(struct store *s, const char *key, char *value, size_t size,
+                   struct error *err);
+int store_meta_set(struct store *s, const char *key, const char *value,
+                   struct error *err);
 
 // Columns and parameters.
 void store_sql_text(char *out, size_t size, sqlite3_stmt *stmt, int column);
