@@ -10,6 +10,7 @@
 #include "engine/plan/timetable.h"
 #include "engine/train/adapter.h"
 #include "engine/train/adapter_state.h"
+#include "engine/train/answers.h"
 #include "engine/train/base_model.h"
 #include "engine/train/drop.h"
 #include "engine/train/evaluator.h"
@@ -26,7 +27,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 void trainer_destroy(struct trainer *t)
 {
@@ -46,6 +46,8 @@ void trainer_destroy(struct trainer *t)
     dataset_destroy(t->held_out);
     free(t->order);
     free(t->first_window);
+    free(t->chosen);
+    answers_destroy(t->answers);
     free(t->saved);
     free(t->best);
     free(t->evals);
@@ -66,40 +68,11 @@ static int bind_state(struct binding *out, const struct program_slot *slot,
     return adapter_state_bind(out, t->state, slot, err);
 }
 
-static int load_data(struct trainer *t, const struct trainer_params *params,
-                     struct error *err)
-{
-    struct dataset_params d = {
-        .records = params->records,
-        .n_records = params->n_records,
-        .subset = DATASET_TRAINED,
-        .length = t->length,
-    };
-    int rc = dataset_create(&t->trained, &t->base->chat, &d, err);
-
-    if (rc < 0)
-        return rc;
-    d.subset = DATASET_HELD_OUT;
-    rc = dataset_create(&t->held_out, &t->base->chat, &d, err);
-    if (rc < 0)
-        return rc;
-    if (t->trained->n_windows == 0)
-        return error_set(err, -ENODATA,
-                         "training: there are no records to learn from (%zu "
-                         "given, %u of them held out for evaluation); add more",
-                         params->n_records, t->held_out->n_records);
-    return 0;
-}
-
 static void set_schedule(struct trainer *t)
 {
     const struct recipe *r = &t->recipe;
 
-    // Where a step takes each record by chance, with one window of it.
-    const size_t items =
-        t->privacy.clip > 0 ? t->trained->n_records : t->trained->n_windows;
-
-    t->steps_epoch = (items + r->batch - 1) / r->batch;
+    t->steps_epoch = (t->n_examples + r->batch - 1) / r->batch;
     t->steps_total = t->steps_epoch * r->epochs;
     t->eval_every = r->eval_every;
     if (t->eval_every == 0)
@@ -111,18 +84,11 @@ static void set_schedule(struct trainer *t)
         t->eval_every *= 2;
 }
 
-static double rate_of(const struct trainer *t)
-{
-    return fmin(1, (double) t->recipe.batch / t->trained->n_records);
-}
-
 // Noise that keeps the planned steps within the recipe's epsilon.
 static int make_privacy(struct trainer *t, const struct adapter *start,
                         struct error *err)
 {
     const struct recipe *r = &t->recipe;
-    const struct dataset *d = t->trained;
-    uint32_t at = 0;
 
     if (!(r->dp_epsilon > 0))
         return 0;
@@ -134,11 +100,10 @@ static int make_privacy(struct trainer *t, const struct adapter *start,
     t->privacy = (struct privacy_release){
         .queries = r->queries,
         .clip = (double) r->dp_clip,
-        .expected = rate_of(t) * d->n_records,
+        .expected = trainer_rate(t) * t->n_examples,
     };
-    set_schedule(t);
     t->privacy.sigma =
-        privacy_sigma(rate_of(t), t->steps_total, (double) r->dp_epsilon,
+        privacy_sigma(trainer_rate(t), t->steps_total, (double) r->dp_epsilon,
                       (double) r->dp_delta);
     if (!isfinite(t->privacy.sigma))
         return error_set(err, -EINVAL,
@@ -148,13 +113,6 @@ static int make_privacy(struct trainer *t, const struct adapter *start,
                          (double) r->dp_epsilon);
     if (start)
         t->spent_before = start->privacy;
-    t->first_window = calloc(d->n_records + 1, sizeof *t->first_window);
-    if (!t->first_window)
-        return error_set(err, -ENOMEM, "training: out of memory");
-    for (uint32_t i = 0; i < d->n_windows; i++)
-        if (i == 0 || d->windows[i].record != d->windows[i - 1].record)
-            t->first_window[at++] = i;
-    t->first_window[at] = (uint32_t) d->n_windows;
     return 0;
 }
 
@@ -315,18 +273,18 @@ int trainer_create(struct trainer **out, struct base_model *base,
         goto error;
     t->length = t->micro.length;
     t->micro_rows = t->micro.rows;
-    if ((rc = load_data(t, params, err)) < 0 ||
-        (rc = make_privacy(t, params->start, err)) < 0 ||
+    if ((rc = trainer_load(t, params, err)) < 0)
+        goto error;
+    set_schedule(t);
+    if ((rc = make_privacy(t, params->start, err)) < 0 ||
         (rc = make_state(t, params->start, err)) < 0 ||
         (rc = make_kept(t, err)) < 0 || (rc = make_key(t, err)) < 0 ||
         (rc = program_cache_create(&t->cache, base, bind_state, t)) < 0 ||
         (rc = make_prefix(t, params->prefix, err)) < 0 ||
         (rc = make_prober(t, params->start, err)) < 0)
         goto error;
-    set_schedule(t);
-    t->order = calloc(t->trained->n_windows, sizeof *t->order);
     rc = packing_rows_init(&t->rows, (size_t) t->micro_rows * t->length);
-    if (!t->order || rc < 0) {
+    if (rc < 0) {
         rc = error_set(err, -ENOMEM, "training: out of memory");
         goto error;
     }
@@ -341,45 +299,6 @@ error:
 /*
  * One step.
  */
-
-// Each record by itself, with one of its windows: what the accountant counts
-// on. Who knows the seed must not know the choice, nor the noise.
-static int choose_by_chance(struct trainer *t)
-{
-    const double rate = rate_of(t);
-    uint64_t key[2];
-    uint32_t n = 0;
-
-    if (getentropy(key, sizeof key) < 0)
-        return -errno;
-    rng_init(&t->noise, key[0], key[1]);
-    for (uint32_t i = 0; i < t->trained->n_records; i++) {
-        const uint32_t first = t->first_window[i];
-        const uint32_t windows = t->first_window[i + 1] - first;
-        if (rng_uniform(&t->noise) < rate)
-            t->order[n++] = first + rng_below(&t->noise, windows);
-    }
-    return packing_assign(&t->packing, t->trained, t->order, n, t->length);
-}
-
-static int choose_windows(struct trainer *t)
-{
-    const uint32_t n = (uint32_t) t->trained->n_windows;
-    const uint64_t epoch = t->step / t->steps_epoch;
-    const uint32_t first =
-        (uint32_t) (t->step % t->steps_epoch) * t->recipe.batch;
-    const uint32_t left = n - first;
-
-    if (t->first_window)
-        return choose_by_chance(t);
-    if (t->order_epoch != epoch) {
-        packing_shuffle(t->order, n, t->recipe.seed, epoch);
-        t->order_epoch = epoch;
-    }
-    return packing_assign(&t->packing, t->trained, t->order + first,
-                          left < t->recipe.batch ? left : t->recipe.batch,
-                          t->length);
-}
 
 static void set_hyper(float hyper[ADAMW_HYPERS], const struct trainer *t)
 {
@@ -590,7 +509,7 @@ static int run_step(struct trainer *t, struct error *err)
 {
     const uint64_t begin = clock_monotonic_ns();
     double loss = 0;
-    int rc = choose_windows(t);
+    int rc = trainer_choose(t);
 
     if (rc == 0)
         rc = save_state(t);
@@ -632,6 +551,64 @@ static bool is_eval_due(const struct trainer *t)
     return t->step % t->eval_every == 0 || t->step == t->steps_total;
 }
 
+static uint32_t last_record(const struct dataset *d)
+{
+    uint32_t last = 0;
+
+    for (size_t i = 0; i < d->n_windows; i++)
+        if (d->windows[i].record > last)
+            last = d->windows[i].record;
+    return last;
+}
+
+// By tokens, or by examples, as the objective has it.
+static double sum_up(const struct trainer *t, const struct evaluator_sum *sums,
+                     uint32_t n)
+{
+    const struct dataset *d = t->held_out;
+    double sum = 0, examples = 0;
+
+    if (t->recipe.objective == OBJECTIVE_NLL) {
+        for (uint32_t i = 0; i < n; i++)
+            sum += sums[i].nats;
+        return sum / (double) d->n_targets;
+    }
+    for (uint32_t i = 0; i < n; i += d->n_choices) {
+        if (sums[i].n_targets == 0)
+            continue;
+        sum += objective_loss((enum objective) t->recipe.objective, &sums[i],
+                              d->n_choices, d->labels[i / d->n_choices]);
+        examples++;
+    }
+    return sum / examples;
+}
+
+static int ask(double *out, struct trainer *t, struct error *err)
+{
+    struct adapter *now;
+    double sum = 0, n = 0;
+    int rc = adapter_create(&now, &t->base->config, &t->scheme, NULL, err);
+
+    if (rc < 0)
+        return rc;
+    if (!t->answers)
+        rc = answers_create(&t->answers, t->base, err);
+    if (rc == 0 &&
+        (rc = adapter_state_read(t->state, ADAPTER_PART_VALUE, now->data)) < 0)
+        rc = error_set(err, rc, "training: %s", strerror(-rc));
+    if (rc == 0)
+        rc = answers_use(t->answers, now, err);
+    for (uint32_t i = 0; i < t->held_out->n_windows && rc == 0; i++) {
+        double loss = 0;
+        rc = answers_loss(&loss, t->answers, t->held_out, i, err);
+        sum += loss;
+        n++;
+    }
+    adapter_destroy(now);
+    *out = n > 0 ? sum / n : 1;
+    return rc;
+}
+
 static int measure(double *out, struct trainer *t, struct error *err)
 {
     const struct evaluator_params params = {
@@ -641,21 +618,18 @@ static int measure(double *out, struct trainer *t, struct error *err)
         .rows = t->micro_rows,
         .prefix = t->prefix,
     };
-    uint32_t last = 0;
-    double nats = 0;
+    const uint32_t n_choices = t->held_out->n_choices;
+    const uint32_t n = (last_record(t->held_out) / n_choices + 1) * n_choices;
 
-    for (size_t i = 0; i < t->held_out->n_windows; i++)
-        if (t->held_out->windows[i].record > last)
-            last = t->held_out->windows[i].record;
-    struct evaluator_sum *sums = calloc((size_t) last + 1, sizeof *sums);
+    if (t->recipe.objective == OBJECTIVE_F1)
+        return ask(out, t, err);
+    struct evaluator_sum *sums = calloc(n, sizeof *sums);
     if (!sums)
         return error_set(err, -ENOMEM, "training: out of memory");
     int rc = evaluator_run(sums, t->held_out, &params, err);
-    for (uint32_t i = 0; i <= last; i++)
-        nats += sums[i].nats;
-    free(sums);
     if (rc == 0)
-        *out = nats / (double) t->held_out->n_targets;
+        *out = sum_up(t, sums, n);
+    free(sums);
     return rc;
 }
 

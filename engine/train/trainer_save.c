@@ -249,7 +249,7 @@ static void promise(struct adapter *a, const struct trainer *t)
 
     if (!(t->privacy.clip > 0))
         return;
-    p.epsilon = privacy_epsilon(t->privacy.expected / t->trained->n_records,
+    p.epsilon = privacy_epsilon(t->privacy.expected / t->n_examples,
                                 t->privacy.sigma, t->step, p.delta);
     a->privacy.epsilon = t->spent_before.epsilon + p.epsilon;
     a->privacy.delta = t->spent_before.delta + p.delta;
