@@ -263,7 +263,7 @@ static void put_record_preview(struct encoder *e, const struct store_record *r)
         return;
     if (record.kind == RPC_RECORD_KIND_TEXT)
         text = record.text;
-    else if (record.kind == RPC_RECORD_KIND_PAIR)
+    else if (record.kind != RPC_RECORD_KIND_CHAT)
         text = record.completion;
     else
         (void) rpc_record_message(&record, codec_count(record.messages) - 1,

@@ -38,6 +38,7 @@ static const struct row {
     {"noise", KIND_WORDS, 0, 0, "gaussian", "gaussian or rademacher"},
     {"zo_update", KIND_WORDS, 0, 0, "sgd", "sgd, momentum or adam"},
     {"sparse", KIND_NUM, 0.01, 1, NULL, NULL},
+    {"objective", KIND_WORDS, 0, 0, "nll", "nll, feedback, accuracy or f1"},
     {"dp_epsilon", KIND_NUM, 0, 1000, NULL, NULL},
     {"dp_delta", KIND_NUM, 1e-12, 0.1, NULL, NULL},
     {"dp_clip", KIND_NUM, 1e-3, 1e6, NULL, NULL},

@@ -10,8 +10,12 @@
 #include <errno.h>
 #include <string.h>
 
+// In the table, feedback is a kind of pair.
+enum { KIND_PAIR = 2, KIND_FEEDBACK = 4 };
+
 #define COLUMNS                                                   \
-    "SELECT r.id, r.uid, r.stream_id, s.name, r.kind, r.time_ms," \
+    "SELECT r.id, r.uid, r.stream_id, s.name,"                    \
+    " CASE WHEN r.is_feedback THEN 4 ELSE r.kind END, r.time_ms," \
     " r.added_ms, r.bytes,"
 
 static void read_row(struct store_record *r, sqlite3_stmt *q)
@@ -37,9 +41,10 @@ static int insert(struct store *s, const struct store_record *r,
     int rc = store_sql(
         s, &q,
         "INSERT INTO records (uid, stream_id, kind, time_ms, added_ms, bytes,"
-        " body, id) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (uid) DO"
-        " NOTHING",
+        " body, id, is_feedback) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT"
+        " (uid) DO NOTHING",
         err);
+    const bool is_feedback = r->kind == KIND_FEEDBACK;
     const void *sealed;
     size_t sealed_bytes;
 
@@ -48,12 +53,13 @@ static int insert(struct store *s, const struct store_record *r,
         return rc;
     (void) sqlite3_bind_blob(q, 1, r->uid, STORE_UID_BYTES, SQLITE_STATIC);
     (void) sqlite3_bind_int64(q, 2, r->stream_id);
-    (void) sqlite3_bind_int64(q, 3, r->kind);
+    (void) sqlite3_bind_int64(q, 3, is_feedback ? KIND_PAIR : r->kind);
     (void) sqlite3_bind_int64(q, 4, r->time_ms);
     (void) sqlite3_bind_int64(q, 5, r->added_ms);
     (void) sqlite3_bind_int64(q, 6, r->bytes);
     (void) sqlite3_bind_blob64(q, 7, sealed, sealed_bytes, SQLITE_STATIC);
     (void) sqlite3_bind_int64(q, 8, r->id);
+    (void) sqlite3_bind_int(q, 9, is_feedback);
     rc = store_sql_run(s, q, "store the record", err);
     if (rc == -EBUSY) // its foreign key: nobody else holds the database
         return error_set(err, -ENOENT, "there is no stream %lld",

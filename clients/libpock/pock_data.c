@@ -56,7 +56,7 @@ static int set_record(struct pock_request *r, const struct pock_record *record)
     if (record->message_count > 0)
         kind = "chat";
     else if (record->completion)
-        kind = "pair";
+        kind = record->feedback ? "feedback" : "pair";
     pock_open_map(r, NULL);
     pock_set_bytes(r, "uid", uid, sizeof(uid));
     pock_set_str(r, "kind", kind);
@@ -68,6 +68,8 @@ static int set_record(struct pock_request *r, const struct pock_record *record)
         set_text(r, "prompt", record->prompt ? record->prompt : "",
                  record->prompt_bytes);
     set_text(r, "completion", record->completion, record->completion_bytes);
+    if (record->completion && record->feedback)
+        pock_set_bool(r, "accepted", record->feedback == POCK_ACCEPTED);
     if (record->message_count > 0)
         set_messages(r, record->messages, record->message_count);
     pock_close(r);

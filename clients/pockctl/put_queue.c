@@ -236,6 +236,7 @@ static bool copy_record(struct arena *a, struct pock_record *out,
         out->prompt_bytes = r->text_bytes;
         out->completion = copy(a, r->completion, r->completion_bytes);
         out->completion_bytes = r->completion_bytes;
+        out->feedback = r->feedback;
         return out->completion != NULL;
     case IMPORT_CHAT:
         return copy_messages(a, out, r);

@@ -374,8 +374,14 @@ struct pock_record {
     size_t prompt_bytes;
     const char *completion; /* what is learned of a pair */
     size_t completion_bytes;
+    int feedback; /* of a completion that was shown: see below; 0: none */
     const struct pock_message *messages;
     size_t message_count;
+};
+
+enum pock_feedback {
+    POCK_ACCEPTED = 1, /* the user took it */
+    POCK_REJECTED = 2
 };
 
 enum pock_put_flags {
