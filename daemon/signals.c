@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "daemon/signal_table.h"
 #include "daemon/signals_logind.h"
 #include "daemon/signals_sysfs.h"
 #include "engine/base/clock.h"
@@ -114,15 +115,7 @@ static void update_use(struct signals *s, int64_t now)
     n->is_going_to_sleep = false;
     if (s->logind)
         signals_logind_read(s->logind, n, &idle_since_ms);
-    n->is_use_known =
-        n->is_screen_off != TRI_UNKNOWN || n->is_session_idle != TRI_UNKNOWN;
-    bool is_unused =
-        n->is_screen_off == TRI_YES || n->is_session_idle == TRI_YES;
-    n->is_in_use = n->is_use_known && !is_unused;
-    n->use_source = !n->is_use_known                  ? "none"
-                    : n->is_session_idle == TRI_YES   ? "dbus"
-                    : n->is_screen_off != TRI_UNKNOWN ? "sysfs"
-                                                      : "dbus";
+    signal_judge_use(n);
     if (s->was_in_use && !n->is_in_use)
         s->unused_since_ms = now;
     if (n->is_session_idle == TRI_YES && idle_since_ms > 0 &&
@@ -136,18 +129,15 @@ static void update_use(struct signals *s, int64_t now)
 static void update_throttling(struct signals *s, int64_t now)
 {
     struct snapshot *n = &s->snapshot;
-    bool is_throttled = n->thermal_level == 1 &&
-                        (strcasestr(n->thermal_zone, "cpufreq") ||
-                         strcasestr(n->thermal_zone, "devfreq") ||
-                         strcasecmp(n->thermal_zone, "Processor") == 0);
 
-    if (!is_throttled) {
+    if (!n->is_throttled) {
         s->throttled_since_ms = 0;
         return;
     }
     if (s->throttled_since_ms == 0)
         s->throttled_since_ms = now;
-    if (now - s->throttled_since_ms >= THROTTLE_HOLD_MS)
+    if (n->thermal_level == 1 &&
+        now - s->throttled_since_ms >= THROTTLE_HOLD_MS)
         n->thermal_level = 2;
 }
 

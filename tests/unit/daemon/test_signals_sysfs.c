@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "daemon/signal_table.h"
 #include "daemon/signals_sysfs.h"
 
 static char root[64];
@@ -140,6 +141,47 @@ static void nonsense_is_unknown(void **state)
     assert_true(s.memory_available_bytes == -1);
 }
 
+static void an_impossible_level_is_that_of_the_fuel_gauge(void **state)
+{
+    struct snapshot s;
+
+    put(PS "bat/type", "Battery");
+    put(PS "bat/capacity", "300");
+    snapshot_init(&s);
+    signals_sysfs_read_power(&s, root);
+    assert_true(isnan(s.battery_pct));
+    assert_int_equal(s.source[SIGNAL_battery_pct], SIGNAL_SOURCE_NONE);
+    put(PS "bat/energy_now", "12000000");
+    put(PS "bat/energy_full", "48000000");
+    put(PS "bat/power_now", "7500000");
+    signals_sysfs_read_power(&s, root);
+    assert_true(fabs(s.battery_pct - 25) < 1e-9);
+    assert_true(fabs(s.battery_wh - 12) < 1e-9);
+    assert_true(fabs(s.battery_full_wh - 48) < 1e-9);
+    assert_true(fabs(s.energy_rate_w - 7.5) < 1e-9);
+    assert_int_equal(s.source[SIGNAL_battery_pct], SIGNAL_SOURCE_SYSFS);
+    put(PS "bat/energy_now", "-99999999999999999999");
+    signals_sysfs_read_power(&s, root);
+    assert_true(isnan(s.battery_wh));
+    assert_true(isnan(s.battery_pct));
+}
+
+static void charge_times_voltage_is_energy(void **state)
+{
+    struct snapshot s;
+
+    put(PS "bat/type", "Battery");
+    put(PS "bat/voltage_now", "4000000");
+    put(PS "bat/charge_now", "1000000");
+    put(PS "bat/charge_full", "3000000");
+    put(PS "bat/current_now", "-500000"); // the sign is the driver's taste
+    snapshot_init(&s);
+    signals_sysfs_read_power(&s, root);
+    assert_true(fabs(s.battery_wh - 4) < 1e-9);
+    assert_true(fabs(s.battery_full_wh - 12) < 1e-9);
+    assert_true(fabs(s.energy_rate_w - 2) < 1e-9);
+}
+
 static void screens_are_off_when_all_of_them_are(void **state)
 {
     struct snapshot s;
@@ -233,6 +275,15 @@ static void a_skin_zone_and_a_throttled_processor_are_warm(void **state)
     signals_sysfs_read_thermal(&s, root);
     assert_int_equal(s.thermal_level, 1);
     assert_string_equal(s.thermal_zone, "cpufreq-cpu0");
+    assert_true(s.is_throttled);
+    // Beside a warm zone it is not overlooked.
+    put(TZ "temp", "39000");
+    snapshot_init(&s);
+    signals_sysfs_read_thermal(&s, root);
+    assert_int_equal(s.thermal_level, 1);
+    assert_true(s.is_throttled);
+    assert_int_equal(s.thermal_zones, 1);
+    assert_true(s.thermal_c == 39);
 }
 
 static void reads_pressure_and_memory(void **state)
@@ -251,8 +302,26 @@ static void reads_pressure_and_memory(void **state)
     assert_true(s.psi_mem_full == 0.25);
     assert_true(s.psi_cpu_some == 33.25);
     assert_true(isnan(s.psi_io_some));
+    assert_int_equal(s.source[SIGNAL_psi_io], SIGNAL_SOURCE_NONE);
+    assert_int_equal(s.source[SIGNAL_psi_cpu], SIGNAL_SOURCE_PROCFS);
     assert_true(s.memory_total_bytes == INT64_C(8000000) << 10);
     assert_true(s.memory_available_bytes == INT64_C(4000000) << 10);
+}
+
+static void without_pressure_figures_the_load_has_to_do(void **state)
+{
+    struct snapshot s;
+
+    put("proc/loadavg", "0.00 0.10 0.10 1/300 999\n");
+    snapshot_init(&s);
+    signals_sysfs_read_load(&s, root);
+    assert_true(s.psi_cpu_some == 0);
+    put("proc/loadavg", "1000000 0.10 0.10 1/300 999\n");
+    signals_sysfs_read_load(&s, root);
+    assert_true(s.psi_cpu_some > 90 && s.psi_cpu_some <= 100);
+    put("proc/loadavg", "-3 nan");
+    signals_sysfs_read_load(&s, root);
+    assert_true(isnan(s.psi_cpu_some));
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -265,11 +334,14 @@ int main(void)
         T(the_battery_of_a_mouse_does_not_count),
         T(a_port_that_gives_power_is_no_charger),
         T(nonsense_is_unknown),
+        T(an_impossible_level_is_that_of_the_fuel_gauge),
+        T(charge_times_voltage_is_energy),
         T(screens_are_off_when_all_of_them_are),
         T(a_dark_backlight_is_a_dark_panel),
         T(thermal_levels_follow_the_trip_points),
         T(a_skin_zone_and_a_throttled_processor_are_warm),
         T(reads_pressure_and_memory),
+        T(without_pressure_figures_the_load_has_to_do),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
