@@ -269,7 +269,10 @@ static int start_signals(struct pockd *p, struct error *err)
                               .loop = &p->loop,
                               .root = p->config->sysroot,
                               .state_dir = p->paths.state,
-                              .use_logind = p->config->sysroot[0] == '\0',
+                              // A stand-in for the machine has no bus, unless
+                              // one is named.
+                              .use_bus = p->config->sysroot[0] == '\0' ||
+                                         getenv("DBUS_SYSTEM_BUS_ADDRESS"),
                               .on_change = on_signals_change,
                               .user = p,
                           },

@@ -1,56 +1,11 @@
 // SPDX-FileCopyrightText: the pockd authors
 // SPDX-License-Identifier: Apache-2.0
 
-#include <ftw.h>
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cmocka.h>
 
 #include "daemon/signal_table.h"
 #include "daemon/signals_sysfs.h"
-
-static char root[64];
-
-static void put(const char *path, const char *text)
-{
-    char full[512];
-
-    snprintf(full, sizeof(full), "%s/%s", root, path);
-    for (char *p = full + strlen(root) + 1; (p = strchr(p, '/')); p++) {
-        *p = '\0';
-        (void) mkdir(full, 0700);
-        *p = '/';
-    }
-    FILE *f = fopen(full, "w");
-    assert_non_null(f);
-    fputs(text, f);
-    fclose(f);
-}
-
-static int setup(void **state)
-{
-    strcpy(root, "/tmp/pock-sysfs-XXXXXX");
-    return mkdtemp(root) ? 0 : -1;
-}
-
-static int unlink_one(const char *path, const struct stat *st, int flag,
-                      struct FTW *ftw)
-{
-    return remove(path);
-}
-
-static int teardown(void **state)
-{
-    return nftw(root, unlink_one, 16, FTW_DEPTH | FTW_PHYS);
-}
+#include "fake_root.h"
 
 #define PS "sys/class/power_supply/"
 
@@ -324,7 +279,7 @@ static void without_pressure_figures_the_load_has_to_do(void **state)
     assert_true(isnan(s.psi_cpu_some));
 }
 
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, make_root, remove_root)
 
 int main(void)
 {
