@@ -80,9 +80,10 @@ static void on_event(const struct replay_event *ev, void *user)
     } else {
         put_time(time, ev->unix_ms, p->is_utc);
         put_plain(text, sizeof(text), ev->text);
-        printf("%s  %-7s", time, kinds[ev->kind]);
+        printf("%s  %s", time, kinds[ev->kind]);
         if (ev->kind != REPLAY_START)
-            printf(" %s", stop_reason_name(ev->reason));
+            printf("%*s%s", (int) (8 - strlen(kinds[ev->kind])), "",
+                   stop_reason_name(ev->reason));
         if (*ev->gate)
             printf("  %s: %s", ev->gate, text);
         printf("\n");

@@ -426,6 +426,7 @@ static void read_meminfo(struct snapshot *s, const char *root)
 {
     char path[SYSFS_PATH_BYTES / 2];
     char line[128];
+    const long long most = INT64_MAX >> 10;
     long long kib;
 
     snprintf(path, sizeof(path), "%s/proc/meminfo", root);
@@ -433,9 +434,10 @@ static void read_meminfo(struct snapshot *s, const char *root)
     if (!f)
         return;
     while (fgets(line, sizeof(line), f)) {
-        if (sscanf(line, "MemTotal: %lld", &kib) == 1 && kib > 0)
+        if (sscanf(line, "MemTotal: %lld", &kib) == 1 && kib > 0 && kib <= most)
             s->memory_total_bytes = (int64_t) kib << 10;
-        else if (sscanf(line, "MemAvailable: %lld", &kib) == 1 && kib >= 0)
+        else if (sscanf(line, "MemAvailable: %lld", &kib) == 1 && kib >= 0 &&
+                 kib <= most)
             s->memory_available_bytes = (int64_t) kib << 10;
     }
     (void) fclose(f);
