@@ -144,8 +144,9 @@ static int on_owner(sd_bus_message *m, void *user, sd_bus_error *err)
 
     if (sd_bus_message_read(m, "sss", NULL, NULL, &owner) < 0)
         return 0;
-    log_info("event=%s service=%s", *owner ? "service_up" : "service_gone",
-             objects[w->object].service);
+    if (w->object != OBJECT_DISPLAY) // UPower has been told of.
+        log_info("event=%s service=%s", *owner ? "service_up" : "service_gone",
+                 objects[w->object].service);
     forget(w->u, w->object);
     if (*owner)
         ask(w);

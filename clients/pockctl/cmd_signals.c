@@ -3,7 +3,6 @@
 
 #include "clients/pockctl/ctl.h"
 #include "clients/pockctl/out_json.h"
-#include "engine/base/clock.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -16,18 +15,6 @@ enum {
     REPLAY_ARGS_MAX = 512,
     PATH_BYTES = 512,
 };
-
-static void add_since(struct ctl *c, struct out_table *t, int64_t ms)
-{
-    char text[OUT_TIME_BYTES];
-
-    if (!c->out.is_tty || ms == 0) {
-        out_table_text(t, ctl_time(c, text, ms));
-        return;
-    }
-    out_duration_format(text, clock_unix_ms() - ms);
-    out_table_cell(t, "%s ago", text);
-}
 
 static int print_table(struct ctl *c, const struct pock_value *list)
 {
@@ -48,7 +35,7 @@ static int print_table(struct ctl *c, const struct pock_value *list)
         out_table_text(t, pock_get_str(g, "text", ""));
         out_table_style(t, is_known ? TERM_BOLD : TERM_DIM);
         out_table_text(t, pock_get_str(g, "source", ""));
-        add_since(c, t, pock_get_int(g, "since", 0));
+        ctl_since(c, t, pock_get_int(g, "since", 0));
     }
     return ctl_table(c, t);
 }
@@ -196,30 +183,6 @@ static int record(struct ctl *c, const char *path)
  * --replay
  */
 
-static bool find_player(char path[PATH_BYTES])
-{
-    static const char *const places[] = {"/pock-replay",
-                                         "/../../daemon/pock-replay"};
-    char dir[PATH_BYTES - 32];
-
-    snprintf(path, PATH_BYTES, "%s", POCK_LIBEXECDIR "/pock-replay");
-    if (access(path, X_OK) == 0)
-        return true;
-    ssize_t n = readlink("/proc/self/exe", dir, sizeof(dir) - 1);
-    if (n <= 0)
-        return false;
-    dir[n] = '\0';
-    char *slash = strrchr(dir, '/');
-    if (slash)
-        *slash = '\0';
-    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
-        snprintf(path, PATH_BYTES, "%s%s", dir, places[i]);
-        if (access(path, X_OK) == 0)
-            return true;
-    }
-    return false;
-}
-
 struct args {
     const char *list[REPLAY_ARGS_MAX];
     size_t count;
@@ -264,7 +227,7 @@ static int replay(struct ctl *c, const char *path)
     if (c->line.given[FLAG_SPEED] &&
         (status = ctl_float_flag(c, FLAG_SPEED, 1e-3, 1e9, &speed)) != CTL_OK)
         return status;
-    if (!find_player(player))
+    if (!ctl_find_program(player, sizeof(player), "pock-replay", "daemon"))
         return ctl_fail(c, CTL_FAILED,
                         "cannot find pock-replay in %s: install pockd "
                         "completely",
