@@ -18,6 +18,7 @@
 #include "daemon/reload.h"
 #include "daemon/sdnotify.h"
 #include "daemon/serving.h"
+#include "daemon/signal_watch.h"
 #include "daemon/tools.h"
 #include "daemon/training.h"
 #include "daemon/watchers.h"
@@ -102,6 +103,7 @@ static void on_recheck(uv_timer_t *t)
     struct pockd *p = t->data;
 
     signals_refresh(p->signals);
+    signal_watch_tell(p);
     pockd_reconsider(p);
 }
 
@@ -144,6 +146,7 @@ void pockd_reconsider(struct pockd *p)
 
 static void on_signals_change(void *user)
 {
+    signal_watch_tell(user);
     pockd_reconsider(user);
 }
 
@@ -269,7 +272,10 @@ static int start_signals(struct pockd *p, struct error *err)
                               .loop = &p->loop,
                               .root = p->config->sysroot,
                               .state_dir = p->paths.state,
-                              .use_logind = p->config->sysroot[0] == '\0',
+                              // A stand-in for the machine has no bus, unless
+                              // one is named.
+                              .use_bus = p->config->sysroot[0] == '\0' ||
+                                         getenv("DBUS_SYSTEM_BUS_ADDRESS"),
                               .on_change = on_signals_change,
                               .user = p,
                           },
@@ -367,6 +373,7 @@ static void finish(struct pockd *p)
     tools_destroy(p->tools);
     serving_destroy(p->serving);
     watchers_destroy(p->watchers);
+    signal_watch_end(p);
     events_destroy(p->events);
     training_destroy(p->training);
     inhibits_destroy(p->inhibits);

@@ -28,6 +28,7 @@ struct serving;
 struct tools;
 struct reload;
 struct watchers;
+struct signal_watch;
 
 struct pockd {
     const struct config *config;
@@ -56,6 +57,7 @@ struct pockd {
     struct watchers *watchers;
     struct inhibits *inhibits;
     struct signals *signals;
+    struct signal_watch *signal_watches;
     struct training *training;
     struct serving *serving;
     struct tools *tools;
