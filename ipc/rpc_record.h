@@ -41,11 +41,13 @@ struct rpc_record {
     enum rpc_record_kind kind;
     struct codec_bytes stream;
     int64_t time_ms;
-    struct codec_bytes text;        // TEXT
-    struct codec_bytes prompt;      // PAIR
-    struct codec_bytes completion;  // PAIR
-    const msgpack_object *messages; // CHAT: array of {role, content}
-    size_t bytes;                   // of its texts
+    struct codec_bytes text;            // TEXT
+    struct codec_bytes prompt;          // PAIR
+    struct codec_bytes completion;      // PAIR
+    const msgpack_object *messages;     // CHAT: array of {role, content}
+    const struct codec_bytes *contents; // CHAT: in place of theirs, or NULL
+    size_t bytes;                       // of its texts
+    bool is_secret;                     // on the way in: not to be stored
 };
 
 // "text", "pair", "chat"; NULL for another number.
