@@ -103,7 +103,7 @@ def masks_what_is_secret_and_says_so():
     assert '\x1b[31m4111 1111 1111 1111\x1b[0m' in r.out, r.out
     r = ctl(None, 'redact', '--json', text=text).json()
     assert r['found'][0] == {'class': 'card', 'begin': 5, 'end': 24}, r
-    assert ctl(None, 'redact', '/nonexistent', status=1).err
+    assert ctl(None, 'redact', '/nonexistent', status=5).err
     with Daemon() as d:
         path = write(d, 'note.txt', text)
         r = ctl(d, 'data', 'import', path)
