@@ -237,6 +237,19 @@ static uint32_t recipe_rank(const char *recipe)
     return at && sscanf(at, "rank=%u", &rank) == 1 ? rank : 0;
 }
 
+static void take_exposure(struct store_exposure *e,
+                          const struct worker_result *r,
+                          const struct train_input *in)
+{
+    e->sequences = r->audited;
+    e->recited = r->recited < r->audited ? r->recited : r->audited;
+    e->bits = r->exposure;
+    e->bits_base = r->exposure_base;
+    e->bits_drawn = r->exposure_drawn;
+    if (r->audited > 0 && r->exposed_record < in->count)
+        e->record_id = in->ids[r->exposed_record];
+}
+
 static void judge(struct store_version *v, const struct worker_result *result,
                   const struct policy *policy, const char *probe_text)
 {
@@ -260,6 +273,7 @@ static void judge(struct store_version *v, const struct worker_result *result,
                         .heldout_tokens = total ? (int64_t) total->tokens : 0,
                         .probe_before = v->probe_before,
                         .probe_after = v->probe_after,
+                        .exposure = v->exposure,
                     },
                     policy);
     v->gate = passed ? STORE_GATE_PASSED : STORE_GATE_FAILED;
@@ -380,6 +394,7 @@ int train_output_store(struct train_output *out, struct store *s,
     v.job_id = job->id;
     v.created_ms = clock_unix_ms();
     v.rank = recipe_rank(job->recipe);
+    take_exposure(&v.exposure, result, in);
     judge(&v, result, policy, in->probe_text);
     if ((rc = read_used(&ids, &n, in, result->used_fd, err)) < 0 ||
         (rc = blob_put_fd(store_adapters_dirfd(s), result->file_fd,

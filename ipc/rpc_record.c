@@ -200,6 +200,9 @@ int rpc_record_decode(struct rpc_record *out, const msgpack_object *map,
                          "most %d: split it",
                          r.bytes, RPC_RECORD_BYTES_MAX);
     r.id = codec_int(map, "id", 0);
+    rc = codec_get_bool(map, "secret", &r.is_secret, err);
+    if (rc < 0 && rc != -ENOENT)
+        return rc;
     *out = r;
     return 0;
 }
@@ -212,7 +215,7 @@ bool rpc_record_message(const struct rpc_record *r, uint32_t i,
     if (!o)
         return false;
     *role = codec_str(o, "role");
-    *content = codec_str(o, "content");
+    *content = r->contents ? r->contents[i] : codec_str(o, "content");
     return true;
 }
 

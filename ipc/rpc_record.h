@@ -43,12 +43,14 @@ struct rpc_record {
     enum rpc_record_kind kind;
     struct codec_bytes stream;
     int64_t time_ms;
-    struct codec_bytes text;        // TEXT
-    struct codec_bytes prompt;      // PAIR, FEEDBACK
-    struct codec_bytes completion;  // the same
-    bool is_accepted;               // FEEDBACK
-    const msgpack_object *messages; // CHAT: array of {role, content}
-    size_t bytes;                   // of its texts
+    struct codec_bytes text;            // TEXT
+    struct codec_bytes prompt;          // PAIR, FEEDBACK
+    struct codec_bytes completion;      // the same
+    bool is_accepted;                   // FEEDBACK
+    const msgpack_object *messages;     // CHAT: array of {role, content}
+    const struct codec_bytes *contents; // CHAT: in place of theirs, or NULL
+    size_t bytes;                       // of its texts
+    bool is_secret;                     // on the way in: not to be stored
 };
 
 // "text", "pair", "chat", "feedback"; NULL for another number.
