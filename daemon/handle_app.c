@@ -459,6 +459,7 @@ void handle_app_switch(struct pockd *p, struct request *r)
 
 void handle_app_attest(struct pockd *p, struct request *r)
 {
+    bool is_named = codec_find(request_params(r), "app") != NULL;
     char name[STORE_NAME_SIZE] = "";
     struct error err = {0};
     struct appid app = {.kind = APPID_NONE};
@@ -466,12 +467,12 @@ void handle_app_attest(struct pockd *p, struct request *r)
     (void) codec_get_cstr(request_params(r), "app", name, sizeof(name), NULL);
     app.kind = appid_kind_of(name);
     memcpy(app.name, name, sizeof(app.name));
-    if (app.kind != APPID_FLATPAK && app.kind != APPID_SNAP) {
-        request_fail(r, RPC_ERROR_BAD_PARAMS,
-                     "`app` must be flatpak:ID or snap:ID");
+    if (is_named && app.kind != APPID_FLATPAK) {
+        request_fail(r, RPC_ERROR_BAD_PARAMS, "`app` must be flatpak:ID");
         return;
     }
-    if (server_adopt(p->server, request_take_fd(r), &app, &err) < 0) {
+    if (server_adopt(p->server, request_take_fd(r), is_named ? &app : NULL,
+                     &err) < 0) {
         request_fail(r, RPC_ERROR_BAD_PARAMS, "%s", err.text);
         return;
     }

@@ -131,38 +131,45 @@ static void add_session(struct server *s, int fd)
     (void) start_session(s, fd, &peer);
 }
 
-int server_adopt(struct server *s, int fd, const struct appid *app,
-                 struct error *err)
+static int check_socket(int fd, struct error *err)
 {
-    struct peer peer = {.strength = PEER_STRENGTH_SANDBOXED,
-                        .is_sandboxed = true,
-                        .app = *app};
     struct ucred cred = {.uid = (uid_t) -1};
     socklen_t len = sizeof(cred);
     int is_listening = 1;
     int flags = fcntl(fd, F_GETFL);
+    int rc = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len);
 
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 ||
-        cred.uid == (uid_t) -1 || flags < 0)
-        goto no_socket;
     len = sizeof(is_listening);
-    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &len) < 0 ||
+    if (rc < 0 || cred.uid == (uid_t) -1 || flags < 0 ||
+        getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &len) < 0 ||
         is_listening || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
-        goto no_socket;
-    if (!check_user(s, fd)) {
-        (void) close(fd);
-        return error_set(err, -EACCES,
-                         "the program at its other end is another user's, or "
-                         "too many are connected");
-    }
-    peer.uid = cred.uid;
-    peer.pid = cred.pid;
-    return start_session(s, fd, &peer);
+        return error_set(err, -EINVAL,
+                         "the descriptor is no connected Unix stream socket");
+    return 0;
+}
 
-no_socket:
+int server_adopt(struct server *s, int fd, const struct appid *app,
+                 struct error *err)
+{
+    struct peer peer;
+    int rc = check_socket(fd, err);
+
+    if (rc == 0 && !check_user(s, fd))
+        rc = error_set(err, -EACCES,
+                       "the program at its other end is another user's, or "
+                       "too many are connected");
+    if (rc == 0)
+        rc = peer_identify(&peer, fd, err);
+    // The daemon may be another user's, and see less than its owner's agent.
+    if (rc == 0 && app) {
+        peer.app = *app;
+        peer.strength = peer_strength_of(app->kind);
+        peer.is_sandboxed = true;
+    }
+    if (rc == 0)
+        return start_session(s, fd, &peer);
     (void) close(fd);
-    return error_set(err, -EINVAL,
-                     "the descriptor is no connected Unix stream socket");
+    return rc;
 }
 
 static void on_connection(uv_poll_t *poll, int status, int events)

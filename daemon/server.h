@@ -42,7 +42,7 @@ void server_stop(struct server *s);
 void server_destroy(struct server *s);
 
 size_t server_session_count(const struct server *s);
-// A connection that somebody trusted accepted, from the app that is named.
-// Takes `fd`, also on failure.
+// A connection that somebody trusted accepted, from the app that is named, or
+// from one that is looked at here (NULL). Takes `fd`, also on failure.
 int server_adopt(struct server *s, int fd, const struct appid *app,
                  struct error *err);

@@ -421,8 +421,15 @@ def connections_are_handed_over_with_a_name():
         assert apps(o)['flatpak:org.example.Notes']['strength'] == 'sandboxed'
         o.call('app.grant', app='org.example.Notes', purposes=['train'])
         assert c.call('data.put_many', records=records(1), create_stream=True)['new'] == 1
+        # Without a name it is looked at as if it had come by itself.
+        peer, fd = accepted()
+        o.call('app.attest', fd=fd.fileno())
+        fd.close()
+        c2 = Client.__new__(Client)
+        c2.s, c2.buf, c2.id, c2.items, c2.answers = peer, b'', 0, [], {}
+        assert c2.call('hello', proto=[1, 0], client='tool/1', role='owner')['grants'] == ['owner']
         # Names that nobody can vouch for, and what is no connection.
-        for name in ('host:x', 'scope:x', 'flatpak:', 'x'):
+        for name in ('host:x', 'scope:x', 'snap:x', 'flatpak:', 'x'):
             peer, fd = accepted()
             refused('BAD_PARAMS', lambda: o.call('app.attest', fd=fd.fileno(), app=name))
             fd.close()
