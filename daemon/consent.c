@@ -12,11 +12,12 @@
 
 #include "daemon/bucket.h"
 #include "daemon/events.h"
+#include "daemon/greeting.h"
 #include "daemon/pockd.h"
+#include "daemon/purpose.h"
 #include "daemon/training.h"
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
-#include "engine/base/peer.h"
 #include "storage/store_policy.h"
 
 /*
@@ -46,49 +47,6 @@ struct consent {
     bool asks;
     uv_timer_t *timer; // outlives us while it closes
 };
-
-static const struct {
-    const char *name;
-    uint32_t bit;
-} purposes[] = {
-    {"train", STORE_PURPOSE_TRAIN},
-    {"generate", STORE_PURPOSE_GENERATE},
-    {"score", STORE_PURPOSE_SCORE},
-};
-
-enum { PURPOSES = sizeof(purposes) / sizeof(purposes[0]) };
-
-void consent_put_purposes(struct encoder *e, const char *key, uint32_t bits)
-{
-    encoder_put_array(e, key);
-    for (size_t i = 0; i < PURPOSES; i++)
-        if (bits & purposes[i].bit)
-            encoder_cstr(e, purposes[i].name);
-    encoder_close(e);
-}
-
-int consent_read_purposes(uint32_t *out, const msgpack_object *list,
-                          struct error *err)
-{
-    uint32_t bits = 0;
-
-    for (uint32_t k = 0; k < codec_count(list); k++) {
-        struct codec_bytes name = {"", 0};
-        size_t i = 0;
-        (void) codec_as_str(codec_at(list, k), &name);
-        while (i < PURPOSES && !codec_bytes_equal(name, purposes[i].name))
-            i++;
-        if (i == PURPOSES)
-            return error_set(err, -EINVAL,
-                             "there is no purpose %.*s: there are train, "
-                             "generate and score",
-                             name.bytes < 32 ? (int) name.bytes : 32,
-                             name.data);
-        bits |= purposes[i].bit;
-    }
-    *out = bits;
-    return 0;
-}
 
 static bool has_ended(const struct store_app *a, int64_t unix_ms)
 {
@@ -345,40 +303,48 @@ static bool has_room(const struct consent *c)
     return c->count < CONSENT_APPS_MAX && consent_pending(c) < PENDING_MAX;
 }
 
-static int meet_app(struct consent *c, struct request *r,
-                    const struct appid *app, enum peer_strength strength,
-                    bool is_trusted, struct error *err)
+// A new app, or one that asks for more than before.
+static int fill_row(struct consent *c, struct store_app *row,
+                    const struct greeting *g, const struct request *r,
+                    struct error *err)
 {
-    const msgpack_object *params = request_params(r);
-    struct entry *e = find(c, app->name);
-    uint32_t wanted = STORE_PURPOSE_ALL;
-    int rc = 0;
+    int64_t now = clock_unix_ms();
+    const struct entry *e = find(c, g->app.name);
 
-    if (codec_find(params, "wants") &&
-        (rc = consent_read_purposes(&wanted, codec_find(params, "wants"),
-                                    err)) < 0)
-        return rc;
-    if (e && (e->row.wanted | wanted) == e->row.wanted)
-        return 0;
-    struct store_app row = {.strength = strength,
-                            .first_ms = clock_unix_ms(),
-                            .changed_ms = clock_unix_ms()};
     if (e) {
-        row = e->row;
-    } else {
-        if (!has_room(c))
-            return error_set(err, -ENOSPC,
-                             "too many apps are known or wait for an answer: "
-                             "see `pockctl apps`");
-        memcpy(row.name, app->name, sizeof(row.name));
-        (void) codec_get_cstr(params, "client", row.client, sizeof(row.client),
-                              NULL);
-        if (is_trusted) {
-            row.state = STORE_APP_GRANTED;
-            row.purposes = STORE_PURPOSE_ALL;
-        }
+        *row = e->row;
+        row->wanted |= g->wants;
+        return 0;
     }
-    row.wanted |= wanted;
+    if (!has_room(c))
+        return error_set(err, -ENOSPC,
+                         "too many apps are known or wait for an answer: see "
+                         "`pockctl apps`");
+    *row = (struct store_app){.strength = g->strength,
+                              .wanted = g->wants,
+                              .first_ms = now,
+                              .changed_ms = now};
+    memcpy(row->name, g->app.name, sizeof(row->name));
+    (void) codec_get_cstr(request_params(r), "client", row->client,
+                          sizeof(row->client), NULL);
+    if (g->is_trusted) {
+        row->state = STORE_APP_GRANTED;
+        row->purposes = STORE_PURPOSE_ALL;
+    }
+    return 0;
+}
+
+static int meet_app(struct consent *c, const struct greeting *g,
+                    const struct request *r, struct error *err)
+{
+    const struct entry *e = find(c, g->app.name);
+    struct store_app row;
+    int rc;
+
+    if (e && (e->row.wanted | g->wants) == e->row.wanted)
+        return 0;
+    if ((rc = fill_row(c, &row, g, r, err)) < 0)
+        return rc;
     if ((rc = consent_set(c, &row)) < 0)
         return error_set(err, rc, "out of memory");
     keep(c, &row);
@@ -387,91 +353,23 @@ static int meet_app(struct consent *c, struct request *r,
     return 0;
 }
 
-enum role {
-    ROLE_NONE,
-    ROLE_OWNER,
-    ROLE_APP,
-};
-
-static int read_role(enum role *out, const msgpack_object *params,
-                     struct error *err)
-{
-    struct codec_bytes role = codec_str(params, "role");
-    struct codec_bytes hint = codec_str(params, "app_hint");
-
-    *out = ROLE_NONE;
-    if (role.data && codec_bytes_equal(role, "owner"))
-        *out = ROLE_OWNER;
-    else if (role.data && codec_bytes_equal(role, "app"))
-        *out = ROLE_APP;
-    else if (role.data)
-        return error_set(err, -EINVAL, "`role` must be owner or app");
-    else if (hint.bytes > 0)
-        *out = ROLE_APP;
-    return 0;
-}
-
-// What the service manager calls it counts before what it calls itself, unless
-// it says that it is another: a terminal's scope holds many programs.
-static int name_app(struct appid *out, const struct peer *peer,
-                    struct codec_bytes hint)
-{
-    if (peer->is_sandboxed) {
-        *out = peer->app;
-        return 0;
-    }
-    const char *scope =
-        peer->app.kind == APPID_SCOPE ? strchr(peer->app.name, ':') + 1 : NULL;
-    if (scope && (hint.bytes == 0 || codec_bytes_equal(hint, scope))) {
-        *out = peer->app;
-        return 0;
-    }
-    return hint.bytes > 0 ? appid_set_host(out, hint.data, hint.bytes)
-                          : appid_set_host(out, peer->comm, strlen(peer->comm));
-}
-
 int consent_meet(struct consent *c, struct request *r, enum rpc_error *code,
                  struct error *err)
 {
-    const struct peer *peer = request_peer(r);
-    const msgpack_object *params = request_params(r);
-    struct appid app;
-    enum role role;
+    struct greeting g;
     int rc;
 
-    *code = RPC_ERROR_BAD_PARAMS;
     if (request_is_settled(r))
         return 0;
-    if ((rc = read_role(&role, params, err)) < 0)
-        return rc;
-    bool may_own = !peer->is_sandboxed && request_may_own(r);
-    if (role == ROLE_OWNER && !may_own) {
-        *code = RPC_ERROR_DENIED;
-        return error_set(err, -EPERM,
-                         "a program in a sandbox, or of another user, cannot "
-                         "act as the owner");
+    rc = greeting_read(&g, request_peer(r), request_may_own(r), c->asks,
+                       request_params(r), code, err);
+    if (rc == 0 && !g.is_owner) {
+        *code = RPC_ERROR_QUOTA;
+        rc = meet_app(c, &g, r, err);
     }
-    bool is_owner =
-        may_own && (role == ROLE_OWNER || (role == ROLE_NONE && !c->asks));
-    if (is_owner) {
-        request_settle(r, STORE_APP_HOST, true);
-        return 0;
-    }
-    if ((rc = name_app(&app, peer, codec_str(params, "app_hint"))) < 0)
-        return error_set(err, rc,
-                         "nothing says which app this is: give "
-                         "`app_hint` letters, digits, '.', '_' or "
-                         "'-'");
-    rc = meet_app(c, r, &app,
-                  peer->is_sandboxed ? peer->strength
-                                     : peer_strength_of(app.kind),
-                  !c->asks && may_own, err);
-    if (rc < 0) {
-        *code = rc == -EINVAL ? RPC_ERROR_BAD_PARAMS : RPC_ERROR_QUOTA;
-        return rc;
-    }
-    request_settle(r, app.name, false);
-    return 0;
+    if (rc == 0)
+        request_settle(r, g.is_owner ? STORE_APP_HOST : g.app.name, g.is_owner);
+    return rc;
 }
 
 /*
@@ -518,10 +416,7 @@ static uint32_t bits_of(enum need n)
 
 static const char *word_of(enum need n)
 {
-    for (size_t i = 0; i < PURPOSES; i++)
-        if (bits_of(n) == purposes[i].bit)
-            return purposes[i].name;
-    return "train";
+    return purpose_word(bits_of(n));
 }
 
 static void refuse(const struct store_app *a, struct request *r, enum need need)

@@ -64,8 +64,3 @@ void consent_switch(struct consent *c, bool is_off);
 // What may be done now: purposes of a granted row whose time has not ended.
 uint32_t consent_purposes(const struct store_app *a, int64_t unix_ms);
 const char *consent_state_name(const struct store_app *a, int64_t unix_ms);
-// Names of the bits, as a list.
-void consent_put_purposes(struct encoder *e, const char *key, uint32_t bits);
-// A list of such names. -EINVAL and a sentence.
-int consent_read_purposes(uint32_t *out, const msgpack_object *list,
-                          struct error *err);

@@ -10,6 +10,7 @@
 #include "daemon/dbcall.h"
 #include "daemon/events.h"
 #include "daemon/handlers.h"
+#include "daemon/purpose.h"
 #include "daemon/server.h"
 #include "daemon/training.h"
 #include "engine/base/clock.h"
@@ -59,8 +60,8 @@ static void encode_app(struct encoder *e, const struct store_app *a,
     encoder_put_cstr(e, "name", a->name);
     encoder_put_cstr(e, "strength", strength_name(a->strength));
     encoder_put_cstr(e, "state", consent_state_name(a, now));
-    consent_put_purposes(e, "purposes", consent_purposes(a, now));
-    consent_put_purposes(e, "wants", a->wanted);
+    purpose_put(e, "purposes", consent_purposes(a, now));
+    purpose_put(e, "wants", a->wanted);
     if (a->kinds)
         put_kinds(e, a->kinds);
     if (a->streams[0])
@@ -221,8 +222,8 @@ static int fill_grant(struct store_app *a, const msgpack_object *params,
     uint32_t purposes;
     int rc;
 
-    if ((rc = consent_read_purposes(&purposes, codec_find(params, "purposes"),
-                                    err)) < 0 ||
+    if ((rc = purpose_read(&purposes, codec_find(params, "purposes"), err)) <
+            0 ||
         (rc = read_kinds(&a->kinds, codec_find(params, "kinds"), err)) < 0 ||
         (rc = read_streams(a->streams, codec_find(params, "streams"), err)) < 0)
         return rc;
@@ -365,7 +366,7 @@ static int make_revoked(struct store_app *before, struct store_app *a,
     if (rc < 0)
         return rc;
     *code = RPC_ERROR_BAD_PARAMS;
-    if (list && (rc = consent_read_purposes(&purposes, list, err)) < 0)
+    if (list && (rc = purpose_read(&purposes, list, err)) < 0)
         return rc;
     *a = *before;
     a->purposes = consent_purposes(a, clock_unix_ms()) & ~purposes;

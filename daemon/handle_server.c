@@ -6,6 +6,7 @@
 #include "daemon/consent.h"
 #include "daemon/handlers.h"
 #include "daemon/pockd.h"
+#include "daemon/purpose.h"
 #include "daemon/session.h"
 #include "engine/base/clock.h"
 #include "storage/store.h"
@@ -51,7 +52,7 @@ static void put_rights(struct encoder *e, const struct pockd *p,
         encoder_close(e);
         return;
     }
-    consent_put_purposes(e, "grants", consent_purposes(a, now));
+    purpose_put(e, "grants", consent_purposes(a, now));
     encoder_put_cstr(e, "consent", consent_state_name(a, now));
     if (a->expires_ms > 0)
         encoder_put_int(e, "expires", a->expires_ms);

@@ -62,12 +62,17 @@ static int find_paths(struct agent *a, const char *socket, const char *door)
 {
     const char *runtime = getenv("XDG_RUNTIME_DIR");
     bool has_runtime = runtime && runtime[0] == '/';
-    bool is_system = access(SYSTEM_SOCKET, F_OK) == 0;
+    char of_user[AGENT_PATH_SIZE];
     int rc;
+
+    (void) snprintf(of_user, sizeof(of_user), "/run/pockd/%ld/pockd.sock",
+                    (long) geteuid());
 
     if (socket)
         rc = set_path(a->daemon_path, socket, "");
-    else if (is_system || !has_runtime)
+    else if (access(of_user, F_OK) == 0)
+        rc = set_path(a->daemon_path, of_user, "");
+    else if (access(SYSTEM_SOCKET, F_OK) == 0 || !has_runtime)
         rc = set_path(a->daemon_path, SYSTEM_SOCKET, "");
     else
         rc = set_path(a->daemon_path, runtime, "/pockd/pockd.sock");
