@@ -15,6 +15,7 @@
 #include "daemon/greeting.h"
 #include "daemon/pockd.h"
 #include "daemon/purpose.h"
+#include "daemon/retention.h"
 #include "daemon/training.h"
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
@@ -25,11 +26,11 @@
  * 1. Rows are in the order of their names, each name once.
  * 2. What a row allows is never more than what the owner said last: a
  *    revocation holds here before it is in the store, a grant after.
- * 3. The timer runs only while a grant with an end exists.
+ * 3. The timer runs only while a grant has an end, or its records have one.
  */
 
 enum {
-    LOOK_MS_MAX = 3600000, // the timer does not count while the machine sleeps
+    LOOK_MS_MAX = 21600000, // the timer does not count while the machine sleeps
     PENDING_MAX = 64,
 };
 
@@ -196,6 +197,8 @@ static void set_timer(struct consent *c)
         if (a->state == STORE_APP_GRANTED && a->expires_ms > 0 &&
             a->expires_ms < due)
             due = a->expires_ms;
+        if (a->retention_days > 0 && due > now + LOOK_MS_MAX)
+            due = now + LOOK_MS_MAX;
     }
     if (due == INT64_MAX) {
         (void) uv_timer_stop(c->timer);
@@ -230,6 +233,7 @@ void consent_start(struct consent *c)
     }
     if (was_trained)
         training_before_erase(c->p, NULL, let_go);
+    retention_look(c->p);
     set_timer(c);
 }
 

@@ -34,6 +34,7 @@ struct store_filter {
     // Not 0: only what its app may be trained on at this time (unix), which the
     // owner's own records always may be.
     int64_t trainable_ms;
+    int64_t added_before_ms;    // not 0: only added_ms < this
     const char *const *streams; // one of these names
     size_t n_streams;
     const int64_t *ids; // one of these

@@ -135,8 +135,8 @@ int cmd_grant(struct ctl *c)
         return ctl_fail(c, CTL_USAGE, "%s", err.text);
     if (kept && kept_ms < DAY_MS)
         return ctl_fail(c, CTL_USAGE,
-                        "--retention is less than a day: records are looked "
-                        "through once a day");
+                        "--retention is less than a day: records are kept for "
+                        "whole days");
     if ((status = ctl_request(c, &r, "app.grant")) != CTL_OK)
         return status;
     pock_set_str(r, "app", c->line.args[0]);

@@ -5,6 +5,7 @@
 import json
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -222,6 +223,27 @@ def a_grant_ends_with_its_time():
         e = refused('NOT_CONSENTED', lambda: put(a))
         assert e.data['state'] in ('expired', 'revoked'), e.data
         wait_for('an event', 10, lambda: any(e['kind'] == 'grant_expired'
+                                             for e in o.call('events.watch')['events']))
+
+
+def records_go_when_their_days_have_passed():
+    with Daemon() as d:
+        o, a, b = d.client(), app(d, 'org.example.A'), app(d, 'org.example.B')
+        if a.hello['app'].startswith('scope:'):
+            return
+        o.call('app.grant', app=a.hello['app'], purposes=['train'], retention_days=2)
+        old = put(a, 3)['ids']
+        put(b, 1)
+        put(o, 1)
+        d.stop()
+        with sqlite3.connect(os.path.join(d.dir, 'd', 'data.db')) as db:
+            db.execute('UPDATE records SET added_ms = added_ms - 3 * 86400000 WHERE id != ?', (old[0],))
+        db.close()
+        d.start()
+        o = d.client()
+        wait_for('the sweep', 20, lambda: o.call('data.count', app=a.hello['app'])['records'] == 1)
+        assert o.call('data.count')['records'] == 3
+        wait_for('an event', 10, lambda: any(e['kind'] == 'records_erased' and '2 records' in e['text']
                                              for e in o.call('events.watch')['events']))
 
 
@@ -516,6 +538,7 @@ if __name__ == '__main__':
         a_whole_name_may_be_granted_before_it_asks,
         a_revocation_holds_at_once_and_over_restarts,
         a_grant_ends_with_its_time,
+        records_go_when_their_days_have_passed,
         jobs_learn_from_what_was_granted_only,
         a_revocation_stops_the_job_that_reads,
         the_switch_closes_ingest_at_once_and_for_good,

@@ -157,6 +157,22 @@ static void filters_by_app(void **state)
     assert_int_equal(ids, 2);
 }
 
+static void filters_by_when_it_was_added(void **state)
+{
+    struct store_filter f = {.app = "scope:a", .added_before_ms = NOW};
+    struct store_erased erased;
+    int64_t ids = 0;
+
+    (void) put_record("scope:a", "notes", 1);
+    OK(store_record_each(store, &f, 0, 0, false, count_one, &ids, &err));
+    assert_int_equal(ids, 0);
+    f.added_before_ms = NOW + 1;
+    OK(store_record_each(store, &f, 0, 0, false, count_one, &ids, &err));
+    assert_int_equal(ids, 1);
+    OK(store_record_erase(store, &f, false, NOW, &erased, NULL, NULL, &err));
+    assert_int_equal(erased.records, 1);
+}
+
 static int see_use(const struct store_app_use *u, void *user)
 {
     char *text = user;
@@ -214,6 +230,7 @@ int main(void)
         TEST(a_job_reads_only_what_may_be_trained_on),
         TEST(a_grant_ends_with_its_time),
         TEST(filters_by_app),
+        TEST(filters_by_when_it_was_added),
         TEST(counts_what_each_gave),
         TEST(knows_a_streams_name_whoever_has_it),
     };
