@@ -66,7 +66,7 @@ static int read_at(int dir, const char *name, int flags, char *text,
 static int read_start(int dir, uint64_t *out)
 {
     char text[1024];
-    size_t n;
+    size_t n = 0;
     int rc = read_at(dir, "stat", 0, text, sizeof(text) - 1, &n);
 
     if (rc < 0)
@@ -131,7 +131,7 @@ static int check_held(const struct held *h, struct error *err)
 static int read_cgroup(struct peer *p, const struct held *h, char *text,
                        struct error *err)
 {
-    size_t n;
+    size_t n = 0;
     int rc = read_at(h->dir, "cgroup", 0, text, APPID_FILE_BYTES_MAX, &n);
 
     if (rc < 0)
@@ -155,7 +155,7 @@ static int read_info(struct peer *p, const struct held *h, char *text,
                      struct error *err)
 {
     struct stat st;
-    size_t n;
+    size_t n = 0;
     int rc = 0;
     int root = openat(h->dir, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
 
