@@ -227,6 +227,7 @@ void consent_start(struct consent *c)
         a->purposes = 0;
         a->changed_ms = now;
         keep(c, a);
+        server_stop_app(c->p->server, a->name);
         snprintf(text, sizeof(text), "the time of %s has ended", a->name);
         events_emit(c->p, &(struct event_params){.kind = "grant_expired",
                                                  .text = text});

@@ -409,6 +409,7 @@ void handle_app_revoke(struct pockd *p, struct request *r)
         return;
     }
     (void) consent_set(p->consent, &a);
+    server_stop_app(p->server, a.name);
     if (takes_records_away(&before, &a))
         training_before_erase(p, r, store_revoked);
     else
@@ -446,6 +447,7 @@ void handle_app_switch(struct pockd *p, struct request *r)
 {
     if (codec_bool(request_params(r), "off", false)) {
         consent_switch(p->consent, true);
+        server_stop_app(p->server, NULL);
         pockd_reconsider(p);
     }
     dbcall_start(p, r,

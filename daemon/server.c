@@ -268,6 +268,20 @@ error:
     return rc;
 }
 
+void server_stop_app(struct server *s, const char *app)
+{
+    for (struct session *p = s->sessions; p; p = p->next) {
+        if (p->is_owner || (app && strcmp(p->app, app) != 0))
+            continue;
+        for (struct request *r = p->requests, *next; r; r = next) {
+            next = request_next(r);
+            request_cancel(r, REQUEST_END_CANCELLED);
+        }
+        if (s->params.on_session_end)
+            s->params.on_session_end(p->id, s->params.user);
+    }
+}
+
 void server_stop(struct server *s)
 {
     (void) uv_poll_stop(&s->poll);

@@ -42,6 +42,9 @@ void server_stop(struct server *s);
 void server_destroy(struct server *s);
 
 size_t server_session_count(const struct server *s);
+// What an app has under way is cancelled, and what its connections hold is let
+// go; NULL: of all apps. They stay connected.
+void server_stop_app(struct server *s, const char *app);
 // A connection that somebody trusted accepted, from the app that is named, or
 // from one that is looked at here (NULL). Takes `fd`, also on failure.
 int server_adopt(struct server *s, int fd, const struct appid *app,

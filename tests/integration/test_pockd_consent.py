@@ -280,6 +280,21 @@ def a_revocation_stops_the_job_that_reads():
         d.c.call('train.cancel', job=job)
 
 
+def what_an_app_has_under_way_ends_with_its_grant():
+    with night() as d:
+        a = app(d, 'org.example.A')
+        d.c.call('policy.set', values={'app_scores_hour': 0})
+        a.call('inhibit.acquire', who='editor')
+        assert len(d.c.call('status')['inhibitors']) == 1
+        texts = ['one two three four five six seven eight nine ten ' * 15] * 1000
+        id = a.send('score', texts=texts, stream=True)
+        wait_for('the worker', 30, lambda: 'event=device' in d.text())
+        d.c.call('app.revoke', app=a.hello['app'])
+        refused('CANCELLED', lambda: a.wait(id))
+        assert d.c.call('status')['inhibitors'] == []
+        assert a.call('ping') == {}
+
+
 def the_switch_closes_ingest_at_once_and_for_good():
     with Daemon() as d:
         o, a = d.client(), app(d)
@@ -542,6 +557,7 @@ if __name__ == '__main__':
         records_go_when_their_days_have_passed,
         jobs_learn_from_what_was_granted_only,
         a_revocation_stops_the_job_that_reads,
+        what_an_app_has_under_way_ends_with_its_grant,
         the_switch_closes_ingest_at_once_and_for_good,
         scores_of_an_app_have_a_limit,
         a_sandboxed_app_is_never_the_owner,
