@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/consent.h"
 #include "daemon/dbcall.h"
 #include "daemon/events.h"
 #include "daemon/handlers.h"
@@ -27,6 +28,7 @@ enum {
 
 // Records of one request, checked on the loop thread.
 struct put {
+    char app[STORE_NAME_SIZE];
     bool may_create;
     bool is_single;
     struct redaction redaction;
@@ -50,8 +52,8 @@ static int find_stream(struct store *s, const struct put *put,
 
     name_copy(text, name);
     if (put->may_create)
-        return store_stream_make(s, STORE_APP_HOST, text, now_ms, id, err);
-    int rc = store_stream_find(s, STORE_APP_HOST, text, id, err);
+        return store_stream_make(s, put->app, text, now_ms, id, err);
+    int rc = store_stream_find(s, put->app, text, id, err);
     return rc == -ENOENT
                ? error_set(err, rc,
                            "cannot store the record: there is no stream %s: "
@@ -188,8 +190,9 @@ static void free_put(void *data)
 static void fail_record(struct request *r, int rc, const struct error *err,
                         int64_t index)
 {
-    struct encoder *e =
-        request_begin_error(r, rpc_error_from_errno(rc), err->text, 0);
+    enum rpc_error code =
+        rc == -EACCES ? RPC_ERROR_NOT_CONSENTED : rpc_error_from_errno(rc);
+    struct encoder *e = request_begin_error(r, code, err->text, 0);
 
     if (index >= 0)
         encoder_put_int(e, "index", index);
@@ -214,6 +217,7 @@ static void put(struct pockd *p, struct request *r, const msgpack_object *list,
         request_fail(r, RPC_ERROR_BUSY, "out of memory");
         return;
     }
+    snprintf(put->app, sizeof(put->app), "%s", request_app(r));
     put->may_create = codec_bool(request_params(r), "create_stream", false);
     put->is_single = single != NULL;
     put->count = count;
@@ -226,7 +230,11 @@ static void put(struct pockd *p, struct request *r, const msgpack_object *list,
     for (size_t i = 0; i < count; i++) {
         const msgpack_object *map =
             single ? single : codec_at(list, (uint32_t) i);
-        rc = rpc_record_decode(&put->records[i], map, &err);
+        struct rpc_record *in = &put->records[i];
+        rc = rpc_record_decode(in, map, &err);
+        if (rc == 0)
+            rc = consent_admits_record(p->consent, r, (uint32_t) in->kind,
+                                       in->stream.data, in->stream.bytes, &err);
         if (rc < 0) {
             free_put(put);
             fail_record(r, rc, &err, single ? -1 : (int64_t) i);
@@ -354,7 +362,7 @@ static int run_list(struct store *s, struct dbcall *c, struct error *err)
         .has_preview = codec_bool(c->params, "preview", false),
         .limit = codec_int(c->params, "limit", LIST_DEFAULT),
     };
-    int rc = record_filter_init(&f, c->params, "stream", err);
+    int rc = record_filter_init(&f, c->r, err);
 
     if (rc < 0)
         return rc;
@@ -377,6 +385,7 @@ void handle_data_list(struct pockd *p, struct request *r)
 
 struct getting {
     struct dbcall *c;
+    bool is_found;
     bool is_bad;
 };
 
@@ -386,6 +395,7 @@ static int get_record(const struct store_record *r, void *user)
     struct rpc_record record;
     struct codec_doc doc;
 
+    g->is_found = true;
     if (!decode_body(&record, &doc, r)) {
         g->is_bad = true;
         return 0;
@@ -393,6 +403,26 @@ static int get_record(const struct store_record *r, void *user)
     rpc_record_encode(&g->c->out, &record);
     codec_finish(&doc);
     return 0;
+}
+
+// An app's own, or any for the owner: of another's nothing is told, not even
+// that it is there.
+static int get_one(struct store *s, struct getting *g, int64_t id,
+                   struct error *err)
+{
+    const struct request *r = g->c->r;
+    struct store_filter f = {
+        .app = request_is_owner(r) ? NULL : request_app(r),
+        .ids = &id,
+        .n_ids = 1,
+    };
+
+    g->is_found = false;
+    int rc = store_record_each(s, &f, 0, 1, true, get_record, g, err);
+    if (rc >= 0 && !g->is_found)
+        return error_set(err, -ENOENT, "there is no record %lld",
+                         (long long) id);
+    return rc < 0 ? rc : 0;
 }
 
 static int run_get(struct store *s, struct dbcall *c, struct error *err)
@@ -406,10 +436,9 @@ static int run_get(struct store *s, struct dbcall *c, struct error *err)
         int64_t id = 0;
         if (!codec_as_int(codec_at(ids, i), &id))
             return error_set(err, -EINVAL, "ids[%u] is no integer", i);
-        int rc = store_record_get(s, id, get_record, &g, err);
+        int rc = get_one(s, &g, id, err);
         if (rc < 0)
-            return error_set(err, rc, "there is no record %lld",
-                             (long long) id);
+            return rc;
         if (g.is_bad)
             return error_set(err, -EUCLEAN,
                              "record %lld is damaged in the store",
@@ -445,13 +474,14 @@ static int count_stream(const struct store_stream *st, void *user)
 static int run_count(struct store *s, struct dbcall *c, struct error *err)
 {
     struct record_filter f;
-    int rc = record_filter_init(&f, c->params, "stream", err);
+    int rc = record_filter_init(&f, c->r, err);
 
     if (rc < 0)
         return rc;
     encoder_put_array(&c->out, "streams");
-    rc = store_record_count(s, f.is_all ? NULL : &f.filter, count_stream, c,
-                            err);
+    rc = f.is_all && request_is_owner(c->r)
+             ? store_record_count(s, NULL, count_stream, c, err)
+             : store_record_count(s, &f.filter, count_stream, c, err);
     encoder_close(&c->out);
     encoder_put_int(&c->out, "records", c->number[0]);
     encoder_put_int(&c->out, "bytes", c->number[1]);
@@ -484,7 +514,7 @@ static int run_erase(struct store *s, struct dbcall *c, struct error *err)
     bool dry_run = codec_bool(c->params, "dry_run", false);
     struct store_erased erased = {0};
     struct record_filter f;
-    int rc = record_filter_init(&f, c->params, "stream", err);
+    int rc = record_filter_init(&f, c->r, err);
 
     if (rc < 0)
         return rc;

@@ -81,7 +81,7 @@ static int gather(struct masking *x, struct store *s, struct dbcall *c,
 {
     struct record_pack pack = {.ids = NULL};
     struct record_filter f;
-    int rc = record_filter_init(&f, c->params, "stream", err);
+    int rc = record_filter_init(&f, c->r, err);
 
     if (rc < 0)
         return rc;

@@ -3,6 +3,7 @@
 
 #include "daemon/handlers.h"
 
+#include "daemon/consent.h"
 #include "daemon/pockd.h"
 
 typedef void (*handler_fn)(struct pockd *p, struct request *r);
@@ -14,5 +15,8 @@ static const handler_fn handlers[METHOD_COUNT] = {
 
 void handlers_dispatch(struct request *r, void *user)
 {
-    handlers[request_method(r)](user, r);
+    struct pockd *p = user;
+
+    if (consent_admits(p->consent, r))
+        handlers[request_method(r)](p, r);
 }

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "daemon/consent.h"
 #include "daemon/events.h"
 #include "daemon/handlers.h"
 #include "daemon/inhibits.h"
@@ -57,6 +58,7 @@ static struct scheduler_input make_input(
         .jobs = jobs,
         .job_count = training_list(p->training, jobs),
         .is_paused = p->is_paused,
+        .is_off = consent_is_off(p->consent),
         .has_model = p->facts.has_default_model,
         .is_preempted = serving_needs_machine(p->serving),
         .inhibit_count = inhibits_count(p->inhibits),
@@ -322,6 +324,7 @@ static int start(struct pockd *p, struct error *err)
     if ((rc = paths_init(&p->paths, p->config, err)) < 0 ||
         (rc = paths_create(&p->paths, p->config, err)) < 0 ||
         (rc = start_loop(p, err)) < 0 || (rc = start_store(p, err)) < 0 ||
+        (rc = consent_create(&p->consent, p, err)) < 0 ||
         (rc = start_parts(p, err)) < 0 ||
         (rc = training_create(&p->training, p, err)) < 0 ||
         (rc = dbthread_create(&p->dbthread, &p->loop, p->store,
@@ -335,6 +338,7 @@ static int start(struct pockd *p, struct error *err)
         (void) uv_timer_start(&p->watchdog, on_watchdog, watchdog_ms,
                               watchdog_ms);
     facts_refresh(p);
+    consent_start(p->consent);
     events_emit(p, &(struct event_params){.kind = "started",
                                           .text = "pockd " POCK_VERSION
                                                   " started"});
@@ -379,6 +383,7 @@ static void finish(struct pockd *p)
     inhibits_destroy(p->inhibits);
     p->inhibits = NULL;
     server_destroy(p->server);
+    consent_destroy(p->consent);
     filesets_finish(&p->filesets);
     signals_destroy(p->signals);
     if (p->on_term.loop)

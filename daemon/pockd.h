@@ -21,6 +21,7 @@
 #include "daemon/signals.h"
 
 struct store;
+struct consent;
 struct events;
 struct inhibits;
 struct training;
@@ -53,6 +54,7 @@ struct pockd {
     struct store *store;
     struct dbthread *dbthread;
     struct facts facts;
+    struct consent *consent;
     struct events *events;
     struct watchers *watchers;
     struct inhibits *inhibits;

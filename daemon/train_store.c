@@ -134,6 +134,7 @@ static int gather_records(struct train_input *in, struct store *s,
     size_t n = split_streams(text, names);
     struct store_filter f = {.streams = n ? names : NULL,
                              .n_streams = n,
+                             .trainable_ms = clock_unix_ms(),
                              .has_before = job->has_before,
                              .before_ms = job->before_ms};
     // A checkpoint belongs to the records that the job began with; those that
@@ -143,7 +144,8 @@ static int gather_records(struct train_input *in, struct store *s,
     if (rc == 0 && pack.count == 0)
         rc = error_set(err, -ENODATA,
                        "there are no records to learn from: import some with "
-                       "`pockctl data import`");
+                       "`pockctl data import`, or let apps give theirs "
+                       "(`pockctl apps`)");
     if (rc == 0)
         rc = record_pack_seal(&pack, err);
     if (rc >= 0) {

@@ -709,7 +709,8 @@ void training_before_erase(struct pockd *p, struct request *r,
     struct erasing *e = calloc(1, sizeof(*e));
 
     if (!e) {
-        request_fail(r, RPC_ERROR_BUSY, "out of memory");
+        if (r)
+            request_fail(r, RPC_ERROR_BUSY, "out of memory");
         return;
     }
     t->held++;
@@ -815,7 +816,8 @@ void training_destroy(struct training *t)
     while (t->erasings) {
         struct erasing *e = t->erasings;
         t->erasings = e->next;
-        request_fail(e->r, RPC_ERROR_SHUTTING_DOWN, "pockd is stopping");
+        if (e->r)
+            request_fail(e->r, RPC_ERROR_SHUTTING_DOWN, "pockd is stopping");
         free(e);
     }
     while (t->jobs)

@@ -44,7 +44,7 @@ bool training_is_quiet(const struct training *t);
 void training_drop_prefix(struct pockd *p);
 
 // Runs `next` when nothing trains and no checkpoint is left; training waits
-// until training_erase_ended().
+// until training_erase_ended(). `r` may be NULL.
 void training_before_erase(struct pockd *p, struct request *r,
                            void (*next)(struct pockd *p, struct request *r));
 void training_erase_ended(struct pockd *p);

@@ -31,6 +31,10 @@ typedef int (*store_record_fn)(const struct store_record *r, void *user);
 // Which records; zero is all of them. Everything that is set must hold.
 struct store_filter {
     const char *app;
+    // Not 0: only what its app may be trained on at this time (unix), which the
+    // owner's own records always may be.
+    int64_t trainable_ms;
+    int64_t added_before_ms;    // not 0: only added_ms < this
     const char *const *streams; // one of these names
     size_t n_streams;
     const int64_t *ids; // one of these

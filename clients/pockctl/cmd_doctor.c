@@ -96,6 +96,27 @@ static void check_problems(const struct patient *p, struct finding *f)
     }
 }
 
+static void check_apps(const struct patient *p, struct finding *f)
+{
+    int64_t pending = pock_get_int(p->status, "apps_pending", 0);
+
+    if (!p->status) {
+        unknown(f);
+    } else if (pock_get_bool(p->status, "off", false)) {
+        f->level = LEVEL_NOTE;
+        SEEN(f, "switched off: nothing is taken in, and nothing trains");
+        FIX(f, "`pockctl on` opens it again");
+    } else if (pending > 0) {
+        f->level = LEVEL_NOTE;
+        SEEN(f, "%" PRId64 " wait%s for an answer", pending,
+             pending == 1 ? "s" : "");
+        FIX(f, "`pockctl apps` shows, `pockctl grant` and `pockctl revoke` "
+               "answer");
+    } else {
+        SEEN(f, "none waits for an answer");
+    }
+}
+
 static void check_store(const struct patient *p, struct finding *f)
 {
     char size[OUT_TIME_BYTES];
