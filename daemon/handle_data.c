@@ -495,7 +495,7 @@ static int run_erase(struct store *s, struct dbcall *c, struct error *err)
                          "true");
     }
     // What was computed from the records goes first: nothing is lost by it.
-    if (!dry_run && (rc = prefix_file_drop(&c->p->paths)) < 0) {
+    if (!dry_run && (rc = prefix_file_drop(s, &c->p->paths)) < 0) {
         record_filter_finish(&f);
         return error_set(err, rc,
                          "the kept states of the records cannot be erased: "

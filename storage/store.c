@@ -423,8 +423,3 @@ int64_t store_bytes(const struct store *s)
             total += st.st_size;
     return total;
 }
-
-int store_adapters_dirfd(const struct store *s)
-{
-    return s->adapters_dirfd;
-}

@@ -99,5 +99,3 @@ int store_key_rotate(struct store *s, struct error *err);
 
 // data.db with its log, bytes.
 int64_t store_bytes(const struct store *s);
-// Borrowed: the directory of blob.h.
-int store_adapters_dirfd(const struct store *s);
