@@ -14,6 +14,7 @@
 #include "storage/blob.h"
 #include "storage/migrate.h"
 #include "storage/store_adapter.h"
+#include "storage/store_erase.h"
 #include "storage/store_key.h"
 #include "storage/store_sql.h"
 
@@ -351,6 +352,10 @@ int store_open(struct store **out, const struct store_params *params,
     if (!r.is_degraded && ((rc = store_version_retire_lost(s, params->now_ms,
                                                            &r.lost, err)) < 0 ||
                            (rc = store_blob_sweep(s, &r.orphans, err)) < 0))
+        goto error;
+    // What cannot be deleted yet is no reason not to start.
+    if (store_erase_resume(s, NULL) < 0 &&
+        (rc = store_erase_pending(s, &r.erasures, err)) < 0)
         goto error;
 
     *out = s;
