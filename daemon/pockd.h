@@ -27,6 +27,7 @@ struct training;
 struct serving;
 struct tools;
 struct reload;
+struct retention;
 struct watchers;
 struct signal_watch;
 
@@ -63,6 +64,7 @@ struct pockd {
     struct tools *tools;
     struct filesets filesets;
     struct reload *reload;
+    struct retention *retention;
     struct server *server;
 };
 

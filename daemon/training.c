@@ -727,6 +727,36 @@ void training_erase_ended(struct pockd *p)
     pockd_reconsider(p);
 }
 
+bool training_hold_for_erase(struct pockd *p)
+{
+    struct training *t = p->training;
+
+    if (t->current || t->held > 0)
+        return false;
+    t->held++;
+    for (struct tjob *j = t->jobs; j; j = j->next) {
+        drop_checkpoint(t, j);
+        j->row.step = 0;
+    }
+    return true;
+}
+
+void training_take_in(struct pockd *p, const struct store_job *jobs,
+                      size_t count)
+{
+    struct training *t = p->training;
+
+    for (size_t i = 0; i < count; i++) {
+        struct tjob *j =
+            training_find(t, jobs[i].id) ? NULL : training_adopt(t, &jobs[i]);
+        if (j)
+            training_emit(t, j, "job_queued",
+                          "it learns again what remains after an erase");
+    }
+    if (count > 0)
+        pockd_reconsider(p);
+}
+
 // Start and stop
 
 static int load_job(const struct store_job *row, void *user)
