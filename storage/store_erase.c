@@ -198,6 +198,8 @@ static int queue_lesson(struct store *s, int64_t adapter_id, int64_t now_ms,
     job.has_before = old.has_before;
     job.before_ms = old.before_ms;
     job.created_ms = now_ms;
+    (void) snprintf(job.message, sizeof(job.message),
+                    "it learns again what remains after an erase");
     if ((rc = store_job_add(s, &job, &id, err)) == 0)
         out->jobs[out->n_jobs++] = id;
     return rc;
