@@ -69,27 +69,11 @@ static void piece_at(struct piece *p, uint64_t number)
     put_le(p->nonce + PREFIX_BYTES, number, 8);
 }
 
-static int read_at(int fd, void *data, size_t bytes, uint64_t offset)
-{
-    for (size_t done = 0; done < bytes;) {
-        const ssize_t n = fault_hit(FAULT_READ)
-                              ? (errno = EIO, -1)
-                              : pread(fd, (char *) data + done, bytes - done,
-                                      (off_t) (offset + done));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n < 0 ? -errno : -ENODATA;
-        done += (size_t) n;
-    }
-    return 0;
-}
-
 bool sealed_file_is(int fd)
 {
     uint8_t magic[8];
 
-    return read_at(fd, magic, sizeof(magic), 0) == 0 &&
+    return file_read_at(fd, magic, sizeof(magic), 0) == 0 &&
            memcmp(magic, MAGIC, sizeof(magic)) == 0;
 }
 
@@ -133,7 +117,7 @@ int sealed_file_write(int to, int from, uint64_t bytes_max,
         const size_t n = bytes - at < SEALED_PIECE_BYTES
                              ? (size_t) (bytes - at)
                              : (size_t) SEALED_PIECE_BYTES;
-        if ((rc = read_at(from, buf, n, at)) < 0)
+        if ((rc = file_read_at(from, buf, n, at)) < 0)
             break;
         piece_at(&p, i);
         seal_close_at(buf, n, buf + n, key, p.nonce, p.ad, p.ad_bytes);
@@ -181,8 +165,8 @@ static int open_pieces(uint8_t *out, uint64_t bytes, int from,
         const size_t n = bytes - at < SEALED_PIECE_BYTES
                              ? (size_t) (bytes - at)
                              : (size_t) SEALED_PIECE_BYTES;
-        if ((rc = read_at(from, out + at, n, offset)) < 0 ||
-            (rc = read_at(from, tag, sizeof(tag), offset + n)) < 0)
+        if ((rc = file_read_at(from, out + at, n, offset)) < 0 ||
+            (rc = file_read_at(from, tag, sizeof(tag), offset + n)) < 0)
             return rc;
         piece_at(p, i);
         if (!seal_open_at(out + at, n, tag, key, p->nonce, p->ad, p->ad_bytes))
@@ -219,7 +203,7 @@ int sealed_file_read(int from, uint64_t bytes_max,
     uint8_t header[SEALED_HEADER_BYTES];
     struct piece p;
     uint64_t bytes = 0;
-    int rc = read_at(from, header, sizeof(header), 0);
+    int rc = file_read_at(from, header, sizeof(header), 0);
 
     if (rc == -ENODATA)
         return damaged(err, "it is too short");

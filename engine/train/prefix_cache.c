@@ -15,6 +15,7 @@
 #include "engine/base/error.h"
 #include "engine/base/fault.h"
 #include "engine/base/hash.h"
+#include "engine/base/mapfile.h"
 #include "engine/base/seal.h"
 
 #include <assert.h>
@@ -78,22 +79,6 @@ static uint32_t get_u32(const uint8_t *in)
     for (int i = 0; i < 4; i++)
         x |= (uint32_t) in[i] << 8 * i;
     return x;
-}
-
-static int read_at(int fd, void *data, size_t bytes, uint64_t offset)
-{
-    for (size_t done = 0; done < bytes;) {
-        const ssize_t n = fault_hit(FAULT_READ)
-                              ? (errno = EIO, -1)
-                              : pread(fd, (char *) data + done, bytes - done,
-                                      (off_t) (offset + done));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n < 0 ? -errno : -ENODATA;
-        done += (size_t) n;
-    }
-    return 0;
 }
 
 static int write_at(int fd, const void *data, size_t bytes, uint64_t offset)
@@ -287,7 +272,7 @@ static int read_index(struct prefix_cache *c, uint64_t bytes)
 
     c->end = HEADER_BYTES;
     while (c->end + ENTRY_BYTES <= limit) {
-        rc = read_at(c->params.fd, head, sizeof head, c->end);
+        rc = file_read_at(c->params.fd, head, sizeof head, c->end);
         if (rc < 0 || !is_entry(head, c, c->end, limit))
             break;
         const uint32_t rows = get_u32(head + 4);
@@ -318,7 +303,7 @@ static int load(struct prefix_cache *c)
     if (st.st_size == 0)
         return start_over(c);
     make_header(want, c);
-    if (read_at(c->params.fd, header, sizeof header, 0) == 0) {
+    if (file_read_at(c->params.fd, header, sizeof header, 0) == 0) {
         if (memcmp(header, want, sizeof want) == 0)
             return read_index(c, (uint64_t) st.st_size);
         check_of(check, header, NULL, 0);
@@ -395,8 +380,8 @@ static bool read_entry(struct prefix_cache *c, const struct slot *s, void *data)
     const size_t bytes = s->rows * c->row_bytes;
     uint8_t head[ENTRY_BYTES];
 
-    if (read_at(c->params.fd, head, sizeof head, s->offset) < 0 ||
-        read_at(c->params.fd, data, bytes, s->offset + ENTRY_BYTES) < 0)
+    if (file_read_at(c->params.fd, head, sizeof head, s->offset) < 0 ||
+        file_read_at(c->params.fd, data, bytes, s->offset + ENTRY_BYTES) < 0)
         return false;
     return open_entry(c, head, data, bytes) &&
            memcmp(head + KEY_AT, s->key, PREFIX_KEY_BYTES) == 0;
