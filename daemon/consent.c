@@ -15,7 +15,7 @@
 #include "daemon/greeting.h"
 #include "daemon/pockd.h"
 #include "daemon/purpose.h"
-#include "daemon/retention.h"
+#include "daemon/app_retention.h"
 #include "daemon/training.h"
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
@@ -234,7 +234,7 @@ void consent_start(struct consent *c)
     }
     if (was_trained)
         training_before_erase(c->p, NULL, let_go);
-    retention_look(c->p);
+    app_retention_look(c->p);
     set_timer(c);
 }
 

@@ -10,7 +10,6 @@
 #include "daemon/dbcall.h"
 #include "daemon/events.h"
 #include "daemon/handlers.h"
-#include "daemon/prefix_file.h"
 #include "daemon/record_filter.h"
 #include "daemon/redaction.h"
 #include "daemon/training.h"
@@ -18,6 +17,7 @@
 #include "engine/base/fault.h"
 #include "engine/base/utf8.h"
 #include "ipc/rpc_record.h"
+#include "storage/store_job.h"
 #include "storage/store_record.h"
 
 enum {
@@ -509,6 +509,25 @@ static int put_used_by(const struct store_used_by *u, void *user)
     return 0;
 }
 
+// What an erase leaves for the loop.
+struct erase {
+    struct pockd *p;
+    struct store_job *jobs; // that learn again what remains
+    size_t job_count;
+};
+
+static void load_jobs(struct erase *e, struct store *s,
+                      const struct store_erased *erased)
+{
+    if (erased->n_jobs == 0)
+        return;
+    e->jobs = fault_calloc(erased->n_jobs, sizeof(e->jobs[0]));
+    // They are in the store: the next start finds them.
+    for (uint32_t i = 0; e->jobs && i < erased->n_jobs; i++)
+        e->job_count += store_job_get(s, erased->jobs[i],
+                                      &e->jobs[e->job_count], NULL) == 0;
+}
+
 static int run_erase(struct store *s, struct dbcall *c, struct error *err)
 {
     bool dry_run = codec_bool(c->params, "dry_run", false);
@@ -524,21 +543,16 @@ static int run_erase(struct store *s, struct dbcall *c, struct error *err)
                          "nothing says which records: give a filter, or all: "
                          "true");
     }
-    // What was computed from the records goes first: nothing is lost by it.
-    if (!dry_run && (rc = prefix_file_drop(&c->p->paths)) < 0) {
-        record_filter_finish(&f);
-        return error_set(err, rc,
-                         "the kept states of the records cannot be erased: "
-                         "%s: remove %s",
-                         strerror(-rc), c->p->paths.prefix);
-    }
     encoder_put_array(&c->out, "used_by");
     rc = store_record_erase(s, &f.filter, dry_run, clock_unix_ms(), &erased,
                             put_used_by, c, err);
     encoder_close(&c->out);
     encoder_put_int(&c->out, "records", erased.records);
     encoder_put_int(&c->out, "bytes", erased.bytes);
+    encoder_put_int(&c->out, "jobs", erased.n_jobs);
     encoder_put_bool(&c->out, "done", !dry_run);
+    if (rc == 0 && !dry_run)
+        load_jobs(c->data, s, &erased);
     c->number[0] = dry_run ? 0 : erased.records;
     record_filter_finish(&f);
     return rc;
@@ -546,9 +560,11 @@ static int run_erase(struct store *s, struct dbcall *c, struct error *err)
 
 static void after_erase(struct dbcall *c)
 {
+    const struct erase *e = c->data;
     char text[96];
 
-    if (c->number[0] == 0)
+    training_take_in(c->p, e->jobs, e->job_count);
+    if (c->number[0] == 0 && c->number[1] == 0)
         return;
     snprintf(text, sizeof(text),
              "%lld records were erased, %lld versions retired",
@@ -559,18 +575,30 @@ static void after_erase(struct dbcall *c)
 }
 
 // Also when it failed: training was held for it.
-static void erase_ended(void *p)
+static void erase_ended(void *arg)
 {
-    training_erase_ended(p);
+    struct erase *e = arg;
+
+    training_erase_ended(e->p);
+    free(e->jobs);
+    free(e);
 }
 
 static void start_erase(struct pockd *p, struct request *r)
 {
+    struct erase *e = calloc(1, sizeof(*e));
+
+    if (!e) {
+        training_erase_ended(p);
+        request_fail(r, RPC_ERROR_BUSY, "out of memory");
+        return;
+    }
+    e->p = p;
     dbcall_start(p, r,
                  &(struct dbcall_params){.kind = DBTHREAD_ALONE,
                                          .run = run_erase,
                                          .after = after_erase,
-                                         .data = p,
+                                         .data = e,
                                          .free_data = erase_ended});
 }
 

@@ -17,6 +17,7 @@
 #include "daemon/handlers.h"
 #include "daemon/inhibits.h"
 #include "daemon/reload.h"
+#include "daemon/retention.h"
 #include "daemon/sdnotify.h"
 #include "daemon/serving.h"
 #include "daemon/signal_watch.h"
@@ -30,7 +31,7 @@
 
 enum {
     EXIT_FAILED = 1,
-    EXIT_NEWER = 78, // EX_CONFIG: no restart helps
+    EXIT_CONFIG = 78, // a newer store, or no key: no restart helps
     RECHECK_MIN_MS = 10,
 };
 
@@ -244,6 +245,9 @@ static int start_store(struct pockd *p, struct error *err)
     struct store_report report;
     int rc = store_open(&p->store,
                         &(struct store_params){.dir = p->paths.state,
+                                               .credentials = getenv(
+                                                   "CREDENTIALS_DIRECTORY"),
+                                               .key_file = p->paths.key,
                                                .now_ms = clock_unix_ms()},
                         &report, err);
 
@@ -263,6 +267,11 @@ static int start_store(struct pockd *p, struct error *err)
     }
     if (report.orphans || report.lost)
         log_warn("event=swept orphans=%u lost=%u", report.orphans, report.lost);
+    if (report.sealed)
+        log_info("event=sealed records=%lld", (long long) report.sealed);
+    if (report.erasures)
+        log_warn("event=erase_unfinished count=%lld",
+                 (long long) report.erasures);
     p->policy = p->config->policy;
     return store_policy_each(p->store, load_policy, p, err);
 }
@@ -312,7 +321,8 @@ static int start_parts(struct pockd *p, struct error *err)
         (rc = inhibits_create(&p->inhibits, p)) < 0 ||
         (rc = serving_create(&p->serving, p)) < 0 ||
         (rc = tools_create(&p->tools, p)) < 0 ||
-        (rc = reload_create(&p->reload, p)) < 0)
+        (rc = reload_create(&p->reload, p)) < 0 ||
+        (rc = retention_create(&p->retention, p)) < 0)
         return error_set(err, rc, "out of memory");
     return 0;
 }
@@ -373,6 +383,7 @@ static void finish(struct pockd *p)
     p->is_stopping = true;
     dbthread_destroy(db);
     p->dbthread = NULL;
+    retention_destroy(p->retention);
     reload_destroy(p->reload);
     tools_destroy(p->tools);
     serving_destroy(p->serving);
@@ -408,5 +419,5 @@ int pockd_run(const struct config *config)
     free(p);
     if (rc == 0)
         return 0;
-    return rc == -EPROTO ? EXIT_NEWER : EXIT_FAILED;
+    return rc == -EPROTO || rc == -ENOKEY ? EXIT_CONFIG : EXIT_FAILED;
 }

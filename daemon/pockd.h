@@ -28,6 +28,7 @@ struct training;
 struct serving;
 struct tools;
 struct reload;
+struct retention;
 struct watchers;
 struct signal_watch;
 
@@ -65,6 +66,7 @@ struct pockd {
     struct tools *tools;
     struct filesets filesets;
     struct reload *reload;
+    struct retention *retention;
     struct server *server;
 };
 

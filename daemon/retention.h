@@ -6,12 +6,16 @@
 /*
  * Retention (loop thread)
  *
- * Records of apps that the owner granted for so many days only are erased when
- * those have passed since they were put, with the versions that learned from
- * them, as data.erase does it.
+ * Records whose time is up are erased: a minute after the start, every few
+ * hours, and soon after somebody changed how long they stay. Not while a
+ * worker trains, which would have to begin anew.
  */
 
 struct pockd;
+struct retention;
 
-// Looks once; erases where something is due. Training is stopped only then.
-void retention_look(struct pockd *p);
+int retention_create(struct retention **out, struct pockd *p);
+// NULL is fine; after dbthread_destroy().
+void retention_destroy(struct retention *t);
+// The policy or a stream's days changed.
+void retention_changed(struct retention *t);

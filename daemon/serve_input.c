@@ -146,7 +146,7 @@ static int open_files(struct serve_input *in, struct store *s,
     memcpy(in->adapter, a.name, sizeof(in->adapter));
     in->version = v.version;
     memcpy(in->adapter_sha256, v.sha256, sizeof(in->adapter_sha256));
-    rc = blob_open(store_adapters_dirfd(s), v.sha256, (uint64_t) v.bytes, err);
+    rc = store_blob_open(s, v.sha256, (uint64_t) v.bytes, err);
     if (rc < 0)
         return rc;
     in->adapter_fd = rc;
