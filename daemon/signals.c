@@ -34,7 +34,7 @@ enum {
     MEMORY_LOW_MS = 30 * 1000,
     ASK_RUNNING_MS = 5 * 1000, // what no session announces
     ASK_MS = 15 * 1000,
-    GPU_BUDGET_US = 2000, // of the loop, at a look
+    GPU_BUDGET_US = 1000, // of the loop, at a look
     SETTLE_MS = 10,
     ROOT_BYTES = 512,
     PATH_BYTES = 1280,
