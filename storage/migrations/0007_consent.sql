@@ -13,7 +13,7 @@ CREATE TABLE apps (
     state          INTEGER NOT NULL CHECK (state BETWEEN 0 AND 2),
     purposes       INTEGER NOT NULL CHECK (purposes BETWEEN 0 AND 7),
     wanted         INTEGER NOT NULL CHECK (wanted BETWEEN 0 AND 7),
-    kinds          INTEGER NOT NULL CHECK (kinds BETWEEN 0 AND 7),
+    kinds          INTEGER NOT NULL CHECK (kinds BETWEEN 0 AND 15),
     streams        TEXT    NOT NULL,
     retention_days INTEGER NOT NULL CHECK (retention_days >= 0),
     expires_ms     INTEGER NOT NULL CHECK (expires_ms >= 0),
