@@ -20,7 +20,7 @@
 #include "storage/store_policy.h"
 
 enum {
-    KINDS = 3,
+    KINDS = RPC_RECORD_KIND_FEEDBACK, // the last of them
 };
 
 static const char *strength_name(uint32_t strength)
@@ -185,7 +185,7 @@ static int read_kinds(uint32_t *out, const msgpack_object *list,
         if (k > KINDS)
             return error_set(err, -EINVAL,
                              "there is no kind of records %.*s: there are "
-                             "text, pair and chat",
+                             "text, pair, chat and feedback",
                              name.bytes < 32 ? (int) name.bytes : 32,
                              name.data);
         bits |= 1u << (k - 1);

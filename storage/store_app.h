@@ -29,9 +29,9 @@ struct store_app {
     char name[STORE_NAME_SIZE];
     uint32_t strength; // 1 uid, 2 scope, 3 sandboxed
     enum store_app_state state;
-    uint32_t purposes;             // granted
-    uint32_t wanted;               // asked for
-    uint32_t kinds;                // bit 0: texts, 1: pairs, 2: chats; 0: all
+    uint32_t purposes; // granted
+    uint32_t wanted;   // asked for
+    uint32_t kinds;    // bit 0: texts, 1: pairs, 2: chats, 3: feedback; 0: all
     char streams[STORE_TEXT_SIZE]; // names with a blank between; "": all
     int64_t retention_days;        // 0: no limit
     int64_t expires_ms;            // 0: never

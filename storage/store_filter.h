@@ -26,7 +26,8 @@
     " ON g.name = gs.app WHERE gs.id = r.stream_id AND (gs.app = 'host'"     \
     " OR (g.state = 1 AND g.purposes & 1"                                    \
     " AND (g.expires_ms = 0 OR g.expires_ms > ?30)"                          \
-    " AND (g.kinds = 0 OR g.kinds >> (r.kind - 1) & 1)"                      \
+    " AND (g.kinds = 0 OR g.kinds >> (CASE WHEN r.is_feedback THEN 3 ELSE"   \
+    " r.kind - 1 END) & 1)"                                                  \
     " AND (g.streams = '' OR instr(' ' || g.streams || ' ',"                 \
     " ' ' || gs.name || ' ') > 0))))) "
 

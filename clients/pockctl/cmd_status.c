@@ -120,8 +120,11 @@ static void add_records(struct out_table *t, const struct pock_value *s)
     str_printf(&line, "%" PRId64, pock_get_int(s, "records", 0));
     for (size_t i = 0; i < pock_count(streams); i++) {
         const struct pock_value *v = pock_at(streams, i);
-        str_printf(&line, "%s%s %" PRId64, i == 0 ? " (" : ", ",
-                   pock_get_str(v, "name", ""), pock_get_int(v, "records", 0));
+        const char *app = pock_get_str(v, "app", "host");
+        bool is_own = strcmp(app, "host") == 0;
+        str_printf(&line, "%s%s%s%s %" PRId64, i == 0 ? " (" : ", ",
+                   pock_get_str(v, "name", ""), is_own ? "" : " of ",
+                   is_own ? "" : app, pock_get_int(v, "records", 0));
     }
     if (pock_count(streams) > 0)
         str_putc(&line, ')');

@@ -134,6 +134,15 @@ static void a_job_reads_only_what_may_be_trained_on(void **state)
     a.kinds = 1 << 2;
     OK(store_app_put(store, &a, &err));
     assert_int_equal(trainable(NOW), 13);
+    // Feedback is a kind of its own, although it is stored as a pair.
+    assert_int_equal(put_record("scope:a", "more", 4), 4);
+    assert_int_equal(trainable(NOW), 13);
+    a.kinds = 1 << 1;
+    OK(store_app_put(store, &a, &err));
+    assert_int_equal(trainable(NOW), 1);
+    a.kinds = 1 << 3;
+    OK(store_app_put(store, &a, &err));
+    assert_int_equal(trainable(NOW), 14);
     a.kinds = 0;
     strcpy(a.streams, "drafts notes");
     OK(store_app_put(store, &a, &err));
