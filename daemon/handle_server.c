@@ -105,7 +105,7 @@ void handle_ping(struct pockd *p, struct request *r)
 
 void handle_server_info(struct pockd *p, struct request *r)
 {
-    bool is_system = !p->config->is_user && !p->config->dir[0];
+    bool is_system = paths_is_system(p->config);
     struct encoder *e = request_begin(r);
 
     encoder_put_cstr(e, "version", POCK_VERSION);

@@ -74,7 +74,8 @@ static void check_version(const struct patient *p, struct finding *f)
     if (*version && (strcmp(version, POCK_VERSION) != 0 ||
                      strcmp(pock_version(), POCK_VERSION) != 0)) {
         f->level = LEVEL_WARN;
-        FIX(f, "restart pockd after an update: `systemctl restart pockd`");
+        FIX(f,
+            "restart pockd after an update: `systemctl restart 'pockd@*.service'`");
     }
 }
 
@@ -194,8 +195,10 @@ static void check_sandbox(const struct patient *p, struct finding *f)
     if (seccomp == 2 && no_new == 1)
         return;
     f->level = LEVEL_WARN;
-    FIX(f, "run it as the system service pockd.service, whose unit has the "
-           "sandbox");
+    FIX(f,
+        "run it as the system's service, whose unit has the sandbox: `sudo "
+        "systemctl enable --now pockd@%ld.socket`",
+        (long) geteuid());
 }
 
 static void check_key(const struct patient *p, struct finding *f)

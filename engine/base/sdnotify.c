@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: the pockd authors
 // SPDX-License-Identifier: Apache-2.0
 
-#include "daemon/sdnotify.h"
+#include "engine/base/sdnotify.h"
 
 #include <errno.h>
 #include <fcntl.h>
