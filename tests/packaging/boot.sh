@@ -22,18 +22,18 @@ mirror=${POCKD_MIRROR:-http://deb.debian.org/debian}
 skip()
 {
     echo "1..0 # SKIP no boot test: $*"
-    exit 77
+    exit 0
 }
 
 [ "${POCKD_BOOT_TEST:-}" = 1 ] || skip "set POCKD_BOOT_TEST=1 for it"
 [ "$(id -u)" = 0 ] || skip "only root may boot a container"
 for tool in systemd-nspawn debootstrap; do
-    command -v $tool >/dev/null || skip "there is no $tool: run clients/demo/packages.sh tests"
+    command -v $tool >/dev/null || skip "there is no $tool: run clients/demo/packages.sh packaging"
 done
 
 mkdir -p "$work"
 image=$work/boot-root-$suite
-packages=systemd,systemd-sysv,dbus,udev,procps,sensible-utils,libnss-systemd
+packages=systemd,systemd-sysv,dbus,udev,procps,sensible-utils
 packages=$packages,libuv1,libsqlite3-0,libnettle8,libmsgpackc2,libsystemd0
 if [ ! -e "$image/.complete" ]; then
     rm -rf --one-file-system "$image"
@@ -80,8 +80,8 @@ if [ ! -s "$share/tap" ]; then
     skip "the container did not boot"
 fi
 cat "$share/tap"
+cp "$share/log" "$share/journal.log" "$share/console.log" "$work/" || true
 if grep -q '^not ok' "$share/tap" || ! grep -q '^1\.\.' "$share/tap"; then
-    cp "$share/log" "$share/journal.log" "$share/console.log" "$work/" || true
     tail -n 40 "$share/log" >&2
     echo "# see $work/journal.log"
     exit 1

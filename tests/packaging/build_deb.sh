@@ -15,7 +15,7 @@ out=${1:-$root/build-tests/deb}
 
 for tool in dpkg-buildpackage dh git; do
     if ! command -v $tool >/dev/null; then
-        echo "build_deb.sh: there is no $tool: run clients/demo/packages.sh tests" >&2
+        echo "build_deb.sh: there is no $tool: run clients/demo/packages.sh packaging" >&2
         exit 77
     fi
 done

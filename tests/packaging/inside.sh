@@ -86,9 +86,17 @@ unit_user()
     ps -o user:20= -p "$(main_pid "$1")" | tr -d ' '
 }
 
+# The newest worker of a unit: worker KIND
 worker()
 {
-    pgrep -x pock-worker | tail -n 1
+    for p in $(pgrep -x pock-worker); do
+        grep -q "pock-worker-$1@" "/proc/$p/cgroup" && echo "$p"
+    done | tail -n 1
+}
+
+works()
+{
+    [ -n "$(worker "$1")" ]
 }
 
 # The scheduling classes of a process's threads, on one line.
@@ -131,6 +139,37 @@ ok "training begins when its owner asks" within 60 job_is anna running
 ok "it ends with a version" within 120 job_is anna done
 ok "which is listed" prints 'night' anna pockctl adapter list
 
+ok "and exported into the owner's home" \
+    anna pockctl adapter export -o /home/anna/mine.gguf
+ok "as the owner's file" prints '^1000$' stat -c %u /home/anna/mine.gguf
+
+# Units, as doctor sees them.
+
+ok "doctor knows the units" prints 'ok +units +pockd@1000.socket is enabled' \
+    anna pockctl doctor
+ok "they are as they came" prints 'ok +unit files +9, as they came' anna pockctl doctor
+ok "they score as they should" prints 'ok +sandbox score +exposure' anna pockctl doctor
+mkdir -p /etc/systemd/system/pockd@.service.d
+printf '[Service]\nNice=1\n' >/etc/systemd/system/pockd@.service.d/mine.conf
+ok "systemd was not told of a change" prints 'warn +unit files .*changed by .*mine.conf' \
+    anna pockctl doctor
+ok "it exits with 0 for a warning" anna pockctl doctor -q
+systemctl daemon-reload
+ok "an owner's own change is a note" prints 'note +unit files' anna pockctl doctor
+rm -r /etc/systemd/system/pockd@.service.d
+cp /usr/lib/systemd/system/pock-worker-train@.service /etc/systemd/system/
+sed -i s/PrivateNetwork=yes/PrivateNetwork=no/ /etc/systemd/system/pock-worker-train@.service
+systemctl daemon-reload
+ok "a unit that was replaced is named" \
+    prints 'warn +unit files .*/etc/systemd/system/pock-worker-train@.service' \
+    anna pockctl doctor
+rm /etc/systemd/system/pock-worker-train@.service
+systemctl stop pock-worker-tool.socket
+systemctl daemon-reload
+ok "a worker's socket that is down fails" exits 12 anna pockctl doctor
+systemctl start pock-worker-tool.socket
+ok "and is well again" anna pockctl doctor -q
+
 # The walls.
 
 ok "another user cannot connect" \
@@ -141,8 +180,8 @@ ok "only the daemons start workers" \
     prints ':660$' stat -c %G:%a /run/pockd/worker/train.sock
 
 anna pockctl train now --recipe epochs=1000 >&2
-ok "a long training runs" within 60 pgrep -x pock-worker
-pid=$(worker)
+ok "a long training runs" within 60 job_is anna running
+pid=$(worker serve)
 ok "its process is a third user's" exits 1 \
     test "$(user_of "$pid")" = "$(user_of "$(main_pid pockd@1000)")"
 ok "it sees no store" exits 2 nsenter -t "$pid" -m ls /var/lib/pockd/1000/
@@ -165,8 +204,8 @@ ok "waits while the first one trains" prints "another owner's training" ben pock
 ok "and does not train" exits 1 job_is ben running
 ok "the first one gives up" anna pockctl train cancel
 ok "whose worker goes" within 10 test ! -e "/proc/$pid"
-ok "then it is the second one's turn" within 60 pgrep -x pock-worker
-pid=$(worker)
+ok "then it is the second one's turn" within 60 works train
+pid=$(worker train)
 ok "in the slice of what is in nobody's way" \
     prints background.slice cat "/proc/$pid/cgroup"
 ok "in the idle class, but for who listens for a stop" within 20 \
@@ -178,6 +217,7 @@ ok "and its worker goes" within 10 test ! -e "/proc/$pid"
 
 ok "the daemon hears of sessions" exits 1 \
     sh -c 'journalctl -b -u "pockd@*" | grep bus_lost'
+ok "and says so in why" prints dbus anna pockctl why
 
 old=$(main_pid pockd@1000)
 kill -9 "$old"
@@ -190,9 +230,9 @@ ok "the packages are updated" dpkg -i /share/libpock0_*.deb /share/pockd_*.deb
 ok "and the daemon runs again" anna pockctl status
 ok "the packages go" dpkg -r pockd
 ok "and the daemons with them" exits 1 pgrep -x pockd
-ok "the store stays" test -e /var/lib/private/pockd/1000/data.db
+ok "the store stays" test -e /var/lib/pockd/1000/data.db
 ok "until it is purged" dpkg -P pockd
-ok "and nothing is left" exits 1 test -e /var/lib/private/pockd
+ok "and nothing is left" exits 1 test -e /var/lib/pockd
 
 echo "1..$count"
 exit $failed
