@@ -14,6 +14,7 @@
 #include "storage/blob.h"
 #include "storage/migrate.h"
 #include "storage/store_adapter.h"
+#include "storage/store_audit.h"
 #include "storage/store_sql.h"
 
 #include <errno.h>
@@ -354,6 +355,7 @@ static void store_free(struct store *s)
         close(s->lockfd);
     if (s->dirfd >= 0)
         close(s->dirfd);
+    free(s->noted);
     free(s->dir);
     free(s->vfs);
     free(s);
@@ -370,6 +372,9 @@ int store_open(struct store **out, const struct store_params *params,
         return error_set(err, -ENOMEM, "cannot open the store: out of memory");
     if ((rc = open_dir(s, err)) < 0 || (rc = take_lock(s, err)) < 0 ||
         (rc = open_db(s, params->now_ms, &r, err)) < 0)
+        goto error;
+    // What a process that is gone was counting.
+    if ((rc = store_audit_flush(s, params->now_ms, 0, true, err)) < 0)
         goto error;
     // With the rows in quarantine no file has one: they must not be swept.
     if (!r.is_degraded && ((rc = store_version_retire_lost(s, params->now_ms,
@@ -390,7 +395,9 @@ void store_close(struct store *s)
 {
     if (!s)
         return;
-    store_rollback(s);
+    if (store_is_in_transaction(s))
+        store_rollback(s);
+    (void) store_audit_flush(s, 0, 0, true, NULL);
     // Without the mark the next start checks the file: no need to complain.
     if (set_meta(s, "clean", "1", NULL) == 0)
         (void) store_checkpoint(s, NULL);

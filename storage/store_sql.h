@@ -14,7 +14,7 @@
 
 #include <sqlite3.h>
 
-enum { STORE_STATEMENTS_MAX = 128 };
+enum { STORE_STATEMENTS_MAX = 256 };
 
 struct store {
     sqlite3 *db;
@@ -24,6 +24,8 @@ struct store {
     int adapters_dirfd;
     int lockfd;
     bool is_degraded;
+    struct store_audit *noted; // for the audit log, until the next commit
+    size_t noted_count;
     struct {
         const char *sql; // compared by address
         sqlite3_stmt *stmt;
@@ -56,6 +58,11 @@ int store_sql_error(struct store *s, int rc, const char *what,
 // *own tells store_sql_leave() whether to commit, or to roll back when rc < 0.
 int store_sql_enter(struct store *s, bool *own, struct error *err);
 int store_sql_leave(struct store *s, bool own, int rc, struct error *err);
+
+// What was noted for the audit log, inside the transaction that is open; what a
+// rolled back one noted is forgotten. See store_audit.c.
+int store_audit_write(struct store *s, struct error *err);
+void store_audit_forget(struct store *s);
 
 // Columns and parameters.
 void store_sql_text(char *out, size_t size, sqlite3_stmt *stmt, int column);
