@@ -14,6 +14,7 @@
 #include "daemon/dbcall.h"
 #include "daemon/events.h"
 #include "daemon/handlers.h"
+#include "daemon/manifest.h"
 #include "daemon/model_pick.h"
 #include "daemon/tools.h"
 #include "engine/base/clock.h"
@@ -152,6 +153,13 @@ static int add_version(struct combining *x, struct store *s,
         x->version.adapter_id = a->id;
         rc = store_merge_add(s, &x->version, x->parts, x->count, number, err);
     }
+    if (rc == 0)
+        rc = manifest_make(s, &x->p->identity,
+                           &(struct manifest_params){.adapter_id = a->id,
+                                                     .version = *number,
+                                                     .parts = x->parts,
+                                                     .n_parts = x->count},
+                           err);
     if (rc == 0)
         rc = store_commit(s, err);
     if (rc < 0)

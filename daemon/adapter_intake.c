@@ -12,6 +12,7 @@
 #include "daemon/dbcall.h"
 #include "daemon/events.h"
 #include "daemon/fdio.h"
+#include "daemon/manifest.h"
 #include "daemon/tools.h"
 #include "engine/base/clock.h"
 #include "ipc/rpc_record.h"
@@ -134,6 +135,12 @@ static int add_version(struct importing *x, struct store *s, struct dbcall *c,
     rc = store_version_add(s, &x->version, &number, err);
     bool is_new = rc == 0;
     if (rc < 0 && rc != -EEXIST)
+        goto error;
+    if (is_new &&
+        (rc = manifest_make(s, &x->p->identity,
+                            &(struct manifest_params){.adapter_id = a.id,
+                                                      .version = number},
+                            err)) < 0)
         goto error;
     if ((rc = store_commit(s, err)) < 0)
         goto error;

@@ -83,6 +83,7 @@ void handle_server_info(struct pockd *p, struct request *r)
 {
     bool is_system = !p->config->is_user && !p->config->dir[0];
     struct encoder *e = request_begin(r);
+    char key[HASH_HEX];
 
     encoder_put_cstr(e, "version", POCK_VERSION);
     put_proto(e);
@@ -93,6 +94,8 @@ void handle_server_info(struct pockd *p, struct request *r)
         encoder_put_cstr(e, "state_dir", p->paths.state);
         encoder_put_cstr(e, "socket", p->paths.socket);
     }
+    hash_to_hex(key, p->identity.public);
+    encoder_put_cstr(e, "key", key);
     encoder_put_int(e, "schema", STORE_SCHEMA);
     encoder_put_bool(e, "degraded", p->problem[0] != '\0');
     request_end(r);

@@ -14,6 +14,7 @@
 
 #include "daemon/events.h"
 #include "daemon/handlers.h"
+#include "daemon/identity.h"
 #include "daemon/inhibits.h"
 #include "daemon/reload.h"
 #include "daemon/sdnotify.h"
@@ -316,6 +317,7 @@ static int start(struct pockd *p, struct error *err)
     if ((rc = paths_init(&p->paths, p->config, err)) < 0 ||
         (rc = paths_create(&p->paths, p->config, err)) < 0 ||
         (rc = start_loop(p, err)) < 0 || (rc = start_store(p, err)) < 0 ||
+        (rc = identity_load(&p->identity, p->paths.state, err)) < 0 ||
         (rc = start_parts(p, err)) < 0 ||
         (rc = training_create(&p->training, p, err)) < 0 ||
         (rc = dbthread_create(&p->dbthread, &p->loop, p->store,

@@ -19,6 +19,7 @@
 #include "daemon/scheduler.h"
 #include "daemon/server.h"
 #include "daemon/signals.h"
+#include "engine/base/sign.h"
 
 struct store;
 struct events;
@@ -32,6 +33,7 @@ struct watchers;
 struct pockd {
     const struct config *config;
     struct paths paths;
+    struct sign_key identity; // signs manifests and archives
     uv_loop_t loop;
     uv_signal_t on_term;
     uv_signal_t on_int;

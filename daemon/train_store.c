@@ -14,6 +14,7 @@
 
 #include "daemon/fdio.h"
 #include "daemon/gate.h"
+#include "daemon/manifest.h"
 #include "daemon/prefix_file.h"
 #include "daemon/record_pack.h"
 #include "daemon/times_file.h"
@@ -290,7 +291,7 @@ static int read_used(int64_t **ids, size_t *n, const struct train_input *in,
 
 static int add_version(struct train_output *out, struct store *s,
                        const struct store_version *v, const int64_t *ids,
-                       size_t n, struct error *err)
+                       size_t n, const struct sign_key *key, struct error *err)
 {
     size_t lost = 0;
     int rc = store_version_add(s, v, &out->version, err);
@@ -305,7 +306,10 @@ static int add_version(struct train_output *out, struct store *s,
         out->is_lost = true;
         return error_set(err, -ESTALE, "records were erased meanwhile");
     }
-    return 0;
+    return manifest_make(s, key,
+                         &(struct manifest_params){.adapter_id = v->adapter_id,
+                                                   .version = out->version},
+                         err);
 }
 
 static void known_key(char out[64], int64_t adapter_id)
@@ -337,13 +341,14 @@ static int keep_known(struct store *s, const struct store_version *v,
 
 static int store_all(struct train_output *out, struct store *s,
                      const struct store_version *v, const int64_t *ids,
-                     size_t n, size_t seen, struct error *err)
+                     size_t n, size_t seen, const struct sign_key *key,
+                     struct error *err)
 {
     int rc = store_begin(s, err);
 
     if (rc < 0)
         return rc;
-    if ((rc = add_version(out, s, v, ids, n, err)) == 0 &&
+    if ((rc = add_version(out, s, v, ids, n, key, err)) == 0 &&
         (rc = keep_known(s, v, (int64_t) (seen - n), err)) == 0 &&
         v->gate == STORE_GATE_PASSED) {
         rc = store_adapter_activate(s, v->adapter_id, out->version, false,
@@ -361,7 +366,8 @@ int train_output_store(struct train_output *out, struct store *s,
                        const struct store_job *job,
                        const struct train_input *in,
                        const struct worker_result *result,
-                       const struct policy *policy, struct error *err)
+                       const struct policy *policy, const struct sign_key *key,
+                       struct error *err)
 {
     struct store_version v;
     int64_t *ids = NULL;
@@ -384,7 +390,7 @@ int train_output_store(struct train_output *out, struct store *s,
     v.bytes = (int64_t) bytes;
     v.records = (int64_t) n;
     snprintf(out->reason, sizeof(out->reason), "%s", v.reason);
-    rc = store_all(out, s, &v, ids, n, in->count, err);
+    rc = store_all(out, s, &v, ids, n, in->count, key, err);
     if (out->is_lost)
         rc = 0;
 

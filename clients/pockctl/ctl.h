@@ -128,6 +128,10 @@ int ctl_set_recipe(struct ctl *c, struct pock_request *r);
 // `pockctl data show --mask`.
 int ctl_mask(struct ctl *c);
 
+// `pockctl adapter show --lineage`, `pockctl data show RECORD --used-by`.
+int ctl_lineage(struct ctl *c);
+int ctl_used_by(struct ctl *c, int64_t id);
+
 // `pockctl plan --search`.
 int ctl_search(struct ctl *c);
 
