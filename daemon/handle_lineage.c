@@ -79,6 +79,18 @@ static void put_manifest(struct encoder *e, const struct store_manifest *m)
     encoder_put_cstr(e, "signature", signature);
 }
 
+static int put_part(const struct store_part *p, void *user)
+{
+    struct encoder *e = user;
+
+    encoder_open_map(e);
+    encoder_put_cstr(e, "adapter", p->adapter);
+    encoder_put_int(e, "version", p->version);
+    encoder_put_float(e, "weight", p->weight);
+    encoder_close(e);
+    return 0;
+}
+
 static int run_lineage(struct store *s, struct dbcall *c, struct error *err)
 {
     struct store_adapter a;
@@ -96,6 +108,11 @@ static int run_lineage(struct store *s, struct dbcall *c, struct error *err)
     if (rc < 0)
         return rc;
     encoder_put_int(&c->out, "records", c->number[0]);
+    encoder_put_array(&c->out, "merged_from");
+    rc = store_merge_each(s, a.id, v.version, put_part, &c->out, err);
+    encoder_close(&c->out);
+    if (rc < 0)
+        return rc;
     if ((rc = store_lineage_is_complete(s, a.id, v.version, err)) < 0)
         return rc;
     encoder_put_bool(&c->out, "complete", rc == 1);

@@ -107,7 +107,7 @@ static int print_lineage(struct ctl *c, const struct pock_value *show,
                          const struct pock_value *v)
 {
     const struct pock_value *adapter = pock_get(show, "adapter");
-    const struct pock_value *parts = pock_get(show, "merged_from");
+    const struct pock_value *parts = pock_get(v, "merged_from");
     const char *root = pock_get_str(v, "root", NULL);
     int status;
 
@@ -163,7 +163,7 @@ int ctl_lineage(struct ctl *c)
     } else if (c->quiet) {
         printf("%s\n", pock_get_str(v, "root", "-"));
     } else if ((status = ctl_request(c, &r, "adapter.show")) == CTL_OK) {
-        // The whole adapter, for the tree; its sums are of the active version.
+        // The whole adapter, for the tree.
         pock_set_str(r, "adapter", ref.name);
         if ((status = ctl_send(c, r, NULL, &show)) == CTL_OK) {
             status = print_lineage(c, pock_result(show), v);
