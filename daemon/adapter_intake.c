@@ -93,6 +93,7 @@ static int run_open(struct store *s, struct dbcall *c, struct error *err)
     struct store_model m;
     int rc;
 
+    c->audited = 0; // when it is a version
     if ((rc = fdio_check_readable(x->file_fd, WORKER_FILE_BYTES_MAX, err)) <
             0 ||
         (rc = find_model(x, s, c, &m, err)) < 0)
@@ -151,6 +152,7 @@ static int add_version(struct importing *x, struct store *s, struct dbcall *c,
     adapter_encode_version(&c->out, &v);
     encoder_put_bool(&c->out, "new", is_new);
     snprintf(c->text, sizeof(c->text), "%s", a.name);
+    snprintf(c->audit_text, sizeof(c->audit_text), "%s:%u", a.name, number);
     c->number[0] = is_new ? number : 0;
     return 0;
 

@@ -208,6 +208,7 @@ static int answer_switched(struct store *s, struct dbcall *c, int64_t id,
         return rc;
     c->number[0] = a.active;
     snprintf(c->text, sizeof(c->text), "%s", a.name);
+    snprintf(c->audit_text, sizeof(c->audit_text), "%s:%u", a.name, a.active);
     encoder_key(&c->out, "adapter");
     return encode_adapter(&c->out, s, &a, 0, err);
 }
@@ -308,6 +309,8 @@ static int run_delete(struct store *s, struct dbcall *c, struct error *err)
     if (rc < 0)
         return rc;
     snprintf(c->text, sizeof(c->text), "%s", a.name);
+    snprintf(c->audit_text, sizeof(c->audit_text), version ? "%s:%u" : "%s",
+             a.name, version);
     c->number[0] = version;
     if (version == 0) {
         rc = delete_all(s, c, &a, err);

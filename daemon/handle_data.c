@@ -123,6 +123,7 @@ static int put_all(struct store *s, struct dbcall *c, struct encoder *body,
         encoder_put_int(&c->out, "new", new_count);
     }
     c->number[0] = new_count;
+    c->audited = new_count;
     return 0;
 }
 
@@ -316,6 +317,7 @@ static int run_list(struct store *s, struct dbcall *c, struct error *err)
     encoder_close(&c->out);
     if (rc >= 0 && l.has_more)
         encoder_put_int(&c->out, "next", l.last);
+    c->audited = l.count;
     record_filter_finish(&f);
     return rc < 0 ? rc : 0;
 }
@@ -368,6 +370,7 @@ static int run_get(struct store *s, struct dbcall *c, struct error *err)
                              (long long) id);
     }
     encoder_close(&c->out);
+    c->audited = i;
     if (i == codec_count(ids))
         return 0;
     encoder_put_array(&c->out, "rest");
@@ -462,6 +465,7 @@ static int run_erase(struct store *s, struct dbcall *c, struct error *err)
     encoder_put_int(&c->out, "bytes", erased.bytes);
     encoder_put_bool(&c->out, "done", !dry_run);
     c->number[0] = dry_run ? 0 : erased.records;
+    c->audited = c->number[0];
     record_filter_finish(&f);
     return rc;
 }

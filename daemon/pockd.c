@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "daemon/audit.h"
 #include "daemon/events.h"
 #include "daemon/handlers.h"
 #include "daemon/identity.h"
@@ -302,6 +303,7 @@ static int start_parts(struct pockd *p, struct error *err)
 
     if ((rc = events_create(&p->events, p)) < 0 ||
         (rc = watchers_create(&p->watchers, p)) < 0 ||
+        (rc = audit_create(&p->audit, p)) < 0 ||
         (rc = inhibits_create(&p->inhibits, p)) < 0 ||
         (rc = serving_create(&p->serving, p)) < 0 ||
         (rc = tools_create(&p->tools, p)) < 0 ||
@@ -365,6 +367,7 @@ static void finish(struct pockd *p)
     p->is_stopping = true;
     dbthread_destroy(db);
     p->dbthread = NULL;
+    audit_destroy(p->audit);
     reload_destroy(p->reload);
     tools_destroy(p->tools);
     serving_destroy(p->serving);

@@ -29,6 +29,7 @@ struct serving;
 struct tools;
 struct reload;
 struct watchers;
+struct audit;
 
 struct pockd {
     const struct config *config;
@@ -56,6 +57,7 @@ struct pockd {
     struct facts facts;
     struct events *events;
     struct watchers *watchers;
+    struct audit *audit;
     struct inhibits *inhibits;
     struct signals *signals;
     struct training *training;

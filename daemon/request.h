@@ -39,6 +39,7 @@ enum method request_method(const struct request *r);
 const msgpack_object *request_params(const struct request *r);
 uint64_t request_session(const struct request *r);
 uid_t request_uid(const struct request *r);
+pid_t request_pid(const struct request *r);
 bool request_is_owner(const struct request *r);
 bool request_is_stream(const struct request *r);
 enum request_end request_ended(const struct request *r);

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "daemon/audit.h"
 #include "daemon/fdio.h"
 #include "daemon/gate.h"
 #include "daemon/manifest.h"
@@ -339,10 +340,25 @@ static int keep_known(struct store *s, const struct store_version *v,
     return store_policy_set(s, key, value, v->created_ms, err);
 }
 
+// Who trained what of how many records, and made it active: pockd.
+static int keep_account(struct store *s, const struct store_version *v,
+                        const char *adapter, const struct train_output *out,
+                        struct error *err)
+{
+    char text[96];
+
+    snprintf(text, sizeof(text), "%s:%u", adapter, out->version);
+    int rc =
+        audit_own(s, "train.version", v->records, text, v->created_ms, err);
+    return rc < 0 || !out->is_active
+               ? rc
+               : audit_own(s, "adapter.activate", 1, text, v->created_ms, err);
+}
+
 static int store_all(struct train_output *out, struct store *s,
                      const struct store_version *v, const int64_t *ids,
-                     size_t n, size_t seen, const struct sign_key *key,
-                     struct error *err)
+                     size_t n, size_t seen, const char *adapter,
+                     const struct sign_key *key, struct error *err)
 {
     int rc = store_begin(s, err);
 
@@ -355,6 +371,8 @@ static int store_all(struct train_output *out, struct store *s,
                                     v->created_ms, err);
         out->is_active = rc == 0;
     }
+    if (rc == 0)
+        rc = keep_account(s, v, adapter, out, err);
     if (rc == 0)
         rc = store_commit(s, err);
     if (rc < 0)
@@ -390,7 +408,7 @@ int train_output_store(struct train_output *out, struct store *s,
     v.bytes = (int64_t) bytes;
     v.records = (int64_t) n;
     snprintf(out->reason, sizeof(out->reason), "%s", v.reason);
-    rc = store_all(out, s, &v, ids, n, in->count, key, err);
+    rc = store_all(out, s, &v, ids, n, in->count, job->adapter, key, err);
     if (out->is_lost)
         rc = 0;
 

@@ -49,6 +49,8 @@ int store_audit_add(struct store *s, const struct store_audit *a,
 // text one row is made.
 int store_audit_note(struct store *s, const struct store_audit *a,
                      struct error *err);
+// What was noted and not written yet did not happen.
+void store_audit_forget(struct store *s);
 // Write what was noted, and close rows whose time is over, or all; rows of the
 // chain that ended before keep_ms go (0: none for their age).
 int store_audit_flush(struct store *s, int64_t now_ms, int64_t keep_ms,

@@ -3,6 +3,8 @@
 
 #include "storage/store_sql.h"
 
+#include "storage/store_audit.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <math.h>

@@ -59,10 +59,9 @@ int store_sql_error(struct store *s, int rc, const char *what,
 int store_sql_enter(struct store *s, bool *own, struct error *err);
 int store_sql_leave(struct store *s, bool own, int rc, struct error *err);
 
-// What was noted for the audit log, inside the transaction that is open; what a
-// rolled back one noted is forgotten. See store_audit.c.
+// What was noted for the audit log, inside the transaction that is open. What
+// one that is rolled back noted is forgotten.
 int store_audit_write(struct store *s, struct error *err);
-void store_audit_forget(struct store *s);
 
 // Columns and parameters.
 void store_sql_text(char *out, size_t size, sqlite3_stmt *stmt, int column);

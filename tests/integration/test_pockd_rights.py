@@ -5,6 +5,7 @@
 import hashlib
 import json
 import os
+import sqlite3
 import sys
 import tempfile
 
@@ -180,6 +181,53 @@ def after_an_erase_nobody_can_try_a_guess():
         assert not learned(d, 'default', v, text=text)[0]
 
 
+def the_audit_log_tells_who_did_what():
+    with night() as d:
+        trained(d)
+        first = d.c.call('data.list', limit=10)['records']
+        d.c.call('data.get', ids=[r['id'] for r in first])
+        d.c.call('data.get', ids=[first[0]['id']])
+        d.c.call('gen.start', prompt='bee', max_tokens=1, seed=1)
+        d.c.call('data.erase', ids=[first[0]['id']], dry_run=True)
+        other = d.client()
+        other.call('data.erase', ids=[first[0]['id']])
+        with tempfile.TemporaryFile() as f:
+            d.c.call('data.export', fd=f.fileno())
+        refused(d, 'NOT_FOUND', 'data.get', ids=[9999])
+
+        def entries():
+            return {(e['app'], e['action'], e['text']): e for e in d.c.call('audit.list')['entries']}
+        e = wait_for('reads to be written', 20, lambda: (lambda x: x if ('host', 'data.export', '') in x else None)(entries()))
+        put = e['host', 'data.put', '']
+        assert put['count'] == 60 and put['pid'] == os.getpid() and put['uid'] == os.getuid(), put
+        assert e['host', 'data.list', '']['count'] == 10 and e['host', 'data.get', '']['count'] == 11, e
+        assert e['host', 'data.erase', '']['count'] == 1 and e['host', 'gen.start', '']['count'] == 1, e
+        v = e['pockd', 'train.version', 'default:1']
+        assert v['pid'] == 0 and 0 < v['count'] < 60 and ('pockd', 'adapter.activate', 'default:1') in e, e
+        assert all('bee' not in str(x) for x in e.values()), e
+        # The commands say the same, and the chain holds through a stop.
+        out = ctl(d, 'audit', '--limit', '20').out
+        assert 'train.version' in out and 'data.erase' in out, out
+        d.stop()
+        d.start()
+        head = ctl(d, 'audit', '--verify').out.strip()
+        assert len(head) == 64 and ctl(d, 'audit', '--verify', '--head', head).status == 0
+        said = ctl(d, 'audit', '--verify', '--head', '0' * 63 + '1', status=12).err
+        assert 'does not go on' in said, said
+        ctl(d, 'audit', '--head', head, status=2)
+        after = d.client().call('audit.list')['entries']
+        assert all('id' in x for x in after if x['action'] != 'audit'), after
+        # Somebody who opens the file removes the erasing.
+        d.stop()
+        db = sqlite3.connect(os.path.join(d.dir, 'd', 'data.db'))
+        gone = db.execute("DELETE FROM audit WHERE action = 'data.erase' RETURNING id").fetchall()
+        db.commit()
+        db.close()
+        d.start()
+        said = ctl(d, 'audit', '--verify', status=12).err
+        assert 'entries %d to %d are missing' % (gone[0][0], gone[0][0]) in said, said
+
+
 if __name__ == '__main__':
     main([
         a_version_says_what_it_learned,
@@ -188,4 +236,5 @@ if __name__ == '__main__':
         what_was_imported_proves_nothing,
         a_sum_learned_what_its_parts_did,
         after_an_erase_nobody_can_try_a_guess,
+        the_audit_log_tells_who_did_what,
     ])
