@@ -49,6 +49,7 @@ static const struct {
     [METHOD_adapter_import] = {WAY_WRITE, NULL},
     [METHOD_adapter_merge] = {WAY_WRITE, NULL},
     [METHOD_adapter_delete] = {WAY_WRITE, NULL},
+    [METHOD_archive_export] = {WAY_CALL, NULL},
     [METHOD_gen_start] = {WAY_CALL, NULL},
     [METHOD_score] = {WAY_CALL, NULL},
     [METHOD_policy_set] = {WAY_WRITE, NULL},
@@ -232,6 +233,14 @@ int audit_after(struct store *s, const struct dbcall *c, bool is_alone, int rc,
     rc = store_audit_note(s, &e, err);
     return rc < 0 || !is_alone ? rc
                                : store_audit_flush(s, e.time_ms, 0, false, err);
+}
+
+int audit_note(struct store *s, const struct request *r, int64_t n,
+               struct error *err)
+{
+    const struct store_audit e = entry_of(r, n);
+
+    return store_audit_note(s, &e, err);
 }
 
 int audit_own(struct store *s, const char *action, int64_t n, const char *text,

@@ -35,6 +35,9 @@ int audit_before(struct store *s, const struct dbcall *c, bool is_alone,
                  struct error *err);
 int audit_after(struct store *s, const struct dbcall *c, bool is_alone, int rc,
                 struct error *err);
+// A request that the caller notes itself, in the transaction that comes next.
+int audit_note(struct store *s, const struct request *r, int64_t count,
+               struct error *err);
 // Something that pockd did by itself, in the open transaction.
 int audit_own(struct store *s, const char *action, int64_t count,
               const char *text, int64_t now_ms, struct error *err);

@@ -102,20 +102,14 @@ static int push(int64_t **ids, size_t *count, size_t *size, int64_t id)
     return 0;
 }
 
-int store_lineage_ids(struct store *s, int64_t adapter_id, uint32_t version,
-                      int64_t **ids, size_t *count, struct error *err)
+static int take_ids(struct store *s, sqlite3_stmt *q, int64_t adapter_id,
+                    uint32_t version, int64_t **ids, size_t *count,
+                    struct error *err)
 {
     int64_t *list = NULL;
     size_t n = 0, size = 0;
-    sqlite3_stmt *q;
-    int rc = store_sql(s, &q,
-                       LINE "SELECT DISTINCT record_id FROM lineage WHERE"
-                            " adapter_id = ?1 AND version IN (SELECT version"
-                            " FROM line) ORDER BY record_id",
-                       err);
+    int rc;
 
-    if (rc < 0)
-        return rc;
     (void) sqlite3_bind_int64(q, 1, adapter_id);
     (void) sqlite3_bind_int64(q, 2, version);
     while ((rc = store_sql_step(s, q, "read the lineage", err)) == 1)
@@ -131,6 +125,31 @@ int store_lineage_ids(struct store *s, int64_t adapter_id, uint32_t version,
     *ids = list;
     *count = n;
     return 0;
+}
+
+int store_lineage_ids(struct store *s, int64_t adapter_id, uint32_t version,
+                      int64_t **ids, size_t *count, struct error *err)
+{
+    sqlite3_stmt *q;
+    int rc = store_sql(s, &q,
+                       LINE "SELECT DISTINCT record_id FROM lineage WHERE"
+                            " adapter_id = ?1 AND version IN (SELECT version"
+                            " FROM line) ORDER BY record_id",
+                       err);
+
+    return rc < 0 ? rc : take_ids(s, q, adapter_id, version, ids, count, err);
+}
+
+int store_lineage_own(struct store *s, int64_t adapter_id, uint32_t version,
+                      int64_t **ids, size_t *count, struct error *err)
+{
+    sqlite3_stmt *q;
+    int rc = store_sql(s, &q,
+                       "SELECT record_id FROM lineage WHERE adapter_id = ?1"
+                       " AND version = ?2 ORDER BY record_id",
+                       err);
+
+    return rc < 0 ? rc : take_ids(s, q, adapter_id, version, ids, count, err);
 }
 
 int store_lineage_is_complete(struct store *s, int64_t adapter_id,

@@ -34,6 +34,9 @@ void store_manifest_finish(struct store_manifest *m);
 // Records that the version or one it comes of was trained on, by id; malloc'ed.
 int store_lineage_ids(struct store *s, int64_t adapter_id, uint32_t version,
                       int64_t **ids, size_t *count, struct error *err);
+// Those of the version alone.
+int store_lineage_own(struct store *s, int64_t adapter_id, uint32_t version,
+                      int64_t **ids, size_t *count, struct error *err);
 // 1: all that the version learned is in the lineage; 0: it, or one that it
 // comes of, was imported, or is a sum that nobody wrote a manifest for.
 int store_lineage_is_complete(struct store *s, int64_t adapter_id,

@@ -3,14 +3,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an owner can know and take along: lineage, proofs, archives, the audit log."""
 import hashlib
+import io
 import json
 import os
 import sqlite3
 import sys
+import tarfile
 import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from pockd_rpc import RpcError, main, wait_for  # noqa: E402
+from pockd_rpc import Daemon, main, wait_for  # noqa: E402
 from test_pockctl import ctl, write  # noqa: E402
 from test_pockd_adapters import refused, trained  # noqa: E402
 from test_pockd_train import RECIPE, night, records, wait_end  # noqa: E402
@@ -228,6 +230,215 @@ def the_audit_log_tells_who_did_what():
         assert 'entries %d to %d are missing' % (gone[0][0], gone[0][0]) in said, said
 
 
+def lines_of(path):
+    """What is in an archive, by kind: its lines as JSON, and its files."""
+    kinds = {}
+    with tarfile.open(path) as tar:
+        for m in tar.getmembers():
+            data = tar.extractfile(m).read()
+            kind = m.name.split('/')[0]
+            if m.name.endswith('.jsonl'):
+                kinds.setdefault(kind, []).extend(json.loads(line) for line in data.splitlines())
+            else:
+                kinds[m.name] = data
+    return kinds
+
+
+def exported(d, name='all.tar'):
+    path = os.path.join(d.dir, name)
+    ctl(d, 'export', path)
+    return path
+
+
+def lived(d):
+    """Two versions, a sum, a pair, a chat, a scheme and some settings."""
+    trained(d)
+    trained(d, start=500)
+    d.c.call('adapter.merge', adapter='both', parts=[{'adapter': 'default', 'version': 1},
+                                                     {'adapter': 'default', 'version': 2}])
+    d.c.call('data.put_many', create_stream=True, records=[
+        {'uid': b'p' * 16, 'kind': 'pair', 'stream': 'asked', 'time': 5, 'prompt': 'open?', 'completion': 'n\u00f6 \u0000!'},
+        {'uid': b'c' * 16, 'kind': 'chat', 'stream': 'asked', 'time': 6, 'messages': [
+            {'role': 'user', 'content': 'hi'}, {'role': 'assistant', 'content': 'ho'}]}])
+    d.c.call('policy.set', values={'level_start_pct': 55})
+
+
+def an_archive_holds_everything_and_says_what():
+    with night() as d:
+        lived(d)
+        path = exported(d)
+        a = lines_of(path)
+        manifest = json.loads(a['manifest.json'])
+        with tarfile.open(path) as tar:
+            names = [m.name for m in tar.getmembers()]
+            assert names[-2:] == ['manifest.json', 'manifest.sig'] and names[0] == 'README.txt', names
+            assert [m['name'] for m in manifest['members']] == names[:-2]
+            for m in manifest['members']:
+                assert hashlib.sha256(tar.extractfile(m['name']).read()).hexdigest() == m['sha256'], m
+        assert manifest['pockd_archive'] == 1 and manifest['key'] == d.c.call('server.info')['key']
+        assert len(a['records']) == d.c.call('data.count')['records'] == manifest['counts']['records']
+        assert {s['stream'] for s in a['streams']} == {'from-default', 'asked'}
+        assert next(r for r in a['records'] if r['kind'] == 'pair')['completion'] == 'n\u00f6 \u0000!'
+        assert [(v['adapter'], v['version'], v['gate'], v['state']) for v in a['versions']] == [
+            ('both', 1, 'none', 'kept'), ('default', 1, 'passed', 'kept'), ('default', 2, 'passed', 'active')]
+        for v in a['versions']:
+            assert hashlib.sha256(a['files/%s.gguf' % v['sha256']]).hexdigest() == v['sha256']
+            assert json.loads(v['manifest'])['sha256'] == v['sha256']
+        assert [j['state'] for j in a['jobs']] == ['done', 'done'] and a['metrics'] and a['audit'], a['jobs']
+        assert {'pockd': 'policy', 'key': 'level_start_pct', 'value': '55'} in a['policy'], a['policy']
+        assert sum(len(x['records']) for x in a['lineage'] if x['adapter'] == 'both') == \
+            d.c.call('adapter.lineage', adapter='both', version=1)['records']
+        # Nobody else may read it.
+        assert os.stat(path).st_mode & 0o77 == 0
+
+
+def without_what_differs(a):
+    """What must come back as it was: all but the log, the paths and the signature."""
+    a = {k: v for k, v in a.items() if k not in ('audit', 'manifest.json', 'manifest.sig')}
+    a['models'] = [{k: v for k, v in m.items() if k != 'added'} for m in a['models']]
+    return {k: sorted(v, key=str) if isinstance(v, list) else v for k, v in a.items()}
+
+
+def what_is_exported_comes_back_the_same():
+    with night() as d, night() as e:
+        lived(d)
+        path = exported(d)
+        before = [d.c.call('gen.start', adapter='default', version=v, prompt='bee', max_tokens=12, seed=3, temperature=0)['text']
+                  for v in (1, 2)]
+        score = d.c.call('score', texts=['bee 3 flew'], adapter='both', version=1)['total']['nll']
+        said = ctl(e, 'import', path, status=6).err
+        assert 'another key' in said and 'signed' in said, said
+        key = d.c.call('server.info')['key']
+        out = ctl(e, 'import', path, '--dry-run', '--trust', key)
+        assert e.c.call('data.count')['records'] == 0, out.err
+        r = ctl(e, 'import', path, '--trust', key, '--json').json()
+        assert r['signer'] == key and not r['own'] and r['done'] and r['remarks'] == [], r
+        assert all(k['refused'] == 0 for k in r['kinds']), r
+        one, two = without_what_differs(lines_of(path)), without_what_differs(lines_of(exported(e)))
+        for kind in one:
+            assert one[kind] == two[kind], (kind, one[kind], two.get(kind))
+        assert one.keys() == two.keys()
+        # An adapter answers the same, and the settings hold at once.
+        after = [e.c.call('gen.start', adapter='default', version=v, prompt='bee', max_tokens=12, seed=3, temperature=0)['text']
+                 for v in (1, 2)]
+        assert after == before, (before, after)
+        assert e.c.call('score', texts=['bee 3 flew'], adapter='both', version=1)['total']['nll'] == score
+        assert e.c.call('policy.get', keys=['level_start_pct'])['policy'][0]['value'] == 55
+        a = e.c.call('adapter.list')['adapters']
+        assert [(x['name'], x.get('active')) for x in a] == [('both', None), ('default', 2)], a
+        # Proofs hold against the manifests of there.
+        for name in ('default', 'both'):
+            x, y = learned(d, name, 1, text='never said'), learned(e, name, 1, text='never said')
+            assert x == y and not x[0], (x, y)
+        ids = [r['id'] for r in d.c.call('data.list', limit=10)['records']]
+        assert [learned(d, 'default', 2, record=i) for i in ids] == [learned(e, 'default', 2, record=i) for i in ids]
+        # Once more changes nothing, and new things get new numbers.
+        r = ctl(e, 'import', path, '--trust', key, '--json').json()
+        again = {k['kind']: k['taken'] for k in r['kinds']}
+        assert not any(again[k] for k in ('records', 'adapters', 'jobs', 'versions', 'schemes', 'policy', 'files')), again
+        e.c.call('data.put_many', records=records(60, 2000), create_stream=True)
+        d2 = e.c.call('train.start', recipe=RECIPE)['job']['id']
+        assert d2 == 3 and wait_end(e, d2)['version'] == 3
+        # Its own archive needs no word of trust.
+        assert 'this pockd' in ctl(e, 'import', exported(e, 'own.tar')).err
+
+
+def a_used_store_keeps_what_it_has():
+    with night() as d, night() as e:
+        trained(d)
+        path = exported(d)
+        key = d.c.call('server.info')['key']
+        # There the numbers are taken, one uid has other content, and the adapter has a version of its own.
+        other = [dict(r, text='wasp %d' % i) for i, r in enumerate(records(5, 9000, 'wasps'))]
+        taken = dict(d.c.call('data.get', ids=[1])['records'][0], text='something else', stream='wasps')
+        taken.pop('id')
+        e.c.call('data.put_many', records=other + [taken], create_stream=True)
+        trained(e, start=100)
+        e.c.call('policy.set', values={'level_start_pct': 61})
+        r = ctl(e, 'import', path, '--trust', key, '--json').json()
+        kinds = {k['kind']: k for k in r['kinds']}
+        assert kinds['records']['refused'] == 1 and kinds['versions']['refused'] == 1, r
+        assert any('is another one here' in x for x in r['remarks']), r
+        assert any('other content' in x for x in r['remarks']), r
+        assert {x['text'] for x in e.c.call('data.get', ids=[1, 2, 3, 4, 5])['records']} == {x['text'] for x in other}
+        assert e.c.call('policy.get', keys=['level_start_pct'])['policy'][0]['value'] == 61
+        a = e.c.call('adapter.show', adapter='default')['adapter']
+        assert a['active'] == 1, a
+        # What its version learned is what it was: nothing of there.
+        line = e.c.call('adapter.lineage', adapter='default', version=1)
+        assert line['records'] == json.loads(line['manifest'])['records']['count'], line
+        assert not learned(e, 'default', 1, text='never said')[0]
+        # Without the base model its adapters wait, and the records come.
+        with Daemon() as f:
+            r = ctl(f, 'import', path, '--trust', key, '--json').json()
+            kinds = {k['kind']: k for k in r['kinds']}
+            assert kinds['records']['taken'] == 60 and kinds['versions']['refused'] == 1, r
+            assert any('pockctl model add' in x for x in r['remarks']), r
+
+
+def hostile_archives_get_a_sentence():
+    with night() as d:
+        trained(d)
+        path = exported(d)
+        with open(path, 'rb') as f:
+            good = f.read()
+        with tarfile.open(path) as tar:
+            members = [(m.name, tar.extractfile(m).read()) for m in tar.getmembers()]
+        before = d.c.call('data.count')['records']
+
+        def refused_with(words, data):
+            said = ctl(d, 'import', write(d, 'bad.tar', data), status=2).err
+            assert words in said and said.count('\n') == 1, (words, said)
+
+        def packed(list, **types):
+            out = io.BytesIO()
+            with tarfile.open(fileobj=out, mode='w', format=tarfile.USTAR_FORMAT) as tar:
+                for name, data in list:
+                    m = tarfile.TarInfo(name)
+                    m.size = len(data)
+                    if name in types:
+                        m.type, m.size, m.linkname, data = types[name], 0, '/etc/passwd', b''
+                    tar.addfile(m, io.BytesIO(data))
+            return out.getvalue()
+        assert ctl(d, 'import', write(d, 'same.tar', packed(members)))  # another program's tar
+        refused_with('no tar archive', b'x' * 2048)
+        refused_with('ends in the middle', b'')
+        for cut in (100, 512, len(good) // 2, len(good) - 1024 - 512):
+            refused_with('the archive', good[:cut])
+        for name in ('../../etc/cron.d/x', '/etc/passwd', 'records/../x.jsonl'):
+            refused_with('name is not allowed', packed([(name, b'x')] + members))
+        refused_with('no plain file', packed([('records/link.jsonl', b'')] + members, **{'records/link.jsonl': tarfile.SYMTYPE}))
+        refused_with('nothing that this pockd knows', packed([('other/x', b'x')] + members))
+        refused_with('other members', packed([members[1]] + members))
+        refused_with('other members', packed(members[1:]))
+        refused_with('no signed manifest', packed(members[:-2]))
+        refused_with('after the manifest', packed(members[:-2] + [members[-2], ('records/9.jsonl', b'{}'), members[-1]]))
+        refused_with('after the signature', packed(members + [('records/9.jsonl', b'{}')]))
+        i = next(i for i, m in enumerate(members) if m[0].startswith('records/'))
+        changed = list(members)
+        changed[i] = (members[i][0], members[i][1].replace(b'bee', b'wax', 1))
+        refused_with('not as it was written', packed(changed))
+        # With its hash made to fit it is not what was signed.
+        m = json.loads(members[-2][1])
+        for x in m['members']:
+            if x['name'] == members[i][0]:
+                x['sha256'] = hashlib.sha256(changed[i][1]).hexdigest()
+        refused_with('not as it was signed', packed(changed[:-2] + [('manifest.json', json.dumps(m).encode()), members[-1]]))
+        twice = dict(m, members=[m['members'][0]] * 2 + m['members'][2:])
+        refused_with('listed twice', packed(members[:-2] + [('manifest.json', json.dumps(twice).encode()), members[-1]]))
+        later = json.dumps(dict(m, pockd_archive=2)).encode()
+        said = ctl(d, 'import', write(d, 'bad.tar', packed(members[:-2] + [('manifest.json', later), members[-1]])), status=9).err
+        assert 'install a newer one' in said, said
+        # A size that lies.
+        lie = bytearray(good)
+        lie[124:136] = b'%011o\0' % (len(good) * 2)
+        lie[148:156] = b'%06o\0 ' % (sum(lie[:148]) + 8 * 32 + sum(lie[156:512]))
+        refused_with('larger than the file', bytes(lie))
+        bomb = packed([('records/1.jsonl', b'\n' * (17 << 20))] + members)
+        refused_with('larger than such may be', bomb)
+        assert d.c.call('data.count')['records'] == before
+
+
 if __name__ == '__main__':
     main([
         a_version_says_what_it_learned,
@@ -237,4 +448,8 @@ if __name__ == '__main__':
         a_sum_learned_what_its_parts_did,
         after_an_erase_nobody_can_try_a_guess,
         the_audit_log_tells_who_did_what,
+        an_archive_holds_everything_and_says_what,
+        what_is_exported_comes_back_the_same,
+        a_used_store_keeps_what_it_has,
+        hostile_archives_get_a_sentence,
     ])
