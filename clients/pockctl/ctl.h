@@ -131,6 +131,8 @@ int ctl_mask(struct ctl *c);
 // `pockctl adapter show --lineage`, `pockctl data show RECORD --used-by`.
 int ctl_lineage(struct ctl *c);
 int ctl_used_by(struct ctl *c, int64_t id);
+// `pockctl adapter show --journal`.
+int ctl_journal(struct ctl *c);
 
 // `pockctl plan --search`.
 int ctl_search(struct ctl *c);
