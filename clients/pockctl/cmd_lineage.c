@@ -175,6 +175,57 @@ int ctl_lineage(struct ctl *c)
 }
 
 /*
+ * adapter export --manifest
+ */
+
+static int print_manifest(struct ctl *c, const struct pock_value *v,
+                          const char *path)
+{
+    const char *manifest = pock_get_str(v, "manifest", NULL);
+    struct str j = {0};
+    char to[4096];
+
+    if (!manifest)
+        return ctl_fail(c, CTL_FAILED,
+                        "this version was made before there were manifests");
+    size_t n = strlen(path);
+    if (n > 5 && strcmp(path + n - 5, ".gguf") == 0)
+        n -= 5;
+    (void) snprintf(to, sizeof(to), "%.*s.manifest.json", (int) n, path);
+    str_puts(&j, "{\"manifest\":");
+    str_json(&j, manifest, strlen(manifest));
+    str_printf(&j, ",\"signature\":\"%s\"}\n",
+               pock_get_str(v, "signature", ""));
+    FILE *f = str_finish(&j) == 0 ? fopen(to, "we") : NULL;
+    if (f)
+        fputs(j.data, f);
+    str_free(&j);
+    if (!f || fclose(f) != 0)
+        return ctl_fail_errno(c, -errno, to);
+    ctl_remark(c, "its manifest: %s", to);
+    return CTL_OK;
+}
+
+int ctl_write_manifest(struct ctl *c, const struct ctl_adapter *ref,
+                       const char *path)
+{
+    struct pock_reply *reply;
+    struct pock_request *r;
+    int status;
+
+    if (strcmp(path, "-") == 0)
+        return ctl_fail(c, CTL_USAGE,
+                        "--manifest needs a file to lie beside: give --output "
+                        "FILE");
+    if ((status = set_version(c, &r, "adapter.lineage", ref)) != CTL_OK ||
+        (status = ctl_send(c, r, NULL, &reply)) != CTL_OK)
+        return status;
+    status = print_manifest(c, pock_result(reply), path);
+    pock_reply_destroy(reply);
+    return status;
+}
+
+/*
  * data show --used-by
  */
 

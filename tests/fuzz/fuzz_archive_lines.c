@@ -12,15 +12,30 @@
 #include "storage/store_adapter.h"
 #include "storage/store_model.h"
 
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+static char dir[] = "/tmp/pockd-fuzz-XXXXXX";
+static struct store *store;
+
+static int on_entry(const char *path, const struct stat *st, int type,
+                    struct FTW *ftw)
+{
+    return remove(path);
+}
+
+static void clean_up(void)
+{
+    store_close(store);
+    (void) nftw(dir, on_entry, 8, FTW_DEPTH | FTW_PHYS);
+}
+
 static struct store *open_store(void)
 {
-    static char dir[] = "/tmp/pockd-fuzz-XXXXXX";
     struct store_model m = {.name = "m", .path = "/m", .bytes = 1};
     struct store_report report;
     struct store *s = NULL;
@@ -30,20 +45,20 @@ static struct store *open_store(void)
     if (!mkdtemp(dir) ||
         store_open(&s, &(struct store_params){.dir = dir}, &report, NULL) < 0 ||
         store_model_add(s, &m, &model, NULL) < 0 ||
-        store_adapter_add(s, "default", model, 1, &adapter, NULL) < 0)
+        store_adapter_add(s, "default", model, 1, &adapter, NULL) < 0 ||
+        atexit(clean_up) != 0)
         abort();
     return s;
 }
 
 // An adapter first, so that what belongs to one finds it.
-static const char adapter[] =
+static const char first[] =
     "{\"pockd\":\"adapters\",\"adapter\":\"default\",\"created\":1,\"active\":1"
     ",\"base\":\"11111111111111111111111111111111111111111111111111111111111111"
     "11\"}\n";
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static struct store *store;
     struct archive_import *x = NULL;
     struct error err = {0};
 
@@ -53,12 +68,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         store = open_store();
     if (archive_import_create(&x, NULL, "/tmp", &err) < 0 ||
         store_begin(store, &err) < 0 ||
-        archive_import_lines(x, store, ARCHIVE_ADAPTERS, adapter,
-                             sizeof(adapter) - 1, &err) < 0)
+        archive_import_lines(x, store, ARCHIVE_ADAPTERS, first,
+                             sizeof(first) - 1, &err) < 0)
         abort();
-    const int rc = archive_import_lines(
-        x, store, (enum archive_kind) (data[0] % ARCHIVE_KIND_COUNT),
-        (const char *) data + 1, size - 1, &err);
+    const int rc =
+        archive_import_lines(x, store,
+                             (enum archive_kind)(data[0] % ARCHIVE_KIND_COUNT),
+                             (const char *) data + 1, size - 1, &err);
     const struct archive_result *r = archive_import_result(x);
     if ((rc < 0 && err.text[0] == '\0') || r->n_remarks > ARCHIVE_REMARKS_MAX)
         abort();

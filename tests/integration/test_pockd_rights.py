@@ -42,6 +42,11 @@ def a_version_says_what_it_learned():
         assert one['root'] in r and '* default:1  trained' in r and '2023-11' in r, r
         assert ctl(d, 'adapter', 'show', 'default:1', '--lineage', '--quiet').out == one['root'] + '\n'
         assert ctl(d, 'adapter', 'show', 'default:1', '--lineage', '--json').json()['leaves'] == one['leaves']
+        path = os.path.join(d.dir, 'mine.gguf')
+        ctl(d, 'adapter', 'export', 'default:1', '-o', path, '--manifest')
+        with open(os.path.join(d.dir, 'mine.manifest.json')) as f:
+            assert json.load(f) == {k: one[k] for k in ('manifest', 'signature')}
+        assert m['key'] in ctl(d, 'doctor', status=None).out
 
 
 def a_version_proves_what_it_did_not_learn():
