@@ -133,17 +133,23 @@ static int print_lineage(struct ctl *c, const struct pock_value *show,
     return CTL_OK;
 }
 
-static int set_version(struct ctl *c, struct pock_request **r,
-                       const char *method, const struct ctl_adapter *ref)
+static void set_version(struct pock_request *r, const struct ctl_adapter *ref)
 {
-    int status = ctl_request(c, r, method);
+    pock_set_str(r, "adapter", ref->name);
+    if (ref->version > 0)
+        pock_set_int(r, "version", ref->version);
+}
+
+static int ask_lineage(struct ctl *c, const struct ctl_adapter *ref,
+                       struct pock_reply **out)
+{
+    struct pock_request *r;
+    int status = ctl_request(c, &r, "adapter.lineage");
 
     if (status != CTL_OK)
         return status;
-    pock_set_str(*r, "adapter", ref->name);
-    if (ref->version > 0)
-        pock_set_int(*r, "version", ref->version);
-    return CTL_OK;
+    set_version(r, ref);
+    return ctl_send(c, r, NULL, out);
 }
 
 int ctl_lineage(struct ctl *c)
@@ -154,8 +160,7 @@ int ctl_lineage(struct ctl *c)
     int status;
 
     if ((status = ctl_adapter_ref(c, c->line.args[0], &ref)) != CTL_OK ||
-        (status = set_version(c, &r, "adapter.lineage", &ref)) != CTL_OK ||
-        (status = ctl_send(c, r, NULL, &lineage)) != CTL_OK)
+        (status = ask_lineage(c, &ref, &lineage)) != CTL_OK)
         return status;
     const struct pock_value *v = pock_result(lineage);
     if (c->json) {
@@ -210,15 +215,13 @@ int ctl_write_manifest(struct ctl *c, const struct ctl_adapter *ref,
                        const char *path)
 {
     struct pock_reply *reply;
-    struct pock_request *r;
     int status;
 
     if (strcmp(path, "-") == 0)
         return ctl_fail(c, CTL_USAGE,
                         "--manifest needs a file to lie beside: give --output "
                         "FILE");
-    if ((status = set_version(c, &r, "adapter.lineage", ref)) != CTL_OK ||
-        (status = ctl_send(c, r, NULL, &reply)) != CTL_OK)
+    if ((status = ask_lineage(c, ref, &reply)) != CTL_OK)
         return status;
     status = print_manifest(c, pock_result(reply), path);
     pock_reply_destroy(reply);
@@ -331,8 +334,9 @@ int cmd_adapter_prove(struct ctl *c)
                         "without what? give --without RECORD or --text FILE, "
                         "one of them");
     if ((status = ctl_adapter_ref(c, c->line.args[0], &ref)) != CTL_OK ||
-        (status = set_version(c, &r, "adapter.prove", &ref)) != CTL_OK)
+        (status = ctl_request(c, &r, "adapter.prove")) != CTL_OK)
         return status;
+    set_version(r, &ref);
     if ((status = set_claim(c, r)) != CTL_OK) {
         pock_request_destroy(r);
         return status;
