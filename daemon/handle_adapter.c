@@ -148,7 +148,7 @@ static int put_stream(const struct store_stream *st, void *user)
     return 0;
 }
 
-static int put_part(const struct store_part *p, void *user)
+int adapter_put_part(const struct store_part *p, void *user)
 {
     struct encoder *e = user;
 
@@ -179,7 +179,7 @@ static int run_show(struct store *s, struct dbcall *c, struct error *err)
         version = a.active;
     encoder_put_array(&c->out, "merged_from");
     if (version)
-        rc = store_merge_each(s, a.id, version, put_part, &c->out, err);
+        rc = store_merge_each(s, a.id, version, adapter_put_part, &c->out, err);
     encoder_close(&c->out);
     if (rc < 0)
         return rc;

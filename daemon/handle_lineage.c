@@ -79,18 +79,6 @@ static void put_manifest(struct encoder *e, const struct store_manifest *m)
     encoder_put_cstr(e, "signature", signature);
 }
 
-static int put_part(const struct store_part *p, void *user)
-{
-    struct encoder *e = user;
-
-    encoder_open_map(e);
-    encoder_put_cstr(e, "adapter", p->adapter);
-    encoder_put_int(e, "version", p->version);
-    encoder_put_float(e, "weight", p->weight);
-    encoder_close(e);
-    return 0;
-}
-
 static int run_lineage(struct store *s, struct dbcall *c, struct error *err)
 {
     struct store_adapter a;
@@ -109,7 +97,7 @@ static int run_lineage(struct store *s, struct dbcall *c, struct error *err)
         return rc;
     encoder_put_int(&c->out, "records", c->number[0]);
     encoder_put_array(&c->out, "merged_from");
-    rc = store_merge_each(s, a.id, v.version, put_part, &c->out, err);
+    rc = store_merge_each(s, a.id, v.version, adapter_put_part, &c->out, err);
     encoder_close(&c->out);
     if (rc < 0)
         return rc;
@@ -141,23 +129,9 @@ struct wanted {
 
 static int key_of_record(const struct store_record *row, void *user)
 {
-    static const struct frame_limits limits = {
-        .depth = FRAME_DEPTH,
-        .objects = FRAME_OBJECTS_MAX,
-        .bytes = FRAME_BYTES_MAX,
-        .string_bytes = FRAME_STRING_BYTES_MAX,
-    };
-    struct rpc_record r = {.kind = (enum rpc_record_kind) row->kind};
     struct wanted *w = user;
-    struct codec_doc doc;
 
-    w->rc = codec_decode(&doc, row->body, row->body_bytes, &limits, NULL);
-    if (w->rc < 0)
-        return 0;
-    w->rc = rpc_record_body_decode(&r, &doc.root, NULL);
-    if (w->rc == 0)
-        rpc_leaf_record(w->key, &r);
-    codec_finish(&doc);
+    w->rc = manifest_record_key(w->key, row);
     return 0;
 }
 

@@ -42,8 +42,9 @@ static int add_leaf(struct leaves *l, const uint8_t key[HASH_BYTES])
     return 0;
 }
 
-// One of the record, and one of each of its texts.
-static int add_record(const struct store_record *row, void *user)
+// On success the caller ends `doc`.
+static int open_body(struct rpc_record *r, struct codec_doc *doc,
+                     const struct store_record *row)
 {
     static const struct frame_limits limits = {
         .depth = FRAME_DEPTH,
@@ -51,20 +52,42 @@ static int add_record(const struct store_record *row, void *user)
         .bytes = FRAME_BYTES_MAX,
         .string_bytes = FRAME_STRING_BYTES_MAX,
     };
-    struct rpc_record r = {.kind = (enum rpc_record_kind) row->kind};
+    int rc = codec_decode(doc, row->body, row->body_bytes, &limits, NULL);
+
+    if (rc < 0)
+        return rc;
+    *r = (struct rpc_record){.kind = (enum rpc_record_kind) row->kind};
+    if ((rc = rpc_record_body_decode(r, &doc->root, NULL)) < 0)
+        codec_finish(doc);
+    return rc;
+}
+
+int manifest_record_key(uint8_t key[HASH_BYTES], const struct store_record *row)
+{
+    struct rpc_record r;
+    struct codec_doc doc;
+    int rc = open_body(&r, &doc, row);
+
+    if (rc < 0)
+        return rc;
+    rpc_leaf_record(key, &r);
+    codec_finish(&doc);
+    return 0;
+}
+
+// One of the record, and one of each of its texts.
+static int add_record(const struct store_record *row, void *user)
+{
     struct leaves *l = user;
     struct codec_bytes text;
     uint8_t key[HASH_BYTES];
+    struct rpc_record r;
     struct codec_doc doc;
 
-    l->rc = codec_decode(&doc, row->body, row->body_bytes, &limits, NULL);
-    if (l->rc < 0)
+    if ((l->rc = open_body(&r, &doc, row)) < 0)
         return 0;
-    l->rc = rpc_record_body_decode(&r, &doc.root, NULL);
-    if (l->rc == 0) {
-        rpc_leaf_record(key, &r);
-        l->rc = add_leaf(l, key);
-    }
+    rpc_leaf_record(key, &r);
+    l->rc = add_leaf(l, key);
     for (uint32_t i = 0; l->rc == 0 && rpc_leaf_part(&r, i, &text); i++) {
         rpc_leaf_text(key, text.data, text.bytes);
         l->rc = add_leaf(l, key);

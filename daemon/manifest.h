@@ -33,6 +33,10 @@ struct manifest_params {
 int manifest_make(struct store *s, const struct sign_key *key,
                   const struct manifest_params *p, struct error *err);
 
+// The key of a stored record as a whole. Negative: it is damaged.
+int manifest_record_key(uint8_t key[HASH_BYTES],
+                        const struct store_record *row);
+
 // The leaves of all that the version and those before it learned, sorted;
 // malloc'ed. `make_salts`: for records that have none yet, which otherwise is
 // -ENOENT.
