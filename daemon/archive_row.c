@@ -92,6 +92,14 @@ static const struct archive_field version_fields[] = {
     F(version, "heldout_after", FLOAT, heldout_after),
     F(version, "probe_before", FLOAT, probe_before),
     F(version, "probe_after", FLOAT, probe_after),
+    F(version, "dp_epsilon", FLOAT, dp_epsilon),
+    F(version, "dp_delta", FLOAT, dp_delta),
+    F(version, "exposure_sequences", INT, exposure.sequences),
+    F(version, "exposure_recited", INT, exposure.recited),
+    F(version, "exposure", FLOAT, exposure.bits),
+    F(version, "exposure_base", FLOAT, exposure.bits_base),
+    F(version, "exposure_drawn", FLOAT, exposure.bits_drawn),
+    F(version, "exposure_record", INT, exposure.record_id),
     F(version, "reason", TEXT, reason),
 };
 TABLE(archive_versions, version_fields);

@@ -169,6 +169,9 @@ static int encode_wire(struct encoder *e, const struct json *j,
     put_json_str(e, "text", json_get(j, "text"));
     put_json_str(e, "prompt", json_get(j, "prompt"));
     put_json_str(e, "completion", json_get(j, "completion"));
+    const struct json *accepted = json_get(j, "accepted");
+    if (accepted && accepted->type == JSON_BOOL)
+        encoder_put_bool(e, "accepted", accepted->boolean);
     put_messages(e, json_get(j, "messages"));
     encoder_close(e);
     int rc = encoder_finish(e);
@@ -446,6 +449,10 @@ static int read_version(const struct archive_take *t, struct store_version *v,
                          a->name);
     const struct archive_id_pair *job = find_id(&t->jobs, v->job_id);
     v->job_id = job ? job->is : 0;
+    // Of a record that has another number here, or is gone.
+    const int64_t exposed = v->exposure.record_id;
+    const struct archive_id_pair *record = find_id(&t->records, exposed);
+    v->exposure.record_id = record ? record->is : exposed;
     return 0;
 }
 

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/audit.h"
+#include "daemon/auditlog.h"
 #include "engine/base/fault.h"
 
 static int run(struct store *s, void *arg, struct error *err)
@@ -22,9 +22,9 @@ static int run(struct store *s, void *arg, struct error *err)
     c->audited = 1;
     c->audit_text[0] = '\0';
     encoder_open_map(&c->out);
-    int rc = audit_before(s, c, c->is_alone, err);
+    int rc = auditlog_before(s, c, c->is_alone, err);
     if (rc == 0)
-        rc = audit_after(s, c, c->is_alone, c->run(s, c, err), err);
+        rc = auditlog_after(s, c, c->is_alone, c->run(s, c, err), err);
     if (rc < 0)
         return rc;
     encoder_close(&c->out);
@@ -68,7 +68,7 @@ static void done(void *arg, int rc, const struct error *err)
     if (rc < 0) {
         fail(c, rc, err);
     } else {
-        audit_on_read(c->p, c->r, c->audited);
+        auditlog_on_read(c->p, c->r, c->audited);
         if (c->after)
             c->after(c);
         // A handler that answers itself takes the request.

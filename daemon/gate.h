@@ -9,10 +9,13 @@
  * Whether a new version may become the active one: the held-out loss must fall
  * below that of the active version by a margin, and the loss on a fixed probe
  * of general text must not rise above the base model's by more than a bound.
- * A version that fails is kept, with the reason. Pure.
+ * A version that says a rare sequence of its records by heart, or knows one
+ * better than the policy allows, where the base model does not, is not for
+ * others to ask. A version that fails is kept, with the reason. Pure.
  */
 
 #include "daemon/policy.h"
+#include "storage/store_adapter.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -25,6 +28,7 @@ struct gate_input {
     int64_t heldout_tokens;
     double probe_before; // the base model
     double probe_after;
+    struct store_exposure exposure; // zero: there was nothing to look at
 };
 
 enum {

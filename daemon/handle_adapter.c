@@ -25,6 +25,19 @@ static void put_loss(struct encoder *e, const char *key, double v)
         encoder_put_float(e, key, v);
 }
 
+static void put_exposure(struct encoder *e, const struct store_exposure *x)
+{
+    if (x->sequences == 0)
+        return;
+    encoder_put_int(e, "audited", x->sequences);
+    encoder_put_int(e, "recited", x->recited);
+    put_loss(e, "exposure", x->bits);
+    put_loss(e, "exposure_base", x->bits_base);
+    put_loss(e, "exposure_drawn", x->bits_drawn);
+    if (x->record_id > 0)
+        encoder_put_int(e, "exposed_record", x->record_id);
+}
+
 void adapter_encode_version(struct encoder *e, const struct store_version *v)
 {
     char hex[HASH_HEX];
@@ -51,6 +64,9 @@ void adapter_encode_version(struct encoder *e, const struct store_version *v)
     put_loss(e, "heldout_after", v->heldout_after);
     put_loss(e, "probe_before", v->probe_before);
     put_loss(e, "probe_after", v->probe_after);
+    put_loss(e, "dp_epsilon", v->dp_epsilon);
+    put_loss(e, "dp_delta", v->dp_delta);
+    put_exposure(e, &v->exposure);
     encoder_put_cstr(e, "gate", store_gate_name(v->gate));
     if (v->reason[0])
         encoder_put_cstr(e, "reason", v->reason);

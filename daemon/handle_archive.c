@@ -8,7 +8,7 @@
 
 #include "daemon/archive_export.h"
 #include "daemon/archive_import.h"
-#include "daemon/audit.h"
+#include "daemon/auditlog.h"
 #include "daemon/dbthread.h"
 #include "daemon/events.h"
 #include "daemon/fdio.h"
@@ -96,7 +96,7 @@ static int after_read(struct archiving *x, struct store *s, struct error *err)
         return 0;
     x->phase = PHASE_RUN;
     int rc = archive_import_create(&x->in, &x->reader, x->p->paths.tmp, err);
-    if (rc == 0 && (rc = audit_note(s, x->r, 1, err)) == 0)
+    if (rc == 0 && (rc = auditlog_note(s, x->r, 1, err)) == 0)
         rc = store_audit_flush(s, clock_unix_ms(), 0, false, err);
     return rc < 0 ? rc : 1;
 }

@@ -11,6 +11,7 @@
 #include "daemon/handlers.h"
 #include "daemon/prefix_file.h"
 #include "daemon/record_filter.h"
+#include "daemon/redaction.h"
 #include "daemon/training.h"
 #include "engine/base/clock.h"
 #include "engine/base/fault.h"
@@ -28,6 +29,7 @@ enum {
 struct put {
     bool may_create;
     bool is_single;
+    struct redaction redaction;
     size_t count;
     struct rpc_record records[];
 };
@@ -83,30 +85,60 @@ static int put_record(struct store *s, struct encoder *body,
     return store_record_put(s, &row, id, is_new, err);
 }
 
+// What became of what the records held, where there was something.
+static void put_redacted(struct encoder *e, const struct redaction *r)
+{
+    if (r->redacted > 0) {
+        encoder_put_map(e, "redacted");
+        for (int k = 0; k < REDACT_CLASSES; k++)
+            if (r->counts.found[k])
+                encoder_put_int(e, redact_class_name((enum redact_class) k),
+                                r->counts.found[k]);
+        encoder_close(e);
+    }
+    if (r->dropped > 0)
+        encoder_put_int(e, "dropped", r->dropped);
+}
+
+// The stream of the record before is not looked up again.
+static int put_one(struct store *s, struct put *put, struct encoder *body,
+                   const struct rpc_record *r, struct codec_bytes *stream,
+                   int64_t *stream_id, int64_t *id, bool *is_new,
+                   struct error *err)
+{
+    const int64_t now_ms = clock_unix_ms();
+    struct rpc_record clean;
+    int rc = redaction_apply(&put->redaction, &clean, r, err);
+
+    if (rc != 0)
+        return rc < 0 ? rc : 0;
+    if (stream->bytes != r->stream.bytes ||
+        memcmp(stream->data, r->stream.data, stream->bytes) != 0) {
+        if ((rc = find_stream(s, put, r->stream, now_ms, stream_id, err)) < 0)
+            return rc;
+        *stream = r->stream;
+    }
+    return put_record(s, body, &clean, *stream_id, now_ms, id, is_new, err);
+}
+
 static int put_all(struct store *s, struct dbcall *c, struct encoder *body,
                    struct error *err)
 {
-    const struct put *put = c->data;
-    int64_t now_ms = clock_unix_ms();
+    struct put *put = c->data;
+    struct codec_bytes stream = {"", 0};
     int64_t stream_id = 0;
     int64_t new_count = 0;
 
+    redaction_reset(&put->redaction);
     if (!put->is_single)
         encoder_put_array(&c->out, "ids");
     for (size_t i = 0; i < put->count; i++) {
-        const struct rpc_record *r = &put->records[i];
-        const struct rpc_record *last = i > 0 ? &put->records[i - 1] : NULL;
-        bool is_same =
-            last && last->stream.bytes == r->stream.bytes &&
-            memcmp(last->stream.data, r->stream.data, r->stream.bytes) == 0;
         int64_t id = 0;
         bool is_new = false;
-        int rc;
+        int rc = put_one(s, put, body, &put->records[i], &stream, &stream_id,
+                         &id, &is_new, err);
 
-        if ((!is_same && (rc = find_stream(s, put, r->stream, now_ms,
-                                           &stream_id, err)) < 0) ||
-            (rc = put_record(s, body, r, stream_id, now_ms, &id, &is_new,
-                             err)) < 0) {
+        if (rc < 0) {
             c->index = put->is_single ? -1 : (int64_t) i;
             return rc;
         }
@@ -122,6 +154,7 @@ static int put_all(struct store *s, struct dbcall *c, struct encoder *body,
         encoder_close(&c->out);
         encoder_put_int(&c->out, "new", new_count);
     }
+    put_redacted(&c->out, &put->redaction);
     c->number[0] = new_count;
     c->audited = new_count;
     return 0;
@@ -143,6 +176,14 @@ static void after_put(struct dbcall *c)
         return;
     events_records_added(c->p, c->number[0]);
     facts_refresh(c->p);
+}
+
+static void free_put(void *data)
+{
+    struct put *put = data;
+
+    redaction_finish(&put->redaction);
+    free(put);
 }
 
 static void fail_record(struct request *r, int rc, const struct error *err,
@@ -177,12 +218,18 @@ static void put(struct pockd *p, struct request *r, const msgpack_object *list,
     put->may_create = codec_bool(request_params(r), "create_stream", false);
     put->is_single = single != NULL;
     put->count = count;
+    int rc = redaction_init(&put->redaction, &p->policy, &err);
+    if (rc < 0) {
+        free_put(put);
+        request_fail(r, RPC_ERROR_INTERNAL, "policy: %s", err.text);
+        return;
+    }
     for (size_t i = 0; i < count; i++) {
         const msgpack_object *map =
             single ? single : codec_at(list, (uint32_t) i);
-        int rc = rpc_record_decode(&put->records[i], map, &err);
+        rc = rpc_record_decode(&put->records[i], map, &err);
         if (rc < 0) {
-            free(put);
+            free_put(put);
             fail_record(r, rc, &err, single ? -1 : (int64_t) i);
             return;
         }
@@ -191,7 +238,8 @@ static void put(struct pockd *p, struct request *r, const msgpack_object *list,
                  &(struct dbcall_params){.kind = DBTHREAD_WRITE,
                                          .run = run_put,
                                          .after = after_put,
-                                         .data = put});
+                                         .data = put,
+                                         .free_data = free_put});
 }
 
 void handle_data_put(struct pockd *p, struct request *r)
@@ -264,7 +312,7 @@ static void put_record_preview(struct encoder *e, const struct store_record *r)
         return;
     if (record.kind == RPC_RECORD_KIND_TEXT)
         text = record.text;
-    else if (record.kind == RPC_RECORD_KIND_PAIR)
+    else if (record.kind != RPC_RECORD_KIND_CHAT)
         text = record.completion;
     else
         (void) rpc_record_message(&record, codec_count(record.messages) - 1,

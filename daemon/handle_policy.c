@@ -9,6 +9,7 @@
 #include "daemon/dbcall.h"
 #include "daemon/events.h"
 #include "daemon/handlers.h"
+#include "daemon/redaction.h"
 #include "daemon/reload.h"
 #include "daemon/train_recipe.h"
 #include "daemon/training.h"
@@ -187,6 +188,8 @@ static int run_set(struct store *s, struct dbcall *c, struct error *err)
                            "\"%.15s\" must be assistant, user or all", text);
         if (!is_reset && strcmp(row->name, "device") == 0)
             rc = devname_parse(&(struct devname){0}, text, err);
+        if (!is_reset && rc == 0)
+            rc = redaction_check(row->name, text, err);
         if (!is_reset && rc == 0)
             rc = reload_check(row->name, text, err);
         if (rc < 0)

@@ -3,7 +3,7 @@
 
 #include "daemon/handlers.h"
 
-#include "daemon/audit.h"
+#include "daemon/auditlog.h"
 #include "daemon/pockd.h"
 
 typedef void (*handler_fn)(struct pockd *p, struct request *r);
@@ -15,6 +15,6 @@ static const handler_fn handlers[METHOD_COUNT] = {
 
 void handlers_dispatch(struct request *r, void *user)
 {
-    audit_on_request(user, r);
+    auditlog_on_request(user, r);
     handlers[request_method(r)](user, r);
 }

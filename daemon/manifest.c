@@ -243,6 +243,21 @@ static void put_evaluation(struct str *j, const struct store_version *v)
     str_putc(j, '}');
 }
 
+// What it knows by heart, and what it gives away at most, where that is known.
+static void put_privacy(struct str *j, const struct store_version *v)
+{
+    if (v->exposure.sequences > 0) {
+        str_printf(j, ",\"exposure\":{\"sequences\":%lld,\"recited\":%lld",
+                   (long long) v->exposure.sequences,
+                   (long long) v->exposure.recited);
+        put_float(j, "bits", v->exposure.bits);
+        put_float(j, "bits_base", v->exposure.bits_base);
+        str_putc(j, '}');
+    }
+    put_float(j, "dp_epsilon", v->dp_epsilon);
+    put_float(j, "dp_delta", v->dp_delta);
+}
+
 static void put_records(struct str *j, const struct store_manifest *m,
                         size_t count)
 {
@@ -289,6 +304,7 @@ static int put_all(struct str *j, struct store *s, const struct sign_key *key,
     put_parts(j, p);
     put_records(j, m, count);
     put_evaluation(j, &v);
+    put_privacy(j, &v);
     put_text(j, "code", "pockd " POCK_VERSION);
     put_hash(j, "key", key->public);
     str_putc(j, '}');

@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "daemon/audit.h"
+#include "daemon/auditlog.h"
 #include "daemon/events.h"
 #include "daemon/handlers.h"
 #include "daemon/identity.h"
@@ -20,6 +20,7 @@
 #include "daemon/reload.h"
 #include "daemon/sdnotify.h"
 #include "daemon/serving.h"
+#include "daemon/signal_watch.h"
 #include "daemon/tools.h"
 #include "daemon/training.h"
 #include "daemon/watchers.h"
@@ -104,6 +105,7 @@ static void on_recheck(uv_timer_t *t)
     struct pockd *p = t->data;
 
     signals_refresh(p->signals);
+    signal_watch_tell(p);
     pockd_reconsider(p);
 }
 
@@ -146,6 +148,7 @@ void pockd_reconsider(struct pockd *p)
 
 static void on_signals_change(void *user)
 {
+    signal_watch_tell(user);
     pockd_reconsider(user);
 }
 
@@ -271,7 +274,10 @@ static int start_signals(struct pockd *p, struct error *err)
                               .loop = &p->loop,
                               .root = p->config->sysroot,
                               .state_dir = p->paths.state,
-                              .use_logind = p->config->sysroot[0] == '\0',
+                              // A stand-in for the machine has no bus, unless
+                              // one is named.
+                              .use_bus = p->config->sysroot[0] == '\0' ||
+                                         getenv("DBUS_SYSTEM_BUS_ADDRESS"),
                               .on_change = on_signals_change,
                               .user = p,
                           },
@@ -303,7 +309,7 @@ static int start_parts(struct pockd *p, struct error *err)
 
     if ((rc = events_create(&p->events, p)) < 0 ||
         (rc = watchers_create(&p->watchers, p)) < 0 ||
-        (rc = audit_create(&p->audit, p)) < 0 ||
+        (rc = auditlog_create(&p->audit, p)) < 0 ||
         (rc = inhibits_create(&p->inhibits, p)) < 0 ||
         (rc = serving_create(&p->serving, p)) < 0 ||
         (rc = tools_create(&p->tools, p)) < 0 ||
@@ -367,11 +373,12 @@ static void finish(struct pockd *p)
     p->is_stopping = true;
     dbthread_destroy(db);
     p->dbthread = NULL;
-    audit_destroy(p->audit);
+    auditlog_destroy(p->audit);
     reload_destroy(p->reload);
     tools_destroy(p->tools);
     serving_destroy(p->serving);
     watchers_destroy(p->watchers);
+    signal_watch_end(p);
     events_destroy(p->events);
     training_destroy(p->training);
     inhibits_destroy(p->inhibits);

@@ -29,7 +29,8 @@ struct serving;
 struct tools;
 struct reload;
 struct watchers;
-struct audit;
+struct auditlog;
+struct signal_watch;
 
 struct pockd {
     const struct config *config;
@@ -57,9 +58,10 @@ struct pockd {
     struct facts facts;
     struct events *events;
     struct watchers *watchers;
-    struct audit *audit;
+    struct auditlog *audit;
     struct inhibits *inhibits;
     struct signals *signals;
+    struct signal_watch *signal_watches;
     struct training *training;
     struct serving *serving;
     struct tools *tools;

@@ -89,9 +89,11 @@ int record_export_json(struct str *s, const struct store_record *row)
                rpc_record_kind_name(r.kind), (long long) row->time_ms);
     if (r.kind == RPC_RECORD_KIND_TEXT) {
         json_bytes(s, "text", r.text);
-    } else if (r.kind == RPC_RECORD_KIND_PAIR) {
+    } else if (r.kind != RPC_RECORD_KIND_CHAT) {
         json_bytes(s, "prompt", r.prompt);
         json_bytes(s, "completion", r.completion);
+        if (r.kind == RPC_RECORD_KIND_FEEDBACK)
+            str_printf(s, ",\"accepted\":%s", r.is_accepted ? "true" : "false");
     } else {
         json_messages(s, &r);
     }

@@ -130,7 +130,7 @@ static uint32_t turns_of(struct worker_turn *turns, const struct rpc_record *r)
             (struct worker_turn){WORKER_ROLE_USER, r->text.data, r->text.bytes};
         return 1;
     }
-    if (r->kind == RPC_RECORD_KIND_PAIR) {
+    if (r->kind != RPC_RECORD_KIND_CHAT) {
         turns[0] = (struct worker_turn){WORKER_ROLE_USER, r->prompt.data,
                                         r->prompt.bytes};
         turns[1] =
@@ -164,6 +164,21 @@ struct gathering {
     struct error *err;
 };
 
+static enum worker_record_kind kind_of(const struct rpc_record *r)
+{
+    switch (r->kind) {
+    case RPC_RECORD_KIND_TEXT:
+        return WORKER_RECORD_TEXT;
+    case RPC_RECORD_KIND_PAIR:
+        return WORKER_RECORD_PAIR;
+    case RPC_RECORD_KIND_FEEDBACK:
+        return r->is_accepted ? WORKER_RECORD_ACCEPTED : WORKER_RECORD_REJECTED;
+    case RPC_RECORD_KIND_CHAT:
+        break;
+    }
+    return WORKER_RECORD_CHAT;
+}
+
 static int gather_record(const struct store_record *row, void *user)
 {
     static const struct frame_limits limits = {
@@ -184,16 +199,14 @@ static int gather_record(const struct store_record *row, void *user)
     if (rpc_record_body_decode(&r, &doc.root, NULL) == 0) {
         uint32_t n = turns_of(turns, &r);
         if (!g->held_out || is_held_out(turns, n))
-            g->rc =
-                add(g->k,
-                    &(struct worker_record){.id = (uint64_t) row->id,
-                                            .time_ms = row->time_ms,
-                                            .stream = row->stream,
-                                            .kind = (enum worker_record_kind)(
-                                                row->kind - 1),
-                                            .n_turns = n,
-                                            .turns = turns},
-                    g->err);
+            g->rc = add(g->k,
+                        &(struct worker_record){.id = (uint64_t) row->id,
+                                                .time_ms = row->time_ms,
+                                                .stream = row->stream,
+                                                .kind = kind_of(&r),
+                                                .n_turns = n,
+                                                .turns = turns},
+                        g->err);
     }
     codec_finish(&doc);
     return g->rc < 0 ? 1 : 0;

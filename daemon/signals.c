@@ -16,8 +16,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "daemon/signals_logind.h"
+#include "daemon/signal_table.h"
+#include "daemon/signals_bus.h"
+#include "daemon/signals_gpu.h"
+#include "daemon/signals_pressure.h"
 #include "daemon/signals_sysfs.h"
+#include "daemon/steady.h"
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 
@@ -27,6 +31,10 @@ enum {
     DRAIN_STEP_MS = 60 * 1000,
     DRAIN_SPAN_MS = 10 * 60 * 1000,
     THROTTLE_HOLD_MS = 30 * 1000,
+    MEMORY_LOW_MS = 30 * 1000,
+    ASK_RUNNING_MS = 5 * 1000, // what no session announces
+    ASK_MS = 15 * 1000,
+    GPU_BUDGET_US = 2000, // of the loop, at a look
     SETTLE_MS = 10,
     ROOT_BYTES = 512,
     PATH_BYTES = 1280,
@@ -49,9 +57,14 @@ struct signals {
     struct signals_params params;
     char root[ROOT_BYTES];
     struct snapshot snapshot;
-    struct signals_logind *logind;
+    struct snapshot last; // to see what changed
+    struct signals_bus *bus;
+    struct signals_pressure *pressure;
+    struct gpu_users *gpu;
+    struct steady steady;
     uv_timer_t timer;
-    uv_timer_t settle; // after changes of a fake root, which come in pieces
+    uv_timer_t steadied; // power may be believed again
+    uv_timer_t settle;   // after changes of a fake root, which come in pieces
     uv_poll_t poll;
     int watch_fd; // inotify or uevents; -1: none
     bool is_inotify;
@@ -60,25 +73,50 @@ struct signals {
     bool was_in_use;
     int64_t unused_since_ms;
     int64_t throttled_since_ms; // 0: not throttled
+    int64_t memory_low_ms;      // 0: never
+    int64_t asked_ms;
     struct {
         int64_t at_ms;
         double pct;
     } drain[DRAIN_SAMPLES];
     int drain_count;
+    bool is_drain_of_wh;
 };
 
-static int64_t now_ms(void)
+static int64_t clock_now_ms(void *user)
 {
     return (int64_t) (clock_monotonic_ns() / 1000000);
+}
+
+static int64_t clock_since_1970_ms(void *user)
+{
+    return clock_unix_ms();
+}
+
+static int64_t now_ms(const struct signals *s)
+{
+    return s->params.now_ms(s->params.user);
+}
+
+// The level, as fine as it is known: a gauge's percents are whole.
+static double fine_pct(const struct snapshot *n)
+{
+    return n->battery_full_wh > 0 ? 100 * n->battery_wh / n->battery_full_wh
+                                  : n->battery_pct;
 }
 
 // How much the battery lost in the last ten minutes on the charger.
 static void update_drain(struct signals *s, int64_t now)
 {
     struct snapshot *n = &s->snapshot;
+    double pct = fine_pct(n);
 
     n->drain_pct = NAN;
-    if (n->has_external_power != TRI_YES || isnan(n->battery_pct)) {
+    // Percents and energy are not compared with each other.
+    if (s->is_drain_of_wh != (n->battery_full_wh > 0))
+        s->drain_count = 0;
+    s->is_drain_of_wh = n->battery_full_wh > 0;
+    if (n->has_external_power != TRI_YES || isnan(pct)) {
         s->drain_count = 0;
         return;
     }
@@ -90,39 +128,63 @@ static void update_drain(struct signals *s, int64_t now)
             s->drain_count--;
         }
         s->drain[s->drain_count].at_ms = now;
-        s->drain[s->drain_count++].pct = n->battery_pct;
+        s->drain[s->drain_count++].pct = pct;
     }
     // The newest sample that is old enough.
     for (int i = s->drain_count - 1; i >= 0; i--) {
         int64_t age = now - s->drain[i].at_ms;
         if (age < DRAIN_SPAN_MS)
             continue;
-        n->drain_pct = (s->drain[i].pct - n->battery_pct) *
-                       (double) DRAIN_SPAN_MS / (double) age;
-        return;
+        n->drain_pct =
+            (s->drain[i].pct - pct) * (double) DRAIN_SPAN_MS / (double) age;
+        break;
     }
+    signal_mark(n, SIGNAL_drain, n->source[SIGNAL_battery_pct]);
+}
+
+// Power that comes and goes is no power.
+static void update_steadiness(struct signals *s, int64_t now)
+{
+    struct snapshot *n = &s->snapshot;
+    bool is_good = n->has_external_power == TRI_YES &&
+                   n->battery_state != BATTERY_STATE_DISCHARGING;
+
+    n->power_flaps = 0;
+    if (n->has_external_power == TRI_UNKNOWN)
+        return;
+    if (steady_update(&s->steady, is_good, now)) {
+        n->power_flaps = s->steady.flaps;
+        n->has_external_power = TRI_NO;
+    }
+    n->source[SIGNAL_power_flaps] = n->source[SIGNAL_external_power];
+}
+
+// What the bus knows goes over what the files say.
+static void read_bus(struct signals *s, int64_t *idle_since_ms)
+{
+    struct snapshot *n = &s->snapshot;
+
+    n->is_session_idle = TRI_UNKNOWN;
+    n->session_count = -1;
+    n->session_idle_count = -1;
+    n->inhibitors[0] = '\0';
+    n->is_going_to_sleep = false;
+    n->is_shutting_down = false;
+    for (int i = SIGNAL_sessions; i <= SIGNAL_session_idle; i++)
+        n->source[i] = SIGNAL_SOURCE_NONE;
+    for (int i = SIGNAL_sleep; i <= SIGNAL_shutdown; i++)
+        n->source[i] = SIGNAL_SOURCE_NONE;
+    n->source[SIGNAL_inhibitors] = SIGNAL_SOURCE_NONE;
+    if (s->bus)
+        signals_bus_read(s->bus, n, idle_since_ms);
 }
 
 // Idle or locked sessions, or dark screens: either says that nobody is there.
-static void update_use(struct signals *s, int64_t now)
+static void update_use(struct signals *s, int64_t now, int64_t idle_since_ms)
 {
     struct snapshot *n = &s->snapshot;
-    int64_t idle_since_ms = 0;
 
-    n->is_session_idle = TRI_UNKNOWN;
-    n->inhibitors[0] = '\0';
-    n->is_going_to_sleep = false;
-    if (s->logind)
-        signals_logind_read(s->logind, n, &idle_since_ms);
-    n->is_use_known =
-        n->is_screen_off != TRI_UNKNOWN || n->is_session_idle != TRI_UNKNOWN;
-    bool is_unused =
-        n->is_screen_off == TRI_YES || n->is_session_idle == TRI_YES;
-    n->is_in_use = n->is_use_known && !is_unused;
-    n->use_source = !n->is_use_known                  ? "none"
-                    : n->is_session_idle == TRI_YES   ? "dbus"
-                    : n->is_screen_off != TRI_UNKNOWN ? "sysfs"
-                                                      : "dbus";
+    signal_judge_use(n);
     if (s->was_in_use && !n->is_in_use)
         s->unused_since_ms = now;
     if (n->is_session_idle == TRI_YES && idle_since_ms > 0 &&
@@ -130,44 +192,110 @@ static void update_use(struct signals *s, int64_t now)
         s->unused_since_ms = idle_since_ms;
     s->was_in_use = n->is_in_use;
     n->unused_since_ms = s->unused_since_ms;
+    signal_mark(n, SIGNAL_unused_since, n->source[SIGNAL_in_use]);
 }
 
 // A processor that is throttled for half a minute is throttled for good.
 static void update_throttling(struct signals *s, int64_t now)
 {
     struct snapshot *n = &s->snapshot;
-    bool is_throttled = n->thermal_level == 1 &&
-                        (strcasestr(n->thermal_zone, "cpufreq") ||
-                         strcasestr(n->thermal_zone, "devfreq") ||
-                         strcasecmp(n->thermal_zone, "Processor") == 0);
 
-    if (!is_throttled) {
+    if (!n->is_throttled) {
         s->throttled_since_ms = 0;
         return;
     }
     if (s->throttled_since_ms == 0)
         s->throttled_since_ms = now;
-    if (now - s->throttled_since_ms >= THROTTLE_HOLD_MS)
+    if (n->thermal_level == 1 &&
+        now - s->throttled_since_ms >= THROTTLE_HOLD_MS)
         n->thermal_level = 2;
+}
+
+static void update_pressure(struct signals *s, int64_t now)
+{
+    struct snapshot *n = &s->snapshot;
+    bool is_watched = s->pressure && signals_pressure_is_watched(s->pressure);
+
+    n->is_memory_low =
+        s->memory_low_ms > 0 && now - s->memory_low_ms < MEMORY_LOW_MS;
+    n->source[SIGNAL_memory_low] = is_watched || n->is_memory_low
+                                       ? SIGNAL_SOURCE_PROCFS
+                                       : SIGNAL_SOURCE_NONE;
+}
+
+static bool is_polling(const struct signals *s)
+{
+    return s->pace == SIGNALS_PACE_WAITING || s->pace == SIGNALS_PACE_RUNNING;
+}
+
+// Others' files are many: looked into only when a job runs or could soon.
+static void update_gpu(struct signals *s, int64_t now)
+{
+    struct snapshot *n = &s->snapshot;
+
+    n->gpu_busy_pct = signals_gpu_read_busy(s->root);
+    signal_mark(n, SIGNAL_gpu_busy, SIGNAL_SOURCE_SYSFS);
+    if (is_polling(s) && s->gpu)
+        gpu_users_scan(s->gpu, s->root, now, GPU_BUDGET_US);
+    n->gpu_others_pct = is_polling(s) && s->gpu ? gpu_users_pct(s->gpu) : -1;
+    signal_mark(n, SIGNAL_gpu_others, SIGNAL_SOURCE_PROCFS);
+}
+
+static void update_since(struct signals *s)
+{
+    struct snapshot *n = &s->snapshot;
+    int64_t unix_ms = s->params.unix_ms(s->params.user);
+
+    for (int i = 0; i < SIGNAL_COUNT; i++)
+        if (n->since_ms[i] == 0 ||
+            !signal_is_same(n, &s->last, (enum signal) i))
+            n->since_ms[i] = unix_ms;
+    s->last = *n;
 }
 
 void signals_refresh(struct signals *s)
 {
-    int64_t now = now_ms();
+    int64_t now = now_ms(s);
+    int64_t idle_since_ms = 0;
+    int64_t rest_ms = s->pace == SIGNALS_PACE_RUNNING ? ASK_RUNNING_MS : ASK_MS;
 
+    if (s->bus && now - s->asked_ms >= rest_ms) {
+        s->asked_ms = now;
+        signals_bus_poll(s->bus);
+    }
     signals_sysfs_read_power(&s->snapshot, s->root);
     signals_sysfs_read_thermal(&s->snapshot, s->root);
     signals_sysfs_read_load(&s->snapshot, s->root);
     signals_sysfs_read_disk(&s->snapshot, s->params.state_dir);
+    read_bus(s, &idle_since_ms);
     update_drain(s, now);
-    update_use(s, now);
+    update_steadiness(s, now);
+    update_use(s, now, idle_since_ms);
     update_throttling(s, now);
+    update_pressure(s, now);
+    update_gpu(s, now);
+    update_since(s);
 }
+
+static void on_steadied(uv_timer_t *t);
 
 static void refresh_and_tell(struct signals *s)
 {
     signals_refresh(s);
     s->params.on_change(s->params.user);
+    // On external power that counts as lost, with work to do, nobody else would
+    // look again for long.
+    int64_t due_ms = steady_due_ms(&s->steady, now_ms(s));
+    if (due_ms < 0 || !s->steady.last || s->pace == SIGNALS_PACE_EVENTS)
+        (void) uv_timer_stop(&s->steadied);
+    else
+        (void) uv_timer_start(&s->steadied, on_steadied,
+                              (uint64_t) due_ms + SETTLE_MS, 0);
+}
+
+static void on_steadied(uv_timer_t *t)
+{
+    refresh_and_tell(t->data);
 }
 
 static void on_timer(uv_timer_t *t)
@@ -175,9 +303,17 @@ static void on_timer(uv_timer_t *t)
     refresh_and_tell(t->data);
 }
 
-static void on_logind(void *user)
+static void on_bus(void *user)
 {
     refresh_and_tell(user);
+}
+
+static void on_memory_low(void *user)
+{
+    struct signals *s = user;
+
+    s->memory_low_ms = now_ms(s);
+    refresh_and_tell(s);
 }
 
 static void watch_tree(struct signals *s, const char *path, int depth)
@@ -317,6 +453,26 @@ static void start_watch(struct signals *s)
     (void) uv_poll_start(&s->poll, UV_READABLE, on_watch);
 }
 
+// What is missing among these leaves its signals unknown, and nothing fails.
+static void start_others(struct signals *s)
+{
+    struct signals_pressure_params pressure = {
+        .loop = s->params.loop,
+        .is_real = s->root[0] == '\0',
+        .on_low = on_memory_low,
+        .user = s,
+    };
+    int rc = s->params.use_bus
+                 ? signals_bus_create(&s->bus, s->params.loop, on_bus, s)
+                 : 0;
+
+    if (rc < 0)
+        log_info("event=no_bus error=%s", strerror(-rc));
+    (void) signals_pressure_create(&s->pressure, &pressure);
+    s->gpu = gpu_users_create();
+    s->asked_ms = now_ms(s);
+}
+
 int signals_create(struct signals **out, const struct signals_params *params,
                    struct error *err)
 {
@@ -327,20 +483,20 @@ int signals_create(struct signals **out, const struct signals_params *params,
         return error_set(err, -ENOMEM, "cannot watch the machine");
     }
     s->params = *params;
+    if (!params->now_ms)
+        s->params.now_ms = clock_now_ms;
+    if (!params->unix_ms)
+        s->params.unix_ms = clock_since_1970_ms;
     strcpy(s->root, params->root);
     s->watch_fd = -1;
     snapshot_init(&s->snapshot);
     (void) uv_timer_init(params->loop, &s->timer);
     (void) uv_timer_init(params->loop, &s->settle);
-    s->timer.data = s;
-    s->settle.data = s;
-    s->handles = 2;
+    (void) uv_timer_init(params->loop, &s->steadied);
+    s->timer.data = s->settle.data = s->steadied.data = s;
+    s->handles = 3;
     start_watch(s);
-    if (params->use_logind) {
-        int rc = signals_logind_create(&s->logind, params->loop, on_logind, s);
-        if (rc < 0)
-            log_info("event=no_logind error=%s", strerror(-rc));
-    }
+    start_others(s);
     s->was_in_use = true;
     signals_refresh(s);
     *out = s;
@@ -362,11 +518,14 @@ void signals_destroy(struct signals *s)
 {
     if (!s)
         return;
-    signals_logind_destroy(s->logind);
+    signals_bus_destroy(s->bus);
+    signals_pressure_destroy(s->pressure);
+    gpu_users_destroy(s->gpu);
     if (s->watch_fd >= 0)
         uv_close((uv_handle_t *) &s->poll, on_closed);
     uv_close((uv_handle_t *) &s->timer, on_closed);
     uv_close((uv_handle_t *) &s->settle, on_closed);
+    uv_close((uv_handle_t *) &s->steadied, on_closed);
 }
 
 const struct snapshot *signals_snapshot(const struct signals *s)
@@ -379,6 +538,8 @@ void signals_set_pace(struct signals *s, enum signals_pace pace)
     if (pace == s->pace)
         return;
     s->pace = pace;
+    if (s->pressure)
+        signals_pressure_arm(s->pressure, pace == SIGNALS_PACE_RUNNING);
     if (pace_ms[pace] == 0)
         (void) uv_timer_stop(&s->timer);
     else
@@ -388,12 +549,12 @@ void signals_set_pace(struct signals *s, enum signals_pace pace)
 
 void signals_hold_awake(struct signals *s, bool is_held)
 {
-    if (s->logind)
-        signals_logind_hold_awake(s->logind, is_held);
+    if (s->bus)
+        signals_bus_hold_awake(s->bus, is_held);
 }
 
 void signals_release_sleep(struct signals *s)
 {
-    if (s->logind)
-        signals_logind_release_sleep(s->logind);
+    if (s->bus)
+        signals_bus_release_sleep(s->bus);
 }

@@ -6,10 +6,12 @@
 /*
  * Signals (loop thread)
  *
- * Keeps one snapshot of the machine up to date. Changes are announced: by
- * uevents on a real machine, by inotify below POCKD_SYSROOT (which is an
- * ordinary directory), by logind where there is a bus. What nothing announces
- * is read by a timer that runs only as fast as somebody needs it.
+ * Keeps one snapshot of the machine up to date, with who said what and since
+ * when. Changes are announced: by uevents on a real machine, by inotify below
+ * POCKD_SYSROOT (which is an ordinary directory), by logind, UPower and the
+ * power profiles where there is a bus, and what these know goes over what the
+ * files say. What nothing announces is read by a timer that runs only as fast
+ * as somebody needs it.
  */
 
 #include "daemon/snapshot.h"
@@ -30,7 +32,10 @@ struct signals_params {
     uv_loop_t *loop;
     const char *root;      // "" on a real machine
     const char *state_dir; // whose free space counts
-    bool use_logind;
+    bool use_bus;
+    // Where time comes from; NULL: the clocks.
+    int64_t (*now_ms)(void *user); // monotonic
+    int64_t (*unix_ms)(void *user);
     // Something was read again; it may or may not have changed.
     void (*on_change)(void *user);
     void *user;

@@ -6,14 +6,15 @@
 #include "daemon/signals_logind.h"
 
 #include <errno.h>
-#include <poll.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <systemd/sd-bus.h>
 #include <unistd.h>
 
-#include "engine/base/clock.h"
+#include "daemon/bus.h"
+#include "daemon/bus_take.h"
+#include "daemon/signal_table.h"
 #include "engine/base/log.h"
 
 /*
@@ -25,10 +26,7 @@
  *    nothing about people, and the manager's own IdleHint is not used at all.
  */
 
-enum {
-    SESSIONS_MAX = 32,
-    PATH_BYTES = 256,
-};
+enum { SESSIONS_MAX = 32 };
 
 #define DEST    "org.freedesktop.login1"
 #define OBJECT  "/org/freedesktop/login1"
@@ -37,108 +35,61 @@ enum {
 #define PROPS   "org.freedesktop.DBus.Properties"
 
 struct view {
-    int sessions; // of people, alive
-    int idle;     // of these, idle or locked
-    uint64_t idle_since_us;
+    int sessions;  // of people, alive
+    int idle;      // of these, idle or locked
+    int terminals; // of these
+    int64_t idle_since_us;
     char inhibitors[96];
 };
 
 struct signals_logind {
-    sd_bus *bus;
-    uv_poll_t poll;
-    uv_timer_t timer;
-    int handles;
+    sd_bus *bus; // NULL: down
     void (*on_change)(void *user);
     void *user;
     struct view seen;
     bool has_seen;
     struct view round;
-    int waiting; // answers of the round
+    int waiting;       // answers of the round
+    bool has_sessions; // of the round: the list came
     bool is_stale;
     bool is_going_to_sleep;
+    bool is_shutting_down;
     bool wants_awake;
     int block_fd;
     int delay_fd;
 };
 
 static void start_round(struct signals_logind *l);
-static void update(struct signals_logind *l);
 
 static void end_answer(struct signals_logind *l)
 {
     if (--l->waiting > 0)
         return;
     bool is_news =
-        !l->has_seen || memcmp(&l->seen, &l->round, sizeof(l->seen)) != 0;
+        l->has_sessions != l->has_seen ||
+        (l->has_seen && memcmp(&l->seen, &l->round, sizeof(l->seen)) != 0);
     l->seen = l->round;
-    l->has_seen = true;
+    l->has_seen = l->has_sessions;
     if (l->is_stale)
         start_round(l);
     if (is_news)
         l->on_change(l->user);
 }
 
-struct session {
-    bool is_person;
-    bool is_closing;
-    bool is_idle;
-    bool is_locked;
-    uint64_t idle_since_us;
-};
-
-static int read_bool(sd_bus_message *m, bool *out)
-{
-    int v = 0;
-    int rc = sd_bus_message_read(m, "v", "b", &v);
-
-    *out = v != 0;
-    return rc;
-}
-
-static int read_property(sd_bus_message *m, struct session *s)
-{
-    const char *name;
-    const char *text = "";
-    int rc = sd_bus_message_read(m, "s", &name);
-
-    if (rc < 0)
-        return rc;
-    if (strcmp(name, "Class") == 0) {
-        rc = sd_bus_message_read(m, "v", "s", &text);
-        s->is_person = rc >= 0 && strcmp(text, "user") == 0;
-        return rc;
-    }
-    if (strcmp(name, "State") == 0) {
-        rc = sd_bus_message_read(m, "v", "s", &text);
-        s->is_closing = rc >= 0 && strcmp(text, "closing") == 0;
-        return rc;
-    }
-    if (strcmp(name, "IdleHint") == 0)
-        return read_bool(m, &s->is_idle);
-    if (strcmp(name, "LockedHint") == 0)
-        return read_bool(m, &s->is_locked);
-    if (strcmp(name, "IdleSinceHintMonotonic") == 0)
-        return sd_bus_message_read(m, "v", "t", &s->idle_since_us);
-    return sd_bus_message_skip(m, "v");
-}
-
 static int on_session(sd_bus_message *m, void *user, sd_bus_error *err)
 {
     struct signals_logind *l = user;
-    struct session s = {0};
+    struct take_session s = {0};
 
+    // A session that ended meanwhile is an error, and no session.
     if (!sd_bus_message_is_method_error(m, NULL) &&
-        sd_bus_message_enter_container(m, 'a', "{sv}") > 0) {
-        while (sd_bus_message_enter_container(m, 'e', "sv") > 0)
-            if (read_property(m, &s) < 0 ||
-                sd_bus_message_exit_container(m) < 0)
-                break;
-        if (s.is_person && !s.is_closing) {
-            l->round.sessions++;
-            l->round.idle += s.is_idle || s.is_locked;
-            if (s.is_idle && s.idle_since_us > l->round.idle_since_us)
-                l->round.idle_since_us = s.idle_since_us;
-        }
+        bus_read_properties(m, take_session, &s) == 0 && s.is_person &&
+        !s.is_closing) {
+        l->round.sessions++;
+        l->round.idle += s.is_idle || s.is_locked;
+        l->round.terminals += s.is_terminal;
+        if (s.is_idle && s.idle_since_us > l->round.idle_since_us)
+            l->round.idle_since_us = s.idle_since_us;
     }
     end_answer(l);
     return 0;
@@ -151,7 +102,8 @@ static int on_sessions(sd_bus_message *m, void *user, sd_bus_error *err)
     int n = 0;
 
     if (!sd_bus_message_is_method_error(m, NULL) &&
-        sd_bus_message_enter_container(m, 'a', "(susso)") > 0)
+        sd_bus_message_enter_container(m, 'a', "(susso)") > 0) {
+        l->has_sessions = true;
         while (n < SESSIONS_MAX && sd_bus_message_read(m, "(susso)", NULL, NULL,
                                                        NULL, NULL, &path) > 0) {
             n++;
@@ -160,6 +112,7 @@ static int on_sessions(sd_bus_message *m, void *user, sd_bus_error *err)
                                          SESSION) >= 0)
                 l->waiting++;
         }
+    }
     end_answer(l);
     return 0;
 }
@@ -196,6 +149,7 @@ static void start_round(struct signals_logind *l)
         return;
     }
     l->is_stale = false;
+    l->has_sessions = false;
     memset(&l->round, 0, sizeof(l->round));
     l->waiting = 1; // until both are asked
     if (sd_bus_call_method_async(l->bus, NULL, DEST, OBJECT, MANAGER,
@@ -227,6 +181,8 @@ static int on_manager(sd_bus_message *m, void *user, sd_bus_error *err)
         (void) sd_bus_message_read(m, "b", &is_starting);
         log_info("event=%s starting=%d", member, is_starting);
         l->is_going_to_sleep = is_starting != 0;
+        l->is_shutting_down =
+            is_starting != 0 && strcmp(member, "PrepareForShutdown") == 0;
         if (!is_starting && l->wants_awake)
             take_locks(l);
         l->on_change(l->user);
@@ -243,7 +199,8 @@ static int take_fd(sd_bus_message *m)
     if (sd_bus_message_is_method_error(m, NULL) ||
         sd_bus_message_read(m, "h", &fd) < 0)
         return -1;
-    return dup(fd);
+    // A worker must not inherit it, and hold up sleep in our place.
+    return fcntl(fd, F_DUPFD_CLOEXEC, 3);
 }
 
 // A lock that comes when nobody wants it any more is dropped at once.
@@ -290,7 +247,6 @@ static void take_locks(struct signals_logind *l)
                                         "Inhibit", on_delay, l, "ssss",
                                         "sleep:shutdown", "pockd",
                                         "saving training state", "delay");
-    update(l);
 }
 
 static void drop(int *fd)
@@ -304,7 +260,8 @@ void signals_logind_hold_awake(struct signals_logind *l, bool is_held)
 {
     l->wants_awake = is_held;
     if (is_held) {
-        take_locks(l);
+        if (l->bus)
+            take_locks(l);
         return;
     }
     drop(&l->block_fd);
@@ -316,111 +273,79 @@ void signals_logind_release_sleep(struct signals_logind *l)
     drop(&l->delay_fd);
 }
 
-static void process(struct signals_logind *l)
+void signals_logind_poll(struct signals_logind *l)
 {
-    int rc;
+    if (l->bus && l->has_seen && l->seen.terminals > 0)
+        start_round(l);
+}
 
-    while ((rc = sd_bus_process(l->bus, NULL)) > 0)
-        continue;
-    if (rc < 0) {
-        log_warn("event=bus_lost error=%s", strerror(-rc));
-        (void) uv_poll_stop(&l->poll);
-        (void) uv_timer_stop(&l->timer);
-        l->has_seen = false;
-        l->is_going_to_sleep = false;
-        l->on_change(l->user);
-        return;
+static void forget(struct signals_logind *l)
+{
+    l->has_seen = false;
+    l->is_going_to_sleep = false;
+    l->is_shutting_down = false;
+}
+
+// It was started anew, or is gone; our locks went with it.
+static int on_owner(sd_bus_message *m, void *user, sd_bus_error *err)
+{
+    struct signals_logind *l = user;
+    const char *owner = "";
+
+    if (sd_bus_message_read(m, "sss", NULL, NULL, &owner) < 0)
+        return 0;
+    log_info("event=%s", *owner ? "logind_up" : "logind_gone");
+    forget(l);
+    drop(&l->block_fd);
+    drop(&l->delay_fd);
+    if (*owner) {
+        start_round(l);
+        if (l->wants_awake)
+            take_locks(l);
     }
-    update(l);
-}
-
-static void on_poll(uv_poll_t *poll, int status, int events)
-{
-    process(poll->data);
-}
-
-static void on_timer(uv_timer_t *t)
-{
-    process(t->data);
-}
-
-// sd-bus says what it waits for; it changes with every message.
-static void update(struct signals_logind *l)
-{
-    uint64_t due_us = UINT64_MAX;
-    int wanted = sd_bus_get_events(l->bus);
-    int events = 0;
-
-    if (wanted < 0)
-        return;
-    events |= wanted & POLLIN ? UV_READABLE : 0;
-    events |= wanted & POLLOUT ? UV_WRITABLE : 0;
-    (void) uv_poll_start(&l->poll, events, on_poll);
-    if (sd_bus_get_timeout(l->bus, &due_us) < 0 || due_us == UINT64_MAX) {
-        (void) uv_timer_stop(&l->timer);
-        return;
-    }
-    uint64_t now_us = clock_monotonic_ns() / 1000;
-    (void) uv_timer_start(&l->timer, on_timer,
-                          due_us > now_us ? (due_us - now_us + 999) / 1000 : 0,
-                          0);
-}
-
-static int watch(struct signals_logind *l)
-{
-    int rc;
-
-    if ((rc = sd_bus_match_signal_async(l->bus, NULL, DEST, OBJECT, MANAGER,
-                                        NULL, on_manager, NULL, l)) < 0 ||
-        (rc = sd_bus_add_match_async(
-             l->bus, NULL,
-             "type='signal',sender='" DEST "',interface='" PROPS
-             "',member='PropertiesChanged',path_namespace='" OBJECT "'",
-             on_properties, NULL, l)) < 0)
-        return rc;
-    start_round(l);
+    l->on_change(l->user);
     return 0;
 }
 
-static void on_closed(uv_handle_t *h)
+void signals_logind_on_up(struct signals_logind *l, sd_bus *bus)
 {
-    struct signals_logind *l = h->data;
-
-    if (--l->handles > 0)
-        return;
-    (void) sd_bus_close_unref(l->bus);
-    free(l);
+    l->bus = bus;
+    (void) sd_bus_match_signal_async(bus, NULL, DEST, OBJECT, MANAGER, NULL,
+                                     on_manager, NULL, l);
+    (void) sd_bus_add_match_async(
+        bus, NULL,
+        "type='signal',sender='" DEST "',interface='" PROPS
+        "',member='PropertiesChanged',path_namespace='" OBJECT "'",
+        on_properties, NULL, l);
+    (void) sd_bus_add_match_async(bus, NULL,
+                                  "type='signal',sender='org.freedesktop.DBus',"
+                                  "member='NameOwnerChanged',arg0='" DEST "'",
+                                  on_owner, NULL, l);
+    start_round(l);
+    if (l->wants_awake)
+        take_locks(l);
 }
 
-int signals_logind_create(struct signals_logind **out, uv_loop_t *loop,
+// logind itself may be well, but what it says does not come any more. Our locks
+// are files: they hold.
+void signals_logind_on_down(struct signals_logind *l)
+{
+    l->bus = NULL;
+    l->waiting = 0;
+    l->is_stale = false;
+    forget(l);
+}
+
+int signals_logind_create(struct signals_logind **out,
                           void (*on_change)(void *user), void *user)
 {
     struct signals_logind *l = calloc(1, sizeof(*l));
-    int rc;
 
     if (!l)
         return -ENOMEM;
     l->block_fd = l->delay_fd = -1;
     l->on_change = on_change;
     l->user = user;
-    if ((rc = sd_bus_open_system(&l->bus)) < 0) {
-        free(l);
-        return -ENOTCONN;
-    }
-    if ((rc = uv_poll_init(loop, &l->poll, sd_bus_get_fd(l->bus))) < 0) {
-        (void) sd_bus_close_unref(l->bus);
-        free(l);
-        return rc;
-    }
-    (void) uv_timer_init(loop, &l->timer);
-    l->poll.data = l;
-    l->timer.data = l;
-    l->handles = 2;
-    if ((rc = watch(l)) < 0) {
-        signals_logind_destroy(l);
-        return rc;
-    }
-    process(l);
     *out = l;
     return 0;
 }
@@ -431,20 +356,32 @@ void signals_logind_destroy(struct signals_logind *l)
         return;
     drop(&l->block_fd);
     drop(&l->delay_fd);
-    uv_close((uv_handle_t *) &l->poll, on_closed);
-    uv_close((uv_handle_t *) &l->timer, on_closed);
+    free(l);
+}
+
+static void mark(struct snapshot *s, int first, int last)
+{
+    for (int i = first; i <= last; i++)
+        signal_mark(s, (enum signal) i, SIGNAL_SOURCE_DBUS);
 }
 
 void signals_logind_read(const struct signals_logind *l, struct snapshot *s,
                          int64_t *idle_since_ms)
 {
     s->is_going_to_sleep = l->is_going_to_sleep;
+    s->is_shutting_down = l->is_shutting_down;
     if (!l->has_seen)
         return;
+    mark(s, SIGNAL_sleep, SIGNAL_shutdown);
     memcpy(s->inhibitors, l->seen.inhibitors, sizeof(s->inhibitors));
+    mark(s, SIGNAL_inhibitors, SIGNAL_inhibitors);
+    s->session_count = l->seen.sessions;
+    s->session_idle_count = l->seen.idle;
     // Nobody is logged in as far as logind knows: the displays decide.
-    if (l->seen.sessions == 0)
-        return;
-    s->is_session_idle = l->seen.idle == l->seen.sessions ? TRI_YES : TRI_NO;
-    *idle_since_ms = (int64_t) (l->seen.idle_since_us / 1000);
+    if (l->seen.sessions > 0) {
+        s->is_session_idle =
+            l->seen.idle == l->seen.sessions ? TRI_YES : TRI_NO;
+        *idle_since_ms = l->seen.idle_since_us / 1000;
+    }
+    mark(s, SIGNAL_sessions, SIGNAL_session_idle);
 }

@@ -356,6 +356,7 @@ static int start_worker(struct train_run *r, struct error *err)
     m.train_start.req = REQ;
     m.train_start.progress_ms = PROGRESS_MS;
     m.train_start.checkpoint_ms = (uint32_t) r->p->policy.checkpoint_s * 1000;
+    m.train_start.is_audited = r->p->policy.gate_exposure_bits > 0;
     m.train_start.model_fd = r->input.model_fd;
     m.train_start.records_fd = r->input.records_fd;
     m.train_start.probe_fd = r->input.probe_fd;

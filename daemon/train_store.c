@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "daemon/audit.h"
+#include "daemon/auditlog.h"
 #include "daemon/fdio.h"
 #include "daemon/gate.h"
 #include "daemon/manifest.h"
@@ -239,6 +239,19 @@ static uint32_t recipe_rank(const char *recipe)
     return at && sscanf(at, "rank=%u", &rank) == 1 ? rank : 0;
 }
 
+static void take_exposure(struct store_exposure *e,
+                          const struct worker_result *r,
+                          const struct train_input *in)
+{
+    e->sequences = r->audited;
+    e->recited = r->recited < r->audited ? r->recited : r->audited;
+    e->bits = r->exposure;
+    e->bits_base = r->exposure_base;
+    e->bits_drawn = r->exposure_drawn;
+    if (r->audited > 0 && r->exposed_record < in->count)
+        e->record_id = in->ids[r->exposed_record];
+}
+
 static void judge(struct store_version *v, const struct worker_result *result,
                   const struct policy *policy, const char *probe_text)
 {
@@ -250,6 +263,10 @@ static void judge(struct store_version *v, const struct worker_result *result,
     v->heldout_after = total ? total->candidate : NAN;
     v->probe_before = probe ? probe->base : NAN;
     v->probe_after = probe ? probe->candidate : NAN;
+    if (result->dp_epsilon > 0 && result->dp_delta > 0) {
+        v->dp_epsilon = result->dp_epsilon;
+        v->dp_delta = result->dp_delta;
+    }
     bool passed =
         gate_passes(reason,
                     &(struct gate_input){
@@ -258,6 +275,7 @@ static void judge(struct store_version *v, const struct worker_result *result,
                         .heldout_tokens = total ? (int64_t) total->tokens : 0,
                         .probe_before = v->probe_before,
                         .probe_after = v->probe_after,
+                        .exposure = v->exposure,
                     },
                     policy);
     v->gate = passed ? STORE_GATE_PASSED : STORE_GATE_FAILED;
@@ -349,10 +367,10 @@ static int keep_account(struct store *s, const struct store_version *v,
 
     snprintf(text, sizeof(text), "%s:%u", adapter, out->version);
     int rc =
-        audit_own(s, "train.version", v->records, text, v->created_ms, err);
-    return rc < 0 || !out->is_active
-               ? rc
-               : audit_own(s, "adapter.activate", 1, text, v->created_ms, err);
+        auditlog_own(s, "train.version", v->records, text, v->created_ms, err);
+    return rc < 0 || !out->is_active ? rc
+                                     : auditlog_own(s, "adapter.activate", 1,
+                                                    text, v->created_ms, err);
 }
 
 static int store_all(struct train_output *out, struct store *s,
@@ -400,6 +418,7 @@ int train_output_store(struct train_output *out, struct store *s,
     v.job_id = job->id;
     v.created_ms = clock_unix_ms();
     v.rank = recipe_rank(job->recipe);
+    take_exposure(&v.exposure, result, in);
     judge(&v, result, policy, in->probe_text);
     if ((rc = read_used(&ids, &n, in, result->used_fd, err)) < 0 ||
         (rc = blob_put_fd(store_adapters_dirfd(s), result->file_fd,

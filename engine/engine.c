@@ -304,6 +304,14 @@ int engine_adapter_save(const struct adapter *a, const struct engine_model *m,
     return adapter_save_gguf_fd(a, name, fd, err);
 }
 
+bool engine_adapter_privacy(double *epsilon, double *delta,
+                            const struct adapter *a)
+{
+    *epsilon = a->privacy.epsilon;
+    *delta = a->privacy.delta;
+    return a->privacy.epsilon > 0;
+}
+
 static int write_all(int fd, const char *data, size_t bytes)
 {
     while (bytes > 0) {

@@ -146,6 +146,10 @@ int engine_adapter_save_peft(const struct adapter *a,
 // Is it a plain LoRA, which engine_adapter_save() writes as llama.cpp loads it?
 // -ENOTSUP and a sentence that says which formats would do.
 int engine_adapter_check_lora(const struct adapter *a, struct error *err);
+// What it gives away of any one record it was learned from, at most (see
+// engine/train/privacy.h): false where nothing is promised.
+bool engine_adapter_privacy(double *epsilon, double *delta,
+                            const struct adapter *a);
 // The model with the adapter in it, as a file of its own; `type` of the weights
 // that change: see engine/train/adapter_merge.h.
 int engine_adapter_merge(const struct adapter *a, const struct engine_model *m,

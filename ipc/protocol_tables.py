@@ -123,6 +123,12 @@ def reason_table():
     return out
 
 
+def class_table():
+    out = ['| class | in its place | what |', '|---|---|---|']
+    out += [f'| {n} | `{t}` | {d} |' for _, (_, n, t, d) in rows('redact.def')]
+    return out
+
+
 def check_examples():
     """Examples are JSON, and their keys are in the tables."""
     params, results, bad = {}, {}, 0
@@ -151,6 +157,7 @@ def main():
     for name, lines in (('methods', method_sections()),
                         ('structs', struct_sections()),
                         ('errors', error_table()),
+                        ('redaction', class_table()),
                         ('stop reasons', reason_table())):
         body = '\n'.join(lines).strip('\n')
         new, n = re.subn(

@@ -41,9 +41,11 @@ void rpc_leaf_record(uint8_t key[HASH_BYTES], const struct rpc_record *r)
     hash_update(&h, &kind, 1);
     if (r->kind == RPC_RECORD_KIND_TEXT) {
         hash_part(&h, r->text);
-    } else if (r->kind == RPC_RECORD_KIND_PAIR) {
+    } else if (r->kind != RPC_RECORD_KIND_CHAT) {
         hash_part(&h, r->prompt);
         hash_part(&h, r->completion);
+        if (r->kind == RPC_RECORD_KIND_FEEDBACK)
+            hash_part(&h, (struct codec_bytes){r->is_accepted ? "1" : "0", 1});
     } else {
         for (uint32_t i = 0; rpc_record_message(r, i, &role, &content); i++) {
             hash_part(&h, role);
@@ -60,13 +62,10 @@ bool rpc_leaf_part(const struct rpc_record *r, uint32_t i,
 
     if (r->kind == RPC_RECORD_KIND_CHAT)
         return rpc_record_message(r, i, &role, text);
-    if (r->kind == RPC_RECORD_KIND_TEXT && i == 0)
+    if (r->kind == RPC_RECORD_KIND_TEXT) {
         *text = r->text;
-    else if (r->kind == RPC_RECORD_KIND_PAIR && i == 0)
-        *text = r->prompt;
-    else if (r->kind == RPC_RECORD_KIND_PAIR && i == 1)
-        *text = r->completion;
-    else
-        return false;
-    return true;
+        return i == 0;
+    }
+    *text = i == 0 ? r->prompt : r->completion;
+    return i < 2;
 }

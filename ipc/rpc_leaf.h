@@ -14,7 +14,8 @@
  *   text    SHA-256("pockd text" 00 bytes)
  *   record  SHA-256("pockd record" 00 kind (u8) then, for each part in order,
  *           its length (u64, little-endian) and bytes); parts are the text;
- *           prompt and completion; role and content of each message
+ *           prompt and completion, and of feedback "1" (taken) or "0"; role and
+ *           content of each message
  */
 
 #include "engine/base/hash.h"

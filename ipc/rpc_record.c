@@ -10,11 +10,12 @@ static const char *const kind_names[] = {
     [RPC_RECORD_KIND_TEXT] = "text",
     [RPC_RECORD_KIND_PAIR] = "pair",
     [RPC_RECORD_KIND_CHAT] = "chat",
+    [RPC_RECORD_KIND_FEEDBACK] = "feedback",
 };
 
 const char *rpc_record_kind_name(enum rpc_record_kind kind)
 {
-    return kind >= RPC_RECORD_KIND_TEXT && kind <= RPC_RECORD_KIND_CHAT
+    return kind >= RPC_RECORD_KIND_TEXT && kind <= RPC_RECORD_KIND_FEEDBACK
                ? kind_names[kind]
                : NULL;
 }
@@ -98,6 +99,17 @@ static int decode_chat(struct rpc_record *r, const msgpack_object *map,
     return 0;
 }
 
+static int decode_pair(struct rpc_record *r, const msgpack_object *map,
+                       struct error *err)
+{
+    int rc = get_text(map, "prompt", &r->prompt, err);
+
+    if (rc == 0)
+        rc = get_learned_text(map, "completion", &r->completion, err);
+    r->bytes = r->prompt.bytes + r->completion.bytes;
+    return rc;
+}
+
 // The texts of r->kind.
 static int decode_texts(struct rpc_record *r, const msgpack_object *map,
                         struct error *err)
@@ -109,12 +121,15 @@ static int decode_texts(struct rpc_record *r, const msgpack_object *map,
         rc = get_learned_text(map, "text", &r->text, err);
         r->bytes = r->text.bytes;
         return rc;
-    case RPC_RECORD_KIND_PAIR:
-        if ((rc = get_text(map, "prompt", &r->prompt, err)) < 0)
+    case RPC_RECORD_KIND_FEEDBACK:
+        rc = codec_get_bool(map, "accepted", &r->is_accepted, err);
+        if (rc == -ENOENT)
+            return error_set(err, -EINVAL, "`accepted` is missing");
+        if (rc < 0)
             return rc;
-        rc = get_learned_text(map, "completion", &r->completion, err);
-        r->bytes = r->prompt.bytes + r->completion.bytes;
-        return rc;
+        return decode_pair(r, map, err);
+    case RPC_RECORD_KIND_PAIR:
+        return decode_pair(r, map, err);
     case RPC_RECORD_KIND_CHAT:
         return decode_chat(r, map, err);
     }
@@ -129,13 +144,14 @@ static int decode_kind(struct rpc_record *r, const msgpack_object *map,
 
     if (rc < 0)
         return rc;
-    for (int k = RPC_RECORD_KIND_TEXT; k <= RPC_RECORD_KIND_CHAT; k++) {
+    for (int k = RPC_RECORD_KIND_TEXT; k <= RPC_RECORD_KIND_FEEDBACK; k++) {
         if (codec_bytes_equal(kind, kind_names[k])) {
             r->kind = (enum rpc_record_kind) k;
             return 0;
         }
     }
-    return error_set(err, -EINVAL, "`kind` must be text, pair or chat");
+    return error_set(err, -EINVAL,
+                     "`kind` must be text, pair, chat or feedback");
 }
 
 static int decode_head(struct rpc_record *r, const msgpack_object *map,
@@ -184,6 +200,9 @@ int rpc_record_decode(struct rpc_record *out, const msgpack_object *map,
                          "most %d: split it",
                          r.bytes, RPC_RECORD_BYTES_MAX);
     r.id = codec_int(map, "id", 0);
+    rc = codec_get_bool(map, "secret", &r.is_secret, err);
+    if (rc < 0 && rc != -ENOENT)
+        return rc;
     *out = r;
     return 0;
 }
@@ -196,7 +215,7 @@ bool rpc_record_message(const struct rpc_record *r, uint32_t i,
     if (!o)
         return false;
     *role = codec_str(o, "role");
-    *content = codec_str(o, "content");
+    *content = r->contents ? r->contents[i] : codec_str(o, "content");
     return true;
 }
 
@@ -209,9 +228,12 @@ static void put_texts(struct encoder *e, const struct rpc_record *r)
         encoder_put_str(e, "text", r->text.data, r->text.bytes);
         return;
     case RPC_RECORD_KIND_PAIR:
+    case RPC_RECORD_KIND_FEEDBACK:
         encoder_put_str(e, "prompt", r->prompt.data, r->prompt.bytes);
         encoder_put_str(e, "completion", r->completion.data,
                         r->completion.bytes);
+        if (r->kind == RPC_RECORD_KIND_FEEDBACK)
+            encoder_put_bool(e, "accepted", r->is_accepted);
         return;
     case RPC_RECORD_KIND_CHAT:
         encoder_put_array(e, "messages");

@@ -6,9 +6,10 @@
 /*
  * Records
  *
- * What an app gives: a text, a pair of prompt and completion, or a chat. On
- * the wire a map (record of structs.def). In the store its texts are
- * the body: one msgpack map {text} | {prompt, completion} | {messages}, always
+ * What an app gives: a text, a pair of prompt and completion, a chat, or a text
+ * that was shown and whether it was accepted. On the wire a map (record of
+ * structs.def). In the store its texts are the body: one msgpack map {text} |
+ * {prompt, completion} | {messages} | {prompt, completion, accepted}, always
  * the same bytes for the same texts, so that a retry can be told from another
  * record under the same uid.
  */
@@ -32,6 +33,7 @@ enum rpc_record_kind {
     RPC_RECORD_KIND_TEXT = 1,
     RPC_RECORD_KIND_PAIR = 2,
     RPC_RECORD_KIND_CHAT = 3,
+    RPC_RECORD_KIND_FEEDBACK = 4,
 };
 
 // Points into the document it was decoded from.
@@ -41,14 +43,17 @@ struct rpc_record {
     enum rpc_record_kind kind;
     struct codec_bytes stream;
     int64_t time_ms;
-    struct codec_bytes text;        // TEXT
-    struct codec_bytes prompt;      // PAIR
-    struct codec_bytes completion;  // PAIR
-    const msgpack_object *messages; // CHAT: array of {role, content}
-    size_t bytes;                   // of its texts
+    struct codec_bytes text;            // TEXT
+    struct codec_bytes prompt;          // PAIR, FEEDBACK
+    struct codec_bytes completion;      // the same
+    bool is_accepted;                   // FEEDBACK
+    const msgpack_object *messages;     // CHAT: array of {role, content}
+    const struct codec_bytes *contents; // CHAT: in place of theirs, or NULL
+    size_t bytes;                       // of its texts
+    bool is_secret;                     // on the way in: not to be stored
 };
 
-// "text", "pair", "chat"; NULL for another number.
+// "text", "pair", "chat", "feedback"; NULL for another number.
 const char *rpc_record_kind_name(enum rpc_record_kind kind);
 
 // [a-z0-9._-]{1,64} that begins with a letter or digit: names of streams and

@@ -57,7 +57,8 @@ static int check_turns(const struct worker_record *r, int code,
     bool fits = r->kind == WORKER_RECORD_TEXT ? r->n_turns == 1
                 : r->kind == WORKER_RECORD_PAIR
                     ? r->n_turns == 1 || r->n_turns == 2
-                    : r->n_turns >= 1;
+                : r->kind == WORKER_RECORD_CHAT ? r->n_turns >= 1
+                                                : r->n_turns == 2;
     if (!fits || r->n_turns > WORKER_TURNS_MAX)
         return error_set(err, code, "record %" PRIu64 " has %" PRIu32 " turns",
                          r->id, r->n_turns);
@@ -74,7 +75,7 @@ static int check_turns(const struct worker_record *r, int code,
                              "record %" PRIu64 " is longer than %d bytes",
                              r->id, WORKER_RECORD_BYTES_MAX);
     }
-    if (r->kind == WORKER_RECORD_PAIR &&
+    if (r->kind != WORKER_RECORD_TEXT && r->kind != WORKER_RECORD_CHAT &&
         (t[0].role != WORKER_ROLE_USER ||
          (r->n_turns == 2 && t[1].role != WORKER_ROLE_ASSISTANT)))
         return error_set(err, code,
@@ -127,7 +128,7 @@ int worker_records_add(struct worker_records_writer *w,
 
     if (r->id > INT64_MAX)
         return error_set(err, -EINVAL, "the id of a record is too large");
-    if ((unsigned) r->kind > WORKER_RECORD_CHAT)
+    if ((unsigned) r->kind > WORKER_RECORD_ACCEPTED)
         return error_set(err, -EINVAL, "record %" PRIu64 " is of no kind",
                          r->id);
     if (r->stream && strlen(r->stream) > WORKER_STREAM_MAX)
@@ -296,7 +297,7 @@ static int decode_record(struct worker_records *all, struct worker_record *r,
         return error_set(err, -EPROTO, "has not the five keys of a record");
     if (codec_get_int(o, "id", 0, INT64_MAX, &id, err) ||
         codec_get_int(o, "time", INT64_MIN, INT64_MAX, &time_ms, err) ||
-        codec_get_int(o, "kind", 0, WORKER_RECORD_CHAT, &kind, err) ||
+        codec_get_int(o, "kind", 0, WORKER_RECORD_ACCEPTED, &kind, err) ||
         codec_get_str(o, "stream", &stream, err) ||
         codec_get_array(o, "turns", &turns, err))
         return error_set(err, -EPROTO,

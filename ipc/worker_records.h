@@ -24,6 +24,8 @@ enum worker_record_kind {
     WORKER_RECORD_TEXT, // one text
     WORKER_RECORD_PAIR, // prompt and completion: the completion is learned
     WORKER_RECORD_CHAT, // turns with roles: what the assistant says is learned
+    WORKER_RECORD_REJECTED, // a pair that was shown, and not accepted
+    WORKER_RECORD_ACCEPTED, // or was
 };
 
 enum worker_role {

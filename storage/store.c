@@ -15,6 +15,7 @@
 #include "storage/migrate.h"
 #include "storage/store_adapter.h"
 #include "storage/store_audit.h"
+#include "storage/store_key.h"
 #include "storage/store_sql.h"
 
 #include <errno.h>
@@ -131,15 +132,19 @@ static int set_pragmas(struct store *s, struct error *err)
                             "PRAGMA secure_delete = ON;"
                             "PRAGMA cell_size_check = ON;"
                             "PRAGMA mmap_size = 0;"
-                            "PRAGMA temp_store = MEMORY;"
                             "PRAGMA wal_autocheckpoint = 4000;"
                             "PRAGMA journal_size_limit = 16777216;",
                             "open the database", err);
-    if (rc < 0)
-        return rc;
-    return store_sql_exec(
-        s, "CREATE TEMP TABLE erasing (id INTEGER PRIMARY KEY) STRICT",
-        "open the database", err);
+    return rc < 0 ? rc : store_sql_make_temp(s, err);
+}
+
+int store_sql_make_temp(struct store *s, struct error *err)
+{
+    return store_sql_exec(s,
+                          "PRAGMA temp_store = MEMORY;"
+                          "CREATE TEMP TABLE IF NOT EXISTS erasing"
+                          " (id INTEGER PRIMARY KEY) STRICT",
+                          "open the database", err);
 }
 
 // A statement whose first row's first column is the answer.
@@ -180,39 +185,6 @@ static int claim(struct store *s, bool *is_new, struct error *err)
     (void) snprintf(set, sizeof(set), "PRAGMA application_id = %d",
                     APPLICATION_ID);
     return store_sql_exec(s, set, "begin a database", err);
-}
-
-static int get_meta(struct store *s, const char *key, char *value, size_t size,
-                    struct error *err)
-{
-    sqlite3_stmt *stmt = NULL;
-    int rc = store_sql(s, &stmt, "SELECT value FROM meta WHERE key = ?", err);
-
-    if (rc < 0)
-        return rc;
-    (void) store_sql_bind_text(stmt, 1, key);
-    rc = store_sql_step(s, stmt, "read the database", err);
-    if (rc == 1)
-        store_sql_text(value, size, stmt, 0);
-    store_sql_done(stmt);
-    return rc == 0 ? -ENOENT : rc < 0 ? rc : 0;
-}
-
-static int set_meta(struct store *s, const char *key, const char *value,
-                    struct error *err)
-{
-    sqlite3_stmt *stmt = NULL;
-    int rc =
-        store_sql(s, &stmt,
-                  "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT "
-                  "(key) DO UPDATE SET value = excluded.value",
-                  err);
-
-    if (rc < 0)
-        return rc;
-    (void) store_sql_bind_text(stmt, 1, key);
-    (void) store_sql_bind_text(stmt, 2, value);
-    return store_sql_run(s, stmt, "write to the store", err);
 }
 
 // One pragma that says "ok", or a row for each fault.
@@ -261,7 +233,7 @@ static int prepare_db(struct store *s, struct store_report *r,
     if ((rc = migrate_check_version(s, migration_count, err)) < 0)
         return rc;
     if (!r->is_new) {
-        rc = get_meta(s, "clean", value, sizeof(value), NULL);
+        rc = store_meta_get(s, "clean", value, sizeof(value), NULL);
         r->was_clean = rc == 0 && strcmp(value, "1") == 0;
         if (!r->was_clean && (rc = store_check(s, false, err)) < 0)
             return rc;
@@ -270,11 +242,12 @@ static int prepare_db(struct store *s, struct store_report *r,
         return rc;
     // Only now: the copy that a migration makes is an attached database.
     (void) sqlite3_limit(s->db, SQLITE_LIMIT_ATTACHED, 0);
-    rc = get_meta(s, "quarantine", r->quarantine, sizeof(r->quarantine), err);
+    rc = store_meta_get(s, "quarantine", r->quarantine, sizeof(r->quarantine),
+                        err);
     if (rc < 0 && rc != -ENOENT)
         return rc;
     s->is_degraded = r->is_degraded = rc == 0;
-    return set_meta(s, "clean", "0", err);
+    return store_meta_set(s, "clean", "0", err);
 }
 
 static int move_aside(struct store *s, const char *suffix, const char *to,
@@ -308,7 +281,7 @@ static int quarantine(struct store *s, int64_t now_ms, struct store_report *r,
     if ((rc = prepare_db(s, r, err)) < 0)
         return rc;
     (void) snprintf(path, sizeof(path), "%s/%s", s->dir, to);
-    if ((rc = set_meta(s, "quarantine", path, err)) < 0)
+    if ((rc = store_meta_set(s, "quarantine", path, err)) < 0)
         return rc;
     (void) snprintf(r->quarantine, sizeof(r->quarantine), "%s", path);
     s->is_degraded = r->is_degraded = true;
@@ -348,6 +321,7 @@ static struct store *store_new(const struct store_params *p)
 
 static void store_free(struct store *s)
 {
+    store_keys_close(s);
     disconnect(s);
     if (s->adapters_dirfd >= 0)
         close(s->adapters_dirfd);
@@ -371,7 +345,9 @@ int store_open(struct store **out, const struct store_params *params,
     if (!s)
         return error_set(err, -ENOMEM, "cannot open the store: out of memory");
     if ((rc = open_dir(s, err)) < 0 || (rc = take_lock(s, err)) < 0 ||
-        (rc = open_db(s, params->now_ms, &r, err)) < 0)
+        (rc = open_db(s, params->now_ms, &r, err)) < 0 ||
+        (rc = store_keys_open(s, params, err)) < 0 ||
+        (rc = store_seal_all(s, &r.sealed, err)) < 0)
         goto error;
     // What a process that is gone was counting.
     if ((rc = store_audit_flush(s, params->now_ms, 0, true, err)) < 0)
@@ -399,7 +375,7 @@ void store_close(struct store *s)
         store_rollback(s);
     (void) store_audit_flush(s, 0, 0, true, NULL);
     // Without the mark the next start checks the file: no need to complain.
-    if (set_meta(s, "clean", "1", NULL) == 0)
+    if (store_meta_set(s, "clean", "1", NULL) == 0)
         (void) store_checkpoint(s, NULL);
     store_free(s);
 }
@@ -417,7 +393,7 @@ int store_forget_quarantine(struct store *s, struct error *err)
 {
     static const char *const suffixes[] = {"", "-wal"};
     char path[STORE_PATH_SIZE], file[STORE_PATH_SIZE + 8];
-    int rc = get_meta(s, "quarantine", path, sizeof(path), err);
+    int rc = store_meta_get(s, "quarantine", path, sizeof(path), err);
 
     if (rc < 0)
         return rc == -ENOENT ? 0 : rc;

@@ -36,13 +36,17 @@ enum {
     STORE_TEXT_SIZE = 512,
     STORE_HASH_BYTES = 32,
     STORE_UID_BYTES = 16,
-    STORE_SCHEMA = 4, // user_version that this build writes
+    STORE_SCHEMA = 8, // user_version that this build writes
 };
 
 struct store_params {
     const char *dir; // made, with mode 0700, when it is not there
     int64_t now_ms;
     const char *vfs; // for tests; NULL = the default
+    // The master key: CREDENTIALS/pockd.key, else this file, which is made when
+    // the store has no key yet. NULL: no credentials; DIR/pockd.key.
+    const char *credentials;
+    const char *key_file;
 };
 
 // What store_open() found.
@@ -54,11 +58,13 @@ struct store_report {
     bool is_degraded;
     char quarantine[STORE_PATH_SIZE]; // where the damaged file lies, or ""
     uint32_t orphans;                 // adapter files without a row, removed
-    uint32_t lost; // versions whose file is missing or short; retired now
+    uint32_t lost;  // versions whose file is missing or short; retired now
+    int64_t sealed; // records that an older pockd had left in the clear
 };
 
 // -EBUSY: another process has it; the sentence names its pid. -EPROTO: written
-// by a newer version of pockd. -EINVAL: data.db is no store.
+// by a newer version of pockd. -EINVAL: data.db is no store. -ENOKEY: its key
+// is missing, or is another one; nothing was changed.
 int store_open(struct store **out, const struct store_params *params,
                struct store_report *report, struct error *err);
 // Checkpoints, sets the mark of a clean shutdown, closes. NULL is fine.
@@ -76,6 +82,20 @@ int store_checkpoint(struct store *s, struct error *err);
 int store_check(struct store *s, bool full, struct error *err);
 // The owner knows that what is in quarantine is lost.
 int store_accept_loss(struct store *s, struct error *err);
+
+// The master key that seals everything.
+struct store_key_info {
+    bool is_credential; // handed over by systemd; else a file of pockd's own
+    bool is_beside;     // that file lies in the store's directory
+    char file[STORE_PATH_SIZE]; // "" for a credential
+    char name[33];              // tells keys apart and says nothing of them
+    int64_t keys;               // of records that it seals
+};
+int store_key_info(struct store *s, struct store_key_info *out,
+                   struct error *err);
+// Another one, at once: keys are sealed anew, records stay as they are.
+// -EOPNOTSUPP: the key is a credential, which only its owner can change.
+int store_key_rotate(struct store *s, struct error *err);
 
 // data.db with its log, bytes.
 int64_t store_bytes(const struct store *s);

@@ -38,6 +38,17 @@ enum store_gate {
     STORE_GATE_FORCED, // activated by the owner against the gate
 };
 
+// What it knows by heart of rare sequences in its records, in bits; NAN =
+// unknown. See engine/audit.h.
+struct store_exposure {
+    int64_t sequences; // looked at; 0 = none
+    int64_t recited;   // of these
+    double bits;       // of the one that is known best
+    double bits_base;  // of the same, by the base model
+    double bits_drawn; // of sequences that were drawn, for comparison
+    int64_t record_id; // that has it; 0 = none, or erased
+};
+
 struct store_version {
     int64_t adapter_id;
     uint32_t version; // 1, 2, ...; chosen by the store
@@ -56,6 +67,10 @@ struct store_version {
     double heldout_after;
     double probe_before;
     double probe_after;
+    // What it gives away of any one record at most; NAN = nothing is promised.
+    double dp_epsilon;
+    double dp_delta;
+    struct store_exposure exposure;
     enum store_gate gate;
     char reason[STORE_TEXT_SIZE];
 };

@@ -5,6 +5,7 @@
 #include "storage/migrate.h"
 #include "storage/store_adapter.h"
 #include "storage/store_filter.h"
+#include "storage/store_key.h"
 #include "storage/store_record.h"
 #include "storage/store_sql.h"
 
@@ -123,6 +124,8 @@ static int erase_rows(struct store *s, const struct used_list *l,
 {
     int rc = retire(s, l, now_ms, err);
 
+    if (rc == 0)
+        rc = store_keys_shred(s, err);
     if (rc == 0)
         rc = store_sql_exec(s,
                             "DELETE FROM records WHERE id IN (SELECT id FROM"

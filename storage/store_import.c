@@ -3,13 +3,14 @@
 
 #include "storage/store_import.h"
 
+#include "storage/store_key.h"
+#include "storage/store_keyring.h"
 #include "storage/store_sql.h"
 
 #include <errno.h>
 #include <string.h>
 
-static int move_sequence(struct store *s, const char *table, int64_t id,
-                         struct error *err)
+int store_import_next_job(struct store *s, int64_t id, struct error *err)
 {
     sqlite3_stmt *q;
     int rc = store_sql(s, &q,
@@ -19,7 +20,7 @@ static int move_sequence(struct store *s, const char *table, int64_t id,
 
     if (rc < 0)
         return rc;
-    (void) store_sql_bind_text(q, 1, table);
+    (void) store_sql_bind_text(q, 1, "jobs");
     (void) sqlite3_bind_int64(q, 2, id - 1);
     if ((rc = store_sql_run(s, q, "import", err)) < 0)
         return rc;
@@ -31,19 +32,20 @@ static int move_sequence(struct store *s, const char *table, int64_t id,
                   err);
     if (rc < 0)
         return rc;
-    (void) store_sql_bind_text(q, 1, table);
+    (void) store_sql_bind_text(q, 1, "jobs");
     (void) sqlite3_bind_int64(q, 2, id - 1);
     return store_sql_run(s, q, "import", err);
 }
 
 int store_import_next_record(struct store *s, int64_t id, struct error *err)
 {
-    return move_sequence(s, "records", id, err);
-}
+    int64_t next;
+    int rc = store_keys_next_id(s, &next, err);
 
-int store_import_next_job(struct store *s, int64_t id, struct error *err)
-{
-    return move_sequence(s, "jobs", id, err);
+    // The row itself moves the sequence, for it brings its id.
+    if (rc == 0 && next < id)
+        s->keys->next_id = id;
+    return rc;
 }
 
 // So that the next version gets this number; -ENOTUNIQ when it was given.

@@ -4,13 +4,18 @@
 #include "storage/store_record.h"
 
 #include "storage/store_filter.h"
+#include "storage/store_key.h"
 #include "storage/store_sql.h"
 
 #include <errno.h>
 #include <string.h>
 
+// In the table, feedback is a kind of pair.
+enum { KIND_PAIR = 2, KIND_FEEDBACK = 4 };
+
 #define COLUMNS                                                   \
-    "SELECT r.id, r.uid, r.stream_id, s.name, r.kind, r.time_ms," \
+    "SELECT r.id, r.uid, r.stream_id, s.name,"                    \
+    " CASE WHEN r.is_feedback THEN 4 ELSE r.kind END, r.time_ms," \
     " r.added_ms, r.bytes,"
 
 static void read_row(struct store_record *r, sqlite3_stmt *q)
@@ -36,18 +41,25 @@ static int insert(struct store *s, const struct store_record *r,
     int rc = store_sql(
         s, &q,
         "INSERT INTO records (uid, stream_id, kind, time_ms, added_ms, bytes,"
-        " body) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (uid) DO NOTHING",
+        " body, id, is_feedback) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT"
+        " (uid) DO NOTHING",
         err);
+    const bool is_feedback = r->kind == KIND_FEEDBACK;
+    const void *sealed;
+    size_t sealed_bytes;
 
-    if (rc < 0)
+    if (rc < 0 ||
+        (rc = store_seal_record(s, r, &sealed, &sealed_bytes, err)) < 0)
         return rc;
     (void) sqlite3_bind_blob(q, 1, r->uid, STORE_UID_BYTES, SQLITE_STATIC);
     (void) sqlite3_bind_int64(q, 2, r->stream_id);
-    (void) sqlite3_bind_int64(q, 3, r->kind);
+    (void) sqlite3_bind_int64(q, 3, is_feedback ? KIND_PAIR : r->kind);
     (void) sqlite3_bind_int64(q, 4, r->time_ms);
     (void) sqlite3_bind_int64(q, 5, r->added_ms);
     (void) sqlite3_bind_int64(q, 6, r->bytes);
-    (void) sqlite3_bind_blob64(q, 7, r->body, r->body_bytes, SQLITE_STATIC);
+    (void) sqlite3_bind_blob64(q, 7, sealed, sealed_bytes, SQLITE_STATIC);
+    (void) sqlite3_bind_int64(q, 8, r->id);
+    (void) sqlite3_bind_int(q, 9, is_feedback);
     rc = store_sql_run(s, q, "store the record", err);
     if (rc == -EBUSY) // its foreign key: nobody else holds the database
         return error_set(err, -ENOENT, "there is no stream %lld",
@@ -59,11 +71,13 @@ static int insert(struct store *s, const struct store_record *r,
 static int compare(struct store *s, const struct store_record *r, int64_t *id,
                    struct error *err)
 {
+    struct store_opened opened = {0};
+    struct store_record old;
     sqlite3_stmt *q;
     bool is_same = false;
     int rc = store_sql(s, &q,
-                       "SELECT id, stream_id, kind, time_ms, body FROM records"
-                       " WHERE uid = ?",
+                       COLUMNS " r.body FROM records r JOIN streams s ON s.id ="
+                               " r.stream_id WHERE r.uid = ?",
                        err);
 
     if (rc < 0)
@@ -71,14 +85,15 @@ static int compare(struct store *s, const struct store_record *r, int64_t *id,
     (void) sqlite3_bind_blob(q, 1, r->uid, STORE_UID_BYTES, SQLITE_STATIC);
     rc = store_sql_step(s, q, "store the record", err);
     if (rc == 1) {
-        *id = sqlite3_column_int64(q, 0);
-        const void *body = sqlite3_column_blob(q, 4);
-        const size_t bytes = (size_t) sqlite3_column_bytes(q, 4);
-        is_same = sqlite3_column_int64(q, 1) == r->stream_id &&
-                  sqlite3_column_int64(q, 2) == r->kind &&
-                  sqlite3_column_int64(q, 3) == r->time_ms && body &&
-                  bytes == r->body_bytes && memcmp(body, r->body, bytes) == 0;
+        read_row(&old, q);
+        *id = old.id;
+        rc = store_open_record(s, &old, &opened, err) < 0 ? -ENOMEM : 1;
+        is_same = rc == 1 && old.stream_id == r->stream_id &&
+                  old.kind == r->kind && old.time_ms == r->time_ms &&
+                  old.body_bytes == r->body_bytes &&
+                  memcmp(old.body, r->body, old.body_bytes) == 0;
     }
+    store_opened_finish(&opened);
     store_sql_done(q);
     if (rc <= 0)
         return rc < 0 ? rc
@@ -94,16 +109,19 @@ static int compare(struct store *s, const struct store_record *r, int64_t *id,
 int store_record_put(struct store *s, const struct store_record *r, int64_t *id,
                      bool *is_new, struct error *err)
 {
+    struct store_record row = *r;
     int64_t found = 0;
-    int rc = insert(s, r, err);
+    int rc = store_keys_next_id(s, &row.id, err);
 
-    if (rc < 0)
+    if (rc < 0 || (rc = insert(s, &row, err)) < 0)
         return rc;
     const bool inserted = sqlite3_changes(s->db) > 0;
-    if (inserted)
-        found = sqlite3_last_insert_rowid(s->db);
-    else if ((rc = compare(s, r, &found, err)) < 0)
+    if (inserted) {
+        store_keys_took_id(s);
+        found = row.id;
+    } else if ((rc = compare(s, r, &found, err)) < 0) {
         return rc;
+    }
     *id = found;
     *is_new = inserted;
     return 0;
@@ -112,6 +130,7 @@ int store_record_put(struct store *s, const struct store_record *r, int64_t *id,
 int store_record_get(struct store *s, int64_t id, store_record_fn fn,
                      void *user, struct error *err)
 {
+    struct store_opened opened = {0};
     struct store_record r;
     sqlite3_stmt *q;
     int rc = store_sql(s, &q,
@@ -127,8 +146,11 @@ int store_record_get(struct store *s, int64_t id, store_record_fn fn,
         rc = error_set(err, -ENOENT, "there is no record %lld", (long long) id);
     if (rc == 1) {
         read_row(&r, q);
-        rc = fn(&r, user);
+        rc = store_open_record(s, &r, &opened, err);
+        if (rc == 0)
+            rc = fn(&r, user);
     }
+    store_opened_finish(&opened);
     store_sql_done(q);
     return rc;
 }
@@ -137,6 +159,7 @@ int store_record_each(struct store *s, const struct store_filter *f,
                       int64_t cursor, int64_t limit, bool with_body,
                       store_record_fn fn, void *user, struct error *err)
 {
+    struct store_opened opened = {0};
     struct store_record r;
     sqlite3_stmt *q;
     int stop = 0;
@@ -156,9 +179,12 @@ int store_record_each(struct store *s, const struct store_filter *f,
     (void) sqlite3_bind_int(q, 8, with_body);
     while (stop == 0 && (rc = store_sql_step(s, q, "list records", err)) == 1) {
         read_row(&r, q);
+        if ((rc = store_open_record(s, &r, &opened, err)) < 0)
+            break;
         stop = fn(&r, user);
     }
 out:
+    store_opened_finish(&opened);
     store_sql_done(q);
     return stop ? stop : rc;
 }

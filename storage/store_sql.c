@@ -4,6 +4,7 @@
 #include "storage/store_sql.h"
 
 #include "storage/store_audit.h"
+#include "storage/store_key.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -176,6 +177,7 @@ void store_rollback(struct store *s)
     // SQLite has rolled back by itself after some errors.
     if (store_is_in_transaction(s))
         (void) sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
+    store_keys_forget(s);
 }
 
 int store_sql_enter(struct store *s, bool *own, struct error *err)
@@ -193,6 +195,41 @@ int store_sql_leave(struct store *s, bool own, int rc, struct error *err)
         return rc;
     }
     return store_commit(s, err);
+}
+
+int store_meta_get(struct store *s, const char *key, char *value, size_t size,
+                   struct error *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    int rc = store_sql(s, &stmt, "SELECT value FROM meta WHERE key = ?", err);
+
+    if (rc < 0)
+        return rc;
+    (void) store_sql_bind_text(stmt, 1, key);
+    rc = store_sql_step(s, stmt, "read the database", err);
+    if (rc == 1)
+        store_sql_text(value, size, stmt, 0);
+    store_sql_done(stmt);
+    return rc == 0 ? -ENOENT : rc < 0 ? rc : 0;
+}
+
+int store_meta_set(struct store *s, const char *key, const char *value,
+                   struct error *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    int rc = value ? store_sql(s, &stmt,
+                               "INSERT INTO meta (key, value) VALUES (?, ?) ON"
+                               " CONFLICT (key) DO UPDATE SET value ="
+                               " excluded.value",
+                               err)
+                   : store_sql(s, &stmt, "DELETE FROM meta WHERE key = ?", err);
+
+    if (rc < 0)
+        return rc;
+    (void) store_sql_bind_text(stmt, 1, key);
+    if (value)
+        (void) store_sql_bind_text(stmt, 2, value);
+    return store_sql_run(s, stmt, "write to the store", err);
 }
 
 void store_sql_text(char *out, size_t size, sqlite3_stmt *stmt, int column)

@@ -23,6 +23,7 @@ struct store {
     int dirfd;
     int adapters_dirfd;
     int lockfd;
+    struct keyring *keys; // NULL until they are open
     bool is_degraded;
     struct store_audit *noted; // for the audit log, until the next commit
     size_t noted_count;
@@ -62,6 +63,14 @@ int store_sql_leave(struct store *s, bool own, int rc, struct error *err);
 // What was noted for the audit log, inside the transaction that is open. What
 // one that is rolled back noted is forgotten.
 int store_audit_write(struct store *s, struct error *err);
+// The temporary table of records that are being erased, in memory.
+int store_sql_make_temp(struct store *s, struct error *err);
+
+// Small values of the store itself. -ENOENT. NULL removes.
+int store_meta_get(struct store *s, const char *key, char *value, size_t size,
+                   struct error *err);
+int store_meta_set(struct store *s, const char *key, const char *value,
+                   struct error *err);
 
 // Columns and parameters.
 void store_sql_text(char *out, size_t size, sqlite3_stmt *stmt, int column);

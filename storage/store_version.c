@@ -13,8 +13,12 @@
     " v.is_retired, n.version IS v.version, v.created_ms, v.sha256, v.bytes," \
     " v.rank, v.records, v.heldout_before, v.heldout_after, v.probe_before,"  \
     " v.probe_after, v.gate, v.reason, EXISTS (SELECT 1 FROM merged_from f"   \
-    " WHERE f.adapter_id = v.adapter_id AND f.version = v.version)"           \
+    " WHERE f.adapter_id = v.adapter_id AND f.version = v.version),"          \
+    " v.dp_epsilon, v.dp_delta,"                                              \
+    " x.sequences, x.recited, x.bits, x.bits_base, x.bits_drawn, x.record_id" \
     " FROM versions v"                                                        \
+    " LEFT JOIN exposures x ON x.adapter_id = v.adapter_id"                   \
+    " AND x.version = v.version"                                              \
     " LEFT JOIN active c ON c.adapter_id = v.adapter_id"                      \
     " LEFT JOIN activations n ON n.id = c.activation_id "
 
@@ -41,6 +45,11 @@ void store_version_init(struct store_version *v)
         .heldout_after = unknown,
         .probe_before = unknown,
         .probe_after = unknown,
+        .dp_epsilon = unknown,
+        .dp_delta = unknown,
+        .exposure.bits = unknown,
+        .exposure.bits_base = unknown,
+        .exposure.bits_drawn = unknown,
     };
 }
 
@@ -66,6 +75,14 @@ static void read_row(struct store_version *v, sqlite3_stmt *q)
     v->gate = (enum store_gate) sqlite3_column_int(q, 16);
     store_sql_text(v->reason, sizeof(v->reason), q, 17);
     v->is_merged = sqlite3_column_int(q, 18) != 0;
+    v->dp_epsilon = store_sql_float(q, 19);
+    v->dp_delta = store_sql_float(q, 20);
+    v->exposure.sequences = sqlite3_column_int64(q, 21);
+    v->exposure.recited = sqlite3_column_int64(q, 22);
+    v->exposure.bits = store_sql_float(q, 23);
+    v->exposure.bits_base = store_sql_float(q, 24);
+    v->exposure.bits_drawn = store_sql_float(q, 25);
+    v->exposure.record_id = sqlite3_column_int64(q, 26);
 }
 
 int store_version_get(struct store *s, int64_t adapter_id, uint32_t version,
@@ -166,7 +183,8 @@ static int insert(struct store *s, const struct store_version *v,
         "INSERT INTO versions (adapter_id, version, parent, job_id,"
         " is_imported, created_ms, sha256, bytes, rank, records,"
         " heldout_before, heldout_after, probe_before, probe_after, gate,"
-        " reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " reason, dp_epsilon, dp_delta)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         err);
 
     if (rc < 0)
@@ -187,7 +205,36 @@ static int insert(struct store *s, const struct store_version *v,
     (void) sqlite3_bind_double(q, 14, v->probe_after);
     (void) sqlite3_bind_int(q, 15, (int) v->gate);
     (void) store_sql_bind_text(q, 16, v->reason);
+    (void) sqlite3_bind_double(q, 17, v->dp_epsilon);
+    (void) sqlite3_bind_double(q, 18, v->dp_delta);
     return store_sql_run(s, q, "add the version", err);
+}
+
+static int insert_exposure(struct store *s, const struct store_version *v,
+                           uint32_t version, struct error *err)
+{
+    const struct store_exposure *e = &v->exposure;
+    sqlite3_stmt *q;
+    int rc;
+
+    if (e->sequences == 0)
+        return 0;
+    rc = store_sql(s, &q,
+                   "INSERT INTO exposures (adapter_id, version, sequences,"
+                   " recited, bits, bits_base, bits_drawn, record_id)"
+                   " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                   err);
+    if (rc < 0)
+        return rc;
+    (void) sqlite3_bind_int64(q, 1, v->adapter_id);
+    (void) sqlite3_bind_int64(q, 2, version);
+    (void) sqlite3_bind_int64(q, 3, e->sequences);
+    (void) sqlite3_bind_int64(q, 4, e->recited);
+    (void) sqlite3_bind_double(q, 5, e->bits);
+    (void) sqlite3_bind_double(q, 6, e->bits_base);
+    (void) sqlite3_bind_double(q, 7, e->bits_drawn);
+    (void) store_sql_bind_ref(q, 8, e->record_id);
+    return store_sql_run(s, q, "add what the version knows by heart", err);
 }
 
 int store_version_add(struct store *s, const struct store_version *v,
@@ -208,6 +255,8 @@ int store_version_add(struct store *s, const struct store_version *v,
         rc = take_number(s, v->adapter_id, &number, err);
     if (rc == 0)
         rc = insert(s, v, number, err);
+    if (rc == 0)
+        rc = insert_exposure(s, v, number, err);
     rc = store_sql_leave(s, own, rc, err);
     if (rc == 0)
         *version = number;

@@ -56,7 +56,7 @@ static int set_record(struct pock_request *r, const struct pock_record *record)
     if (record->message_count > 0)
         kind = "chat";
     else if (record->completion)
-        kind = "pair";
+        kind = record->feedback ? "feedback" : "pair";
     pock_open_map(r, NULL);
     pock_set_bytes(r, "uid", uid, sizeof(uid));
     pock_set_str(r, "kind", kind);
@@ -68,8 +68,12 @@ static int set_record(struct pock_request *r, const struct pock_record *record)
         set_text(r, "prompt", record->prompt ? record->prompt : "",
                  record->prompt_bytes);
     set_text(r, "completion", record->completion, record->completion_bytes);
+    if (record->completion && record->feedback)
+        pock_set_bool(r, "accepted", record->feedback == POCK_ACCEPTED);
     if (record->message_count > 0)
         set_messages(r, record->messages, record->message_count);
+    if (record->is_secret)
+        pock_set_bool(r, "secret", true);
     pock_close(r);
     return 0;
 }
@@ -97,6 +101,15 @@ int pock_put_request(struct pock_request **out, struct pock *p,
     return 0;
 }
 
+static size_t count_redacted(const struct pock_value *map)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < pock_count(map); i++)
+        n += (size_t) pock_as_int(pock_at(map, i), 0);
+    return n;
+}
+
 int pock_put_many(struct pock *p, const struct pock_record *records,
                   size_t count, unsigned flags, struct pock_put_result *out,
                   struct pock_error *err)
@@ -114,6 +127,8 @@ int pock_put_many(struct pock *p, const struct pock_record *records,
         *out = (struct pock_put_result){
             .id = pock_as_int(pock_at(pock_get(result, "ids"), 0), 0),
             .added = (size_t) pock_get_int(result, "new", 0),
+            .dropped = (size_t) pock_get_int(result, "dropped", 0),
+            .redacted = count_redacted(pock_get(result, "redacted")),
         };
     pock_reply_destroy(reply);
     return 0;

@@ -118,6 +118,12 @@ def gates():
         yield sentence(upper(a[-1]))
 
 
+def signals():
+    for _, (name, _, _, unit, text) in rows('daemon/signals.def'):
+        yield f'.It Cm {name}'
+        yield sentence(upper(text) + (f', in {unit}' if unit else ''))
+
+
 def kind(type_, of):
     type_ = type_.lower()
     if not of:
@@ -173,7 +179,7 @@ TABLES = {
     'commands': commands, 'global-flags': lambda: flags_of('FLAG_GLOBAL'),
     'command-flags': lambda: flags_of('FLAG_COMMAND'), 'errors': errors,
     'errors-by-exit': errors_by_exit, 'stop-reasons': stop_reasons, 'options': options,
-    'policy': policy, 'gates': gates, 'methods': methods, 'structs': structs,
+    'policy': policy, 'gates': gates, 'signals': signals, 'methods': methods, 'structs': structs,
 }
 
 for line in pathlib.Path(sys.argv[3]).read_text().splitlines():

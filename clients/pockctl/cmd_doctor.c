@@ -124,31 +124,14 @@ static void check_identity(const struct patient *p, struct finding *f)
 // processes may not look at that one.
 static bool find_worker(char *path, size_t bytes)
 {
-    static const char *const places[] = {"/pock-worker",
-                                         "/../../daemon/worker/pock-worker"};
     const char *named = getenv("POCKD_WORKER");
-    char dir[400];
 
-    snprintf(path, bytes, "%s",
-             named && *named ? named : POCK_LIBEXECDIR "/pock-worker");
-    if (access(path, X_OK) == 0)
-        return true;
-    ssize_t n = readlink("/proc/self/exe", dir, sizeof(dir) - 1);
-    if (n <= 0)
-        return false;
-    dir[n] = '\0';
-    char *slash = strrchr(dir, '/');
-    if (slash)
-        *slash = '\0';
-    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
-        char beside[512];
-        snprintf(beside, sizeof(beside), "%s%s", dir, places[i]);
-        if (access(beside, X_OK) == 0) {
-            snprintf(path, bytes, "%s", beside);
+    if (named && *named) {
+        snprintf(path, bytes, "%s", named);
+        if (access(path, X_OK) == 0)
             return true;
-        }
     }
-    return false;
+    return ctl_find_program(path, bytes, "pock-worker", "daemon/worker");
 }
 
 static void check_worker(const struct patient *p, struct finding *f)

@@ -28,6 +28,8 @@ struct import {
     uint64_t bad_all;
     uint64_t records_all;
     uint64_t added_all;
+    uint64_t dropped_all;
+    uint64_t redacted[REDACT_CLASSES]; // of all files
 };
 
 static void on_bad(void *user, uint64_t line, const char *reason)
@@ -115,8 +117,11 @@ static int64_t guess_time(const char *path, FILE *f)
 
 static void report_file(struct import *im, const struct put_counts *n)
 {
-    uint64_t known = n->records - n->added;
+    uint64_t known = n->records - n->added - n->dropped;
 
+    im->dropped_all += n->dropped;
+    for (int k = 0; k < REDACT_CLASSES; k++)
+        im->redacted[k] += n->redacted[k];
     im->bad_all += im->bad;
     im->records_all += n->records;
     im->added_all += n->added;
@@ -186,21 +191,63 @@ static int import_file(struct import *im, const char *path)
     return status;
 }
 
+// ,"redacted":{"card":2},"dropped":1
+static void json_redacted(struct str *s, const struct import *im)
+{
+    const char *comma = "";
+
+    str_puts(s, ",\"redacted\":{");
+    for (int k = 0; k < REDACT_CLASSES; k++) {
+        if (im->redacted[k] == 0)
+            continue;
+        str_printf(s, "%s\"%s\":%" PRIu64, comma,
+                   redact_class_name((enum redact_class) k), im->redacted[k]);
+        comma = ",";
+    }
+    str_printf(s, "},\"dropped\":%" PRIu64, im->dropped_all);
+}
+
+static void tell_redacted(const struct import *im)
+{
+    struct str s = {.limit = 0};
+
+    for (int k = 0; k < REDACT_CLASSES; k++)
+        if (im->redacted[k])
+            str_printf(&s, "%s%" PRIu64 " %s", s.bytes ? ", " : "",
+                       im->redacted[k],
+                       redact_class_name((enum redact_class) k));
+    if (s.data)
+        ctl_remark(im->ctl, "masked before it was stored: %s", s.data);
+    if (im->dropped_all > 0)
+        ctl_remark(im->ctl,
+                   "%" PRIu64 " records were not stored, as the policy says "
+                   "(redact)",
+                   im->dropped_all);
+    str_free(&s);
+}
+
 static int print_report(struct import *im)
 {
+    struct str redacted = {.limit = 0};
+
     if (im->ctl->json) {
-        if (str_finish(&im->json) < 0)
+        json_redacted(&redacted, im);
+        if (str_finish(&im->json) < 0 || str_finish(&redacted) < 0) {
+            str_free(&redacted);
             return ctl_no_memory(im->ctl);
+        }
         printf("{\"schema\":%d,\"files\":[%s],\"records\":%" PRIu64
-               ",\"new\":%" PRIu64 ",\"bad\":%" PRIu64 ",\"dry_run\":%s}\n",
+               ",\"new\":%" PRIu64 ",\"bad\":%" PRIu64 "%s,\"dry_run\":%s}\n",
                OUT_JSON_SCHEMA, im->json.data ? im->json.data : "",
-               im->records_all, im->added_all, im->bad_all,
+               im->records_all, im->added_all, im->bad_all, redacted.data,
                im->queue ? "false" : "true");
+        str_free(&redacted);
         return CTL_OK;
     }
     if (im->ctl->quiet)
         return CTL_OK;
     int rc = out_table_print(im->table, &im->ctl->out, im->ctl->header);
+    tell_redacted(im);
     if (!im->queue)
         ctl_remark(im->ctl, "a dry run: nothing was handed in");
     return rc < 0 ? ctl_no_memory(im->ctl) : CTL_OK;

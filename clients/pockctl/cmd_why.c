@@ -3,20 +3,6 @@
 
 #include "clients/pockctl/ctl.h"
 #include "clients/pockctl/gate_text.h"
-#include "engine/base/clock.h"
-
-// A person wants to know how long; a program, when.
-static void add_since(struct ctl *c, struct out_table *t, int64_t ms)
-{
-    char text[OUT_TIME_BYTES];
-
-    if (!c->out.is_tty || ms == 0) {
-        out_table_text(t, ctl_time(c, text, ms));
-        return;
-    }
-    out_duration_format(text, clock_unix_ms() - ms);
-    out_table_cell(t, "%s ago", text);
-}
 
 int gate_table(struct ctl *c, const struct pock_value *gates)
 {
@@ -37,7 +23,7 @@ int gate_table(struct ctl *c, const struct pock_value *gates)
         out_table_style(t, ok ? TERM_GOOD : TERM_BAD);
         out_table_text(t, pock_get_str(g, "value", ""));
         out_table_text(t, pock_get_str(g, "threshold", ""));
-        add_since(c, t, pock_get_int(g, "since", 0));
+        ctl_since(c, t, pock_get_int(g, "since", 0));
         out_table_text(t, pock_get_str(g, "source", ""));
     }
     return ctl_table(c, t);

@@ -172,6 +172,45 @@ const char *ctl_time(const struct ctl *c, char buffer[OUT_TIME_BYTES],
     return buffer;
 }
 
+void ctl_since(const struct ctl *c, struct out_table *t, int64_t ms)
+{
+    char text[OUT_TIME_BYTES];
+
+    if (!c->out.is_tty || ms == 0) {
+        out_table_text(t, ctl_time(c, text, ms));
+        return;
+    }
+    out_duration_format(text, clock_unix_ms() - ms);
+    out_table_cell(t, "%s ago", text);
+}
+
+bool ctl_find_program(char *path, size_t bytes, const char *name,
+                      const char *dir)
+{
+    char here[400];
+    char beside[512];
+
+    snprintf(path, bytes, POCK_LIBEXECDIR "/%s", name);
+    if (access(path, X_OK) == 0)
+        return true;
+    ssize_t n = readlink("/proc/self/exe", here, sizeof(here) - 1);
+    if (n <= 0)
+        return false;
+    here[n] = '\0';
+    char *slash = strrchr(here, '/');
+    if (slash)
+        *slash = '\0';
+    for (int i = 0; i < 2; i++) {
+        snprintf(beside, sizeof(beside), "%s/%s%s/%s", here, i ? "../../" : "",
+                 i ? dir : "", name);
+        if (access(beside, X_OK) == 0) {
+            snprintf(path, bytes, "%s", beside);
+            return true;
+        }
+    }
+    return false;
+}
+
 int ctl_confirm(struct ctl *c, const char *question)
 {
     char answer[16] = "";

@@ -97,6 +97,12 @@ int ctl_json(struct ctl *c, const struct pock_value *map);
 const char *ctl_time(const struct ctl *c, char buffer[OUT_TIME_BYTES],
                      int64_t ms);
 
+// A cell: how long ago, for people; when, for programs.
+void ctl_since(const struct ctl *c, struct out_table *t, int64_t ms);
+// A program of pockd's: installed, beside this one, or in `dir` of the build.
+bool ctl_find_program(char *path, size_t bytes, const char *name,
+                      const char *dir);
+
 // "?" on the terminal; false without an answer, and with a reason when there is
 // nobody to ask. --yes answers.
 int ctl_confirm(struct ctl *c, const char *question);

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <pock/pock.h>
 #include <string.h>
 
 // What one line may need as a tree: the text itself and an object a value.
@@ -145,6 +146,20 @@ static int read_messages(struct import_record *r, struct arena *a,
     return 0;
 }
 
+static int read_feedback(struct import_record *r, const struct json *object,
+                         struct error *err)
+{
+    const struct json *accepted = json_get(object, "accepted");
+
+    if (!accepted)
+        return 0;
+    if (accepted->type != JSON_BOOL)
+        return error_set(err, -EINVAL,
+                         "\"accepted\" is neither true nor false");
+    r->feedback = accepted->boolean ? POCK_ACCEPTED : POCK_REJECTED;
+    return 0;
+}
+
 static int read_contents(struct import_record *r, struct arena *a,
                          const struct json *object, struct error *err)
 {
@@ -169,6 +184,8 @@ static int read_contents(struct import_record *r, struct arena *a,
             "it has no \"text\", no \"prompt\" and \"completion\", "
             "and no \"messages\"");
     r->kind = IMPORT_PAIR;
+    if ((rc = read_feedback(r, object, err)) < 0)
+        return rc;
     if ((rc = get_string(&r->text, &r->text_bytes, object, "prompt", err)) < 0)
         return rc;
     return get_string(&r->completion, &r->completion_bytes, object,

@@ -12,6 +12,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <pock/pock.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -220,6 +221,9 @@ static void make_uid(struct import_record *r, bool has_own_time)
     hash_string(&h, kind_names[r->kind], strlen(kind_names[r->kind]));
     hash_string(&h, r->text, r->text_bytes);
     hash_string(&h, r->completion, r->completion_bytes);
+    // Records of other kinds keep the uids that they always had.
+    if (r->feedback)
+        hash_string(&h, r->feedback == POCK_ACCEPTED ? "+" : "-", 1);
     for (size_t i = 0; i < r->message_count; i++) {
         hash_string(&h, r->messages[i].role, strlen(r->messages[i].role));
         hash_string(&h, r->messages[i].content, r->messages[i].bytes);

@@ -66,6 +66,7 @@ struct import_record {
     size_t text_bytes;
     const char *completion; // PAIR
     size_t completion_bytes;
+    int feedback; // PAIR that was shown: POCK_ACCEPTED, POCK_REJECTED; or 0
     const struct import_message *messages; // CHAT
     size_t message_count;
 };

@@ -83,11 +83,19 @@ static void count_taken(struct batch *b, const struct pock_value *result)
 {
     struct put_queue *q = b->queue;
     const struct pock_value *ids = pock_get(result, "ids");
+    const struct pock_value *redacted = pock_get(result, "redacted");
 
     q->counts.records += b->count;
     q->counts.added += (uint64_t) pock_get_int(result, "new", 0);
+    q->counts.dropped += (uint64_t) pock_get_int(result, "dropped", 0);
+    for (int k = 0; k < REDACT_CLASSES; k++)
+        q->counts.redacted[k] +=
+            (uint64_t) pock_get_int(redacted,
+                                    redact_class_name((enum redact_class) k),
+                                    0);
     for (size_t i = 0; q->params.print_ids && i < pock_count(ids); i++)
-        printf("%" PRId64 "\n", pock_as_int(pock_at(ids, i), 0));
+        if (pock_as_int(pock_at(ids, i), 0) > 0)
+            printf("%" PRId64 "\n", pock_as_int(pock_at(ids, i), 0));
 }
 
 static void on_reply(void *user, const struct pock_value *result,
@@ -236,6 +244,7 @@ static bool copy_record(struct arena *a, struct pock_record *out,
         out->prompt_bytes = r->text_bytes;
         out->completion = copy(a, r->completion, r->completion_bytes);
         out->completion_bytes = r->completion_bytes;
+        out->feedback = r->feedback;
         return out->completion != NULL;
     case IMPORT_CHAT:
         return copy_messages(a, out, r);

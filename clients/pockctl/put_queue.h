@@ -14,6 +14,7 @@
 
 #include "clients/pockctl/ctl.h"
 #include "clients/pockctl/importer.h"
+#include "ipc/redact.h"
 
 struct put_queue;
 
@@ -21,6 +22,8 @@ struct put_counts {
     uint64_t records; // taken or known
     uint64_t added;   // of these, new to the daemon
     uint64_t refused;
+    uint64_t dropped; // taken, and not stored
+    uint64_t redacted[REDACT_CLASSES];
 };
 
 struct put_params {

@@ -50,6 +50,13 @@ static struct record_message *convert(struct record *r,
         r->prompt = text_of(w, 0);
         r->completion = text_of(w, 1);
         break;
+    case WORKER_RECORD_REJECTED:
+    case WORKER_RECORD_ACCEPTED:
+        r->kind = RECORD_FEEDBACK;
+        r->prompt = text_of(w, 0);
+        r->completion = text_of(w, 1);
+        r->is_accepted = w->kind == WORKER_RECORD_ACCEPTED;
+        break;
     case WORKER_RECORD_CHAT:
         r->kind = RECORD_CHAT;
         r->messages = free_message;

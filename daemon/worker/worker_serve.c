@@ -254,6 +254,7 @@ static void fill_prompt(struct engine_gen_params *p, const struct record *r,
         p->prompt = r->text;
         break;
     case RECORD_PAIR:
+    case RECORD_FEEDBACK:
         one->role = (struct record_text){"user", 4};
         one->content = r->prompt;
         p->messages = one;

@@ -663,6 +663,7 @@ static int put_record(struct str *out, struct worker_tokens *sums,
     case RECORD_TEXT:
         return put_tokens(out, sums, model, &r->text, err);
     case RECORD_PAIR:
+    case RECORD_FEEDBACK:
         rc = put_tokens(out, sums, model, &r->prompt, err);
         return rc < 0 ? rc : put_tokens(out, sums, model, &r->completion, err);
     case RECORD_CHAT:

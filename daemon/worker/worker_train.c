@@ -14,6 +14,7 @@
 #include "daemon/worker/worker_reply.h"
 #include "daemon/worker/worker_samples.h"
 #include "daemon/worker/worker_times.h"
+#include "engine/audit.h"
 #include "engine/base/clock.h"
 #include "engine/base/mapfile.h"
 #include "engine/base/memfile.h"
@@ -31,7 +32,9 @@ enum {
     COPY_MS = 10000, // what a lost GPU costs at most
     USED_TRAINED = 1,
     USED_HELD_OUT = 2,
+    AUDIT_S = 30,
 };
+#define AUDIT_PART 0.1
 
 struct training {
     struct worker_control *control;
@@ -461,6 +464,34 @@ static int fill_metrics(struct worker_result *r, struct training *t,
     return 0;
 }
 
+// What the new adapter knows by heart. A sequence is not begun when this took a
+// tenth of the run already, and half a minute.
+static int fill_audit(struct worker_result *r, struct training *t,
+                      const struct adapter *candidate, struct error *err)
+{
+    const double run_s = (double) (clock_monotonic_ns() - t->begin_ns) * 1e-9;
+    const struct engine_audit_params params = {
+        .seed = t->recipe.seed,
+        .seconds = fmax(AUDIT_S, run_s * AUDIT_PART),
+    };
+    struct engine_audit audit;
+
+    r->exposure = r->exposure_base = r->exposure_drawn = (double) NAN;
+    if (!t->start.is_audited)
+        return 0;
+    int rc = engine_audit(&audit, t->model, candidate, t->records.records,
+                          t->records.count, &params, err);
+    if (rc < 0)
+        return rc;
+    r->audited = audit.n;
+    r->recited = audit.n_recited;
+    r->exposure = audit.exposure;
+    r->exposure_base = audit.exposure_base;
+    r->exposure_drawn = audit.control;
+    r->exposed_record = audit.record;
+    return 0;
+}
+
 static int fill_used(struct worker_result *r, const struct training *t,
                      struct error *err)
 {
@@ -495,6 +526,8 @@ static int fill_adapter(struct worker_result *r, const struct training *t,
         return error_set(err, rc, "no room for the adapter");
     if ((rc = engine_adapter_save(a, t->model, r->file_fd, err)) < 0)
         return rc;
+    if (!engine_adapter_privacy(&r->dp_epsilon, &r->dp_delta, a))
+        r->dp_epsilon = r->dp_delta = (double) NAN;
     return worker_file_seal(r->file_fd, &r->bytes, r->sha256, err);
 }
 
@@ -522,6 +555,8 @@ static int finish(struct training *t)
     if ((rc = engine_train_best(&best, t->train, err)) < 0)
         goto out;
     if ((rc = fill_metrics(r, t, best)) < 0)
+        goto out;
+    if ((rc = fill_audit(r, t, best, err)) < 0)
         goto out;
     if ((rc = fill_adapter(r, t, best, err)) < 0)
         goto out;

@@ -3,6 +3,7 @@
 
 #include "engine/base/fault.h"
 
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,7 +31,7 @@ void fault_arm_from_env(void)
 {
     static const char *const names[FAULT_COUNT] = {"alloc",  "write",  "read",
                                                    "device", "result", "driver",
-                                                   "memory"};
+                                                   "memory", "step"};
     const char *s = getenv("POCK_FAULT");
     char name[16];
     unsigned long n;
@@ -62,6 +63,12 @@ bool fault_hit(enum fault_kind kind)
         atomic_store(&countdown[kind], atomic_load(&period[kind]));
     }
     return true;
+}
+
+void fault_step(void)
+{
+    if (fault_hit(FAULT_STEP))
+        (void) raise(SIGKILL);
 }
 
 void *fault_malloc(size_t bytes)

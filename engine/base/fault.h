@@ -24,6 +24,7 @@ enum fault_kind {
     FAULT_RESULT, // a GPU's self-test: the result is wrong
     FAULT_DRIVER, // a GPU's driver lacks a feature
     FAULT_MEMORY, // of a GPU: it has no more
+    FAULT_STEP,   // between two steps of what must go on later: SIGKILL
     FAULT_COUNT
 };
 
@@ -37,6 +38,9 @@ bool fault_fired(enum fault_kind kind);
 
 // True when this call must fail.
 bool fault_hit(enum fault_kind kind);
+
+// A place where a process may be killed, and its next life must go on.
+void fault_step(void);
 
 void *fault_malloc(size_t bytes);
 void *fault_calloc(size_t count, size_t size);

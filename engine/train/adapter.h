@@ -19,6 +19,7 @@
 
 #include "engine/base/hash.h"
 #include "engine/models/scheme.h"
+#include "engine/train/privacy.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -41,6 +42,9 @@ struct adapter {
     // Of one that was learned without gradients: what it can be rebuilt from
     // (journal.h), as hexadecimal text; NULL: nothing. Kept by GGUF files.
     char *journal;
+    // What it gives away of any one record, where a promise was kept through
+    // all that it was learned from; see privacy.h. Kept by GGUF files.
+    struct privacy privacy;
 };
 
 // All zero. `base_sha256` may be NULL.

@@ -13,6 +13,7 @@
 #include "engine/train/adapter_import.h"
 
 #include <errno.h>
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,9 @@
 // What learnt and how, as scheme_print() says it.
 #define KEY_SCHEME  "pockd.scheme"
 #define KEY_JOURNAL "pockd.journal"
+// What its records may have given away, as two numbers.
+#define KEY_EPSILON "pockd.privacy.epsilon"
+#define KEY_DELTA   "pockd.privacy.delta"
 
 // Readers scale by alpha / rank. All that is rank-stabilised has one rank.
 static float plain_alpha(const struct adapter *a)
@@ -59,6 +63,12 @@ static int fill_writer(struct gguf_writer *w, const struct adapter *a,
         gguf_writer_str(w, KEY_BASE, a->base_sha256);
     if (a->journal)
         gguf_writer_str(w, KEY_JOURNAL, a->journal);
+    if (a->privacy.epsilon > 0) {
+        // Never less than it is.
+        gguf_writer_f32(w, KEY_EPSILON,
+                        nextafterf((float) a->privacy.epsilon, FLT_MAX));
+        gguf_writer_f32(w, KEY_DELTA, nextafterf((float) a->privacy.delta, 1));
+    }
     for (uint32_t i = 0; i < a->n_params; i++) {
         const struct param *p = &a->params[i];
         gguf_writer_tensor(w, p->name, DTYPE_f32, 2,
@@ -326,6 +336,19 @@ static int read_journal(struct adapter *a, const struct gguf *g,
                : error_set(err, -ENOMEM, "not enough memory for the adapter");
 }
 
+static void read_privacy(struct adapter *a, const struct gguf *g)
+{
+    float epsilon, delta;
+
+    if (!gguf_has(g, KEY_EPSILON) || !gguf_has(g, KEY_DELTA) ||
+        gguf_get_f32(&epsilon, g, KEY_EPSILON, NULL) < 0 ||
+        gguf_get_f32(&delta, g, KEY_DELTA, NULL) < 0)
+        return;
+    // Anything else is no promise.
+    if (epsilon > 0 && epsilon <= FLT_MAX && delta > 0 && delta < 1)
+        a->privacy = (struct privacy){(double) epsilon, (double) delta};
+}
+
 static int read_adapter(struct adapter **out, const struct gguf *g,
                         const struct model_config *m, const char *base_sha256,
                         struct error *err)
@@ -340,9 +363,11 @@ static int read_adapter(struct adapter **out, const struct gguf *g,
         rc = read_own(&a, g, m, base_sha256, err);
         if (rc == 0 && (rc = read_journal(a, g, err)) < 0)
             adapter_destroy(a);
-        if (rc == 0)
-            *out = a;
-        return rc;
+        if (rc < 0)
+            return rc;
+        read_privacy(a, g);
+        *out = a;
+        return 0;
     }
     if ((rc = adapter_import_init(&in, m, err)) < 0)
         return rc;

@@ -24,6 +24,7 @@ void dataset_destroy(struct dataset *d)
     free(d->ids);
     free(d->marks);
     free(d->windows);
+    free(d->labels);
     free(d);
 }
 
@@ -114,7 +115,8 @@ int dataset_render(struct token_list *list, struct chat *c,
     switch (r->kind) {
     case RECORD_TEXT:
         return chat_render_text(list, c, r->text.data, r->text.bytes, err);
-    case RECORD_PAIR: {
+    case RECORD_PAIR:
+    case RECORD_FEEDBACK: {
         const struct chat_message prompt = {
             .role = CHAT_ROLE_USER,
             .text = r->prompt.data,
@@ -135,31 +137,74 @@ int dataset_render(struct token_list *list, struct chat *c,
     return -EINVAL;
 }
 
-static int add_record(struct dataset *d, struct token_list *list,
-                      struct chat *c, const struct dataset_params *params,
-                      uint32_t i, struct error *err)
+// Is there something in it for this objective?
+static bool is_example(const struct record *r, enum objective o)
 {
-    const struct record *r = &params->records[i];
+    switch (o) {
+    case OBJECTIVE_NLL:
+        // What was not accepted is not to be learned.
+        return r->kind != RECORD_FEEDBACK || r->is_accepted;
+    case OBJECTIVE_FEEDBACK:
+        return r->kind == RECORD_FEEDBACK;
+    case OBJECTIVE_ACCURACY:
+    case OBJECTIVE_F1:
+        return r->kind == RECORD_PAIR;
+    case OBJECTIVE_COUNT:
+        break;
+    }
+    return false;
+}
+
+// As it is, or with a choice for its completion.
+static int add_one(struct dataset *d, struct token_list *list, struct chat *c,
+                   const struct dataset_params *params, const struct record *r,
+                   uint32_t index, struct error *err)
+{
     const size_t first = list->count;
     struct error why = {0};
-    int rc = record_check(r, c->loss_on, err);
+    int rc = dataset_render(list, c, r, &why);
+    // To be asked, prompt and reply must be in one window.
+    const bool is_cut = params->objective == OBJECTIVE_F1 &&
+                        list->count > first + params->length + 1;
 
-    if (rc < 0)
-        return rc;
-    if (params->subset != DATASET_ALL &&
-        record_is_held_out(r) != (params->subset == DATASET_HELD_OUT))
-        return 0;
-    rc = dataset_render(list, c, r, &why);
-    if (rc == 0) {
+    if (rc == 0 && !is_cut) {
         d->ids = list->ids;
         d->marks = list->marks;
         d->n_ids = list->count;
-        rc = dataset_add_windows(d, i, first, params->length, params->overlap);
+        rc = dataset_add_windows(d, index, first, params->length,
+                                 params->overlap);
     }
     if (rc < 0)
         return error_set(err, rc, "record %" PRId64 ": %.400s", r->id,
                          why.text[0] ? why.text : strerror(-rc));
     return 0;
+}
+
+static int add_record(struct dataset *d, struct token_list *list,
+                      struct chat *c, const struct dataset_params *params,
+                      uint32_t i, struct error *err)
+{
+    const struct record *r = &params->records[i];
+    int rc = record_check(r, c->loss_on, err);
+
+    if (rc < 0 || !is_example(r, params->objective))
+        return rc;
+    if (params->subset != DATASET_ALL &&
+        record_is_held_out(r) != (params->subset == DATASET_HELD_OUT))
+        return 0;
+    d->labels[i] = r->kind == RECORD_FEEDBACK && r->is_accepted;
+    if (params->n_choices == 0)
+        return add_one(d, list, c, params, r, i, err);
+    for (uint32_t k = 0; k < params->n_choices && rc == 0; k++) {
+        const struct record_text *choice = &params->choices[k];
+        struct record one = *r;
+        if (choice->bytes == r->completion.bytes &&
+            memcmp(choice->data, r->completion.data, choice->bytes) == 0)
+            d->labels[i] = (uint8_t) k;
+        one.completion = *choice;
+        rc = add_one(d, list, c, params, &one, i * d->n_choices + k, err);
+    }
+    return rc;
 }
 
 int dataset_create(struct dataset **out, struct chat *c,
@@ -170,14 +215,19 @@ int dataset_create(struct dataset **out, struct chat *c,
     int rc = 0;
 
     if (params->length < 1 || params->overlap >= params->length ||
-        params->n_records > UINT32_MAX)
+        params->n_records > UINT32_MAX / OBJECTIVE_CHOICES_MAX)
         return error_set(err, -EINVAL,
                          "dataset: rows of %u tokens cannot "
                          "overlap by %u",
                          params->length, params->overlap);
     d = calloc(1, sizeof *d);
-    if (!d)
+    if (d)
+        d->labels = calloc(params->n_records + 1, sizeof *d->labels);
+    if (!d || !d->labels) {
+        free(d);
         return error_set(err, -ENOMEM, "dataset: out of memory");
+    }
+    d->n_choices = params->n_choices ? params->n_choices : 1;
     for (size_t i = 0; i < params->n_records && rc == 0; i++)
         rc = add_record(d, &list, c, params, (uint32_t) i, err);
     // The list owned the arrays while it grew; now the dataset does.
@@ -200,5 +250,7 @@ void dataset_hash(uint8_t out[32], const struct dataset *d)
     hash_update(&h, d->ids, d->n_ids * sizeof *d->ids);
     hash_update(&h, d->marks, d->n_ids * sizeof *d->marks);
     hash_update(&h, d->windows, d->n_windows * sizeof *d->windows);
+    for (size_t i = 0; i < d->n_windows && d->labels; i++)
+        hash_update(&h, &d->labels[d->windows[i].record / d->n_choices], 1);
     hash_final(&h, out);
 }

@@ -13,6 +13,7 @@
  * counts are left out: there is nothing in them to learn or to measure.
  */
 
+#include "engine/train/objective.h"
 #include "engine/train/record.h"
 
 #include <stddef.h>
@@ -27,7 +28,9 @@ enum dataset_subset {
 };
 
 struct dataset_window {
-    uint32_t record;       // index in the array that the dataset was made from
+    // Index in the array that the dataset was made from, times the number of
+    // choices, plus that of the choice that stands in it.
+    uint32_t record;
     uint32_t first;        // index in ids
     uint32_t count;        // tokens
     uint32_t first_target; // targets before this place in the window are
@@ -41,7 +44,11 @@ struct dataset {
     size_t n_ids;
     struct dataset_window *windows;
     size_t n_windows;
-    uint32_t n_records; // with at least one window
+    uint32_t n_records; // with at least one window, each choice counted
+    // Of each record of the array: the choice that is right, or 1 where it was
+    // accepted.
+    uint8_t *labels;
+    uint32_t n_choices; // 1: it stands as it is
     uint64_t n_tokens;  // places that the windows fill
     uint64_t n_targets;
 };
@@ -50,6 +57,10 @@ struct dataset_params {
     const struct record *records; // borrowed for the call
     size_t n_records;
     enum dataset_subset subset;
+    // Of what an objective needs; see objective_choices().
+    enum objective objective;
+    const struct record_text *choices;
+    uint32_t n_choices;
     uint32_t length;  // places in a row
     uint32_t overlap; // places that a window repeats of the one before it
 };

@@ -6,6 +6,7 @@
 #include "engine/base/error.h"
 #include "engine/exec/program.h"
 #include "engine/train/base_model.h"
+#include "engine/train/objective.h"
 #include "engine/train/prober.h"
 #include "engine/train/recipe.h"
 
@@ -221,6 +222,10 @@ int microbatch_method(struct recipe *r, const struct base_model *base,
 
     if (r->method != RECIPE_METHOD_AUTO)
         return 0;
+    if (r->dp_epsilon > 0 || r->objective != OBJECTIVE_NLL) {
+        recipe_set_method(r, RECIPE_METHOD_PRGE);
+        return 0;
+    }
     int rc = microbatch_plan(&m, base, r, err);
     if (rc < 0 && rc != -ENOMEM)
         return rc;

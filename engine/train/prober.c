@@ -4,11 +4,16 @@
 #include "engine/train/prober.h"
 
 #include "engine/base/error.h"
+#include "engine/base/noise.h"
+#include "engine/train/adapter.h"
 #include "engine/train/adapter_state.h"
+#include "engine/train/answers.h"
 #include "engine/train/base_model.h"
 #include "engine/train/evaluator.h"
+#include "engine/train/objective.h"
 #include "engine/train/packing.h"
 #include "engine/train/prefix.h"
+#include "engine/train/privacy.h"
 #include "engine/train/program_cache.h"
 #include "engine/train/recipe.h"
 
@@ -26,7 +31,14 @@ struct prober {
     struct packing_rows one, all; // of one copy, and of a sweep
     int32_t *copy;                // row of the hidden states, for each place
     float *nll;
-    double *losses;  // (copies)
+    double *losses; // (copies)
+    // Where examples count by themselves, else NULL:
+    double *own;      // (items of a packing, copies): nats of each
+    double *examples; // (examples of a step, copies): the objective of each
+    uint32_t *sorted; // (items), by window
+    size_t own_size;  // items that there is room for
+    struct answers *answers; // objective f1
+    struct adapter *moved;
     int32_t *number; // query of each copy
     float *sizes;    // how far each is
     float *coefs;    // (queries)
@@ -50,6 +62,11 @@ void prober_destroy(struct prober *p)
     free(p->copy);
     free(p->nll);
     free(p->losses);
+    free(p->own);
+    free(p->examples);
+    free(p->sorted);
+    answers_destroy(p->answers);
+    adapter_destroy(p->moved);
     free(p->number);
     free(p->sizes);
     free(p->coefs);
@@ -214,6 +231,37 @@ static void repeat_rows(struct prober *p, size_t places, uint32_t copies)
     }
 }
 
+// Is the mean of all tokens not what is asked for?
+static bool is_by_example(const struct prober *p)
+{
+    return p->params.privacy || p->params.recipe->objective != OBJECTIVE_NLL;
+}
+
+// Nats of each window of rows [row, row + n), of copies [first, first +
+// copies).
+static void take_own(struct prober *p, const struct packing *packing,
+                     const struct dataset *d, uint32_t row, uint32_t n,
+                     uint32_t first, uint32_t copies)
+{
+    const size_t places = (size_t) n * packing->length;
+
+    for (uint32_t i = 0; i < packing->n_items; i++) {
+        const struct packing_item *item = &packing->items[i];
+        if (item->row < row || item->row - row >= n)
+            continue;
+        const size_t at =
+            (size_t) (item->row - row) * packing->length + item->at;
+        const struct dataset_window *w = &d->windows[item->window];
+        for (uint32_t c = 0; c < copies; c++) {
+            double nats = 0;
+            for (uint32_t k = 0; k + 1 < w->count; k++)
+                if (dataset_is_target(d, w, k))
+                    nats += (double) p->nll[c * places + at + k];
+            p->own[(size_t) i * p->copies + first + c] = nats;
+        }
+    }
+}
+
 static int run_sweep(struct prober *p, struct executor *x, uint64_t step,
                      size_t places, uint32_t first, uint32_t copies)
 {
@@ -269,6 +317,8 @@ static int look_at(struct prober *p, uint64_t step,
         if ((rc = run_sweep(p, x, step, places, at, share)) < 0)
             return error_set(err, rc, "training: step %llu: %s",
                              (unsigned long long) step + 1, strerror(-rc));
+        if (is_by_example(p))
+            take_own(p, packing, d, first, n, at, share);
         at += share;
     }
     return 0;
@@ -296,19 +346,170 @@ void prober_one_sided(float *g, const double *losses, uint32_t queries)
                    : 0;
 }
 
-int prober_look(float *g, double *loss, struct prober *p, uint64_t step,
-                const struct packing *packing, const struct dataset *d,
-                struct error *err)
+static int make_own(struct prober *p, const struct packing *packing)
+{
+    const size_t n = packing->n_items;
+
+    if (!is_by_example(p) || n <= p->own_size)
+        return 0;
+    free(p->own);
+    free(p->examples);
+    free(p->sorted);
+    p->own = malloc(n * p->copies * sizeof *p->own);
+    p->examples = malloc(n * p->copies * sizeof *p->examples);
+    p->sorted = malloc(n * sizeof *p->sorted);
+    p->own_size = p->own && p->examples && p->sorted ? n : 0;
+    return p->own_size ? 0 : -ENOMEM;
+}
+
+// Items by window, so that the windows of an example follow each other. Few:
+// by insertion.
+static void sort_items(struct prober *p, const struct packing *packing)
+{
+    for (uint32_t i = 0; i < packing->n_items; i++) {
+        uint32_t k = i;
+        while (k > 0 && packing->items[p->sorted[k - 1]].window >
+                            packing->items[i].window) {
+            p->sorted[k] = p->sorted[k - 1];
+            k--;
+        }
+        p->sorted[k] = i;
+    }
+}
+
+// Of `items`, one example, by the nats of its windows.
+static void judge(double *out, const struct prober *p,
+                  const struct packing *packing, const struct dataset *d,
+                  const uint32_t *items, uint32_t n)
+{
+    const uint32_t example =
+        d->windows[packing->items[items[0]].window].record / d->n_choices;
+
+    for (uint32_t c = 0; c < p->copies; c++) {
+        struct evaluator_sum sums[OBJECTIVE_CHOICES_MAX] = {{0}};
+        for (uint32_t i = 0; i < n; i++) {
+            const struct dataset_window *w =
+                &d->windows[packing->items[items[i]].window];
+            struct evaluator_sum *sum = &sums[w->record % d->n_choices];
+            sum->nats += p->own[(size_t) items[i] * p->copies + c];
+            sum->n_targets += w->n_targets;
+        }
+        out[c] = objective_loss((enum objective) p->params.recipe->objective,
+                                sums, d->n_choices, d->labels[example]);
+    }
+}
+
+// All examples of a step; returns their number.
+static uint32_t judge_all(struct prober *p, const struct packing *packing,
+                          const struct dataset *d)
+{
+    uint32_t n = 0;
+
+    sort_items(p, packing);
+    for (uint32_t first = 0, end; first < packing->n_items; first = end) {
+        const struct dataset_window *at =
+            &d->windows[packing->items[p->sorted[first]].window];
+        for (end = first + 1; end < packing->n_items; end++) {
+            const uint32_t next = packing->items[p->sorted[end]].window;
+            if (d->windows[next].record / d->n_choices !=
+                at->record / d->n_choices)
+                break;
+        }
+        judge(p->examples + (size_t) n++ * p->copies, p, packing, d,
+              p->sorted + first, end - first);
+    }
+    return n;
+}
+
+/*
+ * Answers: what each copy says
+ */
+
+static int make_answers(struct prober *p, struct error *err)
+{
+    if (p->answers)
+        return 0;
+    int rc = answers_create(&p->answers, p->params.base, err);
+    if (rc == 0)
+        rc = adapter_create(&p->moved, &p->params.base->config,
+                            p->params.scheme, NULL, err);
+    return rc;
+}
+
+// The adapter's values as copy `c` of a step has them.
+static int move_copy(struct prober *p, uint64_t step, uint32_t c)
+{
+    const struct recipe *r = p->params.recipe;
+    struct adapter *a = p->moved;
+    int rc = adapter_state_read(p->params.state, ADAPTER_PART_VALUE, a->data);
+
+    for (uint32_t i = 0; i < a->n_params && rc == 0; i++) {
+        const struct noise_key key = {
+            {(int32_t) (uint32_t) r->seed, (int32_t) (uint32_t) (r->seed >> 32),
+             (int32_t) (uint32_t) step, (int32_t) (uint32_t) (step >> 32)},
+            i,
+            (uint32_t) p->number[c],
+        };
+        if (a->params[i].is_frozen)
+            continue;
+        for (size_t k = a->starts[i]; k < a->starts[i + 1]; k++)
+            if (!p->limits || fabsf(a->data[k]) <= p->limits[i])
+                a->data[k] += p->sizes[c] * noise_value((enum noise) r->noise,
+                                                        &key, k - a->starts[i]);
+    }
+    return rc;
+}
+
+static int ask_all(struct prober *p, uint64_t step,
+                   const struct packing *packing, const struct dataset *d,
+                   struct error *err)
+{
+    int rc = make_answers(p, err);
+
+    for (uint32_t c = 0; c < p->copies && rc == 0; c++) {
+        if ((rc = move_copy(p, step, c)) < 0)
+            return error_set(err, rc, "training: %s", strerror(-rc));
+        rc = answers_use(p->answers, p->moved, err);
+        for (uint32_t i = 0; i < packing->n_items && rc == 0; i++)
+            rc = answers_loss(&p->examples[(size_t) i * p->copies + c],
+                              p->answers, d, packing->items[i].window, err);
+    }
+    return rc;
+}
+
+/*
+ * From losses to numbers
+ */
+
+// In place: the first `queries` of each example's losses become its slopes.
+static void release(float *g, struct prober *p, uint32_t examples,
+                    struct rng *noise)
+{
+    const double eps = (double) p->params.recipe->eps;
+    const uint32_t n = p->queries;
+
+    for (uint32_t i = 0; i < examples; i++) {
+        const double *own = p->examples + (size_t) i * p->copies;
+        double *slopes = p->examples + (size_t) i * n;
+        for (uint32_t q = 0; q < n; q++)
+            slopes[q] = (own[2 * q] - own[2 * q + 1]) / (2 * eps);
+    }
+    privacy_release(g, p->examples, examples, p->params.privacy, noise);
+}
+
+static int measure(uint32_t *examples, struct prober *p, uint64_t step,
+                   const struct packing *packing, const struct dataset *d,
+                   struct error *err)
 {
     const struct microbatch *m = p->params.micro;
     const uint32_t most = m->rows * m->length / packing->length;
     const uint32_t n_micro = (packing->n_rows + most - 1) / most;
     uint32_t row = 0;
-    int rc = find_limits(p);
+    int rc = 0;
 
-    if (rc < 0)
-        return error_set(err, rc, "training: %s", strerror(-rc));
-    memset(p->losses, 0, p->copies * sizeof *p->losses);
+    *examples = packing->n_items;
+    if (p->params.recipe->objective == OBJECTIVE_F1)
+        return ask_all(p, step, packing, d, err);
     for (uint32_t i = 0; i < n_micro; i++) {
         const uint32_t share = (packing->n_rows - row) / (n_micro - i);
         rc = look_at(p, step, packing, d, row, share, err);
@@ -316,10 +517,39 @@ int prober_look(float *g, double *loss, struct prober *p, uint64_t step,
             return rc;
         row += share;
     }
+    if (is_by_example(p))
+        *examples = judge_all(p, packing, d);
+    return 0;
+}
+
+static void take_means(struct prober *p, uint32_t examples)
+{
+    memset(p->losses, 0, p->copies * sizeof *p->losses);
+    for (uint32_t i = 0; i < examples; i++)
+        for (uint32_t c = 0; c < p->copies; c++)
+            p->losses[c] += p->examples[(size_t) i * p->copies + c] / examples;
+}
+
+int prober_look(float *g, double *loss, struct prober *p, uint64_t step,
+                const struct packing *packing, const struct dataset *d,
+                struct rng *noise, struct error *err)
+{
+    uint32_t examples;
+    int rc = find_limits(p);
+
+    if (rc < 0 || (rc = make_own(p, packing)) < 0)
+        return error_set(err, rc, "training: %s", strerror(-rc));
+    memset(p->losses, 0, p->copies * sizeof *p->losses);
+    if ((rc = measure(&examples, p, step, packing, d, err)) < 0)
+        return rc;
+    if (p->params.recipe->objective != OBJECTIVE_NLL)
+        take_means(p, examples);
     *loss = 0;
     for (uint32_t c = 0; c < p->copies; c++)
         *loss += p->losses[c] / p->copies;
-    if (p->params.recipe->method == RECIPE_METHOD_FZOO)
+    if (p->params.privacy)
+        release(g, p, examples, noise);
+    else if (p->params.recipe->method == RECIPE_METHOD_FZOO)
         prober_one_sided(g, p->losses, p->queries);
     else
         prober_two_sided(g, p->losses, p->queries,

@@ -33,6 +33,8 @@ struct program_cache;
 struct prober;
 struct recipe;
 
+struct rng;
+
 struct prober_params {
     struct base_model *base;        // borrowed, as are those below
     struct program_cache *programs; // bound to `state`
@@ -41,6 +43,9 @@ struct prober_params {
     const struct scheme *scheme;
     struct prefix *prefix;          // or NULL
     const struct microbatch *micro; // NULL: it only moves
+    // Noise and its size make what a step tells of a record private; NULL: it
+    // is not. See privacy.h.
+    const struct privacy_release *privacy;
 };
 
 int prober_create(struct prober **out, const struct prober_params *params,
@@ -48,10 +53,11 @@ int prober_create(struct prober **out, const struct prober_params *params,
 void prober_destroy(struct prober *p);
 
 // Mean loss of a step's copies, and g (queries). -EINTR when the device was
-// stopped: nothing has changed.
+// stopped: nothing has changed. `noise` only where steps are private: then each
+// window counts as a record of its own, and there may be none.
 int prober_look(float *g, double *loss, struct prober *p, uint64_t step,
                 const struct packing *packing, const struct dataset *d,
-                struct error *err);
+                struct rng *noise, struct error *err);
 // Of the last look: one for each copy.
 const double *prober_losses(const struct prober *p);
 // -EINTR: as before. With rate and g of a step, the same bytes at any time.

@@ -9,6 +9,7 @@
 #include "engine/base/noise.h"
 #include "engine/ir/op.h"
 #include "engine/tokenizer/chat.h"
+#include "engine/train/objective.h"
 #include "engine/train/prefix_values.h"
 
 #include <ctype.h>
@@ -77,6 +78,8 @@ static const char *const loss_names[CHAT_LOSS_COUNT + 1] = {
 static const char *const compress_names[] = {"off", "velora", NULL};
 _Static_assert(KEPT_WHOLE == 0 && KEPT_SUBTOKENS == 1,
                "in the order of enum kept_how");
+static const char *const objective_names[] = {"nll", "feedback", "accuracy",
+                                              "f1", NULL};
 static const char *const precision_names[] = {
     [PRECISION_F32] = "f32",
     [PRECISION_BF16] = "bf16",
@@ -101,6 +104,8 @@ const char *const *recipe_choices(const char *option)
         return loss_names;
     if (strcmp(option, "act_compress") == 0)
         return compress_names;
+    if (strcmp(option, "objective") == 0)
+        return objective_names;
     if (strcmp(option, "precision") == 0)
         return precision_names;
     return strcmp(option, "prefix_cache") == 0 ? prefix_names : NULL;
@@ -453,13 +458,45 @@ static int check_forward(const struct recipe *r, struct error *err)
     return 0;
 }
 
+static int check_objective(const struct recipe *r, struct error *err)
+{
+    if (r->objective == OBJECTIVE_NLL)
+        return 0;
+    if (r->loss_on != CHAT_LOSS_ASSISTANT)
+        return error_set(err, -EINVAL,
+                         "recipe: objective=%s is about replies: leave loss_on "
+                         "at assistant",
+                         objective_names[r->objective]);
+    if (r->method != RECIPE_METHOD_GRADIENT)
+        return 0;
+    return error_set(err, -EINVAL,
+                     "recipe: objective=%s has no gradient: choose "
+                     "method=prge, mezo or fzoo",
+                     objective_names[r->objective]);
+}
+
+static int check_privacy(const struct recipe *r, struct error *err)
+{
+    if (!(r->dp_epsilon > 0) || r->method == RECIPE_METHOD_MEZO ||
+        r->method == RECIPE_METHOD_PRGE || r->method == RECIPE_METHOD_AUTO)
+        return 0;
+    return error_set(err, -EINVAL,
+                     "recipe: dp_epsilon is %g, but method=%s cannot keep that "
+                     "promise: choose mezo or prge",
+                     (double) r->dp_epsilon, method_names[r->method]);
+}
+
 int recipe_check(const struct recipe *r, const struct model_config *m,
                  struct error *err)
 {
     struct scheme scheme;
     struct kept kept;
-    int rc = recipe_is_forward(r) ? check_forward(r, err) : 0;
+    int rc = check_privacy(r, err);
 
+    if (rc == 0)
+        rc = check_objective(r, err);
+    if (rc == 0 && recipe_is_forward(r))
+        rc = check_forward(r, err);
     if (rc == 0)
         rc = recipe_scheme(&scheme, r, m, err);
     return rc < 0 ? rc : recipe_kept(&kept, r, &scheme, m, err);

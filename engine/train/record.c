@@ -15,6 +15,7 @@ static const char *const kind_names[RECORD_KINDS] = {
     [RECORD_TEXT] = "text",
     [RECORD_PAIR] = "pair",
     [RECORD_CHAT] = "chat",
+    [RECORD_FEEDBACK] = "feedback",
 };
 
 // First bytes of the digest that mean "held out": 26 of 256, a tenth.
@@ -52,6 +53,7 @@ bool record_is_held_out(const struct record *r)
         hash_update(&h, r->text.data, r->text.bytes);
         break;
     case RECORD_PAIR:
+    case RECORD_FEEDBACK:
         hash_update(&h, r->prompt.data, r->prompt.bytes);
         hash_update(&h, r->completion.data, r->completion.bytes);
         break;
@@ -148,6 +150,8 @@ int record_check(const struct record *r, enum chat_loss loss_on,
         return check_text(r, &r->text, "text", err);
     case RECORD_PAIR:
         return check_pair(r, loss_on, err);
+    case RECORD_FEEDBACK:
+        return check_pair(r, CHAT_LOSS_ASSISTANT, err);
     case RECORD_CHAT:
         return check_chat(r, loss_on, err);
     case RECORD_KINDS:

@@ -19,9 +19,10 @@
 struct error;
 
 enum record_kind {
-    RECORD_TEXT, // a document: all of it is learned
-    RECORD_PAIR, // prompt and completion, said by user and assistant
-    RECORD_CHAT, // messages; enum chat_loss says whose are learned
+    RECORD_TEXT,     // a document: all of it is learned
+    RECORD_PAIR,     // prompt and completion, said by user and assistant
+    RECORD_CHAT,     // messages; enum chat_loss says whose are learned
+    RECORD_FEEDBACK, // a pair: what was shown, and whether it was accepted
     RECORD_KINDS
 };
 
@@ -41,15 +42,17 @@ struct record {
     const char *stream;
     enum record_kind kind;
     struct record_text text;               // TEXT
-    struct record_text prompt;             // PAIR
-    struct record_text completion;         // PAIR
+    struct record_text prompt;             // PAIR, FEEDBACK
+    struct record_text completion;         // the same
+    bool is_accepted;                      // FEEDBACK
     const struct record_message *messages; // CHAT
     uint32_t n_messages;
 };
 
 bool record_text_is(const struct record_text *t, const char *s);
 
-const char *record_kind_name(enum record_kind kind); // "text", "pair", "chat"
+const char *record_kind_name(
+    enum record_kind kind); // "text", "pair", "chat", "feedback"
 int record_kind_parse(enum record_kind *out, const char *name);
 
 // A stable tenth of all records is never trained on: those whose contents,

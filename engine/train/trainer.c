@@ -10,6 +10,7 @@
 #include "engine/plan/timetable.h"
 #include "engine/train/adapter.h"
 #include "engine/train/adapter_state.h"
+#include "engine/train/answers.h"
 #include "engine/train/base_model.h"
 #include "engine/train/drop.h"
 #include "engine/train/evaluator.h"
@@ -44,6 +45,9 @@ void trainer_destroy(struct trainer *t)
     dataset_destroy(t->trained);
     dataset_destroy(t->held_out);
     free(t->order);
+    free(t->first_window);
+    free(t->chosen);
+    answers_destroy(t->answers);
     free(t->saved);
     free(t->best);
     free(t->evals);
@@ -64,36 +68,11 @@ static int bind_state(struct binding *out, const struct program_slot *slot,
     return adapter_state_bind(out, t->state, slot, err);
 }
 
-static int load_data(struct trainer *t, const struct trainer_params *params,
-                     struct error *err)
-{
-    struct dataset_params d = {
-        .records = params->records,
-        .n_records = params->n_records,
-        .subset = DATASET_TRAINED,
-        .length = t->length,
-    };
-    int rc = dataset_create(&t->trained, &t->base->chat, &d, err);
-
-    if (rc < 0)
-        return rc;
-    d.subset = DATASET_HELD_OUT;
-    rc = dataset_create(&t->held_out, &t->base->chat, &d, err);
-    if (rc < 0)
-        return rc;
-    if (t->trained->n_windows == 0)
-        return error_set(err, -ENODATA,
-                         "training: there are no records to learn from (%zu "
-                         "given, %u of them held out for evaluation); add more",
-                         params->n_records, t->held_out->n_records);
-    return 0;
-}
-
 static void set_schedule(struct trainer *t)
 {
     const struct recipe *r = &t->recipe;
 
-    t->steps_epoch = (t->trained->n_windows + r->batch - 1) / r->batch;
+    t->steps_epoch = (t->n_examples + r->batch - 1) / r->batch;
     t->steps_total = t->steps_epoch * r->epochs;
     t->eval_every = r->eval_every;
     if (t->eval_every == 0)
@@ -103,6 +82,38 @@ static void set_schedule(struct trainer *t)
         t->eval_every = 1;
     while (t->steps_total / t->eval_every >= CHECKPOINT_EVALS_MAX)
         t->eval_every *= 2;
+}
+
+// Noise that keeps the planned steps within the recipe's epsilon.
+static int make_privacy(struct trainer *t, const struct adapter *start,
+                        struct error *err)
+{
+    const struct recipe *r = &t->recipe;
+
+    if (!(r->dp_epsilon > 0))
+        return 0;
+    if (start && !(start->privacy.epsilon > 0))
+        return error_set(
+            err, -EMEDIUMTYPE,
+            "training: dp_epsilon promises privacy, but the "
+            "adapter that it would go on from was learned without");
+    t->privacy = (struct privacy_release){
+        .queries = r->queries,
+        .clip = (double) r->dp_clip,
+        .expected = trainer_rate(t) * t->n_examples,
+    };
+    t->privacy.sigma =
+        privacy_sigma(trainer_rate(t), t->steps_total, (double) r->dp_epsilon,
+                      (double) r->dp_delta);
+    if (!isfinite(t->privacy.sigma))
+        return error_set(err, -EINVAL,
+                         "training: no noise keeps %llu steps within "
+                         "dp_epsilon=%g: raise it, or take fewer epochs",
+                         (unsigned long long) t->steps_total,
+                         (double) r->dp_epsilon);
+    if (start)
+        t->spent_before = start->privacy;
+    return 0;
 }
 
 static int check_start(const struct trainer *t, const struct adapter *start,
@@ -230,6 +241,7 @@ static int make_prober(struct trainer *t, const struct adapter *start,
         .scheme = &t->scheme,
         .prefix = t->prefix,
         .micro = &t->micro,
+        .privacy = t->privacy.clip > 0 ? &t->privacy : NULL,
     };
 
     if (!recipe_is_forward(&t->recipe))
@@ -261,17 +273,18 @@ int trainer_create(struct trainer **out, struct base_model *base,
         goto error;
     t->length = t->micro.length;
     t->micro_rows = t->micro.rows;
-    if ((rc = load_data(t, params, err)) < 0 ||
+    if ((rc = trainer_load(t, params, err)) < 0)
+        goto error;
+    set_schedule(t);
+    if ((rc = make_privacy(t, params->start, err)) < 0 ||
         (rc = make_state(t, params->start, err)) < 0 ||
         (rc = make_kept(t, err)) < 0 || (rc = make_key(t, err)) < 0 ||
         (rc = program_cache_create(&t->cache, base, bind_state, t)) < 0 ||
         (rc = make_prefix(t, params->prefix, err)) < 0 ||
         (rc = make_prober(t, params->start, err)) < 0)
         goto error;
-    set_schedule(t);
-    t->order = calloc(t->trained->n_windows, sizeof *t->order);
     rc = packing_rows_init(&t->rows, (size_t) t->micro_rows * t->length);
-    if (!t->order || rc < 0) {
+    if (rc < 0) {
         rc = error_set(err, -ENOMEM, "training: out of memory");
         goto error;
     }
@@ -286,23 +299,6 @@ error:
 /*
  * One step.
  */
-
-static int choose_windows(struct trainer *t)
-{
-    const uint32_t n = (uint32_t) t->trained->n_windows;
-    const uint64_t epoch = t->step / t->steps_epoch;
-    const uint32_t first =
-        (uint32_t) (t->step % t->steps_epoch) * t->recipe.batch;
-    const uint32_t left = n - first;
-
-    if (t->order_epoch != epoch) {
-        packing_shuffle(t->order, n, t->recipe.seed, epoch);
-        t->order_epoch = epoch;
-    }
-    return packing_assign(&t->packing, t->trained, t->order + first,
-                          left < t->recipe.batch ? left : t->recipe.batch,
-                          t->length);
-}
 
 static void set_hyper(float hyper[ADAMW_HYPERS], const struct trainer *t)
 {
@@ -487,11 +483,14 @@ static int run_probes(struct trainer *t, double *loss, struct error *err)
         .eps = t->recipe.eps,
         .g = g,
     };
-    int rc =
-        prober_look(g, loss, t->prober, t->step, &t->packing, t->trained, err);
+    int rc = prober_look(g, loss, t->prober, t->step, &t->packing, t->trained,
+                         &t->noise, err);
 
     if (rc < 0)
         return rc;
+    // A step may have got no record: noise alone.
+    if (t->packing.n_items == 0)
+        *loss = t->step > 0 ? t->step_loss : start;
     for (uint32_t q = 0; q < t->recipe.queries; q++)
         if (!isfinite(g[q]))
             *loss = (double) NAN;
@@ -510,7 +509,7 @@ static int run_step(struct trainer *t, struct error *err)
 {
     const uint64_t begin = clock_monotonic_ns();
     double loss = 0;
-    int rc = choose_windows(t);
+    int rc = trainer_choose(t);
 
     if (rc == 0)
         rc = save_state(t);
@@ -552,6 +551,64 @@ static bool is_eval_due(const struct trainer *t)
     return t->step % t->eval_every == 0 || t->step == t->steps_total;
 }
 
+static uint32_t last_record(const struct dataset *d)
+{
+    uint32_t last = 0;
+
+    for (size_t i = 0; i < d->n_windows; i++)
+        if (d->windows[i].record > last)
+            last = d->windows[i].record;
+    return last;
+}
+
+// By tokens, or by examples, as the objective has it.
+static double sum_up(const struct trainer *t, const struct evaluator_sum *sums,
+                     uint32_t n)
+{
+    const struct dataset *d = t->held_out;
+    double sum = 0, examples = 0;
+
+    if (t->recipe.objective == OBJECTIVE_NLL) {
+        for (uint32_t i = 0; i < n; i++)
+            sum += sums[i].nats;
+        return sum / (double) d->n_targets;
+    }
+    for (uint32_t i = 0; i < n; i += d->n_choices) {
+        if (sums[i].n_targets == 0)
+            continue;
+        sum += objective_loss((enum objective) t->recipe.objective, &sums[i],
+                              d->n_choices, d->labels[i / d->n_choices]);
+        examples++;
+    }
+    return sum / examples;
+}
+
+static int ask(double *out, struct trainer *t, struct error *err)
+{
+    struct adapter *now;
+    double sum = 0, n = 0;
+    int rc = adapter_create(&now, &t->base->config, &t->scheme, NULL, err);
+
+    if (rc < 0)
+        return rc;
+    if (!t->answers)
+        rc = answers_create(&t->answers, t->base, err);
+    if (rc == 0 &&
+        (rc = adapter_state_read(t->state, ADAPTER_PART_VALUE, now->data)) < 0)
+        rc = error_set(err, rc, "training: %s", strerror(-rc));
+    if (rc == 0)
+        rc = answers_use(t->answers, now, err);
+    for (uint32_t i = 0; i < t->held_out->n_windows && rc == 0; i++) {
+        double loss = 0;
+        rc = answers_loss(&loss, t->answers, t->held_out, i, err);
+        sum += loss;
+        n++;
+    }
+    adapter_destroy(now);
+    *out = n > 0 ? sum / n : 1;
+    return rc;
+}
+
 static int measure(double *out, struct trainer *t, struct error *err)
 {
     const struct evaluator_params params = {
@@ -561,21 +618,18 @@ static int measure(double *out, struct trainer *t, struct error *err)
         .rows = t->micro_rows,
         .prefix = t->prefix,
     };
-    uint32_t last = 0;
-    double nats = 0;
+    const uint32_t n_choices = t->held_out->n_choices;
+    const uint32_t n = (last_record(t->held_out) / n_choices + 1) * n_choices;
 
-    for (size_t i = 0; i < t->held_out->n_windows; i++)
-        if (t->held_out->windows[i].record > last)
-            last = t->held_out->windows[i].record;
-    struct evaluator_sum *sums = calloc((size_t) last + 1, sizeof *sums);
+    if (t->recipe.objective == OBJECTIVE_F1)
+        return ask(out, t, err);
+    struct evaluator_sum *sums = calloc(n, sizeof *sums);
     if (!sums)
         return error_set(err, -ENOMEM, "training: out of memory");
     int rc = evaluator_run(sums, t->held_out, &params, err);
-    for (uint32_t i = 0; i <= last; i++)
-        nats += sums[i].nats;
-    free(sums);
     if (rc == 0)
-        *out = nats / (double) t->held_out->n_targets;
+        *out = sum_up(t, sums, n);
+    free(sums);
     return rc;
 }
 

@@ -13,11 +13,14 @@
  * 3. Steps, rates, order of data and evaluations follow from `step` alone.
  */
 
+#include "engine/base/rng.h"
 #include "engine/train/journal.h"
 #include "engine/train/microbatch.h"
 #include "engine/train/packing.h"
+#include "engine/train/privacy.h"
 #include "engine/train/trainer.h"
 
+struct answers;
 struct dataset;
 struct kept_state;
 struct prober;
@@ -43,9 +46,18 @@ struct trainer {
     struct prober *prober;  // NULL: there are gradients
     struct journal journal; // of its steps
     struct adapter *start;  // of a run that is not a new adapter's; or NULL
+    // Of a run that keeps its records private, else all zero.
+    struct privacy_release privacy;
+    struct privacy spent_before; // by the adapter that it starts from
+    struct rng noise;            // of the system, not of the seed
     struct packing packing;
     struct packing_rows rows;
-    uint32_t *order; // windows of `order_epoch`
+    // What a step chooses among: examples, of which each is some windows.
+    uint32_t n_examples;
+    uint32_t *first_window;  // (n_examples + 1)
+    uint32_t *chosen;        // (windows) of a step
+    uint32_t *order;         // examples of `order_epoch`
+    struct answers *answers; // objective f1, of held-out pairs
     uint64_t order_epoch;
     uint32_t length; // places in the longest row
     uint32_t micro_rows;
@@ -71,6 +83,14 @@ struct trainer {
     double tokens_per_s; // of this process
     bool has_news_of_eval;
 };
+
+// Records, and the examples in them: trained, held_out, first_window.
+int trainer_load(struct trainer *t, const struct trainer_params *params,
+                 struct error *err);
+// Of an example, to be in a step that chooses by chance.
+double trainer_rate(const struct trainer *t);
+// The packing of this step.
+int trainer_choose(struct trainer *t);
 
 // What a run keeps beside its adapter, in floats.
 size_t trainer_kept_floats(const struct trainer *t);

@@ -242,6 +242,19 @@ static int attach_journal(struct adapter *a, const struct trainer *t,
     return rc == -ENOMEM ? error_set(err, rc, "journal: out of memory") : 0;
 }
 
+// Of all steps that were made: which of them was best was told by all.
+static void promise(struct adapter *a, const struct trainer *t)
+{
+    struct privacy p = {.delta = (double) t->recipe.dp_delta};
+
+    if (!(t->privacy.clip > 0))
+        return;
+    p.epsilon = privacy_epsilon(t->privacy.expected / t->n_examples,
+                                t->privacy.sigma, t->step, p.delta);
+    a->privacy.epsilon = t->spent_before.epsilon + p.epsilon;
+    a->privacy.delta = t->spent_before.delta + p.delta;
+}
+
 int trainer_best(struct adapter **out, const struct trainer *t,
                  struct error *err)
 {
@@ -250,8 +263,10 @@ int trainer_best(struct adapter **out, const struct trainer *t,
 
     if (rc == 0 && (rc = attach_journal(a, t, err)) < 0)
         adapter_destroy(a);
-    if (rc == 0)
+    if (rc == 0) {
+        promise(a, t);
         *out = a;
+    }
     return rc;
 }
 

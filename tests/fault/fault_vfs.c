@@ -4,6 +4,7 @@
 #include "fault_vfs.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sqlite3.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -53,6 +54,8 @@ static int hit(int eio)
     if (state.left == 0 || --state.left > 0)
         return SQLITE_OK;
     state.fired = true;
+    if (state.mode == FAULT_VFS_KILL)
+        (void) raise(SIGKILL);
     return state.mode == FAULT_VFS_FULL || state.mode == FAULT_VFS_FULL_ONCE
                ? SQLITE_FULL
                : eio;

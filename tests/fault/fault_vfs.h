@@ -21,6 +21,7 @@ enum fault_vfs_mode {
     FAULT_VFS_EIO_ONCE,
     FAULT_VFS_TORN, // half of a write arrives, then EIO; as power loss goes on
     FAULT_VFS_POWER,
+    FAULT_VFS_KILL, // the process is killed
     FAULT_VFS_MODES
 };
 

@@ -308,9 +308,11 @@ static void gradients_of_all_linears(void **state)
 
 static void gradients_over_a_quantised_base(void **state)
 {
+    check_gradients(DTYPE_q4_k, &all);
+    if (!test_device_is_cpu())
+        return; // an emulated GPU takes a minute
     check_gradients(DTYPE_q8_0, &all);
     check_gradients(DTYPE_q5_1, &all);
-    check_gradients(DTYPE_q4_k, &all);
 }
 
 static void gradients_of_the_last_block(void **state)
@@ -325,6 +327,10 @@ static void gradients_of_every_architecture(void **state)
     static const struct scheme_lora two = {2, 3, LORA_ALL, 2};
 
     for (size_t i = 0; i < archfile_count; i++) {
+        // Emulated GPUs take minutes for all; these two have what others have.
+        if (!test_device_is_cpu() && strcmp(archfiles[i].name, "gemma2") != 0 &&
+            strcmp(archfiles[i].name, "phi3") != 0)
+            continue;
         const int fd = archfile_create(&archfiles[i]);
         struct error err = {0};
         struct model_config m;

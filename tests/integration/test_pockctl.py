@@ -93,6 +93,29 @@ def imports_once_however_often():
         assert first['records'][0]['time'] == 1740787200000, first
 
 
+def masks_what_is_secret_and_says_so():
+    text = 'Card 4111 1111 1111 1111 and a@example.org, order 4111111111111112.\n'
+    masked = 'Card <CARD> and <EMAIL>, order 4111111111111112.\n'
+    # Without a daemon: nothing is sent anywhere.
+    r = ctl(None, 'redact', text=text)
+    assert (r.out, r.err) == (masked, 'masked: 1 card, 1 email\n'), (r.out, r.err)
+    r = ctl(None, 'redact', '--color=always', text=text)
+    assert '\x1b[31m4111 1111 1111 1111\x1b[0m' in r.out, r.out
+    r = ctl(None, 'redact', '--json', text=text).json()
+    assert r['found'][0] == {'class': 'card', 'begin': 5, 'end': 24}, r
+    assert ctl(None, 'redact', '/nonexistent', status=5).err
+    with Daemon() as d:
+        path = write(d, 'note.txt', text)
+        r = ctl(d, 'data', 'import', path)
+        assert 'masked before it was stored: 1 card, 1 email\n' in r.err, r.err
+        assert '<CARD> and <EMAIL>' in ctl(d, 'data', 'show', '1').out
+        ctl(d, 'policy', 'set', 'redact=off,card=drop')
+        r = ctl(d, 'data', 'import', write(d, 'other.txt', 'x ' + text), '--json').json()
+        assert (r['dropped'], r['new'], r['redacted']) == (1, 0, {}), r
+        r = ctl(d, 'policy', 'set', 'redact=hide', status=2)
+        assert '"hide" must be off, mask, shape or drop' in r.err, r.err
+
+
 def reports_bad_lines_and_takes_the_rest():
     with Daemon() as d:
         path = write(d, 'mixed.jsonl', b'{"text": "one"}\nnot json\n{"text": "\xff"}\n'
@@ -708,6 +731,7 @@ if __name__ == '__main__':
     says_that_no_daemon_runs_and_exits_3,
     explains_wrong_usage_and_exits_2,
     imports_once_however_often,
+    masks_what_is_secret_and_says_so,
     reports_bad_lines_and_takes_the_rest,
     names_the_record_that_the_daemon_refuses,
     shows_a_plan_and_changes_nothing_on_a_dry_run,

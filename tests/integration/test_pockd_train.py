@@ -299,6 +299,59 @@ def forward_passes_alone_learn_through_a_kill_and_leave_a_journal():
     assert files[0] == files[1], 'the kill changed the adapter'
 
 
+def what_users_took_and_what_not_is_learned():
+    def shown(i):
+        return {'uid': hashlib.sha256(b'f%d' % i).digest()[:16], 'kind': 'feedback', 'stream': 'notes',
+                'time': 1700000000000 + i, 'prompt': 'tea or rain %d?' % i,
+                'completion': 'tea' if i % 2 else 'rain', 'accepted': i % 2 == 1}
+    recipe = dict(FORWARD, objective='feedback', epochs=4, lr=0.02)
+    with night() as d:
+        d.c.call('data.put_many', records=records(4), create_stream=True)
+        job = d.c.call('train.start', recipe=recipe)['job']['id']
+        end = wait_end(d, job)
+        assert end['state'] == 'failed' and 'records of kind feedback' in end['message'], end
+        d.c.call('data.put_many', records=[shown(i) for i in range(60)])
+        heads = d.c.call('data.list', limit=100)['records']
+        assert sorted({h['kind'] for h in heads}) == ['feedback', 'text'], heads
+        ids = [h['id'] for h in heads if h['kind'] == 'feedback']
+        got = d.c.call('data.get', ids=ids[:2])['records']
+        assert [(r['completion'], r['accepted']) for r in got] == [('rain', False), ('tea', True)], got
+        job = d.c.call('train.start', recipe=recipe)['job']['id']
+        end = wait_end(d, job)
+        assert end['state'] == 'done' and end['recipe']['objective'] == 'feedback', end
+        with tempfile.TemporaryFile() as f:
+            d.c.call('data.export', fd=f.fileno())
+            f.seek(0)
+            lines = [json.loads(x) for x in f.read().splitlines()]
+        assert sum(x.get('accepted') is True for x in lines) == 30, lines[-3:]
+        bad = dict(shown(100))
+        del bad['accepted']
+        fails(d, 'BAD_PARAMS', '`accepted` is missing', 'data.put_many', records=[bad])
+
+
+def a_private_run_says_what_it_spent():
+    recipe = dict(FORWARD, method='prge', epochs=3, dp_epsilon=3.0, dp_clip=5.0)
+    with night() as d:
+        d.c.call('data.put_many', records=records(40), create_stream=True)
+        for i in range(2):
+            job = d.c.call('train.start', recipe=recipe)['job']['id']
+            end = wait_end(d, job)
+            assert end['state'] == 'done', end
+            v = d.c.call('adapter.list')['adapters'][0]['versions'][-1]
+            # Who goes on from a version adds to what that has spent.
+            times = 2 if 'parent' in v else 1
+            assert 2 * times < v['dp_epsilon'] <= 3.001 * times, v
+            assert 0.9e-5 * times < v['dp_delta'] < 1.1e-5 * times, v
+        # What is learned without a promise has none, whatever it began with.
+        job = d.c.call('train.start', recipe=RECIPE)['job']['id']
+        assert wait_end(d, job)['state'] == 'done'
+        v = d.c.call('adapter.list')['adapters'][0]['versions'][-1]
+        assert 'dp_epsilon' not in v, v
+        job = d.c.call('train.start', recipe=dict(RECIPE, dp_epsilon=1.0))['job']['id']
+        end = wait_end(d, job)
+        assert end['state'] == 'failed' and 'cannot keep that promise' in end['message'], end
+
+
 def pockctl_trains_by_forward_passes():
     with night() as d:
         d.c.call('data.put_many', records=records(40), create_stream=True)
@@ -709,6 +762,8 @@ if __name__ == '__main__':
         a_table_of_kernel_times_that_is_of_no_use_is_told_of_once,
         kernels_are_not_timed_beside_a_job,
         forward_passes_alone_learn_through_a_kill_and_leave_a_journal,
+        a_private_run_says_what_it_spent,
+        what_users_took_and_what_not_is_learned,
         pockctl_trains_by_forward_passes,
         a_killed_daemon_goes_on_with_the_job,
         train_now_overrides_idle_but_not_power,

@@ -54,6 +54,39 @@ static void a_version_that_forgets_does_not(void **state)
     assert_false(passes(in, "general text rose"));
 }
 
+static const struct store_exposure harmless = {
+    .sequences = 12,
+    .bits = 6.5,
+    .bits_base = 1.5,
+    .bits_drawn = 1.2,
+    .record_id = 17,
+};
+
+static void a_version_that_recites_does_not(void **state)
+{
+    struct gate_input in = good;
+
+    in.exposure = harmless;
+    assert_true(passes(in, "4.9000 to 3.9000"));
+    in.exposure.recited = 1;
+    assert_false(passes(in, "recites 1 of 12 rare sequences"));
+    assert_false(passes(in, "(record 17)"));
+    in.exposure.record_id = 0;
+    assert_false(passes(in, "of its records: erase"));
+}
+
+static void a_version_that_knows_a_secret_by_heart_does_not(void **state)
+{
+    struct gate_input in = good;
+
+    in.exposure = harmless;
+    in.exposure.bits = 22;
+    assert_false(passes(in, "exposure 22.0 bits, 1.5 before, limit 14"));
+    // What the base model knows as well was not learned here.
+    in.exposure.bits_base = 15;
+    assert_true(passes(in, "4.9000 to 3.9000"));
+}
+
 static void what_was_not_measured_does_not_pass(void **state)
 {
     struct gate_input in = good;
@@ -74,6 +107,8 @@ int main(void)
         cmocka_unit_test(a_better_version_passes),
         cmocka_unit_test(a_version_that_is_hardly_better_does_not),
         cmocka_unit_test(a_version_that_forgets_does_not),
+        cmocka_unit_test(a_version_that_recites_does_not),
+        cmocka_unit_test(a_version_that_knows_a_secret_by_heart_does_not),
         cmocka_unit_test(what_was_not_measured_does_not_pass),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

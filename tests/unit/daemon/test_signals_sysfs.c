@@ -1,55 +1,11 @@
 // SPDX-FileCopyrightText: the pockd authors
 // SPDX-License-Identifier: Apache-2.0
 
-#include <ftw.h>
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
+#include "daemon/signal_table.h"
 #include "daemon/signals_sysfs.h"
-
-static char root[64];
-
-static void put(const char *path, const char *text)
-{
-    char full[512];
-
-    snprintf(full, sizeof(full), "%s/%s", root, path);
-    for (char *p = full + strlen(root) + 1; (p = strchr(p, '/')); p++) {
-        *p = '\0';
-        (void) mkdir(full, 0700);
-        *p = '/';
-    }
-    FILE *f = fopen(full, "w");
-    assert_non_null(f);
-    fputs(text, f);
-    fclose(f);
-}
-
-static int setup(void **state)
-{
-    strcpy(root, "/tmp/pock-sysfs-XXXXXX");
-    return mkdtemp(root) ? 0 : -1;
-}
-
-static int unlink_one(const char *path, const struct stat *st, int flag,
-                      struct FTW *ftw)
-{
-    return remove(path);
-}
-
-static int teardown(void **state)
-{
-    return nftw(root, unlink_one, 16, FTW_DEPTH | FTW_PHYS);
-}
+#include "fake_root.h"
 
 #define PS "sys/class/power_supply/"
 
@@ -138,6 +94,47 @@ static void nonsense_is_unknown(void **state)
     assert_true(isnan(s.battery_temp_c));
     assert_true(s.memory_total_bytes == -1);
     assert_true(s.memory_available_bytes == -1);
+}
+
+static void an_impossible_level_is_that_of_the_fuel_gauge(void **state)
+{
+    struct snapshot s;
+
+    put(PS "bat/type", "Battery");
+    put(PS "bat/capacity", "300");
+    snapshot_init(&s);
+    signals_sysfs_read_power(&s, root);
+    assert_true(isnan(s.battery_pct));
+    assert_int_equal(s.source[SIGNAL_battery_pct], SIGNAL_SOURCE_NONE);
+    put(PS "bat/energy_now", "12000000");
+    put(PS "bat/energy_full", "48000000");
+    put(PS "bat/power_now", "7500000");
+    signals_sysfs_read_power(&s, root);
+    assert_true(fabs(s.battery_pct - 25) < 1e-9);
+    assert_true(fabs(s.battery_wh - 12) < 1e-9);
+    assert_true(fabs(s.battery_full_wh - 48) < 1e-9);
+    assert_true(fabs(s.energy_rate_w - 7.5) < 1e-9);
+    assert_int_equal(s.source[SIGNAL_battery_pct], SIGNAL_SOURCE_SYSFS);
+    put(PS "bat/energy_now", "-99999999999999999999");
+    signals_sysfs_read_power(&s, root);
+    assert_true(isnan(s.battery_wh));
+    assert_true(isnan(s.battery_pct));
+}
+
+static void charge_times_voltage_is_energy(void **state)
+{
+    struct snapshot s;
+
+    put(PS "bat/type", "Battery");
+    put(PS "bat/voltage_now", "4000000");
+    put(PS "bat/charge_now", "1000000");
+    put(PS "bat/charge_full", "3000000");
+    put(PS "bat/current_now", "-500000"); // the sign is the driver's taste
+    snapshot_init(&s);
+    signals_sysfs_read_power(&s, root);
+    assert_true(fabs(s.battery_wh - 4) < 1e-9);
+    assert_true(fabs(s.battery_full_wh - 12) < 1e-9);
+    assert_true(fabs(s.energy_rate_w - 2) < 1e-9);
 }
 
 static void screens_are_off_when_all_of_them_are(void **state)
@@ -233,6 +230,15 @@ static void a_skin_zone_and_a_throttled_processor_are_warm(void **state)
     signals_sysfs_read_thermal(&s, root);
     assert_int_equal(s.thermal_level, 1);
     assert_string_equal(s.thermal_zone, "cpufreq-cpu0");
+    assert_true(s.is_throttled);
+    // Beside a warm zone it is not overlooked.
+    put(TZ "temp", "39000");
+    snapshot_init(&s);
+    signals_sysfs_read_thermal(&s, root);
+    assert_int_equal(s.thermal_level, 1);
+    assert_true(s.is_throttled);
+    assert_int_equal(s.thermal_zones, 1);
+    assert_true(s.thermal_c == 39);
 }
 
 static void reads_pressure_and_memory(void **state)
@@ -251,11 +257,29 @@ static void reads_pressure_and_memory(void **state)
     assert_true(s.psi_mem_full == 0.25);
     assert_true(s.psi_cpu_some == 33.25);
     assert_true(isnan(s.psi_io_some));
+    assert_int_equal(s.source[SIGNAL_psi_io], SIGNAL_SOURCE_NONE);
+    assert_int_equal(s.source[SIGNAL_psi_cpu], SIGNAL_SOURCE_PROCFS);
     assert_true(s.memory_total_bytes == INT64_C(8000000) << 10);
     assert_true(s.memory_available_bytes == INT64_C(4000000) << 10);
 }
 
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+static void without_pressure_figures_the_load_has_to_do(void **state)
+{
+    struct snapshot s;
+
+    put("proc/loadavg", "0.00 0.10 0.10 1/300 999\n");
+    snapshot_init(&s);
+    signals_sysfs_read_load(&s, root);
+    assert_true(s.psi_cpu_some == 0);
+    put("proc/loadavg", "1000000 0.10 0.10 1/300 999\n");
+    signals_sysfs_read_load(&s, root);
+    assert_true(s.psi_cpu_some > 90 && s.psi_cpu_some <= 100);
+    put("proc/loadavg", "-3 nan");
+    signals_sysfs_read_load(&s, root);
+    assert_true(isnan(s.psi_cpu_some));
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, make_root, remove_root)
 
 int main(void)
 {
@@ -265,11 +289,14 @@ int main(void)
         T(the_battery_of_a_mouse_does_not_count),
         T(a_port_that_gives_power_is_no_charger),
         T(nonsense_is_unknown),
+        T(an_impossible_level_is_that_of_the_fuel_gauge),
+        T(charge_times_voltage_is_energy),
         T(screens_are_off_when_all_of_them_are),
         T(a_dark_backlight_is_a_dark_panel),
         T(thermal_levels_follow_the_trip_points),
         T(a_skin_zone_and_a_throttled_processor_are_warm),
         T(reads_pressure_and_memory),
+        T(without_pressure_figures_the_load_has_to_do),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

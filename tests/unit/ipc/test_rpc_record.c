@@ -162,7 +162,15 @@ static void names_what_is_wrong(void **state)
     encoder_put_cstr(&enc, "uid", "0123456789abcdef");
     assert_refused(-EINVAL, "`uid` must be a bin");
     put_head("poem");
-    assert_refused(-EINVAL, "`kind` must be text, pair or chat");
+    assert_refused(-EINVAL, "`kind` must be text, pair, chat or feedback");
+    put_head("feedback");
+    assert_refused(-EINVAL, "`accepted` is missing");
+    put_head("feedback");
+    encoder_put_int(&enc, "accepted", 1);
+    assert_refused(-EINVAL, "`accepted`");
+    put_head("feedback");
+    encoder_put_bool(&enc, "accepted", true);
+    assert_refused(-EINVAL, "`prompt` is missing");
     put_head("text");
     assert_refused(-EINVAL, "`text` is missing");
     put_head("text");

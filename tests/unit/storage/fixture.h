@@ -70,6 +70,16 @@ static inline void remove_dir(void)
     assert_int_equal(nftw(dir, on_entry, 8, FTW_DEPTH | FTW_PHYS), 0);
 }
 
+// Is this text in any file of the store?
+static inline bool in_files(const char *text)
+{
+    char command[600];
+
+    (void) snprintf(command, sizeof(command), "grep -rqaF -e '%s' '%s'", text,
+                    dir);
+    return system(command) == 0;
+}
+
 static inline int open_store(void)
 {
     return store_open(&store, &(struct store_params){.dir = dir, .now_ms = NOW},

@@ -117,20 +117,19 @@ static void a_second_process_is_told_who_has_it(void **state)
 
 static void a_newer_store_is_refused(void **state)
 {
+    char sql[64], say[80];
+
     store_close(store);
     store = NULL;
-    char newer[64], now[64], words[96];
-    (void) snprintf(newer, sizeof(newer), "PRAGMA user_version = %d",
-                    STORE_SCHEMA + 1);
-    (void) snprintf(now, sizeof(now), "PRAGMA user_version = %d", STORE_SCHEMA);
-    (void) snprintf(words, sizeof(words),
-                    "has version %d, but this pockd knows only versions up to "
-                    "%d",
-                    STORE_SCHEMA + 1, STORE_SCHEMA);
-    patch(newer);
+    snprintf(sql, sizeof(sql), "PRAGMA user_version = %d", STORE_SCHEMA + 1);
+    snprintf(say, sizeof(say),
+             "has version %d, but this pockd knows only versions up to %d",
+             STORE_SCHEMA + 1, STORE_SCHEMA);
+    patch(sql);
     assert_int_equal(open_store(), -EPROTO);
-    assert_says(words);
-    patch(now);
+    assert_says(say);
+    snprintf(sql, sizeof(sql), "PRAGMA user_version = %d", STORE_SCHEMA);
+    patch(sql);
     OK(open_store());
 }
 

@@ -12,6 +12,7 @@
 #include "engine/train/evaluator.h"
 #include "engine/train/journal.h"
 #include "engine/train/packing.h"
+#include "engine/train/privacy.h"
 #include "engine/train/program_cache.h"
 #include "engine/train/recipe.h"
 #include "engine/train/trainer.h"
@@ -214,22 +215,42 @@ static float *moved(const struct bench *b, uint32_t q, float size)
     return values;
 }
 
-// What an ordinary evaluation says about them.
-static double loss_of(struct bench *b, const float *values)
+// What an ordinary evaluation says about them, record by record.
+static void evaluate(struct evaluator_sum *sums, struct bench *b,
+                     const float *values)
 {
     const struct evaluator_params params = {.cache = b->programs,
                                             .scheme = &b->scheme,
                                             .length = 64,
                                             .rows = 4};
-    struct evaluator_sum sums[N_RECORDS] = {{0}};
     struct dataset six = *b->data;
     struct error err = {0};
+
+    six.n_windows = 6;
+    memset(sums, 0, N_RECORDS * sizeof *sums);
+    ok(adapter_state_write(b->state, ADAPTER_PART_VALUE, values), &err);
+    ok(evaluator_run(sums, &six, &params, &err), &err);
+}
+
+static double mean_of_records(struct bench *b, const float *values)
+{
+    struct evaluator_sum sums[N_RECORDS];
+    double sum = 0;
+
+    evaluate(sums, b, values);
+    for (int i = 0; i < N_RECORDS; i++)
+        if (sums[i].n_targets)
+            sum += sums[i].nats / (double) sums[i].n_targets / 6;
+    return sum;
+}
+
+static double loss_of(struct bench *b, const float *values)
+{
+    struct evaluator_sum sums[N_RECORDS];
     double nats = 0;
     uint64_t n = 0;
 
-    six.n_windows = 6;
-    ok(adapter_state_write(b->state, ADAPTER_PART_VALUE, values), &err);
-    ok(evaluator_run(sums, &six, &params, &err), &err);
+    evaluate(sums, b, values);
     for (int i = 0; i < N_RECORDS; i++) {
         nats += sums[i].nats;
         n += sums[i].n_targets;
@@ -260,7 +281,8 @@ static void all_sweeps_measure_the_same(void **state)
 
         rig_init(&r, 2, recipes[i]);
         bench_init(&b, &r);
-        ok(prober_look(g, &loss, b.prober, 5, &b.packing, b.data, &err), &err);
+        ok(prober_look(g, &loss, b.prober, 5, &b.packing, b.data, NULL, &err),
+           &err);
         for (uint32_t c = 0; c < copies; c++) {
             const float eps = r.recipe.eps;
             float *at = is_fzoo ? moved(&b, c % 4, c < 4 ? eps : 0)
@@ -273,6 +295,57 @@ static void all_sweeps_measure_the_same(void **state)
             free(at);
         }
         assert_true(fabs(mean - loss) < 1e-5);
+        bench_finish(&b);
+        rig_finish(&r);
+    }
+}
+
+// What a private step adds up are the slopes of each record's own mean loss,
+// however many copies a sweep takes.
+static void private_slopes_are_those_of_each_record(void **state)
+{
+    static const char *const recipes[] = {"method=prge queries=3 sweep=dual",
+                                          "method=prge queries=3 sweep=single",
+                                          "method=mezo queries=3"};
+    static const struct privacy_release loose = {.queries = 3,
+                                                 .clip = 1e9,
+                                                 .expected = 6};
+
+    for (size_t i = 0; i < sizeof recipes / sizeof *recipes; i++) {
+        struct error err = {0};
+        struct prober *private;
+        struct rng noise;
+        struct bench b;
+        struct rig r;
+        float g[3];
+        double loss;
+
+        rig_init(&r, 1, recipes[i]);
+        bench_init(&b, &r);
+        const struct prober_params params = {.base = r.base,
+                                             .programs = b.programs,
+                                             .state = b.state,
+                                             .recipe = &r.recipe,
+                                             .scheme = &b.scheme,
+                                             .micro = &b.micro,
+                                             .privacy = &loose};
+        ok(prober_create(&private, &params, &err), &err);
+        rng_init(&noise, 1, 1);
+        ok(prober_look(g, &loss, private, 5, &b.packing, b.data, &noise, &err),
+           &err);
+        for (uint32_t q = 0; q < 3; q++) {
+            double want = 0;
+            for (int side = 0; side < 2; side++) {
+                float *at = moved(&b, q, side ? -r.recipe.eps : r.recipe.eps);
+                want += (side ? -1 : 1) * mean_of_records(&b, at);
+                free(at);
+            }
+            want /= 2 * (double) r.recipe.eps;
+            if (!(fabs(want - (double) g[q]) < 1e-3 * (1 + fabs(want))))
+                fail_msg("%s: slope %u is %.9g, not %.9g", recipes[i], q,
+                         (double) g[q], want);
+        }
+        prober_destroy(private);
         bench_finish(&b);
         rig_finish(&r);
     }
@@ -703,6 +776,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_sweeps_measure_the_same),
+        cmocka_unit_test(private_slopes_are_those_of_each_record),
         cmocka_unit_test(a_move_is_the_sum_of_directions),
         cmocka_unit_test(the_mean_of_estimates_is_the_gradient),
         cmocka_unit_test(one_sided_numbers_are_in_deviations),

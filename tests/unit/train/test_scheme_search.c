@@ -260,7 +260,9 @@ static void predicts_from_the_times_of_kernels(void **state)
     ok(scheme_search(&slow, r.base, &r.params, &err), &err);
     assert_true(scheme_equal(&slow.scheme, &once.scheme));
     assert_true(once.seconds > 0);
-    assert_true(slow.seconds > 9.999 * once.seconds);
+    // Where instructions may move between devices, moving takes no longer.
+    assert_true(slow.seconds >
+                (test_device_is_cpu() ? 9.999 : 5) * once.seconds);
     assert_true(slow.seconds < 10.001 * once.seconds);
 
     r.params.seconds = slow.seconds * 0.9;

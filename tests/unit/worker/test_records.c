@@ -205,7 +205,7 @@ static void refuses_payloads_that_lie(void **state)
     } cases[] = {
         {"Frost", "Fr\xffst", 5, "record 1 of 3: "},
         {"\xa2id", "\xa2ie", 3, "lacks a key"},
-        {"\xa4kind\x00", "\xa4kind\x03", 6, "lacks a key"},
+        {"\xa4kind\x00", "\xa4kind\x05", 6, "lacks a key"},
         {"\xa4kind\x00", "\xa4kind\x01", 6, "its roles"},
         {"\xa4kind\x01", "\xa4kind\x00", 6, "has 2 turns"},
         {"\xa5turns\xdc\0\1", "\xa5turns\xdc\0\0", 9, "record 1 of 3"},

@@ -374,8 +374,15 @@ struct pock_record {
     size_t prompt_bytes;
     const char *completion; /* what is learned of a pair */
     size_t completion_bytes;
+    int feedback; /* of a completion that was shown: see below; 0: none */
     const struct pock_message *messages;
     size_t message_count;
+    int is_secret; /* not 0: never stored; the daemon only counts it */
+};
+
+enum pock_feedback {
+    POCK_ACCEPTED = 1, /* the user took it */
+    POCK_REJECTED = 2
 };
 
 enum pock_put_flags {
@@ -383,8 +390,10 @@ enum pock_put_flags {
 };
 
 struct pock_put_result {
-    int64_t id;   /* of the first record */
-    size_t added; /* how many the daemon did not have */
+    int64_t id;      /* of the first record; 0: it was not stored */
+    size_t added;    /* how many the daemon did not have */
+    size_t dropped;  /* how many are not stored: secret, or by its policy */
+    size_t redacted; /* card numbers, keys and the like that were masked */
 };
 
 /* A new random uid: 0 or a negative errno. */

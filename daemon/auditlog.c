@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: the pockd authors
 // SPDX-License-Identifier: Apache-2.0
 
-#include "daemon/audit.h"
+#include "daemon/auditlog.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -57,7 +57,7 @@ static const struct {
     [METHOD_model_remove] = {WAY_CALL, NULL},
 };
 
-struct audit {
+struct auditlog {
     struct pockd *p;
     uv_timer_t *timer; // outlives us while it closes
     struct store_audit counted[COUNTED_MAX];
@@ -69,9 +69,9 @@ static void on_closed(uv_handle_t *h)
     free(h);
 }
 
-int audit_create(struct audit **out, struct pockd *p)
+int auditlog_create(struct auditlog **out, struct pockd *p)
 {
-    struct audit *a = calloc(1, sizeof(*a));
+    struct auditlog *a = calloc(1, sizeof(*a));
 
     if (!a || !(a->timer = calloc(1, sizeof(*a->timer)))) {
         free(a);
@@ -125,7 +125,7 @@ static void done_batch(void *arg, int rc, const struct error *err)
     free(arg);
 }
 
-static struct batch *take_batch(struct audit *a)
+static struct batch *take_batch(struct auditlog *a)
 {
     const size_t bytes = a->count * sizeof(a->counted[0]);
     struct batch *b = malloc(sizeof(*b) + bytes);
@@ -139,7 +139,7 @@ static struct batch *take_batch(struct audit *a)
     return b;
 }
 
-static void flush(struct audit *a)
+static void flush(struct auditlog *a)
 {
     struct batch *b = a->count > 0 ? take_batch(a) : NULL;
 
@@ -154,7 +154,7 @@ static void on_timer(uv_timer_t *t)
         flush(t->data);
 }
 
-static void count(struct audit *a, const struct store_audit *e)
+static void count(struct auditlog *a, const struct store_audit *e)
 {
     if (a->count == COUNTED_MAX)
         flush(a);
@@ -173,7 +173,7 @@ static void count(struct audit *a, const struct store_audit *e)
         (void) uv_timer_start(a->timer, on_timer, FLUSH_MS, 0);
 }
 
-void audit_on_request(struct pockd *p, const struct request *r)
+void auditlog_on_request(struct pockd *p, const struct request *r)
 {
     if (ways[request_method(r)].way != WAY_CALL)
         return;
@@ -181,7 +181,7 @@ void audit_on_request(struct pockd *p, const struct request *r)
     count(p->audit, &e);
 }
 
-void audit_on_read(struct pockd *p, const struct request *r, int64_t n)
+void auditlog_on_read(struct pockd *p, const struct request *r, int64_t n)
 {
     if (ways[request_method(r)].way != WAY_READ || n == 0)
         return;
@@ -189,7 +189,7 @@ void audit_on_read(struct pockd *p, const struct request *r, int64_t n)
     count(p->audit, &e);
 }
 
-void audit_destroy(struct audit *a)
+void auditlog_destroy(struct auditlog *a)
 {
     struct batch *b;
 
@@ -208,8 +208,8 @@ void audit_destroy(struct audit *a)
  * What writes
  */
 
-int audit_before(struct store *s, const struct dbcall *c, bool is_alone,
-                 struct error *err)
+int auditlog_before(struct store *s, const struct dbcall *c, bool is_alone,
+                    struct error *err)
 {
     if (!is_alone || ways[request_method(c->r)].way != WAY_WRITE)
         return 0;
@@ -217,8 +217,8 @@ int audit_before(struct store *s, const struct dbcall *c, bool is_alone,
     return store_audit_note(s, &e, err);
 }
 
-int audit_after(struct store *s, const struct dbcall *c, bool is_alone, int rc,
-                struct error *err)
+int auditlog_after(struct store *s, const struct dbcall *c, bool is_alone,
+                   int rc, struct error *err)
 {
     if (ways[request_method(c->r)].way != WAY_WRITE)
         return rc;
@@ -235,16 +235,16 @@ int audit_after(struct store *s, const struct dbcall *c, bool is_alone, int rc,
                                : store_audit_flush(s, e.time_ms, 0, false, err);
 }
 
-int audit_note(struct store *s, const struct request *r, int64_t n,
-               struct error *err)
+int auditlog_note(struct store *s, const struct request *r, int64_t n,
+                  struct error *err)
 {
     const struct store_audit e = entry_of(r, n);
 
     return store_audit_note(s, &e, err);
 }
 
-int audit_own(struct store *s, const char *action, int64_t n, const char *text,
-              int64_t now_ms, struct error *err)
+int auditlog_own(struct store *s, const char *action, int64_t n,
+                 const char *text, int64_t now_ms, struct error *err)
 {
     struct store_audit e = {.time_ms = now_ms,
                             .uid = (int64_t) geteuid(),

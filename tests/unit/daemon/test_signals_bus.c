@@ -19,7 +19,7 @@
 
 #include <cmocka.h>
 
-#include "daemon/signals_logind.h"
+#include "daemon/signals_bus.h"
 
 #define NAME    "org.freedesktop.login1"
 #define OBJECT  "/org/freedesktop/login1"
@@ -141,7 +141,7 @@ struct scene {
     sd_bus *bus; // the test's own connection
     uv_loop_t loop;
     uv_timer_t timer;
-    struct signals_logind *l;
+    struct signals_bus *l;
     struct snapshot s;
     int64_t idle_since_ms;
     bool is_late;
@@ -193,8 +193,7 @@ static int setup(void **state)
     assert_int_equal(uv_loop_init(&sc->loop), 0);
     (void) uv_timer_init(&sc->loop, &sc->timer);
     sc->timer.data = sc;
-    assert_int_equal(signals_logind_create(&sc->l, &sc->loop, on_change, sc),
-                     0);
+    assert_int_equal(signals_bus_create(&sc->l, &sc->loop, on_change, sc), 0);
     return 0;
 }
 
@@ -203,7 +202,7 @@ static int teardown(void **state)
     struct scene *sc = *state;
 
     if (sc->l) {
-        signals_logind_destroy(sc->l);
+        signals_bus_destroy(sc->l);
         uv_close((uv_handle_t *) &sc->timer, NULL);
         while (uv_run(&sc->loop, UV_RUN_DEFAULT) != 0)
             continue;
@@ -239,7 +238,7 @@ static void wait_until(struct scene *sc, seen_fn seen)
     do {
         (void) uv_run(&sc->loop, UV_RUN_ONCE);
         snapshot_init(&sc->s);
-        signals_logind_read(sc->l, &sc->s, &sc->idle_since_ms);
+        signals_bus_read(sc->l, &sc->s, &sc->idle_since_ms);
     } while (!seen(sc) && !sc->is_late);
     (void) uv_timer_stop(&sc->timer);
     assert_true(seen(sc));
@@ -284,11 +283,11 @@ static void follows_sessions_inhibitors_and_sleep(void **state)
     wait_until(sc, is_unused);
     set(sc, 0, 1, 1, 0);
     wait_until(sc, is_inhibited);
-    signals_logind_hold_awake(sc->l, true);
+    signals_bus_hold_awake(sc->l, true);
     set(sc, 0, 1, 1, 1);
     wait_until(sc, goes_to_sleep);
-    signals_logind_release_sleep(sc->l);
-    signals_logind_hold_awake(sc->l, false);
+    signals_bus_release_sleep(sc->l);
+    signals_bus_hold_awake(sc->l, false);
 }
 
 int main(void)
