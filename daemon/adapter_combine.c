@@ -95,8 +95,7 @@ static int open_part(struct combining *x, struct store *s, struct dbcall *c,
     memcpy(p->sha256, v.sha256, sizeof(p->sha256));
     if (x->version.rank < v.rank)
         x->version.rank = v.rank;
-    x->fds[i] =
-        blob_open(store_adapters_dirfd(s), v.sha256, (uint64_t) v.bytes, err);
+    x->fds[i] = store_blob_open(s, v.sha256, (uint64_t) v.bytes, err);
     return x->fds[i] < 0 ? x->fds[i] : 0;
 }
 
@@ -175,8 +174,8 @@ static int run_add(struct store *s, struct dbcall *c, struct error *err)
     struct store_version v;
     uint32_t number = 0;
     uint64_t bytes = 0;
-    int rc = blob_put_fd(store_adapters_dirfd(s), x->file_fd,
-                         WORKER_FILE_BYTES_MAX, x->version.sha256, &bytes, err);
+    int rc = store_blob_put_fd(s, x->file_fd, WORKER_FILE_BYTES_MAX,
+                               x->version.sha256, &bytes, err);
 
     if (rc < 0)
         return rc;

@@ -144,8 +144,8 @@ static int run_open(struct store *s, struct dbcall *c, struct error *err)
     if ((rc = fdio_check_writable(request_fd(c->r), err)) < 0 ||
         (rc = find_version(x, s, c, &a, err)) < 0)
         return rc;
-    rc = blob_open(store_adapters_dirfd(s), x->version.sha256,
-                   (uint64_t) x->version.bytes, err);
+    rc =
+        store_blob_open(s, x->version.sha256, (uint64_t) x->version.bytes, err);
     if (rc < 0)
         return rc;
     x->file_fd = rc;

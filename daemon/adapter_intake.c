@@ -73,14 +73,13 @@ static int find_model(struct importing *x, struct store *s, struct dbcall *c,
 static int copy_in(struct importing *x, struct store *s, struct error *err)
 {
     uint64_t bytes = 0;
-    int dir = store_adapters_dirfd(s);
-    int rc = blob_put_fd(dir, x->file_fd, WORKER_FILE_BYTES_MAX,
-                         x->version.sha256, &bytes, err);
+    int rc = store_blob_put_fd(s, x->file_fd, WORKER_FILE_BYTES_MAX,
+                               x->version.sha256, &bytes, err);
 
     if (rc < 0)
         return rc;
     x->version.bytes = (int64_t) bytes;
-    if ((rc = blob_open(dir, x->version.sha256, bytes, err)) < 0)
+    if ((rc = store_blob_open(s, x->version.sha256, bytes, err)) < 0)
         return rc;
     (void) close(x->file_fd);
     x->file_fd = rc;

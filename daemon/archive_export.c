@@ -421,8 +421,7 @@ static int write_file(struct archive_export *x, const struct item *i,
 
     if (has_file(&x->files, i))
         return 0; // of two adapters
-    int fd = blob_open(store_adapters_dirfd(x->s), i->sha256,
-                       (uint64_t) i->bytes, err);
+    int fd = store_blob_open(x->s, i->sha256, (uint64_t) i->bytes, err);
     if (fd == -ENOENT)
         return 0; // retired since its row was written
     if (fd < 0)

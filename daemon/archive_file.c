@@ -2,12 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "daemon/archive_take.h"
+#include "engine/base/memfile.h"
 #include "storage/blob.h"
 
 enum { PIECE = 64 << 10 };
@@ -64,13 +64,12 @@ static int copy_out(int to, const struct archive_reader *r,
 int archive_take_file(struct archive_take *t, struct store *s,
                       const struct store_version *v, struct error *err)
 {
-    const int dir = store_adapters_dirfd(s);
     const struct archive_member *m;
     char name[TAR_NAME_SIZE], hex[HASH_HEX];
     uint8_t found[HASH_BYTES];
     int rc;
 
-    if (blob_exists(dir, v->sha256, (uint64_t) v->bytes))
+    if (store_blob_exists(s, v->sha256, (uint64_t) v->bytes))
         return 0;
     hash_to_hex(hex, v->sha256);
     (void) snprintf(name, sizeof(name), "files/%s.gguf", hex);
@@ -81,13 +80,13 @@ int archive_take_file(struct archive_take *t, struct store *s,
                          "the archive has no file of version %u, or another "
                          "one",
                          v->version);
-    int fd = open(t->tmp_dir, O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return error_set(err, -errno, "cannot write to %s: %s", t->tmp_dir,
-                         strerror(errno));
+    int fd;
+    // Nothing of it lies on a disk in the clear.
+    if ((rc = memfile_create(&fd, "adapter")) < 0)
+        return error_set(err, rc, "no room for an adapter's file");
     rc = copy_out(fd, t->reader, m, err);
     if (rc == 0)
-        rc = blob_put_fd(dir, fd, ARCHIVE_FILE_BYTES_MAX, found, NULL, err);
+        rc = store_blob_put_fd(s, fd, ARCHIVE_FILE_BYTES_MAX, found, NULL, err);
     (void) close(fd);
     if (rc == 0 && memcmp(found, v->sha256, sizeof(found)) != 0)
         rc = error_set(err, -EBADMSG,

@@ -30,7 +30,7 @@ struct archive_import {
 };
 
 int archive_import_create(struct archive_import **out, struct archive_reader *r,
-                          const char *tmp_dir, struct error *err)
+                          struct error *err)
 {
     struct archive_import *x = fault_calloc(1, sizeof(*x));
 
@@ -40,7 +40,6 @@ int archive_import_create(struct archive_import **out, struct archive_reader *r,
         archive_read_sort(r);
     x->r = r;
     x->take.reader = r;
-    x->take.tmp_dir = tmp_dir;
     *out = x;
     return 0;
 }

@@ -28,10 +28,9 @@ struct archive_result {
 
 struct archive_import;
 
-// The reader must have come to its end; both are borrowed, and sorted here.
-// `tmp_dir`: for a file on its way.
+// The reader must have come to its end; it is borrowed, and sorted here.
 int archive_import_create(struct archive_import **out, struct archive_reader *r,
-                          const char *tmp_dir, struct error *err);
+                          struct error *err);
 void archive_import_destroy(struct archive_import *x);
 // 1: there is more; 0: all is taken. Not inside a transaction.
 int archive_import_step(struct archive_import *x, struct store *s,

@@ -33,7 +33,6 @@ struct archive_adapter {
 
 struct archive_take {
     struct archive_reader *reader; // sorted; NULL: without files
-    const char *tmp_dir;
     struct archive_result result;
     struct archive_ids records;  // whose id is another one; 0: not taken
     struct archive_ids jobs;     // all

@@ -12,7 +12,6 @@
 #include "daemon/dbcall.h"
 #include "daemon/pockd.h"
 #include "engine/base/clock.h"
-#include "storage/store_stream.h"
 
 enum {
     FLUSH_MS = 5000,
@@ -32,6 +31,9 @@ static const struct {
     enum way way;
     const char *action; // NULL: the method's name
 } ways[METHOD_COUNT] = {
+    [METHOD_app_grant] = {WAY_CALL, NULL},
+    [METHOD_app_revoke] = {WAY_CALL, NULL},
+    [METHOD_app_switch] = {WAY_CALL, NULL},
     [METHOD_data_put] = {WAY_WRITE, NULL},
     [METHOD_data_put_many] = {WAY_WRITE, "data.put"},
     [METHOD_data_erase] = {WAY_WRITE, NULL},
@@ -39,6 +41,8 @@ static const struct {
     [METHOD_data_get] = {WAY_READ, NULL},
     [METHOD_data_mask] = {WAY_CALL, NULL},
     [METHOD_data_export] = {WAY_CALL, NULL},
+    [METHOD_data_retention] = {WAY_CALL, NULL},
+    [METHOD_key_rotate] = {WAY_CALL, NULL},
     [METHOD_train_start] = {WAY_CALL, NULL},
     [METHOD_train_cancel] = {WAY_CALL, NULL},
     [METHOD_scheme_search] = {WAY_CALL, NULL},
@@ -92,7 +96,7 @@ static struct store_audit entry_of(const struct request *r, int64_t count)
                             .pid = request_pid(r),
                             .count = count};
 
-    (void) snprintf(e.app, sizeof(e.app), "%s", STORE_APP_HOST);
+    (void) snprintf(e.app, sizeof(e.app), "%s", request_app(r));
     (void) snprintf(e.action, sizeof(e.action), "%s",
                     ways[m].action ? ways[m].action : method_infos[m].name);
     return e;

@@ -45,7 +45,8 @@ struct bus {
     uv_timer_t due;   // what sd-bus waits for
     uv_timer_t retry; // of a row of attempts
     uv_fs_event_t watch;
-    char dir[PATH_BYTES]; // of the bus's socket; "" when it has none
+    char dir[PATH_BYTES];  // of the bus's socket; "" when it has none
+    char name[PATH_BYTES]; // of the socket in it
     int handles;
     int attempts;
     uint64_t tried_at_ms;
@@ -147,6 +148,9 @@ static void on_dir(uv_fs_event_t *w, const char *name, int events, int status)
 {
     struct bus *b = w->data;
 
+    // Others may live in that directory.
+    if (name && strcmp(name, b->name) != 0)
+        return;
     b->attempts = 0;
     (void) uv_timer_start(&b->retry, on_retry, RETRY_FIRST_MS, 0);
 }
@@ -218,13 +222,14 @@ static void find_dir(struct bus *b)
     if (!at)
         return;
     at += strlen("unix:path=");
-    size_t n = strcspn(at, ",;");
-    while (n > 1 && at[n - 1] != '/')
+    size_t bytes = strcspn(at, ",;");
+    size_t n = bytes;
+    while (n > 0 && at[n - 1] != '/')
         n--;
-    if (n == 0 || n >= sizeof(b->dir))
+    if (n == 0 || bytes >= sizeof(b->dir))
         return;
     memcpy(b->dir, at, n);
-    b->dir[n] = '\0';
+    memcpy(b->name, at + n, bytes - n);
 }
 
 int bus_create(struct bus **out, const struct bus_params *params)

@@ -43,11 +43,12 @@ static bool cond_owner(struct gate *g, const struct condition_input *in)
 {
     g->source = "owner";
     put_value(g, "%s",
-              !in->policy->enabled ? "switched off"
-              : in->is_paused      ? "paused"
-                                   : "on");
+              in->is_off             ? "switched off by pockctl off"
+              : !in->policy->enabled ? "switched off"
+              : in->is_paused        ? "paused"
+                                     : "on");
     put_threshold(g, "on");
-    return in->policy->enabled && !in->is_paused;
+    return in->policy->enabled && !in->is_paused && !in->is_off;
 }
 
 static bool cond_data(struct gate *g, const struct condition_input *in)

@@ -43,6 +43,7 @@ struct condition_input {
     bool is_running;          // judge by what is needed to go on
     bool is_manual;           // `train now`: set aside what may be
     bool is_paused;           // by the owner
+    bool is_off;              // by the owner: all of pockd
     int inhibit_count;        // clients that hold `pockctl inhibit`
     bool has_job;             // a job waits or runs
     bool has_model;           // a base model is registered

@@ -112,14 +112,13 @@ static int read_adapters(struct store *s, struct reading *r, struct error *err)
 
 static int read_new_records(struct store *s, struct facts *f, struct error *err)
 {
-    struct store_filter all = {0};
+    struct store_filter all = {.trainable_ms = clock_unix_ms()};
     struct store_adapter a;
     int rc = store_adapter_get(s, "default", &a, err);
 
-    if (rc == -ENOENT) {
-        f->new_records = f->records;
-        return 0;
-    }
+    // No adapter has seen any.
+    if (rc == -ENOENT)
+        return store_lineage_unseen(s, 0, &all, &f->new_records, err);
     if (rc < 0 ||
         (rc = store_lineage_unseen(s, a.id, &all, &f->new_records, err)) < 0)
         return rc;

@@ -95,7 +95,7 @@ static int after_read(struct archiving *x, struct store *s, struct error *err)
     if (x->is_dry_run)
         return 0;
     x->phase = PHASE_RUN;
-    int rc = archive_import_create(&x->in, &x->reader, x->p->paths.tmp, err);
+    int rc = archive_import_create(&x->in, &x->reader, err);
     if (rc == 0 && (rc = auditlog_note(s, x->r, 1, err)) == 0)
         rc = store_audit_flush(s, clock_unix_ms(), 0, false, err);
     return rc < 0 ? rc : 1;

@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/consent.h"
 #include "daemon/dbcall.h"
 #include "daemon/events.h"
 #include "daemon/handlers.h"
-#include "daemon/prefix_file.h"
 #include "daemon/record_filter.h"
 #include "daemon/redaction.h"
 #include "daemon/training.h"
@@ -17,6 +17,7 @@
 #include "engine/base/fault.h"
 #include "engine/base/utf8.h"
 #include "ipc/rpc_record.h"
+#include "storage/store_job.h"
 #include "storage/store_record.h"
 
 enum {
@@ -27,6 +28,7 @@ enum {
 
 // Records of one request, checked on the loop thread.
 struct put {
+    char app[STORE_NAME_SIZE];
     bool may_create;
     bool is_single;
     struct redaction redaction;
@@ -50,8 +52,8 @@ static int find_stream(struct store *s, const struct put *put,
 
     name_copy(text, name);
     if (put->may_create)
-        return store_stream_make(s, STORE_APP_HOST, text, now_ms, id, err);
-    int rc = store_stream_find(s, STORE_APP_HOST, text, id, err);
+        return store_stream_make(s, put->app, text, now_ms, id, err);
+    int rc = store_stream_find(s, put->app, text, id, err);
     return rc == -ENOENT
                ? error_set(err, rc,
                            "cannot store the record: there is no stream %s: "
@@ -189,8 +191,9 @@ static void free_put(void *data)
 static void fail_record(struct request *r, int rc, const struct error *err,
                         int64_t index)
 {
-    struct encoder *e =
-        request_begin_error(r, rpc_error_from_errno(rc), err->text, 0);
+    enum rpc_error code =
+        rc == -EACCES ? RPC_ERROR_NOT_CONSENTED : rpc_error_from_errno(rc);
+    struct encoder *e = request_begin_error(r, code, err->text, 0);
 
     if (index >= 0)
         encoder_put_int(e, "index", index);
@@ -215,6 +218,7 @@ static void put(struct pockd *p, struct request *r, const msgpack_object *list,
         request_fail(r, RPC_ERROR_BUSY, "out of memory");
         return;
     }
+    snprintf(put->app, sizeof(put->app), "%s", request_app(r));
     put->may_create = codec_bool(request_params(r), "create_stream", false);
     put->is_single = single != NULL;
     put->count = count;
@@ -227,7 +231,11 @@ static void put(struct pockd *p, struct request *r, const msgpack_object *list,
     for (size_t i = 0; i < count; i++) {
         const msgpack_object *map =
             single ? single : codec_at(list, (uint32_t) i);
-        rc = rpc_record_decode(&put->records[i], map, &err);
+        struct rpc_record *in = &put->records[i];
+        rc = rpc_record_decode(in, map, &err);
+        if (rc == 0)
+            rc = consent_admits_record(p->consent, r, (uint32_t) in->kind,
+                                       in->stream.data, in->stream.bytes, &err);
         if (rc < 0) {
             free_put(put);
             fail_record(r, rc, &err, single ? -1 : (int64_t) i);
@@ -355,7 +363,7 @@ static int run_list(struct store *s, struct dbcall *c, struct error *err)
         .has_preview = codec_bool(c->params, "preview", false),
         .limit = codec_int(c->params, "limit", LIST_DEFAULT),
     };
-    int rc = record_filter_init(&f, c->params, "stream", err);
+    int rc = record_filter_init(&f, c->r, err);
 
     if (rc < 0)
         return rc;
@@ -379,6 +387,7 @@ void handle_data_list(struct pockd *p, struct request *r)
 
 struct getting {
     struct dbcall *c;
+    bool is_found;
     bool is_bad;
 };
 
@@ -388,6 +397,7 @@ static int get_record(const struct store_record *r, void *user)
     struct rpc_record record;
     struct codec_doc doc;
 
+    g->is_found = true;
     if (!decode_body(&record, &doc, r)) {
         g->is_bad = true;
         return 0;
@@ -395,6 +405,26 @@ static int get_record(const struct store_record *r, void *user)
     rpc_record_encode(&g->c->out, &record);
     codec_finish(&doc);
     return 0;
+}
+
+// An app's own, or any for the owner: of another's nothing is told, not even
+// that it is there.
+static int get_one(struct store *s, struct getting *g, int64_t id,
+                   struct error *err)
+{
+    const struct request *r = g->c->r;
+    struct store_filter f = {
+        .app = request_is_owner(r) ? NULL : request_app(r),
+        .ids = &id,
+        .n_ids = 1,
+    };
+
+    g->is_found = false;
+    int rc = store_record_each(s, &f, 0, 1, true, get_record, g, err);
+    if (rc >= 0 && !g->is_found)
+        return error_set(err, -ENOENT, "there is no record %lld",
+                         (long long) id);
+    return rc < 0 ? rc : 0;
 }
 
 static int run_get(struct store *s, struct dbcall *c, struct error *err)
@@ -408,10 +438,9 @@ static int run_get(struct store *s, struct dbcall *c, struct error *err)
         int64_t id = 0;
         if (!codec_as_int(codec_at(ids, i), &id))
             return error_set(err, -EINVAL, "ids[%u] is no integer", i);
-        int rc = store_record_get(s, id, get_record, &g, err);
+        int rc = get_one(s, &g, id, err);
         if (rc < 0)
-            return error_set(err, rc, "there is no record %lld",
-                             (long long) id);
+            return rc;
         if (g.is_bad)
             return error_set(err, -EUCLEAN,
                              "record %lld is damaged in the store",
@@ -448,13 +477,14 @@ static int count_stream(const struct store_stream *st, void *user)
 static int run_count(struct store *s, struct dbcall *c, struct error *err)
 {
     struct record_filter f;
-    int rc = record_filter_init(&f, c->params, "stream", err);
+    int rc = record_filter_init(&f, c->r, err);
 
     if (rc < 0)
         return rc;
     encoder_put_array(&c->out, "streams");
-    rc = store_record_count(s, f.is_all ? NULL : &f.filter, count_stream, c,
-                            err);
+    rc = f.is_all && request_is_owner(c->r)
+             ? store_record_count(s, NULL, count_stream, c, err)
+             : store_record_count(s, &f.filter, count_stream, c, err);
     encoder_close(&c->out);
     encoder_put_int(&c->out, "records", c->number[0]);
     encoder_put_int(&c->out, "bytes", c->number[1]);
@@ -482,12 +512,31 @@ static int put_used_by(const struct store_used_by *u, void *user)
     return 0;
 }
 
+// What an erase leaves for the loop.
+struct erase {
+    struct pockd *p;
+    struct store_job *jobs; // that learn again what remains
+    size_t job_count;
+};
+
+static void load_jobs(struct erase *e, struct store *s,
+                      const struct store_erased *erased)
+{
+    if (erased->n_jobs == 0)
+        return;
+    e->jobs = fault_calloc(erased->n_jobs, sizeof(e->jobs[0]));
+    // They are in the store: the next start finds them.
+    for (uint32_t i = 0; e->jobs && i < erased->n_jobs; i++)
+        e->job_count += store_job_get(s, erased->jobs[i],
+                                      &e->jobs[e->job_count], NULL) == 0;
+}
+
 static int run_erase(struct store *s, struct dbcall *c, struct error *err)
 {
     bool dry_run = codec_bool(c->params, "dry_run", false);
     struct store_erased erased = {0};
     struct record_filter f;
-    int rc = record_filter_init(&f, c->params, "stream", err);
+    int rc = record_filter_init(&f, c->r, err);
 
     if (rc < 0)
         return rc;
@@ -497,21 +546,16 @@ static int run_erase(struct store *s, struct dbcall *c, struct error *err)
                          "nothing says which records: give a filter, or all: "
                          "true");
     }
-    // What was computed from the records goes first: nothing is lost by it.
-    if (!dry_run && (rc = prefix_file_drop(&c->p->paths)) < 0) {
-        record_filter_finish(&f);
-        return error_set(err, rc,
-                         "the kept states of the records cannot be erased: "
-                         "%s: remove %s",
-                         strerror(-rc), c->p->paths.prefix);
-    }
     encoder_put_array(&c->out, "used_by");
     rc = store_record_erase(s, &f.filter, dry_run, clock_unix_ms(), &erased,
                             put_used_by, c, err);
     encoder_close(&c->out);
     encoder_put_int(&c->out, "records", erased.records);
     encoder_put_int(&c->out, "bytes", erased.bytes);
+    encoder_put_int(&c->out, "jobs", erased.n_jobs);
     encoder_put_bool(&c->out, "done", !dry_run);
+    if (rc == 0 && !dry_run)
+        load_jobs(c->data, s, &erased);
     c->number[0] = dry_run ? 0 : erased.records;
     c->audited = c->number[0];
     record_filter_finish(&f);
@@ -520,9 +564,11 @@ static int run_erase(struct store *s, struct dbcall *c, struct error *err)
 
 static void after_erase(struct dbcall *c)
 {
+    const struct erase *e = c->data;
     char text[96];
 
-    if (c->number[0] == 0)
+    training_take_in(c->p, e->jobs, e->job_count);
+    if (c->number[0] == 0 && c->number[1] == 0)
         return;
     snprintf(text, sizeof(text),
              "%lld records were erased, %lld versions retired",
@@ -533,18 +579,30 @@ static void after_erase(struct dbcall *c)
 }
 
 // Also when it failed: training was held for it.
-static void erase_ended(void *p)
+static void erase_ended(void *arg)
 {
-    training_erase_ended(p);
+    struct erase *e = arg;
+
+    training_erase_ended(e->p);
+    free(e->jobs);
+    free(e);
 }
 
 static void start_erase(struct pockd *p, struct request *r)
 {
+    struct erase *e = calloc(1, sizeof(*e));
+
+    if (!e) {
+        training_erase_ended(p);
+        request_fail(r, RPC_ERROR_BUSY, "out of memory");
+        return;
+    }
+    e->p = p;
     dbcall_start(p, r,
                  &(struct dbcall_params){.kind = DBTHREAD_ALONE,
                                          .run = run_erase,
                                          .after = after_erase,
-                                         .data = p,
+                                         .data = e,
                                          .free_data = erase_ended});
 }
 

@@ -81,7 +81,7 @@ static int gather(struct masking *x, struct store *s, struct dbcall *c,
 {
     struct record_pack pack = {.ids = NULL};
     struct record_filter f;
-    int rc = record_filter_init(&f, c->params, "stream", err);
+    int rc = record_filter_init(&f, c->r, err);
 
     if (rc < 0)
         return rc;
@@ -228,7 +228,7 @@ static int answer_set(struct masking *x, struct store *s, struct dbcall *c,
         rc = store_model_set_chat(s, x->model, x->chat, err);
     // States of the prefix were made of other tokens.
     if (rc == 0 && x->has_format)
-        (void) prefix_file_drop(&c->p->paths);
+        (void) prefix_file_drop(s, &c->p->paths);
     if (rc == 0 && x->wants_default)
         rc = store_model_set_default(s, x->model, err);
     if (rc < 0 || (rc = store_model_get(s, x->model, &m, err)) < 0)

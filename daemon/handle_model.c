@@ -287,7 +287,7 @@ static int run_remove(struct store *s, struct dbcall *c, struct error *err)
     const bool is_found = store_model_get(s, name, &m, err) == 0;
     rc = store_model_remove(s, name, err);
     if (rc == 0)
-        (void) prefix_file_drop(&c->p->paths);
+        (void) prefix_file_drop(s, &c->p->paths);
     // Of a copy nobody else knows; what another owns stays.
     if (rc == 0 && is_found && is_own_copy(&c->p->paths, m.path)) {
         (void) unlink(m.path);

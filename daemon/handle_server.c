@@ -3,9 +3,12 @@
 
 #include <unistd.h>
 
+#include "daemon/consent.h"
 #include "daemon/handlers.h"
 #include "daemon/pockd.h"
+#include "daemon/purpose.h"
 #include "daemon/session.h"
+#include "engine/base/clock.h"
 #include "storage/store.h"
 
 enum {
@@ -36,6 +39,25 @@ static void put_limits(struct encoder *e)
     encoder_close(e);
 }
 
+static void put_rights(struct encoder *e, const struct pockd *p,
+                       const struct request *r)
+{
+    const struct store_app *a = consent_of(p->consent, r);
+    int64_t now = clock_unix_ms();
+
+    encoder_put_cstr(e, "app", request_app(r));
+    if (!a) {
+        encoder_put_array(e, "grants");
+        encoder_cstr(e, "owner");
+        encoder_close(e);
+        return;
+    }
+    purpose_put(e, "grants", consent_purposes(a, now));
+    encoder_put_cstr(e, "consent", consent_state_name(a, now));
+    if (a->expires_ms > 0)
+        encoder_put_int(e, "expires", a->expires_ms);
+}
+
 void handle_hello(struct pockd *p, struct request *r)
 {
     const msgpack_object *proto = codec_find(request_params(r), "proto");
@@ -52,16 +74,18 @@ void handle_hello(struct pockd *p, struct request *r)
         request_end(r);
         return;
     }
+    struct error err = {0};
+    enum rpc_error code;
+    if (consent_meet(p->consent, r, &code, &err) < 0) {
+        request_fail(r, code, "%s", err.text);
+        return;
+    }
     struct encoder *e = request_begin(r);
     put_proto(e);
     encoder_put_cstr(e, "server", "pockd/" POCK_VERSION);
     encoder_put_int(e, "session", (int64_t) request_session(r));
     encoder_put_int(e, "uid", (int64_t) request_uid(r));
-    encoder_put_cstr(e, "app", "host");
-    encoder_put_array(e, "grants");
-    if (request_is_owner(r))
-        encoder_cstr(e, "owner");
-    encoder_close(e);
+    put_rights(e, p, r);
     put_limits(e);
     encoder_put_array(e, "caps");
     encoder_close(e);

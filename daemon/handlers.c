@@ -4,6 +4,7 @@
 #include "daemon/handlers.h"
 
 #include "daemon/auditlog.h"
+#include "daemon/consent.h"
 #include "daemon/pockd.h"
 
 typedef void (*handler_fn)(struct pockd *p, struct request *r);
@@ -15,6 +16,10 @@ static const handler_fn handlers[METHOD_COUNT] = {
 
 void handlers_dispatch(struct request *r, void *user)
 {
-    auditlog_on_request(user, r);
-    handlers[request_method(r)](user, r);
+    struct pockd *p = user;
+
+    if (!consent_admits(p->consent, r))
+        return;
+    auditlog_on_request(p, r);
+    handlers[request_method(r)](p, r);
 }

@@ -136,6 +136,21 @@ static int init_worker(struct paths *p, const struct config *c,
     return put(p->worker, err, "%s/pock-worker", POCK_LIBEXECDIR);
 }
 
+// Of a person's own daemon it does not lie beside what it seals.
+static int init_key(struct paths *p, const struct config *c, struct error *err)
+{
+    char dir[PATHS_BYTES];
+    int rc;
+
+    if (c->key_file[0])
+        return put(p->key, err, "%s", c->key_file);
+    if (c->dir[0] || !c->is_user)
+        return put(p->key, err, "%.*s/pockd.key", PATHS_BYTES - 16, p->state);
+    if ((rc = xdg(dir, "XDG_CONFIG_HOME", ".config", err)) < 0)
+        return rc;
+    return put(p->key, err, "%.*s/pockd.key", PATHS_BYTES - 16, dir);
+}
+
 int paths_init(struct paths *p, const struct config *c, struct error *err)
 {
     int rc;
@@ -149,7 +164,7 @@ int paths_init(struct paths *p, const struct config *c, struct error *err)
         (rc = put(p->prefix, err, "%.*s/prefix.cache", room, p->state)) < 0 ||
         (rc = put(p->tmp, err, "%.*s/tmp", room, p->state)) < 0 ||
         (rc = put(p->models, err, "%.*s/models", room, p->state)) < 0 ||
-        (rc = init_worker(p, c, err)) < 0)
+        (rc = init_key(p, c, err)) < 0 || (rc = init_worker(p, c, err)) < 0)
         return rc;
     return c->probe[0] ? put(p->probe, err, "%s", c->probe)
                        : put(p->probe, err, "%s/probe.jsonl", POCK_DATADIR);
@@ -187,6 +202,19 @@ static void empty_dir(const char *path)
     (void) closedir(d);
 }
 
+static int make_key_dir(const struct paths *p, struct error *err)
+{
+    char dir[PATHS_BYTES];
+    char *slash;
+
+    snprintf(dir, sizeof(dir), "%s", p->key);
+    slash = strrchr(dir, '/');
+    if (!slash || slash == dir)
+        return 0;
+    *slash = '\0';
+    return make_dirs(dir, 0700, err);
+}
+
 int paths_create(const struct paths *p, const struct config *c,
                  struct error *err)
 {
@@ -194,6 +222,7 @@ int paths_create(const struct paths *p, const struct config *c,
     int rc;
 
     if ((rc = make_dirs(p->state, 0700, err)) < 0 ||
+        (rc = make_key_dir(p, err)) < 0 ||
         (rc = make_dirs(p->checkpoints, 0700, err)) < 0 ||
         (rc = make_dirs(p->models, 0700, err)) < 0 ||
         (rc = make_dirs(p->tmp, 0700, err)) < 0)

@@ -22,6 +22,7 @@ struct paths {
     char socket[PATHS_BYTES];      // fits sun_path
     char checkpoints[PATHS_BYTES]; // state/ckpt
     char prefix[PATHS_BYTES];      // state/prefix.cache
+    char key[PATHS_BYTES];         // the master key, unless a credential is
     char tmp[PATHS_BYTES];         // state/tmp, emptied at each start
     char models[PATHS_BYTES]; // state/models: copies, and what was converted
     char worker[PATHS_BYTES]; // pock-worker

@@ -13,11 +13,13 @@
 #include <unistd.h>
 
 #include "daemon/auditlog.h"
+#include "daemon/consent.h"
 #include "daemon/events.h"
 #include "daemon/handlers.h"
 #include "daemon/identity.h"
 #include "daemon/inhibits.h"
 #include "daemon/reload.h"
+#include "daemon/retention.h"
 #include "daemon/sdnotify.h"
 #include "daemon/serving.h"
 #include "daemon/signal_watch.h"
@@ -31,7 +33,7 @@
 
 enum {
     EXIT_FAILED = 1,
-    EXIT_NEWER = 78, // EX_CONFIG: no restart helps
+    EXIT_CONFIG = 78, // a newer store, or no key: no restart helps
     RECHECK_MIN_MS = 10,
 };
 
@@ -59,6 +61,7 @@ static struct scheduler_input make_input(
         .jobs = jobs,
         .job_count = training_list(p->training, jobs),
         .is_paused = p->is_paused,
+        .is_off = consent_is_off(p->consent),
         .has_model = p->facts.has_default_model,
         .is_preempted = serving_needs_machine(p->serving),
         .inhibit_count = inhibits_count(p->inhibits),
@@ -244,6 +247,9 @@ static int start_store(struct pockd *p, struct error *err)
     struct store_report report;
     int rc = store_open(&p->store,
                         &(struct store_params){.dir = p->paths.state,
+                                               .credentials = getenv(
+                                                   "CREDENTIALS_DIRECTORY"),
+                                               .key_file = p->paths.key,
                                                .now_ms = clock_unix_ms()},
                         &report, err);
 
@@ -263,6 +269,11 @@ static int start_store(struct pockd *p, struct error *err)
     }
     if (report.orphans || report.lost)
         log_warn("event=swept orphans=%u lost=%u", report.orphans, report.lost);
+    if (report.sealed)
+        log_info("event=sealed records=%lld", (long long) report.sealed);
+    if (report.erasures)
+        log_warn("event=erase_unfinished count=%lld",
+                 (long long) report.erasures);
     p->policy = p->config->policy;
     return store_policy_each(p->store, load_policy, p, err);
 }
@@ -313,7 +324,8 @@ static int start_parts(struct pockd *p, struct error *err)
         (rc = inhibits_create(&p->inhibits, p)) < 0 ||
         (rc = serving_create(&p->serving, p)) < 0 ||
         (rc = tools_create(&p->tools, p)) < 0 ||
-        (rc = reload_create(&p->reload, p)) < 0)
+        (rc = reload_create(&p->reload, p)) < 0 ||
+        (rc = retention_create(&p->retention, p)) < 0)
         return error_set(err, rc, "out of memory");
     return 0;
 }
@@ -326,6 +338,7 @@ static int start(struct pockd *p, struct error *err)
         (rc = paths_create(&p->paths, p->config, err)) < 0 ||
         (rc = start_loop(p, err)) < 0 || (rc = start_store(p, err)) < 0 ||
         (rc = identity_load(&p->identity, p->paths.state, err)) < 0 ||
+        (rc = consent_create(&p->consent, p, err)) < 0 ||
         (rc = start_parts(p, err)) < 0 ||
         (rc = training_create(&p->training, p, err)) < 0 ||
         (rc = dbthread_create(&p->dbthread, &p->loop, p->store,
@@ -339,6 +352,7 @@ static int start(struct pockd *p, struct error *err)
         (void) uv_timer_start(&p->watchdog, on_watchdog, watchdog_ms,
                               watchdog_ms);
     facts_refresh(p);
+    consent_start(p->consent);
     events_emit(p, &(struct event_params){.kind = "started",
                                           .text = "pockd " POCK_VERSION
                                                   " started"});
@@ -374,6 +388,7 @@ static void finish(struct pockd *p)
     dbthread_destroy(db);
     p->dbthread = NULL;
     auditlog_destroy(p->audit);
+    retention_destroy(p->retention);
     reload_destroy(p->reload);
     tools_destroy(p->tools);
     serving_destroy(p->serving);
@@ -384,6 +399,7 @@ static void finish(struct pockd *p)
     inhibits_destroy(p->inhibits);
     p->inhibits = NULL;
     server_destroy(p->server);
+    consent_destroy(p->consent);
     filesets_finish(&p->filesets);
     signals_destroy(p->signals);
     if (p->on_term.loop)
@@ -408,5 +424,5 @@ int pockd_run(const struct config *config)
     free(p);
     if (rc == 0)
         return 0;
-    return rc == -EPROTO ? EXIT_NEWER : EXIT_FAILED;
+    return rc == -EPROTO || rc == -ENOKEY ? EXIT_CONFIG : EXIT_FAILED;
 }

@@ -22,12 +22,14 @@
 #include "engine/base/sign.h"
 
 struct store;
+struct consent;
 struct events;
 struct inhibits;
 struct training;
 struct serving;
 struct tools;
 struct reload;
+struct retention;
 struct watchers;
 struct auditlog;
 struct signal_watch;
@@ -56,6 +58,7 @@ struct pockd {
     struct store *store;
     struct dbthread *dbthread;
     struct facts facts;
+    struct consent *consent;
     struct events *events;
     struct watchers *watchers;
     struct auditlog *audit;
@@ -67,6 +70,7 @@ struct pockd {
     struct tools *tools;
     struct filesets filesets;
     struct reload *reload;
+    struct retention *retention;
     struct server *server;
 };
 

@@ -11,6 +11,9 @@
 
 #include "daemon/paths.h"
 #include "daemon/policy.h"
+#include "storage/store_file.h"
+
+#define KEY_NAME "prefix.cache"
 
 enum { MIB_SHIFT = 20 };
 
@@ -34,8 +37,9 @@ static uint64_t room(int fd, uint64_t size, const struct policy *policy)
     return free_bytes + size - keep;
 }
 
-int prefix_file_open(const struct paths *p, const struct policy *policy,
-                     uint64_t *bytes_max)
+int prefix_file_open(struct store *s, const struct paths *p,
+                     const struct policy *policy, uint64_t *bytes_max,
+                     uint8_t key[SEAL_KEY_BYTES])
 {
     uint64_t most = (uint64_t) policy->prefix_cache_mib << MIB_SHIFT;
     struct stat st;
@@ -52,18 +56,21 @@ int prefix_file_open(const struct paths *p, const struct policy *policy,
     // A cache of less than this is not worth a file.
     if (most < (uint64_t) 1 << MIB_SHIFT)
         goto none;
+    if (store_file_lend_key(s, KEY_NAME, key, NULL) < 0)
+        goto none;
     *bytes_max = most;
     return fd;
 
 none:
     if (fd >= 0)
         (void) close(fd);
-    (void) prefix_file_drop(p);
+    (void) prefix_file_drop(s, p);
     return -1;
 }
 
-int prefix_file_drop(const struct paths *p)
+int prefix_file_drop(struct store *s, const struct paths *p)
 {
+
     // A worker that still has it open, or anything else that does, sees an
     // empty file.
     int fd = open(p->prefix, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -72,7 +79,7 @@ int prefix_file_drop(const struct paths *p)
         (void) !ftruncate(fd, 0);
         (void) close(fd);
     }
-    return unlink(p->prefix) < 0 && errno != ENOENT ? -errno : 0;
+    return store_file_remove(s, KEY_NAME, NULL);
 }
 
 int64_t prefix_file_bytes(const struct paths *p)

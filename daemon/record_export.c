@@ -130,7 +130,7 @@ static int export_all(struct store *s, struct dbcall *c, struct export *x,
                       struct error *err)
 {
     struct record_filter f;
-    int rc = record_filter_init(&f, c->params, "stream_name", err);
+    int rc = record_filter_init(&f, c->r, err);
 
     if (rc < 0)
         return rc;

@@ -17,16 +17,18 @@ struct pockd;
 
 struct record_filter {
     struct store_filter filter;
-    bool is_all; // no filter was given
+    bool is_all; // of what the client may see: no filter was given
     // All that follow are private.
+    char app[STORE_NAME_SIZE];
     char stream[STORE_NAME_SIZE];
     const char *streams[1];
     int64_t *ids;
 };
 
-// `stream_key` is the key that names the stream. Borrows nothing.
-int record_filter_init(struct record_filter *f, const msgpack_object *params,
-                       const char *stream_key, struct error *err);
+// Of the request's parameters. An app's requests see its own records only,
+// whatever they ask for; the owner's may name an app. Borrows nothing.
+int record_filter_init(struct record_filter *f, const struct request *r,
+                       struct error *err);
 void record_filter_finish(struct record_filter *f);
 
 void record_stream_encode(struct encoder *e, const struct store_stream *st);

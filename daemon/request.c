@@ -35,6 +35,7 @@ struct request {
     pid_t pid;
     enum method method;
     bool is_owner;
+    char app[APPID_SIZE];
     bool is_stream;
     bool is_answered;
     bool has_timer;
@@ -118,7 +119,7 @@ int request_create(struct request **out, struct session *s,
         .id = in->id,
         .session_id = s->id,
         .uid = s->uid,
-        .pid = s->pid,
+        .pid = s->peer.pid,
         .method = in->method,
         .is_owner = s->is_owner,
         .is_stream = in->common.is_stream,
@@ -128,6 +129,7 @@ int request_create(struct request **out, struct session *s,
         .bytes = bytes,
         .params = params,
     };
+    memcpy(r->app, s->app, sizeof(r->app));
     // Without memory for the timer the request has no deadline, which is
     // better than no answer.
     if (in->common.timeout_ms > 0)
@@ -232,6 +234,37 @@ pid_t request_pid(const struct request *r)
 bool request_is_owner(const struct request *r)
 {
     return r->is_owner;
+}
+
+const char *request_app(const struct request *r)
+{
+    return r->app;
+}
+
+// In a handler the session is there.
+const struct peer *request_peer(const struct request *r)
+{
+    return &r->session->peer;
+}
+
+bool request_may_own(const struct request *r)
+{
+    return r->session->may_own;
+}
+
+bool request_is_settled(const struct request *r)
+{
+    return r->session->is_settled;
+}
+
+void request_settle(struct request *r, const char *app, bool is_owner)
+{
+    struct session *s = r->session;
+
+    s->is_settled = true;
+    s->is_owner = r->is_owner = is_owner;
+    snprintf(s->app, sizeof(s->app), "%s", app);
+    memcpy(r->app, s->app, sizeof(r->app));
 }
 
 bool request_is_stream(const struct request *r)

@@ -15,6 +15,7 @@
  */
 
 #include "engine/base/error.h"
+#include "engine/base/peer.h"
 #include "ipc/encoder.h"
 #include "ipc/message.h"
 #include "ipc/method.h"
@@ -41,6 +42,13 @@ uint64_t request_session(const struct request *r);
 uid_t request_uid(const struct request *r);
 pid_t request_pid(const struct request *r);
 bool request_is_owner(const struct request *r);
+// The namespace of the client's records, and who it is. Settled by hello, once
+// for a connection.
+const char *request_app(const struct request *r);
+const struct peer *request_peer(const struct request *r);
+bool request_may_own(const struct request *r); // by its user alone
+bool request_is_settled(const struct request *r);
+void request_settle(struct request *r, const char *app, bool is_owner);
 bool request_is_stream(const struct request *r);
 enum request_end request_ended(const struct request *r);
 // The descriptor that came along; the request keeps it. -1: none.

@@ -42,6 +42,7 @@ struct scheduler_input {
     const struct scheduler_job *jobs; // waiting or running, any order
     size_t job_count;
     bool is_paused;
+    bool is_off; // pockctl off
     bool has_model;
     bool is_preempted; // an answer needs the machine first
     int inhibit_count;

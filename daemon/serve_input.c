@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "daemon/record_pack.h"
+#include "engine/base/clock.h"
 #include "engine/base/fault.h"
 #include "storage/blob.h"
 #include "storage/store_model.h"
@@ -145,7 +146,7 @@ static int open_files(struct serve_input *in, struct store *s,
     memcpy(in->adapter, a.name, sizeof(in->adapter));
     in->version = v.version;
     memcpy(in->adapter_sha256, v.sha256, sizeof(in->adapter_sha256));
-    rc = blob_open(store_adapters_dirfd(s), v.sha256, (uint64_t) v.bytes, err);
+    rc = store_blob_open(s, v.sha256, (uint64_t) v.bytes, err);
     if (rc < 0)
         return rc;
     in->adapter_fd = rc;
@@ -220,7 +221,7 @@ static int name_record(const struct store_record *r, void *user)
 static int pack_heldout(struct serve_input *in, struct record_pack *k,
                         struct store *s, struct error *err)
 {
-    struct store_filter all = {0};
+    struct store_filter all = {.trainable_ms = clock_unix_ms()};
     struct naming n = {.in = in, .pack = k};
     int rc = record_pack_store(k, s, &all, 0, true, err);
 

@@ -6,6 +6,7 @@
 #include "daemon/server.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -15,6 +16,7 @@
 
 #include "daemon/session.h"
 #include "engine/base/log.h"
+#include "engine/base/peer.h"
 
 enum {
     BACKLOG = 64,
@@ -82,27 +84,92 @@ static bool may_connect(const struct server *s, uid_t uid)
            (int64_t) s->session_count < s->params.config->connections_max;
 }
 
-static void add_session(struct server *s, int fd)
+static int start_session(struct server *s, int fd, const struct peer *peer)
 {
-    struct ucred peer = {.uid = (uid_t) -1};
-    socklen_t len = sizeof(peer);
     struct session *session;
+    int rc = session_create(&session, s, fd, peer, ++s->next_id);
 
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 ||
-        !may_connect(s, peer.uid)) {
-        log_info("event=client_refused uid=%ld", (long) peer.uid);
-        (void) close(fd);
-        return;
-    }
-    if (session_create(&session, s, fd, peer.uid, peer.pid, ++s->next_id) < 0) {
+    if (rc < 0) {
         log_warn("event=client_refused reason=memory");
-        return;
+        return rc;
     }
     session->next = s->sessions;
     if (session->next)
         session->next->prev = session;
     s->sessions = session;
     s->session_count++;
+    return 0;
+}
+
+static bool check_user(const struct server *s, int fd)
+{
+    struct ucred cred = {.uid = (uid_t) -1};
+    socklen_t len = sizeof(cred);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 &&
+        may_connect(s, cred.uid))
+        return true;
+    log_info("event=client_refused uid=%ld", (long) cred.uid);
+    return false;
+}
+
+static void add_session(struct server *s, int fd)
+{
+    struct error err = {0};
+    struct peer peer;
+
+    if (!check_user(s, fd)) {
+        (void) close(fd);
+        return;
+    }
+    if (peer_identify(&peer, fd, &err) < 0) {
+        log_info("event=client_refused uid=%ld text=%s", (long) peer.uid,
+                 err.text);
+        (void) close(fd);
+        return;
+    }
+    (void) start_session(s, fd, &peer);
+}
+
+static int check_socket(int fd, struct error *err)
+{
+    struct ucred cred = {.uid = (uid_t) -1};
+    socklen_t len = sizeof(cred);
+    int is_listening = 1;
+    int flags = fcntl(fd, F_GETFL);
+    int rc = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len);
+
+    len = sizeof(is_listening);
+    if (rc < 0 || cred.uid == (uid_t) -1 || flags < 0 ||
+        getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &len) < 0 ||
+        is_listening || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+        return error_set(err, -EINVAL,
+                         "the descriptor is no connected Unix stream socket");
+    return 0;
+}
+
+int server_adopt(struct server *s, int fd, const struct appid *app,
+                 struct error *err)
+{
+    struct peer peer;
+    int rc = check_socket(fd, err);
+
+    if (rc == 0 && !check_user(s, fd))
+        rc = error_set(err, -EACCES,
+                       "the program at its other end is another user's, or "
+                       "too many are connected");
+    if (rc == 0)
+        rc = peer_identify(&peer, fd, err);
+    // The daemon may be another user's, and see less than its owner's agent.
+    if (rc == 0 && app) {
+        peer.app = *app;
+        peer.strength = peer_strength_of(app->kind);
+        peer.is_sandboxed = true;
+    }
+    if (rc == 0)
+        return start_session(s, fd, &peer);
+    (void) close(fd);
+    return rc;
 }
 
 static void on_connection(uv_poll_t *poll, int status, int events)
@@ -199,6 +266,20 @@ error:
     encoder_destroy(&s->encoder);
     free(s);
     return rc;
+}
+
+void server_stop_app(struct server *s, const char *app)
+{
+    for (struct session *p = s->sessions; p; p = p->next) {
+        if (p->is_owner || (app && strcmp(p->app, app) != 0))
+            continue;
+        for (struct request *r = p->requests, *next; r; r = next) {
+            next = request_next(r);
+            request_cancel(r, REQUEST_END_CANCELLED);
+        }
+        if (s->params.on_session_end)
+            s->params.on_session_end(p->id, s->params.user);
+    }
 }
 
 void server_stop(struct server *s)

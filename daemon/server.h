@@ -7,7 +7,8 @@
  * Server (loop thread)
  *
  * The listening socket and the connections behind it, within the limits of
- * PROTOCOL.md. Who a client is, the kernel says (SO_PEERCRED).
+ * PROTOCOL.md. Who a client is, the kernel says (engine/base/peer.h); a client
+ * of which that cannot be told is not let in.
  */
 
 #include "daemon/config.h"
@@ -41,3 +42,10 @@ void server_stop(struct server *s);
 void server_destroy(struct server *s);
 
 size_t server_session_count(const struct server *s);
+// What an app has under way is cancelled, and what its connections hold is let
+// go; NULL: of all apps. They stay connected.
+void server_stop_app(struct server *s, const char *app);
+// A connection that somebody trusted accepted, from the app that is named, or
+// from one that is looked at here (NULL). Takes `fd`, also on failure.
+int server_adopt(struct server *s, int fd, const struct appid *app,
+                 struct error *err);

@@ -345,7 +345,8 @@ static bool admit(struct session *s, const struct message *m,
                "this method needs a descriptor: send one and fd: true");
     } else if (info->scope == METHOD_SCOPE_OWNER && !s->is_owner) {
         refuse(s, m->id, RPC_ERROR_DENIED,
-               "only the owner of the data or root may do this");
+               "only the owner's own tools may do this, or root: programs in a "
+               "sandbox and programs that greet as an app are not");
     } else if (s->in_flight >= SESSION_IN_FLIGHT_MAX ||
                (in->common.is_stream && s->streams >= SESSION_STREAMS_MAX)) {
         refuse(s, m->id, RPC_ERROR_BUSY,
@@ -534,7 +535,7 @@ void session_stop(struct session *s)
 }
 
 int session_create(struct session **out, struct server *server, int fd,
-                   uid_t uid, pid_t pid, uint64_t id)
+                   const struct peer *peer, uint64_t id)
 {
     const struct server_params *p = server_params(server);
     struct session *s = fault_calloc(1, sizeof(*s));
@@ -547,9 +548,9 @@ int session_create(struct session **out, struct server *server, int fd,
     s->server = server;
     s->id = id;
     s->fd = fd;
-    s->uid = uid;
-    s->pid = pid;
-    s->is_owner = uid == p->owner || uid == 0;
+    s->uid = peer->uid;
+    s->peer = *peer;
+    s->may_own = peer->uid == p->owner || peer->uid == 0;
     s->poll.data = s;
     s->timer.data = s;
     (void) uv_timer_init(p->loop, &s->timer);

@@ -32,8 +32,11 @@ struct session {
     uint64_t id;
     int fd;
     uid_t uid;
-    pid_t pid;
+    struct peer peer;
+    char app[APPID_SIZE]; // "" until hello
     bool is_owner;
+    bool is_settled; // app and is_owner hold
+    bool may_own;    // the owner's user, or root
     bool has_hello;
     bool is_draining; // says its last words, reads nothing
     bool is_closing;
@@ -66,7 +69,7 @@ struct session {
 
 // Takes `fd` also on failure.
 int session_create(struct session **out, struct server *server, int fd,
-                   uid_t uid, pid_t pid, uint64_t id);
+                   const struct peer *peer, uint64_t id);
 void session_close(struct session *s);
 // Answers everything with SHUTTING_DOWN, and closes when that was read.
 void session_stop(struct session *s);

@@ -34,7 +34,7 @@ enum {
     MEMORY_LOW_MS = 30 * 1000,
     ASK_RUNNING_MS = 5 * 1000, // what no session announces
     ASK_MS = 15 * 1000,
-    GPU_BUDGET_US = 2000, // of the loop, at a look
+    GPU_BUDGET_US = 1000, // of the loop, at a look
     SETTLE_MS = 10,
     ROOT_BYTES = 512,
     PATH_BYTES = 1280,
@@ -63,8 +63,8 @@ struct signals {
     struct gpu_users *gpu;
     struct steady steady;
     uv_timer_t timer;
-    uv_timer_t steadied; // power may be believed again
-    uv_timer_t settle;   // after changes of a fake root, which come in pieces
+    uv_timer_t again;  // something ends by time alone
+    uv_timer_t settle; // after changes of a fake root, which come in pieces
     uv_poll_t poll;
     int watch_fd; // inotify or uevents; -1: none
     bool is_inotify;
@@ -277,23 +277,44 @@ void signals_refresh(struct signals *s)
     update_since(s);
 }
 
-static void on_steadied(uv_timer_t *t);
+static void on_again(uv_timer_t *t);
+
+// In how many milliseconds power may be believed again, or memory is not short
+// any more: with work to do, nobody else would look again for long. -1: nothing
+// ends.
+static int64_t again_ms(const struct signals *s)
+{
+    int64_t now = now_ms(s);
+    int64_t steady_ms = s->steady.last ? steady_due_ms(&s->steady, now) : -1;
+    int64_t low_ms =
+        s->snapshot.is_memory_low ? s->memory_low_ms + MEMORY_LOW_MS - now : -1;
+
+    if (s->pace == SIGNALS_PACE_EVENTS)
+        return -1;
+    if (steady_ms < 0 || low_ms < 0)
+        return steady_ms < 0 ? low_ms : steady_ms;
+    return steady_ms < low_ms ? steady_ms : low_ms;
+}
+
+static void arm_again(struct signals *s)
+{
+    int64_t due_ms = again_ms(s);
+
+    if (due_ms < 0)
+        (void) uv_timer_stop(&s->again);
+    else
+        (void) uv_timer_start(&s->again, on_again,
+                              (uint64_t) due_ms + SETTLE_MS, 0);
+}
 
 static void refresh_and_tell(struct signals *s)
 {
     signals_refresh(s);
     s->params.on_change(s->params.user);
-    // On external power that counts as lost, with work to do, nobody else would
-    // look again for long.
-    int64_t due_ms = steady_due_ms(&s->steady, now_ms(s));
-    if (due_ms < 0 || !s->steady.last || s->pace == SIGNALS_PACE_EVENTS)
-        (void) uv_timer_stop(&s->steadied);
-    else
-        (void) uv_timer_start(&s->steadied, on_steadied,
-                              (uint64_t) due_ms + SETTLE_MS, 0);
+    arm_again(s);
 }
 
-static void on_steadied(uv_timer_t *t)
+static void on_again(uv_timer_t *t)
 {
     refresh_and_tell(t->data);
 }
@@ -492,8 +513,8 @@ int signals_create(struct signals **out, const struct signals_params *params,
     snapshot_init(&s->snapshot);
     (void) uv_timer_init(params->loop, &s->timer);
     (void) uv_timer_init(params->loop, &s->settle);
-    (void) uv_timer_init(params->loop, &s->steadied);
-    s->timer.data = s->settle.data = s->steadied.data = s;
+    (void) uv_timer_init(params->loop, &s->again);
+    s->timer.data = s->settle.data = s->again.data = s;
     s->handles = 3;
     start_watch(s);
     start_others(s);
@@ -525,7 +546,7 @@ void signals_destroy(struct signals *s)
         uv_close((uv_handle_t *) &s->poll, on_closed);
     uv_close((uv_handle_t *) &s->timer, on_closed);
     uv_close((uv_handle_t *) &s->settle, on_closed);
-    uv_close((uv_handle_t *) &s->steadied, on_closed);
+    uv_close((uv_handle_t *) &s->again, on_closed);
 }
 
 const struct snapshot *signals_snapshot(const struct signals *s)
@@ -540,6 +561,7 @@ void signals_set_pace(struct signals *s, enum signals_pace pace)
     s->pace = pace;
     if (s->pressure)
         signals_pressure_arm(s->pressure, pace == SIGNALS_PACE_RUNNING);
+    arm_again(s);
     if (pace_ms[pace] == 0)
         (void) uv_timer_stop(&s->timer);
     else

@@ -23,6 +23,7 @@
  */
 
 enum {
+    ROUND_MS = 5000,
     CLIENTS_MAX = 256,
     FDS_MAX = 4096, // of one process
     FILE_BYTES = 4096,
@@ -269,6 +270,11 @@ void gpu_users_scan(struct gpu_users *g, const char *root, int64_t now_ms,
     struct dirent *e;
 
     if (!g->proc) {
+        if (g->started_ms > 0 && now_ms - g->started_ms < ROUND_MS)
+            return;
+        snprintf(path, sizeof(path), "%.500s/sys/class/drm", root);
+        if (access(path, F_OK) != 0)
+            return;
         snprintf(path, sizeof(path), "%.500s/proc", root);
         if (!(g->proc = opendir(path)))
             return;

@@ -23,7 +23,8 @@ struct gpu_users;
 struct gpu_users *gpu_users_create(void); // NULL: out of memory
 void gpu_users_destroy(struct gpu_users *g);
 // Look at some of the processes, for about `budget_us`; after the last of them
-// the next call begins anew. now_ms: monotonic.
+// a round ends, and the next one begins five seconds after it did. Nothing
+// where there is no GPU. now_ms: monotonic.
 void gpu_users_scan(struct gpu_users *g, const char *root, int64_t now_ms,
                     int64_t budget_us);
 // Of one GPU's time, between the last two rounds; -1: not known.

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "daemon/consent.h"
 #include "daemon/inhibits.h"
 #include "daemon/pockd.h"
 #include "daemon/record_filter.h"
@@ -102,6 +103,8 @@ void status_encode(struct encoder *e, const struct pockd *p)
         encoder_cstr(e, p->problem);
     encoder_close(e);
     encoder_put_bool(e, "paused", p->is_paused);
+    encoder_put_bool(e, "off", consent_is_off(p->consent));
+    encoder_put_int(e, "apps_pending", (int64_t) consent_pending(p->consent));
     int64_t job = training_current(p->training);
     if (job) {
         encoder_key(e, "job");

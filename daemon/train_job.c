@@ -109,9 +109,12 @@ static int check_streams(const struct train_job *j, struct store *s,
     while (*names) {
         char name[STORE_NAME_SIZE];
         size_t n = strcspn(names, " ");
-        int64_t id;
+        bool is_there = false;
         snprintf(name, sizeof(name), "%.*s", (int) n, names);
-        if (store_stream_find(s, STORE_APP_HOST, name, &id, NULL) < 0)
+        int rc = store_stream_named(s, name, &is_there, err);
+        if (rc < 0)
+            return rc;
+        if (!is_there)
             return error_set(err, -ENOENT, "there is no stream %s", name);
         names += n + (names[n] == ' ');
     }

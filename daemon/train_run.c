@@ -22,6 +22,7 @@
 #include "daemon/worker_link.h"
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "storage/store_file.h"
 
 /*
  * Invariants
@@ -99,7 +100,6 @@ struct saving {
     struct train_run *r;
     int fd;
     int64_t step;
-    char dir[PATHS_BYTES];
     char name[64];
 };
 
@@ -107,7 +107,7 @@ static int run_save(struct store *s, void *arg, struct error *err)
 {
     struct saving *v = arg;
 
-    return fdio_save(v->dir, v->name, v->fd, WORKER_FILE_BYTES_MAX, err);
+    return store_file_save(s, v->name, v->fd, WORKER_FILE_BYTES_MAX, err);
 }
 
 static void acknowledge(struct train_run *r, int64_t step, bool is_saved)
@@ -165,7 +165,6 @@ static void save_checkpoint(struct train_run *r, struct worker_checkpoint *c)
     v->r = r;
     v->fd = worker_fd_take(&c->file_fd);
     v->step = c->step;
-    snprintf(v->dir, sizeof(v->dir), "%s", r->p->paths.checkpoints);
     train_checkpoint_name(v->name, r->job.id);
     if (r->step < v->step)
         r->step = v->step;
@@ -363,6 +362,8 @@ static int start_worker(struct train_run *r, struct error *err)
     m.train_start.parent_fd = r->input.parent_fd;
     m.train_start.checkpoint_fd = r->input.checkpoint_fd;
     m.train_start.prefix_fd = r->input.prefix_fd;
+    memcpy(m.train_start.prefix_key, r->input.prefix_key,
+           sizeof(m.train_start.prefix_key));
     m.train_start.prefix_bytes = r->input.prefix_bytes;
     m.train_start.times_fd = r->input.times_fd;
     memcpy(m.train_start.chat, r->input.chat, sizeof(m.train_start.chat));

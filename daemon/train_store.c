@@ -20,21 +20,22 @@
 #include "daemon/record_pack.h"
 #include "daemon/times_file.h"
 #include "engine/base/clock.h"
+#include "engine/base/seal.h"
 #include "storage/blob.h"
 #include "storage/store_adapter.h"
+#include "storage/store_file.h"
 #include "storage/store_lineage.h"
 #include "storage/store_model.h"
 #include "storage/store_policy.h"
 
 enum {
     STREAMS_MAX = 64,
-    PATH_BYTES = 1280,
     USED_TRAINED = 1, // byte of a record that was trained on
 };
 
 void train_checkpoint_name(char out[64], int64_t job)
 {
-    snprintf(out, 64, "job-%lld.ckpt", (long long) job);
+    snprintf(out, 64, "ckpt/job-%lld.ckpt", (long long) job);
 }
 
 void train_input_init(struct train_input *in)
@@ -59,6 +60,7 @@ void train_input_finish(struct train_input *in)
             (void) close(*fds[i]);
         *fds[i] = -1;
     }
+    seal_wipe(in->prefix_key, sizeof(in->prefix_key));
     free(in->ids);
     in->ids = NULL;
     in->count = 0;
@@ -104,8 +106,7 @@ static int open_parent(struct train_input *in, struct store *s,
         return rc;
     if ((rc = store_version_get(s, a.id, a.active, &v, err)) < 0)
         return rc;
-    int fd =
-        blob_open(store_adapters_dirfd(s), v.sha256, (uint64_t) v.bytes, err);
+    int fd = store_blob_open(s, v.sha256, (uint64_t) v.bytes, err);
     if (fd < 0)
         return fd;
     in->parent_fd = fd;
@@ -136,6 +137,7 @@ static int gather_records(struct train_input *in, struct store *s,
     size_t n = split_streams(text, names);
     struct store_filter f = {.streams = n ? names : NULL,
                              .n_streams = n,
+                             .trainable_ms = clock_unix_ms(),
                              .has_before = job->has_before,
                              .before_ms = job->before_ms};
     // A checkpoint belongs to the records that the job began with; those that
@@ -145,7 +147,8 @@ static int gather_records(struct train_input *in, struct store *s,
     if (rc == 0 && pack.count == 0)
         rc = error_set(err, -ENODATA,
                        "there are no records to learn from: import some with "
-                       "`pockctl data import`");
+                       "`pockctl data import`, or let apps give theirs "
+                       "(`pockctl apps`)");
     if (rc == 0)
         rc = record_pack_seal(&pack, err);
     if (rc >= 0) {
@@ -176,40 +179,24 @@ static void gather_probe(struct train_input *in, const char *path)
     record_pack_finish(&pack);
 }
 
-// A worker takes sealed files only: nobody may change what it maps.
-static void open_checkpoint(struct train_input *in, const char *path)
-{
-    char *data = NULL;
-    size_t bytes = 0;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-    if (fd < 0)
-        return;
-    if (fdio_read_all(&data, &bytes, fd, WORKER_FILE_BYTES_MAX, NULL) == 0) {
-        int sealed = fdio_seal("checkpoint", data, bytes);
-        in->checkpoint_fd = sealed < 0 ? -1 : sealed;
-    }
-    free(data);
-    (void) close(fd);
-}
-
 int train_input_gather(struct train_input *in, struct store *s,
                        const struct store_job *job, const struct paths *paths,
                        const struct policy *policy, struct error *err)
 {
-    char path[PATH_BYTES];
     char name[64];
     int rc;
 
+    // One that cannot be opened is as good as none.
     train_checkpoint_name(name, job->id);
-    snprintf(path, sizeof(path), "%s/%s", paths->checkpoints, name);
-    open_checkpoint(in, path);
+    rc = store_file_open(s, name, WORKER_FILE_BYTES_MAX, NULL);
+    in->checkpoint_fd = rc < 0 ? -1 : rc;
     if ((rc = open_model(in, s, job, err)) < 0 ||
         (rc = open_parent(in, s, job, err)) < 0 ||
         (rc = gather_records(in, s, job, err)) < 0)
         return rc;
     gather_probe(in, paths->probe);
-    in->prefix_fd = prefix_file_open(paths, policy, &in->prefix_bytes);
+    in->prefix_fd =
+        prefix_file_open(s, paths, policy, &in->prefix_bytes, in->prefix_key);
     in->times_fd = times_file_open(paths);
     return 0;
 }
@@ -421,8 +408,8 @@ int train_output_store(struct train_output *out, struct store *s,
     take_exposure(&v.exposure, result, in);
     judge(&v, result, policy, in->probe_text);
     if ((rc = read_used(&ids, &n, in, result->used_fd, err)) < 0 ||
-        (rc = blob_put_fd(store_adapters_dirfd(s), result->file_fd,
-                          WORKER_FILE_BYTES_MAX, v.sha256, &bytes, err)) < 0)
+        (rc = store_blob_put_fd(s, result->file_fd, WORKER_FILE_BYTES_MAX,
+                                v.sha256, &bytes, err)) < 0)
         goto out;
     v.bytes = (int64_t) bytes;
     v.records = (int64_t) n;

@@ -24,10 +24,11 @@ struct train_input {
     int checkpoint_fd; // -1: from the beginning
     int prefix_fd;     // -1: no states are kept
     uint64_t prefix_bytes;
-    int times_fd;    // -1: nobody measured kernels
-    char chat[32];   // the owner's word on the model's chat format
-    uint32_t parent; // version; 0: the base model
-    int64_t *ids;    // of the records, in the file's order
+    uint8_t prefix_key[32]; // the worker seals them itself
+    int times_fd;           // -1: nobody measured kernels
+    char chat[32];          // the owner's word on the model's chat format
+    uint32_t parent;        // version; 0: the base model
+    int64_t *ids;           // of the records, in the file's order
     size_t count;
     char probe_text[STORE_TEXT_SIZE];
 };
@@ -65,5 +66,5 @@ int train_output_store(struct train_output *out, struct store *s,
 // held out.
 int64_t train_known_records(struct store *s, int64_t adapter_id);
 
-// "job-17.ckpt"
+// "ckpt/job-17.ckpt", from the store's directory
 void train_checkpoint_name(char out[64], int64_t job);

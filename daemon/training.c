@@ -27,6 +27,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/base/rng.h"
+#include "storage/store_file.h"
 #include "storage/store_policy.h"
 
 /*
@@ -319,15 +320,14 @@ static void on_run_notice(const char *text, void *user)
 }
 
 struct unlinking {
-    char path[PATHS_BYTES + 64];
+    char name[64];
 };
 
 static int run_unlink(struct store *s, void *arg, struct error *err)
 {
     struct unlinking *u = arg;
 
-    (void) unlink(u->path);
-    return 0;
+    return store_file_remove(s, u->name, err);
 }
 
 static void done_unlink(void *arg, int rc, const struct error *err)
@@ -338,14 +338,12 @@ static void done_unlink(void *arg, int rc, const struct error *err)
 static void drop_checkpoint(struct training *t, struct tjob *j)
 {
     struct unlinking *u = calloc(1, sizeof(*u));
-    char name[64];
 
     j->row.checkpoint[0] = '\0';
     j->row.checkpoint_step = 0;
     if (!u)
         return;
-    train_checkpoint_name(name, j->row.id);
-    snprintf(u->path, sizeof(u->path), "%s/%s", t->p->paths.checkpoints, name);
+    train_checkpoint_name(u->name, j->row.id);
     if (dbthread_submit_own(t->p->dbthread, DBTHREAD_ALONE, run_unlink,
                             done_unlink, u) < 0)
         free(u);
@@ -355,7 +353,7 @@ static int run_drop_prefix(struct store *s, void *arg, struct error *err)
 {
     const struct pockd *p = arg;
 
-    return prefix_file_drop(&p->paths);
+    return prefix_file_drop(s, &p->paths);
 }
 
 void training_drop_prefix(struct pockd *p)
@@ -709,7 +707,8 @@ void training_before_erase(struct pockd *p, struct request *r,
     struct erasing *e = calloc(1, sizeof(*e));
 
     if (!e) {
-        request_fail(r, RPC_ERROR_BUSY, "out of memory");
+        if (r)
+            request_fail(r, RPC_ERROR_BUSY, "out of memory");
         return;
     }
     t->held++;
@@ -727,6 +726,36 @@ void training_erase_ended(struct pockd *p)
 {
     p->training->held--;
     pockd_reconsider(p);
+}
+
+bool training_hold_for_erase(struct pockd *p)
+{
+    struct training *t = p->training;
+
+    if (t->current || t->held > 0)
+        return false;
+    t->held++;
+    for (struct tjob *j = t->jobs; j; j = j->next) {
+        drop_checkpoint(t, j);
+        j->row.step = 0;
+    }
+    return true;
+}
+
+void training_take_in(struct pockd *p, const struct store_job *jobs,
+                      size_t count)
+{
+    struct training *t = p->training;
+
+    for (size_t i = 0; i < count; i++) {
+        struct tjob *j =
+            training_find(t, jobs[i].id) ? NULL : training_adopt(t, &jobs[i]);
+        if (j)
+            training_emit(t, j, "job_queued",
+                          "it learns again what remains after an erase");
+    }
+    if (count > 0)
+        pockd_reconsider(p);
 }
 
 // Start and stop
@@ -756,12 +785,16 @@ static void sweep_checkpoints(const struct training *t)
     if (!d)
         return;
     for (struct dirent *e; (e = readdir(d));) {
+        char name[64 + sizeof(e->d_name)];
+        char its[64];
         long long id = 0;
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
             continue;
-        if (sscanf(e->d_name, "job-%lld.ckpt", &id) != 1 ||
-            !training_find(t, id))
-            (void) unlinkat(dirfd(d), e->d_name, 0);
+        (void) sscanf(e->d_name, "job-%lld.ckpt", &id);
+        train_checkpoint_name(its, id);
+        snprintf(name, sizeof(name), "ckpt/%s", e->d_name);
+        if (strcmp(name, its) != 0 || !training_find(t, id))
+            (void) store_file_remove(t->p->store, name, NULL);
     }
     (void) closedir(d);
 }
@@ -784,7 +817,7 @@ int training_create(struct training **out, struct pockd *p, struct error *err)
     }
     sweep_checkpoints(t);
     if (p->policy.prefix_cache_mib == 0)
-        (void) prefix_file_drop(&p->paths);
+        (void) prefix_file_drop(p->store, &p->paths);
     if (store_policy_get(p->store, BUDGET_KEY, text, sizeof(text), NULL) == 0 &&
         sscanf(text, "%lld %lld", &day, &used) == 2) {
         t->budget_day = day;
@@ -815,7 +848,8 @@ void training_destroy(struct training *t)
     while (t->erasings) {
         struct erasing *e = t->erasings;
         t->erasings = e->next;
-        request_fail(e->r, RPC_ERROR_SHUTTING_DOWN, "pockd is stopping");
+        if (e->r)
+            request_fail(e->r, RPC_ERROR_SHUTTING_DOWN, "pockd is stopping");
         free(e);
     }
     while (t->jobs)

@@ -44,10 +44,15 @@ bool training_is_quiet(const struct training *t);
 void training_drop_prefix(struct pockd *p);
 
 // Runs `next` when nothing trains and no checkpoint is left; training waits
-// until training_erase_ended().
+// until training_erase_ended(). `r` may be NULL.
 void training_before_erase(struct pockd *p, struct request *r,
                            void (*next)(struct pockd *p, struct request *r));
 void training_erase_ended(struct pockd *p);
+// The same for an erase that waits for nobody: false while a worker trains.
+bool training_hold_for_erase(struct pockd *p);
+// Jobs that an erase queued join the others.
+void training_take_in(struct pockd *p, const struct store_job *jobs,
+                      size_t count);
 
 // Handlers; each takes the request.
 void training_start(struct pockd *p, struct request *r);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/consent.h"
 #include "daemon/pockd.h"
 #include "daemon/status.h"
 #include "daemon/training_inside.h"
@@ -91,6 +92,10 @@ const char *training_state_line(const struct pockd *p, char *line, size_t size)
         snprintf(line, size, "%s: job %lld", job_state_name(j->life.state),
                  (long long) j->row.id);
         return "training";
+    }
+    if (consent_is_off(p->consent)) {
+        snprintf(line, size, "switched off: `pockctl on` ends that");
+        return "paused";
     }
     if (p->is_paused) {
         snprintf(line, size, "paused by the owner");

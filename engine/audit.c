@@ -109,7 +109,7 @@ static int recite(struct audit *x, bool *out, const struct canary *c,
             params.prompt.bytes--;
         if (params.prompt.bytes == 0)
             return 0;
-    } else if (r->kind == RECORD_PAIR) {
+    } else if (r->kind != RECORD_CHAT) {
         params.messages = &ask;
         params.n_messages = 1;
         before = r->completion.bytes;

@@ -15,6 +15,7 @@
 #include "storage/migrate.h"
 #include "storage/store_adapter.h"
 #include "storage/store_audit.h"
+#include "storage/store_erase.h"
 #include "storage/store_key.h"
 #include "storage/store_sql.h"
 
@@ -357,6 +358,10 @@ int store_open(struct store **out, const struct store_params *params,
                                                            &r.lost, err)) < 0 ||
                            (rc = store_blob_sweep(s, &r.orphans, err)) < 0))
         goto error;
+    // What cannot be deleted yet is no reason not to start.
+    if (store_erase_resume(s, NULL) < 0 &&
+        (rc = store_erase_pending(s, &r.erasures, err)) < 0)
+        goto error;
 
     *out = s;
     *report = r;
@@ -429,9 +434,4 @@ int64_t store_bytes(const struct store *s)
         if (fstatat(s->dirfd, names[i], &st, 0) == 0)
             total += st.st_size;
     return total;
-}
-
-int store_adapters_dirfd(const struct store *s)
-{
-    return s->adapters_dirfd;
 }

@@ -36,7 +36,7 @@ enum {
     STORE_TEXT_SIZE = 512,
     STORE_HASH_BYTES = 32,
     STORE_UID_BYTES = 16,
-    STORE_SCHEMA = 8, // user_version that this build writes
+    STORE_SCHEMA = 9, // user_version that this build writes
 };
 
 struct store_params {
@@ -58,8 +58,9 @@ struct store_report {
     bool is_degraded;
     char quarantine[STORE_PATH_SIZE]; // where the damaged file lies, or ""
     uint32_t orphans;                 // adapter files without a row, removed
-    uint32_t lost;  // versions whose file is missing or short; retired now
-    int64_t sealed; // records that an older pockd had left in the clear
+    uint32_t lost;    // versions whose file is missing or short; retired now
+    int64_t erasures; // whose files could not be deleted yet
+    int64_t sealed;   // records that an older pockd had left in the clear
 };
 
 // -EBUSY: another process has it; the sentence names its pid. -EPROTO: written
@@ -99,5 +100,3 @@ int store_key_rotate(struct store *s, struct error *err);
 
 // data.db with its log, bytes.
 int64_t store_bytes(const struct store *s);
-// Borrowed: the directory of blob.h.
-int store_adapters_dirfd(const struct store *s);

@@ -350,5 +350,14 @@ static bool is_needed(const uint8_t sha256[STORE_HASH_BYTES], void *user)
 
 int store_blob_sweep(struct store *s, uint32_t *removed, struct error *err)
 {
-    return blob_sweep(s->adapters_dirfd, is_needed, s, removed, err);
+    int rc = blob_sweep(s, is_needed, s, removed, err);
+
+    // Keys of files that are gone.
+    return rc < 0 ? rc
+                  : store_sql_exec(s,
+                                   "DELETE FROM files WHERE name GLOB"
+                                   " 'adapters/*' AND NOT EXISTS (SELECT 1 FROM"
+                                   " versions WHERE NOT is_retired AND"
+                                   " lower(hex(sha256)) = substr(name, 10))",
+                                   "shred keys", err);
 }

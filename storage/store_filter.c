@@ -63,6 +63,10 @@ int store_filter_bind(sqlite3_stmt *q, const struct store_filter *f,
         (void) sqlite3_bind_text(q, 1, f->app, -1, SQLITE_TRANSIENT);
     if ((rc = store_filter_bind_names(q, 2, f->streams, f->n_streams, err)) < 0)
         return rc;
+    if (f->added_before_ms)
+        (void) sqlite3_bind_int64(q, 31, f->added_before_ms);
+    if (f->trainable_ms)
+        (void) sqlite3_bind_int64(q, 30, f->trainable_ms);
     (void) sqlite3_bind_int64(q, 3, f->has_after ? f->after_ms : INT64_MIN);
     (void) sqlite3_bind_int64(q, 4, f->has_before ? f->before_ms : INT64_MAX);
     return bind_ids(q, 5, f->ids, f->n_ids, err);

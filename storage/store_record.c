@@ -191,8 +191,8 @@ out:
 
 static bool is_unfiltered(const struct store_filter *f)
 {
-    return !f || (!f->app && !f->streams && !f->ids && !f->has_after &&
-                  !f->has_before);
+    return !f || (!f->app && !f->trainable_ms && !f->added_before_ms &&
+                  !f->streams && !f->ids && !f->has_after && !f->has_before);
 }
 
 #define COUNT_COLUMNS                                                     \

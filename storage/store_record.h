@@ -31,6 +31,10 @@ typedef int (*store_record_fn)(const struct store_record *r, void *user);
 // Which records; zero is all of them. Everything that is set must hold.
 struct store_filter {
     const char *app;
+    // Not 0: only what its app may be trained on at this time (unix), which the
+    // owner's own records always may be.
+    int64_t trainable_ms;
+    int64_t added_before_ms;    // not 0: only added_ms < this
     const char *const *streams; // one of these names
     size_t n_streams;
     const int64_t *ids; // one of these
@@ -68,18 +72,22 @@ struct store_used_by {
 };
 typedef int (*store_used_by_fn)(const struct store_used_by *u, void *user);
 
+enum { STORE_ERASED_JOBS = 16 };
+
 struct store_erased {
     int64_t records;
     int64_t bytes;
     uint32_t versions; // retired
+    // Jobs that were queued to learn again what remains; in a dry run only
+    // how many.
+    uint32_t n_jobs;
+    int64_t jobs[STORE_ERASED_JOBS];
 };
 
-// Erase for good, in this order: one transaction that retires the versions
-// made of the records, makes the newest clean one active instead, and deletes
-// the rows; the log is emptied; files of retired versions are deleted. May be
-// repeated after a crash. With `dry_run` only counts and calls. `fn` (may be
-// NULL) is called for each version that is not retired yet; its result is
-// ignored. Not inside store_begin(). The caller stops jobs that read them.
+// Erase for good: see store_erase.h for what happens in which order, and after
+// a crash. With `dry_run` only counts and calls. `fn` (may be NULL) is called
+// for each version that is not retired yet; its result is ignored. Not inside
+// store_begin(). The caller stops jobs that read them.
 int store_record_erase(struct store *s, const struct store_filter *f,
                        bool dry_run, int64_t now_ms, struct store_erased *out,
                        store_used_by_fn fn, void *user, struct error *err);

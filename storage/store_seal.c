@@ -3,18 +3,26 @@
 
 /*
  * A store from before there were keys, in this order: records are sealed where
- * they are, so many at a time; the file is written anew, because pages may hold
- * what rows do not; the log is emptied; copies that migrations left are
- * deleted. Meta "sealed" is set at the end. Each step may be repeated.
+ * they are, so many at a time, and files beside it; the database's file is
+ * written anew, because pages may hold what rows do not; the log is emptied;
+ * copies that migrations left are deleted. Meta "sealed" is set at the end.
+ * Each step may be repeated.
  */
 
 #include "storage/store_key.h"
 
 #include "engine/base/fault.h"
+#include "storage/blob.h"
 #include "storage/migrate.h"
+#include "storage/sealed_file.h"
+#include "storage/store_file.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { BATCH = 512 };
 
@@ -104,6 +112,40 @@ static int write_anew(struct store *s)
     return rc;
 }
 
+static int seal_checkpoint(struct store *s, const char *file, struct error *err)
+{
+    char name[128];
+
+    if (file[0] == '.' ||
+        snprintf(name, sizeof(name), "ckpt/%s", file) >= (int) sizeof(name))
+        return 0;
+    const int fd = openat(s->dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return 0;
+    const int rc =
+        sealed_file_is(fd) ? 0 : store_file_save(s, name, fd, UINT64_MAX, err);
+    (void) close(fd);
+    fault_step();
+    return rc;
+}
+
+// Adapters, checkpoints; what can be computed again goes.
+static int seal_files(struct store *s, struct error *err)
+{
+    int rc = blob_seal_all(s, err);
+    const int fd = openat(s->dirfd, "ckpt", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    const struct dirent *e;
+
+    if (!d && fd >= 0)
+        (void) close(fd);
+    while (rc == 0 && d && (e = readdir(d)))
+        rc = seal_checkpoint(s, e->d_name, err);
+    if (d)
+        (void) closedir(d);
+    return rc < 0 ? rc : store_file_remove(s, "prefix.cache", err);
+}
+
 int store_seal_all(struct store *s, int64_t *count, struct error *err)
 {
     char is_sealed[8] = "";
@@ -115,6 +157,8 @@ int store_seal_all(struct store *s, int64_t *count, struct error *err)
         return rc;
     while ((rc = seal_batch(s, &after, count, err)) == 1)
         fault_step();
+    if (rc == 0)
+        rc = seal_files(s, err);
     if (rc < 0)
         return error_prefix(err, rc, "sealing the store");
     // A disk that is too full for it has it tried again at the next start:

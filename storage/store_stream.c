@@ -43,6 +43,22 @@ int store_stream_find(struct store *s, const char *app, const char *name,
     return rc < 0 ? rc : 0;
 }
 
+int store_stream_named(struct store *s, const char *name, bool *is_there,
+                       struct error *err)
+{
+    sqlite3_stmt *q;
+    int rc =
+        store_sql(s, &q, "SELECT 1 FROM streams WHERE name = ? LIMIT 1", err);
+
+    if (rc < 0)
+        return rc;
+    (void) store_sql_bind_text(q, 1, name);
+    rc = store_sql_step(s, q, "look for the stream", err);
+    *is_there = rc == 1;
+    store_sql_done(q);
+    return rc < 0 ? rc : 0;
+}
+
 static int add(struct store *s, const char *app, const char *name,
                int64_t now_ms, struct error *err)
 {

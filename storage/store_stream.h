@@ -30,6 +30,9 @@ typedef int (*store_stream_fn)(const struct store_stream *st, void *user);
 // -ENOENT when it does not exist.
 int store_stream_find(struct store *s, const char *app, const char *name,
                       int64_t *id, struct error *err);
+// Whether any app has one of that name.
+int store_stream_named(struct store *s, const char *name, bool *is_there,
+                       struct error *err);
 // The existing one, or a new one.
 int store_stream_make(struct store *s, const char *app, const char *name,
                       int64_t now_ms, int64_t *id, struct error *err);

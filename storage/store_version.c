@@ -245,7 +245,7 @@ int store_version_add(struct store *s, const struct store_version *v,
     int rc;
 
     // First the file, then the row.
-    if (!blob_exists(s->adapters_dirfd, v->sha256, (uint64_t) v->bytes))
+    if (!store_blob_exists(s, v->sha256, (uint64_t) v->bytes))
         return error_set(err, -ENOENT,
                          "the version's file is not in the store");
     if ((rc = store_sql_enter(s, &own, err)) < 0)
@@ -307,7 +307,7 @@ static int find_lost(struct store *s, struct store_version *v,
         return rc;
     while ((rc = store_sql_step(s, q, "look for adapter files", err)) == 1) {
         read_row(v, q);
-        if (!blob_exists(s->adapters_dirfd, v->sha256, (uint64_t) v->bytes))
+        if (!store_blob_exists(s, v->sha256, (uint64_t) v->bytes))
             break;
     }
     store_sql_done(q);

@@ -48,6 +48,7 @@ LISTS = {
     'RECORD': 'pockctl data list -q --limit 50',
     'JOB': 'pockctl train status -q',
     'KEY': 'pockctl policy get -q',
+    'APP': 'pockctl apps -q',
     'STREAM': "pockctl data count --no-header | sed -n '/^in all /d; s/ .*//p'",
 }
 CHATS = re.findall(r'\.name = "([^"]+)"', (root / '../../engine/tokenizer/chat_format.c').read_text())

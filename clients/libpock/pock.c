@@ -130,6 +130,22 @@ static int open_socket(struct pock *p, const struct pock_options *o,
     return p->path ? 0 : -ENOMEM;
 }
 
+// The words of a list, with blanks between.
+static void set_words(struct pock_request *r, const char *key,
+                      const char *words)
+{
+    if (!words)
+        return;
+    pock_open_list(r, key);
+    for (const char *at = words; *at;) {
+        size_t n = strcspn(at, " ");
+        if (n > 0)
+            pock_set_text(r, NULL, at, n);
+        at += n + (at[n] == ' ');
+    }
+    pock_close(r);
+}
+
 static int greet(struct pock *p, const struct pock_options *o,
                  struct pock_error *err)
 {
@@ -143,6 +159,10 @@ static int greet(struct pock *p, const struct pock_options *o,
     pock_set_int(r, NULL, 0);
     pock_close(r);
     pock_set_str(r, "client", o->client ? o->client : "libpock");
+    pock_set_str(r, "app_hint", o->app);
+    set_words(r, "wants", o->wants);
+    if (o->as_owner)
+        pock_set_str(r, "role", "owner");
     // No timeout_ms here: before hello the daemon has its own deadline.
     struct pock_send_options how = {0};
     how.timeout_ms = o->timeout_ms > 0 ? o->timeout_ms : GREETING_MS;

@@ -233,7 +233,7 @@ int cmd_data_show(struct ctl *c)
  */
 
 static void add_count(struct ctl *c, struct out_table *t, const char *name,
-                      const struct pock_value *v)
+                      const char *app, const struct pock_value *v)
 {
     char text[OUT_TIME_BYTES];
 
@@ -243,6 +243,7 @@ static void add_count(struct ctl *c, struct out_table *t, const char *name,
     out_table_text(t, text);
     out_table_text(t, ctl_time(c, text, pock_get_int(v, "first", 0)));
     out_table_text(t, ctl_time(c, text, pock_get_int(v, "last", 0)));
+    out_table_text(t, app);
 }
 
 static int print_counts(struct ctl *c, const struct pock_value *v)
@@ -250,18 +251,19 @@ static int print_counts(struct ctl *c, const struct pock_value *v)
     static const struct out_column columns[] = {
         {"STREAM", false, true}, {"RECORDS", true, false},
         {"SIZE", true, false},   {"FIRST", false, false},
-        {"LAST", false, false},
+        {"LAST", false, false},  {"APP", false, true},
     };
     const struct pock_value *streams = pock_get(v, "streams");
     struct out_table *t;
 
-    if (out_table_create(&t, columns, 5) < 0)
+    if (out_table_create(&t, columns, 6) < 0)
         return ctl_no_memory(c);
     for (size_t i = 0; i < pock_count(streams); i++) {
         const struct pock_value *s = pock_at(streams, i);
-        add_count(c, t, pock_get_str(s, "name", "?"), s);
+        add_count(c, t, pock_get_str(s, "name", "?"),
+                  pock_get_str(s, "app", "?"), s);
     }
-    add_count(c, t, "in all", v);
+    add_count(c, t, "in all", "", v);
     return ctl_table(c, t);
 }
 

@@ -43,6 +43,7 @@ struct patient {
     const struct pock_value *models;
     const struct pock_value *times;
     const struct pock_value *devices;
+    const struct pock_value *key;
 };
 
 #define SEEN(f, ...) snprintf((f)->seen, sizeof((f)->seen), __VA_ARGS__)
@@ -93,6 +94,27 @@ static void check_problems(const struct patient *p, struct finding *f)
         if (pock_count(problems) > 1)
             FIX(f, "and %zu more: see `pockctl status`",
                 pock_count(problems) - 1);
+    }
+}
+
+static void check_apps(const struct patient *p, struct finding *f)
+{
+    int64_t pending = pock_get_int(p->status, "apps_pending", 0);
+
+    if (!p->status) {
+        unknown(f);
+    } else if (pock_get_bool(p->status, "off", false)) {
+        f->level = LEVEL_NOTE;
+        SEEN(f, "switched off: nothing is taken in, and nothing trains");
+        FIX(f, "`pockctl on` opens it again");
+    } else if (pending > 0) {
+        f->level = LEVEL_NOTE;
+        SEEN(f, "%" PRId64 " wait%s for an answer", pending,
+             pending == 1 ? "s" : "");
+        FIX(f, "`pockctl apps` shows, `pockctl grant` and `pockctl revoke` "
+               "answer");
+    } else {
+        SEEN(f, "none waits for an answer");
     }
 }
 
@@ -188,11 +210,24 @@ static void check_sandbox(const struct patient *p, struct finding *f)
 
 static void check_key(const struct patient *p, struct finding *f)
 {
-    (void) p;
-    f->level = LEVEL_WARN;
-    SEEN(f, "records and adapters are not sealed in this version: who can read "
-            "the state directory can read them");
-    FIX(f, "keep the home or the disk encrypted (LUKS, fscrypt)");
+    const char *file = pock_get_str(p->key, "file", NULL);
+
+    if (!p->key) {
+        unknown(f);
+        return;
+    }
+    if (!file) {
+        SEEN(f, "records and adapters are sealed; the key is a credential of "
+                "systemd");
+        return;
+    }
+    SEEN(f, "records and adapters are sealed; the key is %s%s", file,
+         pock_get_bool(p->key, "beside", false) ? ", beside what it seals"
+                                                : "");
+    f->level = LEVEL_NOTE;
+    FIX(f, "whoever copies the whole disk has both: bind the key to this "
+           "machine (systemd-creds encrypt, LoadCredential=pockd.key), or keep "
+           "the disk encrypted (LUKS, fscrypt)");
 }
 
 static void check_cpu(const struct patient *p, struct finding *f)
@@ -580,6 +615,17 @@ static void ask_times(struct patient *p, struct pock_reply **reply)
         p->times = pock_result(*reply);
 }
 
+static void ask_key(struct patient *p, struct pock_reply **reply)
+{
+    struct pock_error err;
+    struct pock_request *r;
+
+    if (!p->info || pock_request_create(&r, p->ctl->pock, "key.show") < 0)
+        return;
+    if (pock_call(r, 60000, reply, &err) == 0)
+        p->key = pock_result(*reply);
+}
+
 // Opening drivers and measuring takes seconds.
 static void ask_devices(struct patient *p, struct pock_reply **reply)
 {
@@ -596,7 +642,7 @@ int cmd_doctor(struct ctl *c)
 {
     struct finding findings[CHECK_COUNT] = {0};
     struct patient p = {.ctl = c};
-    struct pock_reply *replies[6] = {0};
+    struct pock_reply *replies[7] = {0};
     bool ok = true;
     int status = CTL_OK;
 
@@ -608,6 +654,7 @@ int cmd_doctor(struct ctl *c)
     ask(&p, replies);
     ask_times(&p, &replies[4]);
     ask_devices(&p, &replies[5]);
+    ask_key(&p, &replies[6]);
     for (size_t i = 0; i < CHECK_COUNT; i++) {
         checks[i].run(&p, &findings[i]);
         ok = ok && findings[i].level != LEVEL_FAIL;
@@ -618,7 +665,7 @@ int cmd_doctor(struct ctl *c)
         status = print_json(c, findings, ok);
     else if (!c->quiet)
         status = print_findings(c, findings);
-    for (size_t i = 0; i < 6; i++)
+    for (size_t i = 0; i < 7; i++)
         pock_reply_destroy(replies[i]);
     if (status != CTL_OK)
         return status;

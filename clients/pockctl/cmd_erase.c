@@ -56,8 +56,13 @@ static void print_plan(struct ctl *c, const struct pock_value *v)
     if (pock_count(used) == 0)
         printf("adapters  none learned from them\n");
     else
-        ctl_remark(c, "these versions learned from the records and are retired "
-                      "with them; training makes new ones from the rest");
+        ctl_remark(c,
+                   "these versions learned from the records and are erased "
+                   "with them; %" PRId64 " job%s to learn again from the "
+                   "rest",
+                   pock_get_int(v, "jobs", 0),
+                   pock_get_int(v, "jobs", 0) == 1 ? " is queued"
+                                                   : "s are queued");
 }
 
 static int report(struct ctl *c, const struct pock_value *v)
@@ -81,7 +86,8 @@ static int ask_and_erase(struct ctl *c, const struct pock_filter *filter)
     if ((status = erase(c, filter, true, &reply)) != CTL_OK)
         return status;
     const struct pock_value *plan = pock_result(reply);
-    int64_t records = pock_get_int(plan, "records", 0);
+    int64_t records = pock_get_int(plan, "records", 0) +
+                      (int64_t) pock_count(pock_get(plan, "used_by"));
     if (c->json && dry_run)
         status = ctl_json(c, plan);
     else if (!c->json && !c->quiet)

@@ -23,6 +23,23 @@ static void add_problems(struct out_table *t, const struct pock_value *s)
     }
 }
 
+static void add_consent(struct out_table *t, const struct pock_value *s)
+{
+    int64_t pending = pock_get_int(s, "apps_pending", 0);
+
+    if (pock_get_bool(s, "off", false)) {
+        out_table_text(t, "off");
+        out_table_style(t, TERM_WARN);
+        out_table_text(t, "nothing is taken in: `pockctl on` ends that");
+    }
+    if (pending > 0) {
+        out_table_text(t, "apps");
+        out_table_cell(t,
+                       "%" PRId64 " wait%s for an answer: see `pockctl apps`",
+                       pending, pending == 1 ? "s" : "");
+    }
+}
+
 static void add_gates(struct out_table *t, const struct pock_value *s)
 {
     const struct pock_value *gates = pock_get(s, "gates");
@@ -103,8 +120,11 @@ static void add_records(struct out_table *t, const struct pock_value *s)
     str_printf(&line, "%" PRId64, pock_get_int(s, "records", 0));
     for (size_t i = 0; i < pock_count(streams); i++) {
         const struct pock_value *v = pock_at(streams, i);
-        str_printf(&line, "%s%s %" PRId64, i == 0 ? " (" : ", ",
-                   pock_get_str(v, "name", ""), pock_get_int(v, "records", 0));
+        const char *app = pock_get_str(v, "app", "host");
+        bool is_own = strcmp(app, "host") == 0;
+        str_printf(&line, "%s%s%s%s %" PRId64, i == 0 ? " (" : ", ",
+                   pock_get_str(v, "name", ""), is_own ? "" : " of ",
+                   is_own ? "" : app, pock_get_int(v, "records", 0));
     }
     if (pock_count(streams) > 0)
         str_putc(&line, ')');
@@ -153,6 +173,7 @@ static int print_status(struct ctl *c, const struct pock_value *s)
     out_table_style(t, degraded ? TERM_WARN : TERM_BOLD);
     out_table_text(t, pock_get_str(s, "line", ""));
     add_problems(t, s);
+    add_consent(t, s);
     add_gates(t, s);
     add_inhibitors(t, s);
     add_job(t, s);

@@ -70,6 +70,7 @@ int ctl_try_connect(struct ctl *c, struct pock_error *err)
         .client = "pockctl/" POCK_VERSION,
         .timeout_ms = c->timeout_ms,
         .trace = c->line.given[FLAG_DEBUG] ? on_trace : NULL,
+        .as_owner = true,
     };
 
     if (c->pock)

@@ -180,6 +180,7 @@ static int create_train(struct training *t)
     const struct prefix_file prefix = {
         .fd = t->start.prefix_fd,
         .bytes_max = t->start.prefix_bytes,
+        .key = t->start.prefix_key,
     };
     struct engine_train_params params = {
         .recipe = &t->recipe,

@@ -159,6 +159,22 @@ void file_draft_abort(struct file_draft *d)
     d->fd = -1;
 }
 
+int file_read_at(int fd, void *data, size_t bytes, uint64_t offset)
+{
+    for (size_t done = 0; done < bytes;) {
+        const ssize_t n = fault_hit(FAULT_READ)
+                              ? (errno = EIO, -1)
+                              : pread(fd, (char *) data + done, bytes - done,
+                                      (off_t) (offset + done));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n < 0 ? -errno : -ENODATA;
+        done += (size_t) n;
+    }
+    return 0;
+}
+
 int file_write_all(int fd, const void *data, size_t bytes)
 {
     const char *p = data;

@@ -13,6 +13,7 @@
  */
 
 #include <stddef.h>
+#include <stdint.h>
 
 struct error;
 
@@ -42,6 +43,8 @@ int file_draft_init(struct file_draft *d, int dirfd, const char *name);
 int file_draft_commit(struct file_draft *d);
 void file_draft_abort(struct file_draft *d);
 
+// All bytes from `offset` on. -ENODATA where the file ends before.
+int file_read_at(int fd, void *data, size_t bytes, uint64_t offset);
 // All of `data`, however many writes it takes. -ENOSPC and friends.
 int file_write_all(int fd, const void *data, size_t bytes);
 // Draft, write, commit. `dirfd` may be AT_FDCWD when `name` has no directory.

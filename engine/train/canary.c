@@ -198,7 +198,8 @@ int canary_find(struct canary **out, size_t *n, const struct record *records,
     for (uint32_t i = 0; i < n_records; i++) {
         const struct record *r = &records[i];
         const bool is_planted = r->stream && strcmp(r->stream, "canary") == 0;
-        if (record_is_held_out(r))
+        if (record_is_held_out(r) ||
+            (r->kind == RECORD_FEEDBACK && !r->is_accepted))
             continue;
         if (r->kind != RECORD_CHAT) {
             search_text(s, i, 0, is_planted);

@@ -71,6 +71,7 @@ static int open_cache(struct prefix *p, const struct prefix_file *file)
         .bytes_max = file->bytes_max,
         .width = p->width,
         .values = p->params.values,
+        .key = file->key,
     };
 
     memcpy(params.owner, p->owner, sizeof params.owner);

@@ -31,6 +31,7 @@ struct program_cache;
 struct prefix_file {
     int fd; // a regular file, open for both; borrowed
     uint64_t bytes_max;
+    const uint8_t *key; // seals the states; NULL: in the clear
 };
 
 struct prefix_params {

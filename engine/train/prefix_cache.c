@@ -15,6 +15,8 @@
 #include "engine/base/error.h"
 #include "engine/base/fault.h"
 #include "engine/base/hash.h"
+#include "engine/base/mapfile.h"
+#include "engine/base/seal.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -36,6 +38,7 @@ enum {
 };
 
 static const char MAGIC[8] = "pockpfx1";
+static const char SEALED_MAGIC[8] = "pockpfx2";
 static const char MARK[4] = "PFXE";
 
 struct slot {
@@ -47,6 +50,7 @@ struct slot {
 
 struct prefix_cache {
     struct prefix_cache_params params;
+    uint8_t key[SEAL_KEY_BYTES]; // where params.key is set
     size_t row_bytes;
     uint64_t end;
     struct slot *slots;
@@ -77,22 +81,6 @@ static uint32_t get_u32(const uint8_t *in)
     return x;
 }
 
-static int read_at(int fd, void *data, size_t bytes, uint64_t offset)
-{
-    for (size_t done = 0; done < bytes;) {
-        const ssize_t n = fault_hit(FAULT_READ)
-                              ? (errno = EIO, -1)
-                              : pread(fd, (char *) data + done, bytes - done,
-                                      (off_t) (offset + done));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n < 0 ? -errno : -ENODATA;
-        done += (size_t) n;
-    }
-    return 0;
-}
-
 static int write_at(int fd, const void *data, size_t bytes, uint64_t offset)
 {
     for (size_t done = 0; done < bytes;) {
@@ -121,6 +109,62 @@ static void check_of(uint8_t out[CHECK_BYTES], const uint8_t *head,
         hash_update(&h, rows, bytes);
     hash_final(&h, digest);
     memcpy(out, digest, CHECK_BYTES);
+}
+
+/*
+ * Sealing
+ */
+
+static const char *magic_of(const struct prefix_cache *c)
+{
+    return c->params.key ? SEALED_MAGIC : MAGIC;
+}
+
+// A key or an owner as the file names it.
+static void name_of(uint8_t out[PREFIX_KEY_BYTES], const struct prefix_cache *c,
+                    const uint8_t key[PREFIX_KEY_BYTES])
+{
+    if (c->params.key)
+        seal_digest(out, PREFIX_KEY_BYTES, c->key, key, PREFIX_KEY_BYTES);
+    else
+        memcpy(out, key, PREFIX_KEY_BYTES);
+}
+
+// The same states may be written twice: the random half differs.
+static void nonce_of(uint8_t out[SEAL_NONCE_BYTES], const uint8_t *head)
+{
+    memcpy(out, head + KEY_AT, 16);
+    memcpy(out + 16, head + 8, 8);
+}
+
+static void close_entry(const struct prefix_cache *c, uint8_t *head,
+                        size_t bytes)
+{
+    uint8_t nonce[SEAL_NONCE_BYTES];
+
+    if (!c->params.key) {
+        check_of(head + CHECKED_BYTES, head, head + ENTRY_BYTES, bytes);
+        return;
+    }
+    seal_random(head + 8, 8);
+    nonce_of(nonce, head);
+    seal_close_at(head + ENTRY_BYTES, bytes, head + CHECKED_BYTES, c->key,
+                  nonce, head, CHECKED_BYTES);
+}
+
+static bool open_entry(const struct prefix_cache *c, const uint8_t *head,
+                       void *rows, size_t bytes)
+{
+    uint8_t nonce[SEAL_NONCE_BYTES];
+    uint8_t check[CHECK_BYTES];
+
+    if (c->params.key) {
+        nonce_of(nonce, head);
+        return seal_open_at(rows, bytes, head + CHECKED_BYTES, c->key, nonce,
+                            head, CHECKED_BYTES);
+    }
+    check_of(check, head, rows, bytes);
+    return memcmp(check, head + CHECKED_BYTES, sizeof check) == 0;
 }
 
 static void notice(struct prefix_cache *c, const char *text)
@@ -188,10 +232,10 @@ static int insert(struct prefix_cache *c, const uint8_t *key, uint64_t offset,
 static void make_header(uint8_t out[HEADER_BYTES], const struct prefix_cache *c)
 {
     memset(out, 0, HEADER_BYTES);
-    memcpy(out, MAGIC, sizeof MAGIC);
+    memcpy(out, magic_of(c), sizeof MAGIC);
     put_u32(out + 8, c->params.width);
     put_u32(out + 12, c->params.values);
-    memcpy(out + OWNER_AT, c->params.owner, PREFIX_KEY_BYTES);
+    name_of(out + OWNER_AT, c, c->params.owner);
     check_of(out + CHECKED_BYTES, out, NULL, 0);
 }
 
@@ -212,9 +256,10 @@ static bool is_entry(const uint8_t *head, const struct prefix_cache *c,
     const uint64_t rows = get_u32(head + 4);
     const uint64_t left = bytes - offset - ENTRY_BYTES;
 
-    return memcmp(head, MARK, sizeof MARK) == 0 && get_u32(head + 8) == 0 &&
-           get_u32(head + 12) == 0 && rows > 0 && rows <= ROWS_MAX &&
-           rows <= left / c->row_bytes;
+    return memcmp(head, MARK, sizeof MARK) == 0 &&
+           (c->params.key ||
+            (get_u32(head + 8) == 0 && get_u32(head + 12) == 0)) &&
+           rows > 0 && rows <= ROWS_MAX && rows <= left / c->row_bytes;
 }
 
 // Whole entries from the start; what follows them is cut off.
@@ -227,7 +272,7 @@ static int read_index(struct prefix_cache *c, uint64_t bytes)
 
     c->end = HEADER_BYTES;
     while (c->end + ENTRY_BYTES <= limit) {
-        rc = read_at(c->params.fd, head, sizeof head, c->end);
+        rc = file_read_at(c->params.fd, head, sizeof head, c->end);
         if (rc < 0 || !is_entry(head, c, c->end, limit))
             break;
         const uint32_t rows = get_u32(head + 4);
@@ -258,11 +303,11 @@ static int load(struct prefix_cache *c)
     if (st.st_size == 0)
         return start_over(c);
     make_header(want, c);
-    if (read_at(c->params.fd, header, sizeof header, 0) == 0) {
+    if (file_read_at(c->params.fd, header, sizeof header, 0) == 0) {
         if (memcmp(header, want, sizeof want) == 0)
             return read_index(c, (uint64_t) st.st_size);
         check_of(check, header, NULL, 0);
-        if (memcmp(header, MAGIC, sizeof MAGIC) == 0 &&
+        if (memcmp(header, magic_of(c), sizeof MAGIC) == 0 &&
             memcmp(check, header + CHECKED_BYTES, sizeof check) == 0) {
             notice(c, "the prefix cache was made by another model or scheme: "
                       "it is computed again");
@@ -285,6 +330,10 @@ int prefix_cache_open(struct prefix_cache **out,
     if (!c)
         goto error;
     c->params = *params;
+    if (params->key && (rc = seal_init()) < 0)
+        goto error;
+    if (params->key)
+        memcpy(c->key, params->key, sizeof c->key);
     c->row_bytes = prefix_values_row_bytes(params->values, params->width);
     if ((rc = grow(c)) < 0 || (rc = load(c)) < 0)
         goto error;
@@ -304,6 +353,7 @@ void prefix_cache_close(struct prefix_cache *c)
 {
     if (!c)
         return;
+    seal_wipe(c->key, sizeof c->key);
     free(c->slots);
     free(c->room);
     free(c);
@@ -329,13 +379,11 @@ static bool read_entry(struct prefix_cache *c, const struct slot *s, void *data)
 {
     const size_t bytes = s->rows * c->row_bytes;
     uint8_t head[ENTRY_BYTES];
-    uint8_t check[CHECK_BYTES];
 
-    if (read_at(c->params.fd, head, sizeof head, s->offset) < 0 ||
-        read_at(c->params.fd, data, bytes, s->offset + ENTRY_BYTES) < 0)
+    if (file_read_at(c->params.fd, head, sizeof head, s->offset) < 0 ||
+        file_read_at(c->params.fd, data, bytes, s->offset + ENTRY_BYTES) < 0)
         return false;
-    check_of(check, head, data, bytes);
-    return memcmp(check, head + CHECKED_BYTES, sizeof check) == 0 &&
+    return open_entry(c, head, data, bytes) &&
            memcmp(head + KEY_AT, s->key, PREFIX_KEY_BYTES) == 0;
 }
 
@@ -343,7 +391,10 @@ bool prefix_cache_get(struct prefix_cache *c,
                       const uint8_t key[PREFIX_KEY_BYTES], uint32_t rows,
                       void *data)
 {
-    struct slot *s = find(c, key);
+    uint8_t name[PREFIX_KEY_BYTES];
+
+    name_of(name, c, key);
+    struct slot *s = find(c, name);
     bool is_found = s->offset != 0 && s->rows == rows && !s->is_damaged;
 
     if (is_found && !read_entry(c, s, data)) {
@@ -363,7 +414,9 @@ void prefix_cache_put(struct prefix_cache *c,
                       const void *data)
 {
     const size_t bytes = rows * c->row_bytes;
-    struct slot *s = find(c, key);
+    uint8_t name[PREFIX_KEY_BYTES];
+    name_of(name, c, key);
+    struct slot *s = find(c, name);
     const bool is_new = s->offset == 0 || s->rows != rows;
     const uint64_t at = is_new ? c->end : s->offset;
     uint8_t *head;
@@ -383,11 +436,11 @@ void prefix_cache_put(struct prefix_cache *c,
     memset(head, 0, ENTRY_BYTES);
     memcpy(head, MARK, sizeof MARK);
     put_u32(head + 4, rows);
-    memcpy(head + KEY_AT, key, PREFIX_KEY_BYTES);
+    memcpy(head + KEY_AT, name, PREFIX_KEY_BYTES);
     memcpy(head + ENTRY_BYTES, data, bytes);
-    check_of(head + CHECKED_BYTES, head, data, bytes);
+    close_entry(c, head, bytes);
     rc = write_at(c->params.fd, head, bytes + ENTRY_BYTES, at);
-    if (rc == 0 && (rc = insert(c, key, at, rows)) == 0) {
+    if (rc == 0 && (rc = insert(c, name, at, rows)) == 0) {
         c->end += is_new ? bytes + ENTRY_BYTES : 0;
         return;
     }

@@ -18,6 +18,11 @@
  * A check is the start of the SHA-256 of all that stands before it, and of the
  * rows. The owner says what the states were made with; another one finds the
  * file stale and starts it over.
+ *
+ * With a key the magic is "pockpfx2". Owner and keys are replaced by digests
+ * that it keys, the u64 is random, and the rows are sealed: the check of an
+ * entry is its tag, the nonce the first 16 bytes of its key and the u64, what
+ * stands before the check is associated data.
  */
 
 #include "engine/train/prefix_values.h"
@@ -37,6 +42,8 @@ struct prefix_cache_params {
     uint32_t width;
     enum prefix_values values; // not OFF
     uint8_t owner[PREFIX_KEY_BYTES];
+    // Seals the entries and hides what they are of; NULL: in the clear.
+    const uint8_t *key; // SEAL_KEY_BYTES; copied
 };
 
 // -ENOMEM, or a sentence that says why the file is of no use.

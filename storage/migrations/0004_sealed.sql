@@ -27,3 +27,39 @@ CREATE TABLE files (
 INSERT INTO meta (key, value) SELECT 'sealed', '1'
     WHERE NOT EXISTS (SELECT 1 FROM records) AND NOT EXISTS (SELECT 1 FROM versions)
     AND NOT EXISTS (SELECT 1 FROM jobs);
+
+-- Erasures, for ever without what was erased. `step` is the last one that is
+-- done: see storage/store_erase.h.
+CREATE TABLE erasures (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    step        INTEGER NOT NULL CHECK (step BETWEEN 0 AND 9),
+    reason      TEXT    NOT NULL CHECK (length(reason) BETWEEN 1 AND 31),
+    started_ms  INTEGER NOT NULL,
+    records     INTEGER NOT NULL,
+    bytes       INTEGER NOT NULL,
+    versions    INTEGER NOT NULL
+) STRICT;
+
+-- Days that records of a stream are kept; NULL: as the policy says, 0: for ever.
+ALTER TABLE streams ADD COLUMN keep_days INTEGER CHECK (keep_days BETWEEN 0 AND 36500);
+
+-- Records whose time was up: nothing of them but when they were and which
+-- versions learned from them, so that these can still be erased.
+CREATE TABLE forgotten (
+    record_id INTEGER PRIMARY KEY,
+    stream_id INTEGER NOT NULL REFERENCES streams (id),
+    time_ms   INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX forgotten_by_stream ON forgotten (stream_id);
+
+CREATE TABLE lineage_forgotten (
+    adapter_id INTEGER NOT NULL,
+    version    INTEGER NOT NULL,
+    record_id  INTEGER NOT NULL REFERENCES forgotten (record_id) ON DELETE CASCADE,
+    PRIMARY KEY (adapter_id, version, record_id),
+    FOREIGN KEY (adapter_id, version) REFERENCES versions (adapter_id, version)
+        ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX lineage_forgotten_by_record ON lineage_forgotten (record_id);

@@ -7,12 +7,12 @@
  * nothing is to be found.
  */
 
-#include "engine/base/clock.h"
 #include "tests/support/piitext.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { SAMPLES = 4000, NEGATIVES = 40000, VARIANTS = 64 };
 
@@ -159,6 +159,15 @@ static void measure_file(const struct redact *rules, const char *path)
     free(text);
 }
 
+// Of this thread, so that others on the machine do not count.
+static double cpu_seconds(void)
+{
+    struct timespec t;
+
+    (void) clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double) t.tv_sec + (double) t.tv_nsec * 1e-9;
+}
+
 // Prose, and sentences full of numbers.
 static void measure_speed(const struct redact *rules)
 {
@@ -188,15 +197,14 @@ static void measure_speed(const struct redact *rules)
     for (int i = 0; i < 2; i++) {
         double best = 0;
         for (int k = 0; k < 5; k++) {
-            const uint64_t from = clock_monotonic_ns();
+            const double from = cpu_seconds();
             (void) redact_find(rules, i ? numbers : prose, BYTES, count_find,
                                counts);
-            const double mb_s =
-                BYTES * 1e3 / (double) (clock_monotonic_ns() - from);
+            const double mb_s = BYTES * 1e-6 / (cpu_seconds() - from);
             best = mb_s > best ? mb_s : best;
         }
-        printf("%s: %.0f MB/s\n", i ? "numbers, addresses and keys" : "prose",
-               best);
+        printf("%s: %.0f MB a second of CPU time\n",
+               i ? "numbers, addresses and keys" : "prose", best);
     }
     free(prose);
     free(numbers);

@@ -106,4 +106,5 @@ taskset -c 0 "$out/tests/bench/bench_ipc" "$dir/s" --json |
 kill $pockd
 echo "bench idle" >&2
 tests/bench/idle.py $out/daemon/pockd >$out/idle.json
+tests/bench/idle_bus.py $out/daemon/pockd >$out/idle_bus.json || rm -f $out/idle_bus.json
 python3 tests/bench/table.py $update $out/*.json

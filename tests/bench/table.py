@@ -36,6 +36,9 @@ ROWS = [
     ('ipc', 'ping_p50_us', 'ping, median, each waking the other core from sleep', '{:,.0f} us', '< 60'),
     ('idle', 'rss_kib', 'idle pockd: resident memory', '{:,.0f} KiB', '< 8,192'),
     ('idle', 'calls', 'idle pockd: system calls in {seconds:.0f} s', '{:,.0f}', '0'),
+    ('idle_bus', 'rss_kib', 'idle pockd that hears a bus: resident memory', '{:,.0f} KiB', '< 10,000'),
+    ('idle_bus', 'wakeups', 'the same: wake-ups in {seconds:.0f} s', '{:,.0f}', '< 0.1 a second'),
+    ('idle_bus', 'written', 'the same: bytes written', '{:,.0f}', '0'),
 ]
 
 

@@ -18,8 +18,12 @@
 
 #include "engine/base/fault.h"
 #include "storage/migrate.h"
+#include "storage/store_file.h"
 
 enum { RECORDS = 1300, OLD_SCHEMA = 3 };
+
+#define ADAPTER    "canary-adapter: weights that know the lodger"
+#define CHECKPOINT "canary-checkpoint: half of them"
 
 static char old_dir[256];
 
@@ -35,6 +39,47 @@ static void run(sqlite3 *db, const char *sql)
 {
     if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
         fail_msg("%s: %s", sql, sqlite3_errmsg(db));
+}
+
+static void write_file(const char *name, const char *content)
+{
+    char path[400];
+
+    (void) snprintf(path, sizeof(path), "%s/%s", dir, name);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    (void) fputs(content, f);
+    (void) fclose(f);
+}
+
+// What lies beside the database: an adapter, a checkpoint, kept states.
+static void make_files(sqlite3 *db)
+{
+    char hex[HASH_HEX], name[400], sql[700];
+    uint8_t hash[32];
+
+    hash_bytes(hash, ADAPTER, strlen(ADAPTER));
+    hash_to_hex(hex, hash);
+    (void) snprintf(name, sizeof(name), "%s/adapters", dir);
+    assert_int_equal(mkdir(name, 0700), 0);
+    (void) snprintf(name, sizeof(name), "%s/adapters/%s", dir, hex);
+    assert_int_equal(mkdir(name, 0700), 0);
+    (void) snprintf(name, sizeof(name), "%s/ckpt", dir);
+    assert_int_equal(mkdir(name, 0700), 0);
+    (void) snprintf(name, sizeof(name), "adapters/%s/adapter.gguf", hex);
+    write_file(name, ADAPTER);
+    write_file("ckpt/job-1.ckpt", CHECKPOINT);
+    write_file("prefix.cache", "canary-states");
+    (void) snprintf(
+        sql, sizeof(sql),
+        "INSERT INTO models VALUES (1, 'm', '/m', zeroblob(32), 1, 0, 1, 1,"
+        " '', '', '', 1, 1, 1, 1, 1, '', '');"
+        "INSERT INTO adapters VALUES (1, 'mine', 1, 1, 2);"
+        "INSERT INTO versions (adapter_id, version, is_imported, created_ms,"
+        " sha256, bytes, rank, records, gate, reason) VALUES (1, 1, 0, 1,"
+        " x'%s', %zu, 1, 1, 1, '')",
+        hex, strlen(ADAPTER));
+    run(db, sql);
 }
 
 // As the old release left it: pages that rows have left, a log, a copy.
@@ -69,6 +114,7 @@ static void make_old(void)
         (void) sqlite3_reset(q);
     }
     sqlite3_finalize(q);
+    make_files(db);
     run(db, "COMMIT; PRAGMA secure_delete = OFF;"
             "DELETE FROM records WHERE id > 1200");
     sqlite3_close(db);
@@ -101,6 +147,30 @@ static int on_record(const struct store_record *r, void *user)
     return 0;
 }
 
+static void check_file(int fd, const char *content)
+{
+    char buf[100];
+
+    if (fd < 0)
+        fail_msg("%d: %s", fd, err.text);
+    assert_int_equal(read(fd, buf, sizeof(buf)), strlen(content));
+    assert_memory_equal(buf, content, strlen(content));
+    (void) close(fd);
+}
+
+static void check_files(void)
+{
+    uint8_t hash[32];
+    char path[300];
+
+    hash_bytes(hash, ADAPTER, strlen(ADAPTER));
+    check_file(store_blob_open(store, hash, strlen(ADAPTER), &err), ADAPTER);
+    check_file(store_file_open(store, "ckpt/job-1.ckpt", 100, &err),
+               CHECKPOINT);
+    (void) snprintf(path, sizeof(path), "%s/prefix.cache", dir);
+    assert_int_not_equal(access(path, F_OK), 0);
+}
+
 static void check_sealed(void)
 {
     found = 0;
@@ -108,6 +178,8 @@ static void check_sealed(void)
     assert_false(report.is_degraded);
     OK(store_record_each(store, NULL, 0, 0, true, on_record, NULL, &err));
     assert_int_equal(found, 1200);
+    assert_int_equal(report.lost, 0);
+    check_files();
     OK(store_check(store, true, &err));
     assert_false(in_files("canary-"));
     (void) teardown(NULL);

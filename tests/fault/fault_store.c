@@ -82,8 +82,7 @@ static int activate(void)
     store_version_init(&v);
     uint64_t bytes = 0;
     if (rc == 0)
-        rc = blob_put_fd(store_adapters_dirfd(store), fd, 1 << 26, v.sha256,
-                         &bytes, &err);
+        rc = store_blob_put_fd(store, fd, 1 << 26, v.sha256, &bytes, &err);
     close(fd);
     v.adapter_id = id;
     v.bytes = (int64_t) bytes;

@@ -66,7 +66,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     if (!store)
         store = open_store();
-    if (archive_import_create(&x, NULL, "/tmp", &err) < 0 ||
+    if (archive_import_create(&x, NULL, &err) < 0 ||
         store_begin(store, &err) < 0 ||
         archive_import_lines(x, store, ARCHIVE_ADAPTERS, first,
                              sizeof(first) - 1, &err) < 0)

@@ -26,14 +26,18 @@ enum {
     KEY_AT = 16,
 };
 
+static bool is_sealed;
+
 static struct prefix_cache *open_cache(int fd)
 {
+    static const uint8_t key[32] = {5};
     const struct prefix_cache_params params = {
         .fd = fd,
         .bytes_max = BYTES_MAX,
         .width = WIDTH,
         .values = PREFIX_VALUES_F16,
         .owner = {1},
+        .key = is_sealed ? key : NULL,
     };
     struct prefix_cache *c;
     struct error err;
@@ -45,6 +49,11 @@ static struct prefix_cache *open_cache(int fd)
 
 static void write_file(int fd, const uint8_t *data, size_t size)
 {
+    is_sealed = size > 0 && data[0] == 'K';
+    if (is_sealed) {
+        data++;
+        size--;
+    }
     if (size > 0 && data[0] == 'E') {
         prefix_cache_close(open_cache(fd));
         data++;

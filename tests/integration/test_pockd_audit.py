@@ -66,6 +66,15 @@ def erased_and_learned_again_it_is_activated():
         assert v['gate'] == 'passed' and a['active'] == v['version'], v
 
 
+def the_owner_may_ask_for_less():
+    with night() as d:
+        d.c.call('policy.set', values={'redact': 'off', 'gate_exposure_bits': 2})
+        d.c.call('data.put_many', records=records(24) + planted(8), create_stream=True)
+        job, a, v = learn(d)
+        assert v['exposure'] > 2 and v['gate'] == 'failed', v
+        assert v['recited'] or 'limit 2' in v['reason'], v
+
+
 def nobody_looks_when_the_policy_says_so():
     with night() as d:
         d.c.call('policy.set', values={'redact': 'off', 'gate_exposure_bits': 0})
@@ -78,4 +87,5 @@ if __name__ == '__main__':
     main([a_version_that_recites_a_secret_is_not_activated,
           a_version_without_a_secret_is_activated,
           erased_and_learned_again_it_is_activated,
+          the_owner_may_ask_for_less,
           nobody_looks_when_the_policy_says_so])

@@ -12,7 +12,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from pockd_rpc import SLOW, Daemon, main, wait_for  # noqa: E402
+from pockd_rpc import BUILD, SLOW, Daemon, RpcError, main, wait_for  # noqa: E402
 from test_pockd_train import RECIPE, jobs, night, records, wait_end  # noqa: E402
 
 CANARY = 'zanzibarquokka'
@@ -70,10 +70,85 @@ def the_base_model_is_never_written():
         assert (sha256(d.model), os.stat(d.model).st_mtime_ns) == before
 
 
+def feed_every_path(d):
+    """A word of its own for every way into pockd; returns all of them."""
+    words = {}
+
+    def word(way):
+        words[way] = CANARY + way
+        return 'The %s heard of it.' % words[way]
+
+    def record(i, **content):
+        return dict(uid=b'canary%010d' % i, stream='ways', time=1_753_000_000_000 + i, **content)
+
+    d.c.call('data.put', create_stream=True,
+             record=record(1, kind='text', text=word('text')))
+    d.c.call('data.put_many', records=[
+        record(2, kind='pair', prompt=word('prompt'), completion=word('completion')),
+        record(3, kind='chat', messages=[{'role': 'user', 'content': word('user')},
+                                         {'role': 'assistant', 'content': word('assistant')}])])
+    path = os.path.join(d.dir, 'import.jsonl')
+    with open(path, 'w') as f:
+        f.write('{"text": "%s"}\n' % word('import'))
+    subprocess.run([os.path.join(BUILD, 'clients/pockctl/pockctl'), 'data', 'import', path,
+                    '--stream', 'ways'], check=True, stdout=subprocess.DEVNULL,
+                   env=dict(os.environ, POCKD_SOCKET=d.socket))
+    told = records(40)
+    for r in told:
+        r['text'] += ' ' + word('many')
+    d.c.call('data.put_many', records=told, create_stream=True)
+    job = d.c.call('train.start', recipe=dict(RECIPE, last_blocks=1))['job']['id']
+    assert wait_end(d, job)['state'] == 'done'
+    d.c.call('gen.start', prompt=word('gen'), max_tokens=8)
+    d.c.call('score', texts=[word('score')])
+    d.c.call('score', pairs=[{'prompt': word('scoreprompt'), 'completion': word('scored')}])
+    d.c.call('score', heldout=True)
+    d.c.call('data.list', preview=True)
+    for method, extra in (('data.export', {}), ('adapter.export', {'adapter': 'default'})):
+        with open(os.path.join(d.dir, method), 'wb') as f:
+            d.c.call(method, fd=f.fileno(), **extra)
+    assert words['import'] in open(os.path.join(d.dir, 'data.export')).read()
+    # A bad request is told about without what it held.
+    for bad in ({'record': record(9, kind='text', text=word('bad'), nonsense=word('badkey'))},
+                {'record': {'uid': b'short', 'text': word('baduid')}}):
+        try:
+            d.c.call('data.put', **bad)
+        except RpcError:
+            pass
+    # And one that is in the middle of its work.
+    d.c.call('train.start', recipe=dict(RECIPE, epochs=1000, patience=1000, last_blocks=1))
+    wait_for('a step', 60, lambda: any(j['step'] >= 1 for j in jobs(d)))
+    d.plug(False)
+    wait_for('a checkpoint', 60, lambda: os.listdir(os.path.join(d.dir, 'd', 'ckpt')))
+    return words
+
+
+def what_is_kept_is_sealed():
+    with night() as d:
+        words = feed_every_path(d)
+        names = {os.path.basename(p) for p in every_path(d)}
+        assert {'data.db', 'adapter.gguf', 'prefix.cache'} <= names, names
+        for stopped in (False, True):
+            if stopped:
+                d.stop()
+            for path, data in zip(every_path(d), every_file(d)):
+                assert CANARY.encode() not in data, path
+                assert CANARY not in path
+                # Nor what was made of them.
+                if os.sep + 'adapters' + os.sep in path or os.sep + 'ckpt' + os.sep in path:
+                    assert data.startswith(b'pockseal'), path
+                    for mark in (b'GGUF', b'lora_', b'blk.0', b'general.'):
+                        assert mark not in data, path
+                if path.endswith('prefix.cache'):
+                    assert data.startswith(b'pockpfx2'), path
+        for way, w in words.items():
+            assert w not in d.text(), 'in the log: ' + way
+        assert CANARY not in d.text()
+
+
 def erased_text_is_in_no_file():
     with night() as d:
         learn_and_answer(d)
-        assert CANARY.encode() in b''.join(every_file(d))
         d.c.call('data.erase', all=True)
         for path, data in zip(every_path(d), every_file(d)):
             assert CANARY.encode() not in data, path
@@ -156,6 +231,7 @@ if __name__ == '__main__':
         no_text_reaches_logs_events_or_names,
         only_the_owner_can_read_what_is_kept,
         the_base_model_is_never_written,
+        what_is_kept_is_sealed,
         erased_text_is_in_no_file,
         no_process_makes_a_network_socket,
         workers_cannot_be_read_by_others_or_leave_cores,

@@ -20,6 +20,7 @@ struct scene {
     uv_loop_t loop;
     struct signals *signals;
     int64_t now_ms;
+    int changes;
 };
 
 static int64_t now_ms(void *user)
@@ -34,6 +35,7 @@ static int64_t unix_ms(void *user)
 
 static void on_change(void *user)
 {
+    ((struct scene *) user)->changes++;
 }
 
 static void plug(bool is_plugged)
@@ -134,6 +136,39 @@ static void a_battery_that_wavers_on_the_charger_is_unsteady_too(void **state)
     assert_true(s->power_flaps > 0);
 }
 
+// The next timer of the loop, in milliseconds; -1: none.
+static int due_ms(struct scene *sc)
+{
+    (void) uv_run(&sc->loop, UV_RUN_NOWAIT);
+    return uv_backend_timeout(&sc->loop);
+}
+
+static void nobody_waits_for_power_when_there_is_no_work(void **state)
+{
+    struct scene *sc = *state;
+
+    for (int i = 0; i < 20; i++) {
+        plug(i % 2);
+        (void) look(sc, 1000);
+    }
+    // Time ends the doubt; without a job nobody asks.
+    assert_true(due_ms(sc) <= 10); // what inotify told settles
+    while (due_ms(sc) >= 0)
+        (void) uv_run(&sc->loop, UV_RUN_ONCE);
+    // A job that waits wants to know, at once when it ends.
+    signals_set_pace(sc->signals, SIGNALS_PACE_SLOW);
+    int due = due_ms(sc);
+    assert_true(due > 50 * 1000 && due <= MINUTE_MS + 100);
+    // On battery there is nothing to wait for but a quarter of an hour.
+    plug(false);
+    (void) look(sc, 1000);
+    signals_set_pace(sc->signals, SIGNALS_PACE_EVENTS);
+    while (due_ms(sc) >= 0)
+        (void) uv_run(&sc->loop, UV_RUN_ONCE);
+    signals_set_pace(sc->signals, SIGNALS_PACE_SLOW);
+    assert_true(due_ms(sc) > 14 * MINUTE_MS);
+}
+
 static void a_weak_charger_shows_in_ten_minutes(void **state)
 {
     struct scene *sc = *state;
@@ -184,6 +219,7 @@ int main(void)
         T(says_who_said_it_and_since_when),
         T(flapping_power_counts_as_lost_until_it_holds),
         T(a_battery_that_wavers_on_the_charger_is_unsteady_too),
+        T(nobody_waits_for_power_when_there_is_no_work),
         T(a_weak_charger_shows_in_ten_minutes),
         T(throttled_for_half_a_minute_is_throttling),
     };

@@ -82,18 +82,23 @@ static void others_use_counts_once_and_without_our_worker(void **state)
     put_link("proc/43/fd/3", "/dev/dri/renderD128");
     put_client("proc/43/fdinfo/3", 2, 1000000);
     put("proc/meminfo", "");
-    gpu_users_scan(g, root, 1000, all);
+    gpu_users_scan(g, root, 4000, all);
+    assert_int_equal(gpu_users_pct(g), -1);
+    put("sys/class/drm/card0/dev", "226:0");
+    gpu_users_scan(g, root, 5000, all);
     assert_int_equal(gpu_users_pct(g), -1); // one round says nothing
-    put_client("proc/42/fdinfo/3", 1, 401000000);
-    put_client("proc/42/fdinfo/4", 1, 401000000);
+    put_client("proc/42/fdinfo/3", 1, 2001000000);
+    put_client("proc/42/fdinfo/4", 1, 2001000000);
     put_client("proc/42/fdinfo/5", 9, 901000000);
     put_client("proc/43/fdinfo/3", 2, 901000000);
-    gpu_users_scan(g, root, 2000, all);
+    gpu_users_scan(g, root, 9999, all); // too soon
+    assert_int_equal(gpu_users_pct(g), -1);
+    gpu_users_scan(g, root, 10000, all);
     assert_int_equal(gpu_users_pct(g), 40);
     // A counter that goes back is a new client's.
     put_client("proc/42/fdinfo/3", 1, 5);
     put_client("proc/42/fdinfo/4", 1, 5);
-    gpu_users_scan(g, root, 3000, all);
+    gpu_users_scan(g, root, 15000, all);
     assert_int_equal(gpu_users_pct(g), 0);
     gpu_users_destroy(g);
 }
@@ -104,6 +109,7 @@ static void a_round_goes_on_where_it_was_ended(void **state)
     char path[64];
 
     assert_non_null(g);
+    put("sys/class/drm/card0/dev", "226:0");
     for (int i = 0; i < 20; i++) {
         snprintf(path, sizeof(path), "proc/%d/comm", 100 + i);
         put(path, "x");
@@ -117,10 +123,10 @@ static void a_round_goes_on_where_it_was_ended(void **state)
         gpu_users_scan(g, root, 1000, 0);
     for (int i = 0; i < 20; i++) {
         snprintf(path, sizeof(path), "proc/%d/fdinfo/0", 100 + i);
-        put_client(path, i, 10000000);
+        put_client(path, i, 50000000);
     }
     for (int i = 0; i < 21; i++)
-        gpu_users_scan(g, root, 2000, 0);
+        gpu_users_scan(g, root, 6000, 0);
     assert_int_equal(gpu_users_pct(g), 20);
     gpu_users_destroy(g);
 }

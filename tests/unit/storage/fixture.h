@@ -166,8 +166,7 @@ static inline uint32_t add_version(int64_t adapter, const char *content,
     (void) fclose(f);
     int fd = open(path, O_RDONLY);
     store_version_init(&v);
-    OK(blob_put_fd(store_adapters_dirfd(store), fd, 1 << 20, v.sha256, &bytes,
-                   &err));
+    OK(store_blob_put_fd(store, fd, 1 << 20, v.sha256, &bytes, &err));
     close(fd);
     (void) unlink(path);
     v.adapter_id = adapter;

@@ -139,6 +139,8 @@ static void keys_above_what_is_gone_are_in_no_node(void **state)
     uint8_t *at = root + 4;
     for (int depth = 0; depth <= KEYTREE_DEPTH; depth++) {
         assert_null(memmem(data, bytes, at, SEAL_KEY_BYTES));
+        if (depth == KEYTREE_DEPTH)
+            break;
         seal_split(pair, at);
         memcpy(at, pair + (9 >> (KEYTREE_DEPTH - 1 - depth) & 1) * 32, 32);
         if (depth == KEYTREE_DEPTH - 1)

@@ -162,7 +162,7 @@ static void what_is_no_database_is_moved_aside(void **state)
     assert_int_equal(store_policy_get(store, "k", value, sizeof(value), &err),
                      -ENOENT);
     // Without rows nothing tells which files are needed: all stay.
-    assert_true(blob_exists(store_adapters_dirfd(store), kept, 7));
+    assert_true(store_blob_exists(store, kept, 7));
     reopen();
     assert_true(report.is_degraded);
     OK(store_accept_loss(store, &err));

@@ -10,6 +10,7 @@
 
 #include "storage/store_job.h"
 #include "storage/store_lineage.h"
+#include "storage/store_record.h"
 
 static int64_t adapter;
 static uint32_t n_seen;
@@ -248,6 +249,40 @@ static void lineage_follows_the_parents(void **state)
                      -ENOENT);
 }
 
+static void what_a_version_knows_by_heart_is_kept_with_it(void **state)
+{
+    const int64_t record = add_record("a", 1, "one");
+    struct store_version v;
+    struct store_filter one = {.ids = &record, .n_ids = 1};
+    struct store_erased erased;
+    int64_t other;
+    uint32_t number;
+
+    (void) add_version(adapter, "a", 0, STORE_GATE_PASSED);
+    OK(store_version_get(store, adapter, 1, &v, &err));
+    assert_int_equal(v.exposure.sequences, 0);
+    OK(store_adapter_add(store, "other", add_model("n"), NOW, &other, &err));
+    v.adapter_id = other;
+    v.exposure = (struct store_exposure){.sequences = 9,
+                                         .recited = 2,
+                                         .bits = 26.5,
+                                         .bits_base = 1.5,
+                                         .bits_drawn = (double) NAN,
+                                         .record_id = record};
+    OK(store_version_add(store, &v, &number, &err));
+    OK(store_version_get(store, other, number, &v, &err));
+    assert_int_equal(v.exposure.sequences, 9);
+    assert_int_equal(v.exposure.recited, 2);
+    assert_true(v.exposure.bits == 26.5 && v.exposure.bits_base == 1.5);
+    assert_true(isnan(v.exposure.bits_drawn));
+    assert_int_equal(v.exposure.record_id, record);
+    // The record may go; the version keeps what was found.
+    OK(store_record_erase(store, &one, false, NOW, &erased, NULL, NULL, &err));
+    OK(store_version_get(store, other, number, &v, &err));
+    assert_int_equal(v.exposure.recited, 2);
+    assert_int_equal(v.exposure.record_id, 0);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, adapter_setup, teardown)
@@ -260,6 +295,7 @@ int main(void)
         TEST(deletes_an_adapter_with_everything),
         TEST(a_lost_file_retires_its_version),
         TEST(lineage_follows_the_parents),
+        TEST(what_a_version_knows_by_heart_is_kept_with_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -215,11 +215,9 @@ static void erase_retires_what_learned_from_it(void **state)
     assert_int_equal(a.active, v3);
     OK(store_version_get(store, adapter, v2, &v, &err));
     assert_int_equal(v.state, STORE_VERSION_RETIRED);
-    assert_false(
-        blob_exists(store_adapters_dirfd(store), v.sha256, (uint64_t) v.bytes));
+    assert_false(store_blob_exists(store, v.sha256, (uint64_t) v.bytes));
     OK(store_version_get(store, adapter, v3, &v, &err));
-    assert_true(
-        blob_exists(store_adapters_dirfd(store), v.sha256, (uint64_t) v.bytes));
+    assert_true(store_blob_exists(store, v.sha256, (uint64_t) v.bytes));
     // The other record takes the last one: the base model is left.
     OK(store_record_erase(store, NULL, false, NOW, &e, NULL, NULL, &err));
     OK(store_adapter_get(store, "mine", &a, &err));

@@ -37,6 +37,9 @@ struct rig {
     uint8_t data[N][ROWS_MAX * F16_BYTES];
 };
 
+// Every test runs with and without a key.
+static const uint8_t *rig_key;
+
 static struct prefix_cache *open_cache(struct rig *r)
 {
     struct prefix_cache *c;
@@ -59,6 +62,7 @@ static void rig_init(struct rig *r)
         .width = WIDTH,
         .values = PREFIX_VALUES_F16,
         .owner = {7},
+        .key = rig_key,
     };
     rng_init(&rng, 3, 0);
     for (int i = 0; i < N; i++) {
@@ -387,6 +391,37 @@ static void what_is_no_number_stays_none(void **state)
     assert_memory_equal(y, zeros, sizeof y);
 }
 
+static bool holds(const struct rig *r, const void *data, size_t bytes)
+{
+    static uint8_t file[8192];
+    const ssize_t n = pread(r->fd, file, sizeof file, 0);
+
+    assert_true(n > 0);
+    return memmem(file, (size_t) n, data, bytes) != NULL;
+}
+
+static void with_a_key_nothing_is_in_the_clear(void **state)
+{
+    static const uint8_t other[32] = {9};
+    struct rig r;
+
+    rig_fill(&r);
+    for (int i = 0; i < N; i++) {
+        const bool is_clear = rig_key == NULL;
+        assert_int_equal(holds(&r, r.keys[i], 16), is_clear);
+        assert_int_equal(holds(&r, r.data[i], F16_BYTES), is_clear);
+    }
+    // Another key finds it stale, not damaged.
+    r.params.key = other;
+    struct prefix_cache *c = open_cache(&r);
+    assert_int_equal(count_right(&r, c), 0);
+    assert_non_null(prefix_cache_notice(c));
+    put_all(&r, c);
+    assert_int_equal(count_right(&r, c), N);
+    prefix_cache_close(c);
+    close(r.fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -399,8 +434,13 @@ int main(void)
         cmocka_unit_test(it_grows_to_no_more_than_allowed),
         cmocka_unit_test(what_is_no_file_is_refused),
         cmocka_unit_test(nothing_that_fails_gives_wrong_states),
+        cmocka_unit_test(with_a_key_nothing_is_in_the_clear),
         cmocka_unit_test(values_come_back_as_near_as_promised),
         cmocka_unit_test(what_is_no_number_stays_none),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    static const uint8_t key[32] = {1, 2, 3};
+    const int rc = cmocka_run_group_tests(tests, NULL, NULL);
+
+    rig_key = key;
+    return rc + cmocka_run_group_tests_name("with a key", tests, NULL, NULL);
 }

@@ -195,6 +195,13 @@ struct pock_options {
     int timeout_ms;      /* for the greeting; 0: 5,000 */
     pock_trace_fn trace; /* may be NULL */
     void *trace_user;
+    /* Who the program is. An app gives its id, as "org.example.Editor", and
+     * perhaps what it will ask for, as "train generate" (NULL: all): it has
+     * records of its own, and the owner is asked about it. In a sandbox the
+     * sandbox's word counts instead. */
+    const char *app;
+    const char *wants;
+    bool as_owner; /* one of the owner's own tools */
 };
 
 /*
