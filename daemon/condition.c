@@ -368,6 +368,27 @@ static bool cond_sleep(struct gate *g, const struct condition_input *in)
     return !in->snapshot->is_going_to_sleep;
 }
 
+// How soon to look again: a lock that is let go announces nothing.
+enum { TURN_POLL_MS = 10000 };
+
+static bool cond_turn(struct gate *g, const struct condition_input *in)
+{
+    static const char *const texts[] = {
+        [TURN_FREE] = "nobody trains",
+        [TURN_MINE] = "this owner's training runs",
+        [TURN_WANTED] = "another owner waits, and this slice is over",
+        [TURN_TAKEN] = "another owner's training runs, or is next",
+    };
+
+    if (in->turn == TURN_ALONE)
+        return has_none(g, "one owner only");
+    g->source = "lock";
+    put_value(g, "%s", texts[in->turn]);
+    put_threshold(g, "one training at a time");
+    g->opens_in_ms = TURN_POLL_MS;
+    return in->turn == TURN_FREE || in->turn == TURN_MINE;
+}
+
 static const struct {
     const char *name;
     enum stop_reason reason;

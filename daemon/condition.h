@@ -14,6 +14,7 @@
 
 #include "daemon/policy.h"
 #include "daemon/snapshot.h"
+#include "daemon/turn.h"
 #include "ipc/rpc_error.h"
 
 #include <stdbool.h>
@@ -56,6 +57,7 @@ struct condition_input {
     int64_t now_ms;           // monotonic
     int64_t unix_ms;
     int minute_of_day; // local
+    enum turn_state turn;
 };
 
 const char *condition_name(enum condition c);

@@ -222,8 +222,8 @@ static int prove(struct merkle_proof *p, struct store *s, struct dbcall *c,
     if (rc == -ENOENT || (rc == 0 && memcmp(root, m->root, HASH_BYTES) != 0)) {
         c->code = RPC_ERROR_ERASED;
         rc = error_set(err, -ENOENT,
-                       "records that version %u learned were erased: nothing "
-                       "can be proved of it any more",
+                       "records that version %u learned were erased or "
+                       "forgotten: nothing can be proved of it any more",
                        v->version);
     }
     if (rc == 0 && (rc = merkle_prove(p, leaves, n, key)) < 0)
@@ -249,8 +249,9 @@ static int run_prove(struct store *s, struct dbcall *c, struct error *err)
         c->code = RPC_ERROR_UNSUPPORTED;
         if (rc == 0)
             rc = error_set(err, -ENOTSUP,
-                           "version %u comes of something that was imported: "
-                           "nobody knows all that it learned",
+                           "version %u comes of something that was imported, "
+                           "or of records that were forgotten: nobody knows "
+                           "all that it learned",
                            v.version);
     }
     if (rc == 0)

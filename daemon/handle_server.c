@@ -1,14 +1,17 @@
 // SPDX-FileCopyrightText: the pockd authors
 // SPDX-License-Identifier: Apache-2.0
 
+#include <errno.h>
 #include <unistd.h>
 
 #include "daemon/consent.h"
+#include "daemon/dbcall.h"
 #include "daemon/handlers.h"
 #include "daemon/pockd.h"
 #include "daemon/purpose.h"
 #include "daemon/session.h"
 #include "engine/base/clock.h"
+#include "ipc/codec.h"
 #include "storage/store.h"
 
 enum {
@@ -103,9 +106,31 @@ void handle_ping(struct pockd *p, struct request *r)
     request_end(r);
 }
 
+static int run_check(struct store *s, struct dbcall *c, struct error *err)
+{
+    const bool is_full = codec_bool(c->params, "full", false);
+    const uint64_t start = clock_monotonic_ns();
+    const int rc = store_check(s, is_full, err);
+
+    if (rc < 0 && rc != -EUCLEAN)
+        return rc;
+    encoder_put_bool(&c->out, "ok", rc == 0);
+    encoder_put_cstr(&c->out, "text", rc < 0 ? err->text : "");
+    encoder_put_int(&c->out, "ms",
+                    (int64_t) ((clock_monotonic_ns() - start) / 1000000));
+    return 0;
+}
+
+void handle_store_check(struct pockd *p, struct request *r)
+{
+    dbcall_start(p, r,
+                 &(struct dbcall_params){.kind = DBTHREAD_READ,
+                                         .run = run_check});
+}
+
 void handle_server_info(struct pockd *p, struct request *r)
 {
-    bool is_system = !p->config->is_user && !p->config->dir[0];
+    bool is_system = paths_is_system(p->config);
     struct encoder *e = request_begin(r);
     char key[HASH_HEX];
 
@@ -120,6 +145,10 @@ void handle_server_info(struct pockd *p, struct request *r)
     }
     hash_to_hex(key, p->identity.public);
     encoder_put_cstr(e, "key", key);
+    encoder_put_int(e, "owner",
+                    is_system ? p->config->owner_uid : (int64_t) geteuid());
+    encoder_put_cstr(e, "workers",
+                     paths_worker_program(&p->paths) ? "children" : "units");
     encoder_put_int(e, "schema", STORE_SCHEMA);
     encoder_put_bool(e, "degraded", p->problem[0] != '\0');
     request_end(r);

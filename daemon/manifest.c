@@ -345,9 +345,12 @@ static int find_root(struct store_manifest *m, size_t *records, struct store *s,
     free(ids);
     if (!m->has_root)
         return 0;
-    if ((rc = manifest_leaves(s, p->adapter_id, p->version, true, &leaves, &n,
-                              err)) < 0)
-        return rc;
+    rc = manifest_leaves(s, p->adapter_id, p->version, true, &leaves, &n, err);
+    // What was forgotten since an ancestor learned it has no text any more.
+    if (rc == -ENOENT)
+        m->has_root = false;
+    if (rc < 0)
+        return rc == -ENOENT ? 0 : rc;
     merkle_root(m->root, leaves, n);
     m->leaves = (int64_t) n;
     free(leaves);

@@ -61,7 +61,7 @@ int paths_config_file(char out[PATHS_BYTES], const struct config *c,
 static int init_state(struct paths *p, const struct config *c,
                       struct error *err)
 {
-    const char *state = getenv("STATE_DIRECTORY"); // systemd's
+    const char *state = getenv("STATE_DIRECTORY"); // systemd's, of this owner
 
     if (c->dir[0] == '/')
         return put(p->state, err, "%s", c->dir);
@@ -73,9 +73,9 @@ static int init_state(struct paths *p, const struct config *c,
     }
     if (c->is_user)
         return xdg(p->state, "XDG_DATA_HOME", ".local/share", err);
-    return put(p->state, err, "%s/users/%lld",
-               state && state[0] == '/' ? state : "/var/lib/pockd",
-               (long long) c->owner_uid);
+    if (state && state[0] == '/')
+        return put(p->state, err, "%s", state);
+    return put(p->state, err, "/var/lib/pockd/%lld", (long long) c->owner_uid);
 }
 
 static int init_runtime(struct paths *p, const struct config *c,
@@ -86,7 +86,8 @@ static int init_runtime(struct paths *p, const struct config *c,
     if (c->dir[0])
         return put(p->runtime, err, "%s", p->state);
     if (!c->is_user)
-        return put(p->runtime, err, "/run/pockd");
+        return put(p->runtime, err, "/run/pockd/%lld",
+                   (long long) c->owner_uid);
     if (run && run[0] == '/')
         return put(p->runtime, err, "%s/pockd", run);
     return put(p->runtime, err, "%.*s/run", PATHS_BYTES - 8, p->state);
@@ -151,6 +152,35 @@ static int init_key(struct paths *p, const struct config *c, struct error *err)
     return put(p->key, err, "%.*s/pockd.key", PATHS_BYTES - 16, dir);
 }
 
+static int init_worker_sockets(struct paths *p, const struct config *c,
+                               struct error *err)
+{
+    static const char *const names[PATHS_WORKER_COUNT] = {"train", "serve",
+                                                          "tool"};
+    int rc = 0;
+
+    for (int i = 0; c->worker_sockets[0] && i < PATHS_WORKER_COUNT; i++)
+        if ((rc = put(p->worker_sockets[i], err, "%s/%s.sock",
+                      c->worker_sockets, names[i])) < 0)
+            break;
+    return rc;
+}
+
+bool paths_is_system(const struct config *c)
+{
+    return !c->is_user && !c->dir[0];
+}
+
+const char *paths_worker_socket(const struct paths *p, enum paths_worker which)
+{
+    return p->worker_sockets[which][0] ? p->worker_sockets[which] : NULL;
+}
+
+const char *paths_worker_program(const struct paths *p)
+{
+    return p->worker_sockets[0][0] ? NULL : p->worker;
+}
+
 int paths_init(struct paths *p, const struct config *c, struct error *err)
 {
     int rc;
@@ -164,7 +194,8 @@ int paths_init(struct paths *p, const struct config *c, struct error *err)
         (rc = put(p->prefix, err, "%.*s/prefix.cache", room, p->state)) < 0 ||
         (rc = put(p->tmp, err, "%.*s/tmp", room, p->state)) < 0 ||
         (rc = put(p->models, err, "%.*s/models", room, p->state)) < 0 ||
-        (rc = init_key(p, c, err)) < 0 || (rc = init_worker(p, c, err)) < 0)
+        (rc = init_key(p, c, err)) < 0 || (rc = init_worker(p, c, err)) < 0 ||
+        (rc = init_worker_sockets(p, c, err)) < 0)
         return rc;
     return c->probe[0] ? put(p->probe, err, "%s", c->probe)
                        : put(p->probe, err, "%s/probe.jsonl", POCK_DATADIR);
@@ -218,7 +249,6 @@ static int make_key_dir(const struct paths *p, struct error *err)
 int paths_create(const struct paths *p, const struct config *c,
                  struct error *err)
 {
-    bool is_system = !c->is_user && !c->dir[0];
     int rc;
 
     if ((rc = make_dirs(p->state, 0700, err)) < 0 ||
@@ -228,5 +258,5 @@ int paths_create(const struct paths *p, const struct config *c,
         (rc = make_dirs(p->tmp, 0700, err)) < 0)
         return rc;
     empty_dir(p->tmp);
-    return make_dirs(p->runtime, is_system ? 0755 : 0700, err);
+    return make_dirs(p->runtime, paths_is_system(c) ? 0755 : 0700, err);
 }

@@ -7,13 +7,24 @@
  * Paths
  *
  * Where everything lies. Three layouts: --dir DIR (all below DIR), --user (XDG
- * directories), and the system service (/var/lib/pockd/users/UID, /run/pockd).
+ * directories), and the system service, which has a process for each owner
+ * (/var/lib/pockd/UID, /run/pockd/UID).
  */
 
 #include "daemon/config.h"
 
 enum {
     PATHS_BYTES = 1024,
+};
+
+#define PATHS_TURN_DIR "/run/pockd" // see turn.h
+
+// Resource classes of workers; each is a unit of the system service.
+enum paths_worker {
+    PATHS_WORKER_TRAIN, // in nobody's way
+    PATHS_WORKER_SERVE, // somebody waits: answers, training asked for now
+    PATHS_WORKER_TOOL,
+    PATHS_WORKER_COUNT
 };
 
 struct paths {
@@ -26,13 +37,21 @@ struct paths {
     char tmp[PATHS_BYTES];         // state/tmp, emptied at each start
     char models[PATHS_BYTES]; // state/models: copies, and what was converted
     char worker[PATHS_BYTES]; // pock-worker
-    char probe[PATHS_BYTES];  // probe.jsonl
+    // Of the workers' units, by what they are for; empty: they are children.
+    char worker_sockets[PATHS_WORKER_COUNT][PATHS_BYTES];
+    char probe[PATHS_BYTES]; // probe.jsonl
 };
 
 // The usual pockd.conf for this command line; "" when there is none.
 int paths_config_file(char out[PATHS_BYTES], const struct config *c,
                       struct error *err);
 int paths_init(struct paths *p, const struct config *c, struct error *err);
+// Is this the system's daemon for one of its users, rather than a person's own?
+bool paths_is_system(const struct config *c);
+// What worker_link.h asks for: the socket to connect to, or NULL and then the
+// program to start.
+const char *paths_worker_socket(const struct paths *p, enum paths_worker which);
+const char *paths_worker_program(const struct paths *p);
 // Make the directories, 0700 (the runtime directory of a system service 0755),
 // and empty tmp.
 int paths_create(const struct paths *p, const struct config *c,

@@ -20,14 +20,15 @@
 #include "daemon/inhibits.h"
 #include "daemon/reload.h"
 #include "daemon/retention.h"
-#include "daemon/sdnotify.h"
 #include "daemon/serving.h"
 #include "daemon/signal_watch.h"
 #include "daemon/tools.h"
 #include "daemon/training.h"
+#include "daemon/watchdog.h"
 #include "daemon/watchers.h"
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/base/sdnotify.h"
 #include "storage/store.h"
 #include "storage/store_policy.h"
 
@@ -72,6 +73,7 @@ static struct scheduler_input make_input(
         .now_ms = pockd_now_ms(),
         .unix_ms = clock_unix_ms(),
         .minute_of_day = local_minute(),
+        .turn = turn_look(p->turn),
     };
 }
 
@@ -84,8 +86,9 @@ void pockd_evaluate(struct pockd *p, bool is_manual,
                                    .memory_bytes = 2 * p->facts.model_bytes};
     struct decision ignored;
 
-    // As if the owner had just asked for a job.
+    // As if the owner had just asked for a job, which may wait for its turn.
     if (is_manual) {
+        in.turn = TURN_ALONE;
         in.jobs = &forced;
         in.job_count = 1;
     }
@@ -103,6 +106,13 @@ static enum signals_pace pace_of(const struct pockd *p)
                : SIGNALS_PACE_EVENTS;
 }
 
+// Is there work whose hanging should be noticed soon? On battery nothing is
+// worth a timer.
+static bool is_busy(const struct pockd *p)
+{
+    return p->gates[CONDITION_power].is_ok && !training_is_quiet(p->training);
+}
+
 static void on_recheck(uv_timer_t *t)
 {
     struct pockd *p = t->data;
@@ -110,6 +120,24 @@ static void on_recheck(uv_timer_t *t)
     signals_refresh(p->signals);
     signal_watch_tell(p);
     pockd_reconsider(p);
+}
+
+// One training at a time on a machine, whoever's: take the turn, wait for it,
+// or let it go.
+static void mind_turn(struct pockd *p)
+{
+    struct decision *d = &p->decision;
+
+    if (d->action == SCHEDULER_START && turn_take(p->turn) == TURN_TAKEN) {
+        // Lost by a hair; the gate says so at the next look.
+        d->action = SCHEDULER_NONE;
+        d->recheck_ms = RECHECK_MIN_MS;
+    } else if (d->action == SCHEDULER_NONE && training_is_quiet(p->training)) {
+        if (condition_blocking(p->gates) == CONDITION_turn)
+            turn_wait(p->turn);
+        else
+            turn_release(p->turn);
+    }
 }
 
 static void decide(struct pockd *p)
@@ -122,9 +150,11 @@ static void decide(struct pockd *p)
               (int) p->decision.action, (long long) p->decision.job,
               stop_reason_name(p->decision.reason),
               (long long) p->decision.recheck_ms);
+    mind_turn(p);
     if (p->facts.is_loaded && !p->is_stopping)
         training_apply(p->training, &p->decision);
     signals_set_pace(p->signals, pace_of(p));
+    watchdog_set_busy(p, is_busy(p));
     int64_t recheck = p->decision.recheck_ms;
     if (recheck < 0)
         (void) uv_timer_stop(&p->recheck);
@@ -188,25 +218,6 @@ static void on_signal(uv_signal_t *s, int number)
     stop(s->data);
 }
 
-static int nothing(struct store *s, void *arg, struct error *err)
-{
-    return 0;
-}
-
-// The loop turns and the database thread answers: that is being alive.
-static void on_alive(void *arg, int rc, const struct error *err)
-{
-    sdnotify_send("WATCHDOG=1");
-}
-
-static void on_watchdog(uv_timer_t *t)
-{
-    struct pockd *p = t->data;
-
-    (void) dbthread_submit_own(p->dbthread, DBTHREAD_READ, nothing, on_alive,
-                               p);
-}
-
 static int start_loop(struct pockd *p, struct error *err)
 {
     int rc = uv_loop_init(&p->loop);
@@ -215,12 +226,11 @@ static int start_loop(struct pockd *p, struct error *err)
         return error_set(err, rc, "cannot make a loop: %s", uv_strerror(rc));
     (void) uv_signal_init(&p->loop, &p->on_term);
     (void) uv_signal_init(&p->loop, &p->on_int);
-    (void) uv_timer_init(&p->loop, &p->watchdog);
+    (void) uv_timer_init(&p->loop, &p->watchdog.timer);
     (void) uv_timer_init(&p->loop, &p->recheck);
     (void) uv_idle_init(&p->loop, &p->soon);
     p->on_term.data = p;
     p->on_int.data = p;
-    p->watchdog.data = p;
     p->recheck.data = p;
     p->soon.data = p;
     facts_init(p);
@@ -297,7 +307,7 @@ static int start_signals(struct pockd *p, struct error *err)
 
 static int start_server(struct pockd *p, struct error *err)
 {
-    bool is_system = !p->config->is_user && !p->config->dir[0];
+    bool is_system = paths_is_system(p->config);
 
     return server_create(&p->server,
                          &(struct server_params){
@@ -307,6 +317,7 @@ static int start_server(struct pockd *p, struct error *err)
                              .fd = sdnotify_listen_fd("client"),
                              .owner = is_system ? (uid_t) p->config->owner_uid
                                                 : geteuid(),
+                             .is_system = is_system,
                              .on_request = handlers_dispatch,
                              .on_session_end = on_session_end,
                              .user = p,
@@ -318,7 +329,9 @@ static int start_parts(struct pockd *p, struct error *err)
 {
     int rc;
 
-    if ((rc = events_create(&p->events, p)) < 0 ||
+    if ((rc = turn_create(&p->turn, paths_is_system(p->config) ? PATHS_TURN_DIR
+                                                               : NULL)) < 0 ||
+        (rc = events_create(&p->events, p)) < 0 ||
         (rc = watchers_create(&p->watchers, p)) < 0 ||
         (rc = auditlog_create(&p->audit, p)) < 0 ||
         (rc = inhibits_create(&p->inhibits, p)) < 0 ||
@@ -347,10 +360,7 @@ static int start(struct pockd *p, struct error *err)
         return rc;
     p->started_unix_ms = clock_unix_ms();
     p->started_ns = clock_monotonic_ns();
-    uint64_t watchdog_ms = sdnotify_watchdog_ms();
-    if (watchdog_ms > 0)
-        (void) uv_timer_start(&p->watchdog, on_watchdog, watchdog_ms,
-                              watchdog_ms);
+    watchdog_start(p);
     facts_refresh(p);
     consent_start(p->consent);
     events_emit(p, &(struct event_params){.kind = "started",
@@ -366,7 +376,7 @@ static void close_handles(struct pockd *p)
 {
     uv_handle_t *handles[] = {(uv_handle_t *) &p->on_term,
                               (uv_handle_t *) &p->on_int,
-                              (uv_handle_t *) &p->watchdog,
+                              (uv_handle_t *) &p->watchdog.timer,
                               (uv_handle_t *) &p->recheck,
                               (uv_handle_t *) &p->soon};
 
@@ -402,6 +412,7 @@ static void finish(struct pockd *p)
     consent_destroy(p->consent);
     filesets_finish(&p->filesets);
     signals_destroy(p->signals);
+    turn_destroy(p->turn);
     if (p->on_term.loop)
         close_handles(p);
     store_close(p->store);

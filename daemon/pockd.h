@@ -34,6 +34,14 @@ struct watchers;
 struct auditlog;
 struct signal_watch;
 
+struct watchdog { // watchdog.c
+    uv_timer_t timer;
+    uint64_t unit_ms; // between two pings, as the unit has it; 0: none asked
+    uint64_t told_ms; // as the manager knows it
+    bool is_busy;
+    bool is_checking;
+};
+
 struct pockd {
     const struct config *config;
     struct paths paths;
@@ -41,7 +49,7 @@ struct pockd {
     uv_loop_t loop;
     uv_signal_t on_term;
     uv_signal_t on_int;
-    uv_timer_t watchdog;
+    struct watchdog watchdog;
     uv_timer_t recheck; // when time alone may open or close a gate
     uv_idle_t soon;     // a decision is due in this turn of the loop
     int64_t started_unix_ms;
@@ -65,6 +73,7 @@ struct pockd {
     struct inhibits *inhibits;
     struct signals *signals;
     struct signal_watch *signal_watches;
+    struct turn *turn;
     struct training *training;
     struct serving *serving;
     struct tools *tools;

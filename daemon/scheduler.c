@@ -76,7 +76,12 @@ static void evaluate(struct gate gates[CONDITION_COUNT],
         .now_ms = in->now_ms,
         .unix_ms = in->unix_ms,
         .minute_of_day = in->minute_of_day,
+        .turn = in->turn,
     };
+    // Another owner gets the machine after a slice, not in the midst of one.
+    if (c.is_running && c.turn == TURN_WANTED &&
+        in->now_ms - in->slice_started_ms < in->policy->slice_s * 1000)
+        c.turn = TURN_MINE;
 
     if (waiting) {
         c.wait_ms = waiting->not_before_ms - in->now_ms;

@@ -53,6 +53,7 @@ struct scheduler_input {
     int64_t now_ms;           // monotonic
     int64_t unix_ms;
     int minute_of_day; // local
+    enum turn_state turn;
 };
 
 struct decision {

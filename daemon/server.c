@@ -214,7 +214,10 @@ static int listen_at(struct server *s, const char *path, struct error *err)
     struct stat st;
     if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
         (void) unlink(path);
-    mode_t old = umask(s->params.others_may_connect ? 0 : 0177);
+    // The owner of a system's daemon is another user: the directory, and what
+    // the kernel says of a peer, keep everybody else out.
+    mode_t old =
+        umask(s->params.others_may_connect || s->params.is_system ? 0 : 0177);
     int rc = bind(s->fd, (struct sockaddr *) &addr, sizeof(addr));
     int why = errno;
     (void) umask(old);

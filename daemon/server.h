@@ -25,6 +25,7 @@ struct server_params {
     const char *path; // of the socket; ignored with `fd`
     int fd;           // a listening socket from the service manager, or -1
     uid_t owner;      // whose data this is; root may do everything too
+    bool is_system;   // of another user than its owner, who must reach it
     // May a peer of this uid connect at all?
     bool others_may_connect;
     request_fn on_request;

@@ -383,7 +383,6 @@ static int start_worker(struct serving *s, struct error *err)
                                                                on_exit_worker};
     const struct config *c = s->p->config;
     char shaders[SHADER_FILE_BYTES];
-    bool is_system = !c->is_user && !c->dir[0];
 
     if (s->worker)
         return 0;
@@ -393,11 +392,10 @@ static int start_worker(struct serving *s, struct error *err)
                               &(struct worker_link_params){
                                   .loop = &s->p->loop,
                                   .kind = WORKER_KIND_SERVE,
-                                  .program =
-                                      is_system ? NULL : s->p->paths.worker,
-                                  .socket_path = is_system
-                                                     ? "/run/pockd/worker.sock"
-                                                     : NULL,
+                                  .program = paths_worker_program(&s->p->paths),
+                                  .socket_path =
+                                      paths_worker_socket(&s->p->paths,
+                                                          PATHS_WORKER_SERVE),
                                   .threads = (uint32_t) c->threads,
                                   .device = device,
                                   .cache_path = shaders,

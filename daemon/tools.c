@@ -124,7 +124,6 @@ int tools_run_with(struct tools *t, const struct worker_msg *m,
                                                            .on_exit =
                                                                on_exit_worker};
     const struct config *c = t->p->config;
-    bool is_system = !c->is_user && !c->dir[0];
     struct tool *tool;
 
     if (t->count >= TOOLS_MAX)
@@ -138,9 +137,10 @@ int tools_run_with(struct tools *t, const struct worker_msg *m,
                            &(struct worker_link_params){
                                .loop = &t->p->loop,
                                .kind = WORKER_KIND_TOOL,
-                               .program = is_system ? NULL : t->p->paths.worker,
+                               .program = paths_worker_program(&t->p->paths),
                                .socket_path =
-                                   is_system ? "/run/pockd/worker.sock" : NULL,
+                                   paths_worker_socket(&t->p->paths,
+                                                       PATHS_WORKER_TOOL),
                                .threads = (uint32_t) c->threads,
                            },
                            &callbacks, tool, err);

@@ -323,7 +323,6 @@ static int start_worker(struct train_run *r, struct error *err)
                                                            .on_exit =
                                                                on_exit_worker};
     const struct config *c = r->p->config;
-    bool is_system = !c->is_user && !c->dir[0];
     struct worker_msg m;
 
     worker_msg_init(&m, WORKER_MSG_train_start);
@@ -338,9 +337,11 @@ static int start_worker(struct train_run *r, struct error *err)
                            &(struct worker_link_params){
                                .loop = &r->p->loop,
                                .kind = WORKER_KIND_TRAIN,
-                               .program = is_system ? NULL : r->p->paths.worker,
-                               .socket_path =
-                                   is_system ? "/run/pockd/worker.sock" : NULL,
+                               .program = paths_worker_program(&r->p->paths),
+                               .socket_path = paths_worker_socket(
+                                   &r->p->paths, r->job.is_forced
+                                                     ? PATHS_WORKER_SERVE
+                                                     : PATHS_WORKER_TRAIN),
                                .threads = (uint32_t) c->threads,
                                .device = r->device,
                                .cache_path = r->shaders,

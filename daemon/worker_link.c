@@ -643,8 +643,8 @@ static int connect_unit(const char *path, int *out, struct error *err)
                          strerror(errno));
     if (connect(fd, (struct sockaddr *) &a, sizeof(a)) < 0) {
         int rc = error_set(err, -errno,
-                           "no worker at %s: %s: is the unit "
-                           "pock-worker.socket running?",
+                           "no worker at %s: %s: is the worker's "
+                           "socket unit running? See `pockctl doctor`",
                            path, strerror(errno));
         (void) close(fd);
         return rc;

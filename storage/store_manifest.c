@@ -165,7 +165,8 @@ int store_lineage_is_complete(struct store *s, int64_t adapter_id,
              " WHERE CASE WHEN m.version IS NOT NULL THEN m.root IS NULL"
              "  ELSE v.is_imported OR EXISTS (SELECT 1 FROM merged_from f"
              "   WHERE f.adapter_id = v.adapter_id AND f.version = v.version)"
-             "  END",
+             "  END OR EXISTS (SELECT 1 FROM lineage_forgotten g WHERE"
+             "   g.adapter_id = v.adapter_id AND g.version = v.version)",
         err);
     int64_t unknown = 0;
 

@@ -38,7 +38,8 @@ int store_lineage_ids(struct store *s, int64_t adapter_id, uint32_t version,
 int store_lineage_own(struct store *s, int64_t adapter_id, uint32_t version,
                       int64_t **ids, size_t *count, struct error *err);
 // 1: all that the version learned is in the lineage; 0: it, or one that it
-// comes of, was imported, or is a sum that nobody wrote a manifest for.
+// comes of, was imported, or is a sum that nobody wrote a manifest for, or
+// records of it were forgotten.
 int store_lineage_is_complete(struct store *s, int64_t adapter_id,
                               uint32_t version, struct error *err);
 

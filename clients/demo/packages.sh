@@ -2,11 +2,12 @@
 # SPDX-FileCopyrightText: the pockd authors
 # SPDX-License-Identifier: Apache-2.0
 
-# Installs the Debian packages that a build (or with "tests", the tests) need
+# Installs the Debian packages that a build (or with "tests", the tests; with
+# "packaging", the Debian package and its boot in a container) need
 # and that are missing. Asks for sudo when it is not root. Names that differ
 # between Debian 12 and 13 are written A|B: the first that exists is taken.
 #
-# usage: packages.sh build|tests
+# usage: packages.sh build|tests|packaging
 
 set -eu
 
@@ -16,13 +17,16 @@ build="gcc libc6-dev meson ninja-build pkg-config python3
 tests="$build git libcmocka-dev clang libclang-rt-dev clang-format llvm
     universal-ctags g++ strace python3-numpy dbus-daemon python3-dbusmock man-db mandoc procps
     bash-completion zsh fish
+    systemd
     libvulkan1 mesa-vulkan-drivers spirv-tools vulkan-validationlayers"
+packaging="$build debhelper dpkg-dev git lintian systemd systemd-container debootstrap"
 
 case ${1:-} in
 build) want=$build ;;
 tests) want=$tests ;;
+packaging) want=$packaging ;;
 *)
-    echo "usage: packages.sh build|tests" >&2
+    echo "usage: packages.sh build|tests|packaging" >&2
     exit 2
     ;;
 esac

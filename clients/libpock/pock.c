@@ -61,8 +61,21 @@ static int no_daemon(struct pock_error *err, const char *path, int rc)
         why = "nobody listens on it";
     return pock_error_set(err, POCK_ERROR_NOT_READY, rc,
                           "cannot connect to %s: %s: start the daemon with "
-                          "`systemctl start pockd` or `pockd --user`",
-                          path, why);
+                          "`sudo systemctl enable --now pockd@%ld.socket` or "
+                          "`pockd --user`",
+                          path, why, (long) geteuid());
+}
+
+// Neither the system's daemon for this user nor one of the user's own.
+static int no_daemon_at_all(struct pock_error *err, const char *system,
+                            const char *own)
+{
+    return pock_error_set(
+        err, POCK_ERROR_NOT_READY, -ENOENT,
+        "no daemon runs for user %ld: there is neither %s nor %s: start it "
+        "with `sudo systemctl enable --now pockd@%ld.socket` or `pockd --user`",
+        (long) geteuid(), system, *own ? own : "a socket of the user's own",
+        (long) geteuid());
 }
 
 enum { CANDIDATES = 2 };
@@ -75,14 +88,15 @@ static void find_candidates(char paths[CANDIDATES][PATH_BYTES + 64])
     const char *home = getenv("HOME");
     const size_t size = PATH_BYTES + 64;
 
-    // A path that is too long is cut, and then refused by connect_path().
+    // The system's daemon for this user, then a daemon of the user's own. A
+    // path that is too long is cut, and then refused by connect_path().
+    snprintf(paths[0], size, "/run/pockd/%ld/pockd.sock", (long) geteuid());
     if (runtime && *runtime)
-        snprintf(paths[0], size, "%s/pockd/pockd.sock", runtime);
+        snprintf(paths[1], size, "%s/pockd/pockd.sock", runtime);
     else if (data && *data)
-        snprintf(paths[0], size, "%s/pockd/run/pockd.sock", data);
+        snprintf(paths[1], size, "%s/pockd/run/pockd.sock", data);
     else if (home && *home)
-        snprintf(paths[0], size, "%s/.local/share/pockd/run/pockd.sock", home);
-    snprintf(paths[1], size, "/run/pockd/pockd.sock");
+        snprintf(paths[1], size, "%s/.local/share/pockd/run/pockd.sock", home);
 }
 
 // The first that a daemon listens on; if none, what the most telling one said.
@@ -90,7 +104,7 @@ static int connect_any(struct pock *p, struct pock_error *err)
 {
     char paths[CANDIDATES][PATH_BYTES + 64] = {"", ""};
     const char *named = getenv("POCKD_SOCKET");
-    const char *tried = paths[1];
+    const char *tried = paths[0];
     int rc = -ENOENT;
 
     if (named && *named)
@@ -112,6 +126,8 @@ static int connect_any(struct pock *p, struct pock_error *err)
             tried = paths[i];
         }
     }
+    if (rc == -ENOENT && !(named && *named))
+        return no_daemon_at_all(err, paths[0], paths[1]);
     return no_daemon(err, tried, rc);
 }
 

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: the pockd authors
 // SPDX-License-Identifier: Apache-2.0
 
-#include "clients/pockctl/ctl.h"
+#include "clients/pockctl/doctor.h"
 #include "clients/pockctl/out_json.h"
 #include "engine/base/clock.h"
 #include "engine/base/cpuinfo.h"
@@ -9,14 +9,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/timex.h>
 #include <unistd.h>
-
-enum level {
-    LEVEL_OK,
-    LEVEL_NOTE, // worth knowing, nothing to do
-    LEVEL_WARN,
-    LEVEL_FAIL,
-};
 
 static const char *const level_names[] = {
     [LEVEL_OK] = "ok",
@@ -27,35 +21,13 @@ static const char *const level_names[] = {
 
 static const double TUNE_SECONDS = 20; // what pockd takes by default
 
-struct finding {
-    enum level level;
-    char seen[768];
-    char fix[256]; // "" when there is nothing to do
-};
-
-// What the checks look at; NULL where the daemon could not be asked.
-struct patient {
-    struct ctl *ctl;
-    struct pock_error no_daemon;
-    const struct pock_value *info;
-    const struct pock_value *status;
-    const struct pock_value *why;
-    const struct pock_value *models;
-    const struct pock_value *times;
-    const struct pock_value *devices;
-    const struct pock_value *key;
-};
-
-#define SEEN(f, ...) snprintf((f)->seen, sizeof((f)->seen), __VA_ARGS__)
-#define FIX(f, ...)  snprintf((f)->fix, sizeof((f)->fix), __VA_ARGS__)
-
-static void unknown(struct finding *f)
+void doctor_unknown(struct finding *f)
 {
     f->level = LEVEL_NOTE;
     SEEN(f, "unknown: the daemon did not say");
 }
 
-static void check_socket(const struct patient *p, struct finding *f)
+void check_socket(const struct patient *p, struct finding *f)
 {
     if (!p->info) {
         f->level = LEVEL_FAIL;
@@ -66,7 +38,7 @@ static void check_socket(const struct patient *p, struct finding *f)
          pock_get_str(p->info, "mode", "?"), pock_path(p->ctl->pock));
 }
 
-static void check_version(const struct patient *p, struct finding *f)
+void check_version(const struct patient *p, struct finding *f)
 {
     const char *version = pock_get_str(p->info, "version", "");
 
@@ -75,16 +47,17 @@ static void check_version(const struct patient *p, struct finding *f)
     if (*version && (strcmp(version, POCK_VERSION) != 0 ||
                      strcmp(pock_version(), POCK_VERSION) != 0)) {
         f->level = LEVEL_WARN;
-        FIX(f, "restart pockd after an update: `systemctl restart pockd`");
+        FIX(f,
+            "restart pockd after an update: `systemctl restart 'pockd@*.service'`");
     }
 }
 
-static void check_problems(const struct patient *p, struct finding *f)
+void check_problems(const struct patient *p, struct finding *f)
 {
     const struct pock_value *problems = pock_get(p->status, "problems");
 
     if (!p->status) {
-        unknown(f);
+        doctor_unknown(f);
     } else if (pock_count(problems) == 0) {
         SEEN(f, "%s: %s", pock_get_str(p->status, "state", "?"),
              pock_get_str(p->status, "line", ""));
@@ -97,12 +70,12 @@ static void check_problems(const struct patient *p, struct finding *f)
     }
 }
 
-static void check_apps(const struct patient *p, struct finding *f)
+void check_apps(const struct patient *p, struct finding *f)
 {
     int64_t pending = pock_get_int(p->status, "apps_pending", 0);
 
     if (!p->status) {
-        unknown(f);
+        doctor_unknown(f);
     } else if (pock_get_bool(p->status, "off", false)) {
         f->level = LEVEL_NOTE;
         SEEN(f, "switched off: nothing is taken in, and nothing trains");
@@ -118,26 +91,38 @@ static void check_apps(const struct patient *p, struct finding *f)
     }
 }
 
-static void check_store(const struct patient *p, struct finding *f)
+void check_store(const struct patient *p, struct finding *f)
 {
     char size[OUT_TIME_BYTES];
 
     if (!p->info || !p->status) {
-        unknown(f);
+        doctor_unknown(f);
         return;
     }
     out_bytes_format(size, pock_get_int(p->status, "store_bytes", 0));
+    if (p->check && !pock_get_bool(p->check, "ok", false)) {
+        f->level = LEVEL_FAIL;
+        SEEN(f, "%s", pock_get_str(p->check, "text", "it is damaged"));
+        FIX(f, "`pockctl data export` what can be read, then restart pockd: it "
+               "moves a damaged store aside");
+        return;
+    }
     SEEN(f, "%s, schema %" PRId64 ", %" PRId64 " records, %s",
          pock_get_str(p->info, "state_dir", "?"),
          pock_get_int(p->info, "schema", 0),
          pock_get_int(p->status, "records", 0), size);
+    const size_t n = strlen(f->seen);
+    if (p->check)
+        snprintf(f->seen + n, sizeof(f->seen) - n,
+                 "; read and found sound in %" PRId64 " ms",
+                 pock_get_int(p->check, "ms", 0));
 }
 
 // What `pockctl import` of another pockd is told to trust.
-static void check_identity(const struct patient *p, struct finding *f)
+void check_identity(const struct patient *p, struct finding *f)
 {
     if (!p->info)
-        unknown(f);
+        doctor_unknown(f);
     else
         SEEN(f, "Ed25519 %s", pock_get_str(p->info, "key", "?"));
 }
@@ -156,13 +141,23 @@ static bool find_worker(char *path, size_t bytes)
     return ctl_find_program(path, bytes, "pock-worker", "daemon/worker");
 }
 
-static void check_worker(const struct patient *p, struct finding *f)
+void check_worker(const struct patient *p, struct finding *f)
 {
     char path[512];
+    char version[128] = "";
 
     (void) p;
     if (find_worker(path, sizeof(path))) {
-        SEEN(f, "%s", path);
+        const char *argv[] = {path, "--version", NULL};
+        const int rc = doctor_capture(version, sizeof(version), argv);
+        version[strcspn(version, "\n")] = '\0';
+        SEEN(f, "%s, %s", path, rc == 0 ? version : "which does not run");
+        if (rc == 0 && strcmp(version, "pock-worker " POCK_VERSION) == 0)
+            return;
+        f->level = rc == 0 ? LEVEL_WARN : LEVEL_FAIL;
+        FIX(f,
+            "install pockctl " POCK_VERSION " and pock-worker together, then "
+            "restart pockd");
         return;
     }
     f->level = LEVEL_WARN;
@@ -189,14 +184,14 @@ static int status_number(int64_t pid, const char *key)
     return value;
 }
 
-static void check_sandbox(const struct patient *p, struct finding *f)
+void check_sandbox(const struct patient *p, struct finding *f)
 {
     int64_t pid = pock_get_int(p->info, "pid", 0);
     int seccomp = pid > 0 ? status_number(pid, "Seccomp") : -1;
     int no_new = pid > 0 ? status_number(pid, "NoNewPrivs") : -1;
 
     if (seccomp < 0) {
-        unknown(f);
+        doctor_unknown(f);
         return;
     }
     SEEN(f, "system call filter %s, no new privileges %s",
@@ -204,16 +199,18 @@ static void check_sandbox(const struct patient *p, struct finding *f)
     if (seccomp == 2 && no_new == 1)
         return;
     f->level = LEVEL_WARN;
-    FIX(f, "run it as the system service pockd.service, whose unit has the "
-           "sandbox");
+    FIX(f,
+        "run it as the system's service, whose unit has the sandbox: `sudo "
+        "systemctl enable --now pockd@%ld.socket`",
+        (long) geteuid());
 }
 
-static void check_key(const struct patient *p, struct finding *f)
+void check_key(const struct patient *p, struct finding *f)
 {
     const char *file = pock_get_str(p->key, "file", NULL);
 
     if (!p->key) {
-        unknown(f);
+        doctor_unknown(f);
         return;
     }
     if (!file) {
@@ -230,7 +227,7 @@ static void check_key(const struct patient *p, struct finding *f)
            "the disk encrypted (LUKS, fscrypt)");
 }
 
-static void check_cpu(const struct patient *p, struct finding *f)
+void check_cpu(const struct patient *p, struct finding *f)
 {
     unsigned flags = cpuinfo_detect();
     const char *tier = "plain C";
@@ -280,14 +277,14 @@ static void add_device(struct finding *f, const struct pock_value *d)
                            : "");
 }
 
-static void check_devices(const struct patient *p, struct finding *f)
+void check_devices(const struct patient *p, struct finding *f)
 {
     const struct pock_value *list = pock_get(p->devices, "devices");
     const char *none = pock_get_str(p->devices, "none", "");
     const char *why = pock_get_str(p->devices, "why", "");
 
     if (!p->devices) {
-        unknown(f);
+        doctor_unknown(f);
         return;
     }
     for (size_t i = 0; i < pock_count(list); i++) {
@@ -304,14 +301,14 @@ static void check_devices(const struct patient *p, struct finding *f)
                "computes wrongly may need a newer driver");
 }
 
-static void check_times(const struct patient *p, struct finding *f)
+void check_times(const struct patient *p, struct finding *f)
 {
     static const char tune[] = "`pockctl doctor --tune` times them; until then "
                                "the best kernel and all threads are taken";
     char age[OUT_TIME_BYTES];
 
     if (!p->times) {
-        unknown(f);
+        doctor_unknown(f);
         return;
     }
     if (!pock_get_bool(p->times, "used", false)) {
@@ -343,14 +340,14 @@ static int64_t available_memory(void)
     return kib < 0 ? -1 : kib * 1024;
 }
 
-static void check_memory(const struct patient *p, struct finding *f)
+void check_memory(const struct patient *p, struct finding *f)
 {
     char text[OUT_TIME_BYTES];
     int64_t bytes = available_memory();
 
     (void) p;
     if (bytes < 0) {
-        unknown(f);
+        doctor_unknown(f);
         return;
     }
     out_bytes_format(text, bytes);
@@ -361,13 +358,13 @@ static void check_memory(const struct patient *p, struct finding *f)
     }
 }
 
-static void check_disk(const struct patient *p, struct finding *f)
+void check_disk(const struct patient *p, struct finding *f)
 {
     char text[OUT_TIME_BYTES];
     int64_t bytes = pock_get_int(p->status, "free_bytes", -1);
 
     if (bytes < 0) {
-        unknown(f);
+        doctor_unknown(f);
         return;
     }
     out_bytes_format(text, bytes);
@@ -381,12 +378,12 @@ static void check_disk(const struct patient *p, struct finding *f)
     }
 }
 
-static void check_model(const struct patient *p, struct finding *f)
+void check_model(const struct patient *p, struct finding *f)
 {
     size_t count = pock_count(p->models);
 
     if (!p->models) {
-        unknown(f);
+        doctor_unknown(f);
         return;
     }
     if (count == 0) {
@@ -409,14 +406,14 @@ static void check_model(const struct patient *p, struct finding *f)
     SEEN(f, "%zu, all as they were added", count);
 }
 
-static void check_gates(const struct patient *p, struct finding *f)
+void check_gates(const struct patient *p, struct finding *f)
 {
     const struct pock_value *gates = pock_get(p->why, "gates");
     struct str known = {.limit = 240};
     struct str missing = {.limit = 240};
 
     if (!p->why) {
-        unknown(f);
+        doctor_unknown(f);
         return;
     }
     for (size_t i = 0; i < pock_count(gates); i++) {
@@ -435,12 +432,20 @@ static void check_gates(const struct patient *p, struct finding *f)
     str_free(&missing);
 }
 
-static void check_clock(const struct patient *p, struct finding *f)
+void check_clock(const struct patient *p, struct finding *f)
 {
     char text[OUT_TIME_BYTES];
     int64_t now = clock_unix_ms();
 
-    SEEN(f, "%s", ctl_time(p->ctl, text, now));
+    struct timex t = {0};
+    const bool is_set = adjtimex(&t) >= 0 && !(t.status & STA_UNSYNC);
+    SEEN(f, "%s%s", ctl_time(p->ctl, text, now),
+         is_set ? ", kept by the network's time" : ", kept by nobody");
+    if (!is_set) {
+        f->level = LEVEL_NOTE;
+        FIX(f, "a clock that drifts shifts windows and ages of records: "
+               "systemd-timesyncd or chrony keeps it");
+    }
     // 2025-01-01: before this program was written.
     if (now < INT64_C(1735689600000)) {
         f->level = LEVEL_FAIL;
@@ -527,6 +532,10 @@ static void ask(struct patient *p, struct pock_reply **replies)
         p->why = pock_result(replies[2]);
     if (pock_model_list(pock, &replies[3], &err) == 0)
         p->models = pock_get(pock_result(replies[3]), "models");
+    struct pock_request *r;
+    if (p->info && pock_request_create(&r, pock, "store.check") == 0 &&
+        pock_call(r, 120000, &replies[6], &err) == 0)
+        p->check = pock_result(replies[6]);
 }
 
 /*
@@ -642,7 +651,7 @@ int cmd_doctor(struct ctl *c)
 {
     struct finding findings[CHECK_COUNT] = {0};
     struct patient p = {.ctl = c};
-    struct pock_reply *replies[7] = {0};
+    struct pock_reply *replies[8] = {0};
     bool ok = true;
     int status = CTL_OK;
 
@@ -654,7 +663,7 @@ int cmd_doctor(struct ctl *c)
     ask(&p, replies);
     ask_times(&p, &replies[4]);
     ask_devices(&p, &replies[5]);
-    ask_key(&p, &replies[6]);
+    ask_key(&p, &replies[7]);
     for (size_t i = 0; i < CHECK_COUNT; i++) {
         checks[i].run(&p, &findings[i]);
         ok = ok && findings[i].level != LEVEL_FAIL;
@@ -665,7 +674,7 @@ int cmd_doctor(struct ctl *c)
         status = print_json(c, findings, ok);
     else if (!c->quiet)
         status = print_findings(c, findings);
-    for (size_t i = 0; i < 7; i++)
+    for (size_t i = 0; i < sizeof(replies) / sizeof(replies[0]); i++)
         pock_reply_destroy(replies[i]);
     if (status != CTL_OK)
         return status;

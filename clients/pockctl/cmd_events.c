@@ -102,7 +102,10 @@ static void find_place(struct ctl *c, struct place *p)
     struct pock_reply *reply;
     struct pock_error err;
 
-    *p = (struct place){.is_system = access("/run/pockd", F_OK) == 0};
+    char own[64];
+
+    snprintf(own, sizeof(own), "/run/pockd/%ld", (long) geteuid());
+    *p = (struct place){.is_system = access(own, F_OK) == 0};
     if (ctl_try_connect(c, &err) == 0 &&
         pock_server_info(c->pock, &reply, &err) == 0) {
         const struct pock_value *v = pock_result(reply);
@@ -144,12 +147,16 @@ static int run_tail(struct ctl *c, const char *path, const char *lines)
 static int run_journalctl(struct ctl *c, bool is_system, const char *lines)
 {
     const char *argv[12];
+    char unit[64] = "--unit=pockd.service";
     int n = 0;
 
     argv[n++] = "journalctl";
     if (!is_system)
         argv[n++] = "--user";
-    argv[n++] = "--unit=pockd.service";
+    else
+        snprintf(unit, sizeof(unit), "--unit=pockd@%ld.service",
+                 (long) geteuid());
+    argv[n++] = unit;
     argv[n++] = "--no-pager";
     argv[n++] = "-n";
     argv[n++] = lines;

@@ -6,6 +6,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/error.h"
 #include "engine/base/fdpass.h"
+#include "engine/base/sdnotify.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -30,6 +31,9 @@ struct worker_control {
     int fd;
     int wake_fd;   // eventfd: end the thread
     int signal_fd; // SIGTERM is a stop
+    // Of the service manager: what cannot even ping is killed. 0: none.
+    uint64_t watchdog_ms;
+    uint64_t pinged_ns;
     pthread_t thread;
     atomic_bool stop_flag;
     atomic_int manners;
@@ -175,17 +179,35 @@ static void receive_packet(struct worker_control *c)
     receive(c, &m);
 }
 
+// Milliseconds until the next ping is due, -1 for never.
+static int ping_ms(struct worker_control *c)
+{
+    if (c->watchdog_ms == 0)
+        return -1;
+    const uint64_t now = clock_monotonic_ns();
+    uint64_t since_ms = (now - c->pinged_ns) / 1000000;
+    if (since_ms >= c->watchdog_ms) {
+        sdnotify_send("WATCHDOG=1");
+        c->pinged_ns = now;
+        since_ms = 0;
+    }
+    return (int) (c->watchdog_ms - since_ms);
+}
+
 static int poll_ms(struct worker_control *c)
 {
+    const int ping = ping_ms(c);
+
     pthread_mutex_lock(&c->lock);
     bool is_stopping = c->is_stopping;
     uint64_t since_ms = (clock_monotonic_ns() - c->stop_ns) / 1000000;
     pthread_mutex_unlock(&c->lock);
     if (!is_stopping)
-        return -1;
+        return ping;
     if (since_ms >= STOP_MS_MAX)
         _exit(1); // The main thread does not follow.
-    return (int) (STOP_MS_MAX - since_ms);
+    const int left = (int) (STOP_MS_MAX - since_ms);
+    return ping >= 0 && ping < left ? ping : left;
 }
 
 static void *control_thread(void *user)
@@ -229,6 +251,8 @@ int worker_control_start(struct worker_control **out, int fd, struct error *err)
     }
     c->fd = fd;
     c->acked = -1;
+    c->watchdog_ms = sdnotify_watchdog_ms();
+    c->pinged_ns = clock_monotonic_ns();
     (void) fcntl(fd, F_SETFL, O_NONBLOCK);
     (void) pthread_mutex_init(&c->lock, NULL);
     pthread_condattr_t attr;

@@ -30,7 +30,7 @@ def records(n, start=0, stream='notes'):
 
 def night(**kw):
     """A daemon with the tiny model, open gates and nothing to learn yet."""
-    d = Daemon(env=dict({'POCKD_THREADS': '1'}, **kw.get('env', {})))
+    d = kw.get('daemon') or Daemon(env=dict({'POCKD_THREADS': '1'}, **kw.get('env', {})))
     d.put('sys/class/thermal/thermal_zone0/type', 'cpu')
     d.put('sys/class/thermal/thermal_zone0/temp', '40000')
     d.model = os.path.join(d.dir, 'tiny.gguf')
@@ -38,7 +38,8 @@ def night(**kw):
     d.start()
     d.c = d.client()
     d.c.call('policy.set', values=GATES)
-    d.c.call('model.add', path=d.model)
+    if kw.get('model', True):
+        d.c.call('model.add', path=d.model)
     return d
 
 

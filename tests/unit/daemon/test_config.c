@@ -139,6 +139,39 @@ static void dir_keeps_everything_below_it(void **state)
     assert_string_equal(p.checkpoints, "/tmp/x/ckpt");
 }
 
+static void the_systems_daemon_has_places_for_each_owner(void **state)
+{
+    const char *argv[] = {"pockd", "--owner-uid=1001",
+                          "--worker-sockets=/run/pockd/worker"};
+    struct error err;
+    struct config c;
+    struct paths p;
+
+    assert_int_equal(config_load(&c, 2, argv, NULL, &err), 0);
+    assert_true(paths_is_system(&c));
+    assert_int_equal(unsetenv("STATE_DIRECTORY"), 0);
+    assert_int_equal(paths_init(&p, &c, &err), 0);
+    assert_string_equal(p.state, "/var/lib/pockd/1001");
+    assert_string_equal(p.socket, "/run/pockd/1001/pockd.sock");
+    // Without units for them, workers are children.
+    assert_null(paths_worker_socket(&p, PATHS_WORKER_TRAIN));
+    assert_string_equal(paths_worker_program(&p), p.worker);
+
+    // As systemd starts it, which names the state directory.
+    assert_int_equal(config_load(&c, 3, argv, NULL, &err), 0);
+    assert_int_equal(setenv("STATE_DIRECTORY", "/var/lib/private/pockd/1001",
+                            1),
+                     0);
+    assert_int_equal(paths_init(&p, &c, &err), 0);
+    assert_int_equal(unsetenv("STATE_DIRECTORY"), 0);
+    assert_string_equal(p.state, "/var/lib/private/pockd/1001");
+    assert_null(paths_worker_program(&p));
+    assert_string_equal(paths_worker_socket(&p, PATHS_WORKER_TRAIN),
+                        "/run/pockd/worker/train.sock");
+    assert_string_equal(paths_worker_socket(&p, PATHS_WORKER_TOOL),
+                        "/run/pockd/worker/tool.sock");
+}
+
 static void a_socket_path_that_is_too_long_is_named(void **state)
 {
     struct error err;
@@ -163,6 +196,7 @@ int main(void)
         cmocka_unit_test(unknown_arguments_and_missing_files_are_named),
         cmocka_unit_test(a_usual_file_may_be_missing),
         cmocka_unit_test(dir_keeps_everything_below_it),
+        cmocka_unit_test(the_systems_daemon_has_places_for_each_owner),
         cmocka_unit_test(a_socket_path_that_is_too_long_is_named),
     };
     return cmocka_run_group_tests(tests, setup, NULL);

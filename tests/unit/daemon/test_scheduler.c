@@ -211,6 +211,11 @@ static void sleepy(struct night *n)
     n->snapshot.is_going_to_sleep = true;
 }
 
+static void others_turn(struct night *n)
+{
+    n->in.turn = TURN_TAKEN;
+}
+
 static const struct closing closings[] = {
     {"on battery", on_battery, CONDITION_power, true, true},
     {"weak charger", weak_charger, CONDITION_power, true, true},
@@ -237,6 +242,7 @@ static const struct closing closings[] = {
     {"off", switched_off, CONDITION_owner, true, true},
     {"no model", no_model, CONDITION_model, true, true},
     {"sleep", sleepy, CONDITION_sleep, true, true},
+    {"turn", others_turn, CONDITION_turn, true, true},
 };
 
 static void each_closed_gate_blocks_and_stops_as_the_table_says(void **state)
@@ -277,6 +283,29 @@ static void every_condition_has_a_row(void **state)
         // data is closed by an empty queue, tested below.
         assert_true(found > 0 || i == CONDITION_data);
     }
+}
+
+static void makes_room_for_another_owner_after_a_slice(void **state)
+{
+    struct night n;
+
+    night_init(&n);
+    n.job.is_running = true;
+    n.in.turn = TURN_WANTED;
+    n.in.slice_started_ms = n.in.now_ms - n.policy.slice_s * 1000 + 1;
+    assert_int_equal(decide(&n), SCHEDULER_NONE);
+    assert_int_equal(n.decision.recheck_ms, 1);
+    n.in.now_ms++;
+    assert_int_equal(decide(&n), SCHEDULER_STOP);
+    assert_int_equal(n.decision.reason, STOP_REASON_TURN);
+    // What waits for a turn looks again by itself, and only then.
+    night_init(&n);
+    n.in.turn = TURN_TAKEN;
+    assert_int_equal(decide(&n), SCHEDULER_NONE);
+    assert_in_range(n.decision.recheck_ms, 1000, 60000);
+    on_battery(&n);
+    assert_int_equal(decide(&n), SCHEDULER_NONE);
+    assert_int_equal(n.decision.recheck_ms, -1);
 }
 
 static void a_trembling_level_does_not_flap(void **state)
@@ -466,6 +495,7 @@ int main(void)
         cmocka_unit_test(starts_when_every_gate_is_open),
         cmocka_unit_test(each_closed_gate_blocks_and_stops_as_the_table_says),
         cmocka_unit_test(every_condition_has_a_row),
+        cmocka_unit_test(makes_room_for_another_owner_after_a_slice),
         cmocka_unit_test(a_trembling_level_does_not_flap),
         cmocka_unit_test(since_changes_only_with_ok),
         cmocka_unit_test(waits_exactly_until_idle_is_long_enough),

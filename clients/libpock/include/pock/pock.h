@@ -206,10 +206,10 @@ struct pock_options {
 
 /*
  * Connect and greet. The socket is `path`, or $POCKD_SOCKET, or the first of
+ * /run/pockd/UID/pockd.sock (the system's daemon for this user) and
  * $XDG_RUNTIME_DIR/pockd/pockd.sock (in a session without that directory:
- * pockd/run/pockd.sock in $XDG_DATA_HOME, or in ~/.local/share) and
- * /run/pockd/pockd.sock that a daemon listens on. Waits at most 5 s for the
- * daemon's greeting.
+ * pockd/run/pockd.sock in $XDG_DATA_HOME, or in ~/.local/share) that a daemon
+ * listens on. Waits at most 5 s for the daemon's greeting.
  */
 POCK_API int pock_connect(struct pock **out, const char *path,
                           struct pock_error *err);

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: the pockd authors
 // SPDX-License-Identifier: Apache-2.0
 
-#include "daemon/sdnotify.h"
+#include "engine/base/sdnotify.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -44,7 +44,8 @@ uint64_t sdnotify_watchdog_ms(void)
     const char *usec = getenv("WATCHDOG_USEC");
     const char *pid = getenv("WATCHDOG_PID");
 
-    if (!usec || (pid && strtol(pid, NULL, 10) != (long) getpid()))
+    // Children see the variables too, and must not ping for their parent.
+    if (!usec || !pid || strtol(pid, NULL, 10) != (long) getpid())
         return 0;
     return strtoull(usec, NULL, 10) / 2000;
 }
