@@ -14,6 +14,7 @@
 #include "daemon/dbcall.h"
 #include "daemon/events.h"
 #include "daemon/handlers.h"
+#include "daemon/manifest.h"
 #include "daemon/model_pick.h"
 #include "daemon/tools.h"
 #include "engine/base/clock.h"
@@ -104,6 +105,7 @@ static int run_open(struct store *s, struct dbcall *c, struct error *err)
     struct store_model m;
     int rc = 0;
 
+    c->audited = 0; // when it is a version
     for (size_t i = 0; i < x->count && rc == 0; i++)
         rc = open_part(x, s, c, i, err);
     if (rc < 0 || (rc = store_model_get_id(s, x->model_id, &m, err)) < 0)
@@ -152,6 +154,13 @@ static int add_version(struct combining *x, struct store *s,
         rc = store_merge_add(s, &x->version, x->parts, x->count, number, err);
     }
     if (rc == 0)
+        rc = manifest_make(s, &x->p->identity,
+                           &(struct manifest_params){.adapter_id = a->id,
+                                                     .version = *number,
+                                                     .parts = x->parts,
+                                                     .n_parts = x->count},
+                           err);
+    if (rc == 0)
         rc = store_commit(s, err);
     if (rc < 0)
         store_rollback(s);
@@ -187,6 +196,7 @@ static int run_add(struct store *s, struct dbcall *c, struct error *err)
     encoder_put_bool(&c->out, "new", is_new);
     encoder_put_float(&c->out, "left_out", x->left_out);
     snprintf(c->text, sizeof(c->text), "%s", a.name);
+    snprintf(c->audit_text, sizeof(c->audit_text), "%s:%u", a.name, number);
     c->number[0] = is_new ? number : 0;
     return 0;
 }

@@ -22,6 +22,7 @@ enum format {
     FORMAT_PEFT_CONFIG,
     FORMAT_MERGED,
     FORMAT_LORA_SVD,
+    FORMAT_JOURNAL,
     FORMAT_COUNT
 };
 
@@ -34,6 +35,7 @@ static const struct {
     [FORMAT_PEFT_CONFIG] = {"peft-config", "peft"},
     [FORMAT_MERGED] = {"merged", "merged"},
     [FORMAT_LORA_SVD] = {"lora-svd", "lora-svd"},
+    [FORMAT_JOURNAL] = {"journal", "journal"},
 };
 
 struct exporting {
@@ -214,10 +216,9 @@ void adapter_export(struct pockd *p, struct request *r)
         format++;
     if (format == FORMAT_COUNT) {
         free(x);
-        request_fail(
-            r, RPC_ERROR_BAD_PARAMS,
-            "format must be gguf, peft-weights, peft-config, merged or "
-            "lora-svd");
+        request_fail(r, RPC_ERROR_BAD_PARAMS,
+                     "format must be gguf, peft-weights, peft-config, merged, "
+                     "lora-svd or journal");
         return;
     }
     x->p = p;

@@ -12,6 +12,7 @@
 #include "daemon/dbcall.h"
 #include "daemon/events.h"
 #include "daemon/fdio.h"
+#include "daemon/manifest.h"
 #include "daemon/tools.h"
 #include "engine/base/clock.h"
 #include "ipc/rpc_record.h"
@@ -91,6 +92,7 @@ static int run_open(struct store *s, struct dbcall *c, struct error *err)
     struct store_model m;
     int rc;
 
+    c->audited = 0; // when it is a version
     if ((rc = fdio_check_readable(x->file_fd, WORKER_FILE_BYTES_MAX, err)) <
             0 ||
         (rc = find_model(x, s, c, &m, err)) < 0)
@@ -134,6 +136,12 @@ static int add_version(struct importing *x, struct store *s, struct dbcall *c,
     bool is_new = rc == 0;
     if (rc < 0 && rc != -EEXIST)
         goto error;
+    if (is_new &&
+        (rc = manifest_make(s, &x->p->identity,
+                            &(struct manifest_params){.adapter_id = a.id,
+                                                      .version = number},
+                            err)) < 0)
+        goto error;
     if ((rc = store_commit(s, err)) < 0)
         goto error;
     if ((rc = store_version_get(s, a.id, number, &v, err)) < 0)
@@ -143,6 +151,7 @@ static int add_version(struct importing *x, struct store *s, struct dbcall *c,
     adapter_encode_version(&c->out, &v);
     encoder_put_bool(&c->out, "new", is_new);
     snprintf(c->text, sizeof(c->text), "%s", a.name);
+    snprintf(c->audit_text, sizeof(c->audit_text), "%s:%u", a.name, number);
     c->number[0] = is_new ? number : 0;
     return 0;
 

@@ -14,6 +14,7 @@
 
 #include "daemon/request.h"
 #include "storage/store_adapter.h"
+#include "storage/store_merge.h"
 
 struct pockd;
 
@@ -23,6 +24,8 @@ void adapter_import(struct pockd *p, struct request *r);
 
 // Of handle_adapter.c, for both.
 void adapter_encode_version(struct encoder *e, const struct store_version *v);
+// A map, of store_merge_each(); `user` is the encoder.
+int adapter_put_part(const struct store_part *p, void *user);
 // By the parameter `adapter`.
 int adapter_find(struct store *s, const msgpack_object *params,
                  struct store_adapter *a, struct error *err);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/auditlog.h"
 #include "engine/base/fault.h"
 
 static int run(struct store *s, void *arg, struct error *err)
@@ -18,8 +19,12 @@ static int run(struct store *s, void *arg, struct error *err)
     memset(c->number, 0, sizeof(c->number));
     c->index = -1;
     c->code = RPC_ERROR_NONE;
+    c->audited = 1;
+    c->audit_text[0] = '\0';
     encoder_open_map(&c->out);
-    int rc = c->run(s, c, err);
+    int rc = auditlog_before(s, c, c->is_alone, err);
+    if (rc == 0)
+        rc = auditlog_after(s, c, c->is_alone, c->run(s, c, err), err);
     if (rc < 0)
         return rc;
     encoder_close(&c->out);
@@ -63,6 +68,7 @@ static void done(void *arg, int rc, const struct error *err)
     if (rc < 0) {
         fail(c, rc, err);
     } else {
+        auditlog_on_read(c->p, c->r, c->audited);
         if (c->after)
             c->after(c);
         // A handler that answers itself takes the request.
@@ -89,6 +95,7 @@ void dbcall_start(struct pockd *p, struct request *r,
         .p = p,
         .r = r,
         .params = request_params(r),
+        .is_alone = params->kind == DBTHREAD_ALONE,
         .run = params->run,
         .after = params->after,
         .data = params->data,

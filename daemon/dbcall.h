@@ -25,6 +25,9 @@ struct dbcall {
     enum rpc_error code;          // of a failure of run(); NONE: by its errno
     int64_t number[4];            // from run() to after()
     char text[160];               // the same
+    bool is_alone;                // DBTHREAD_ALONE
+    int64_t audited;              // by run(), for the audit log: so many; 1
+    char audit_text[96];          // the same: of which adapter, or so
     void *data;                   // the handler's; freed with free()
     void (*free_data)(void *data);
     int (*run)(struct store *s, struct dbcall *c, struct error *err);

@@ -164,7 +164,7 @@ static int put_stream(const struct store_stream *st, void *user)
     return 0;
 }
 
-static int put_part(const struct store_part *p, void *user)
+int adapter_put_part(const struct store_part *p, void *user)
 {
     struct encoder *e = user;
 
@@ -195,7 +195,7 @@ static int run_show(struct store *s, struct dbcall *c, struct error *err)
         version = a.active;
     encoder_put_array(&c->out, "merged_from");
     if (version)
-        rc = store_merge_each(s, a.id, version, put_part, &c->out, err);
+        rc = store_merge_each(s, a.id, version, adapter_put_part, &c->out, err);
     encoder_close(&c->out);
     if (rc < 0)
         return rc;
@@ -224,6 +224,7 @@ static int answer_switched(struct store *s, struct dbcall *c, int64_t id,
         return rc;
     c->number[0] = a.active;
     snprintf(c->text, sizeof(c->text), "%s", a.name);
+    snprintf(c->audit_text, sizeof(c->audit_text), "%s:%u", a.name, a.active);
     encoder_key(&c->out, "adapter");
     return encode_adapter(&c->out, s, &a, 0, err);
 }
@@ -324,6 +325,8 @@ static int run_delete(struct store *s, struct dbcall *c, struct error *err)
     if (rc < 0)
         return rc;
     snprintf(c->text, sizeof(c->text), "%s", a.name);
+    snprintf(c->audit_text, sizeof(c->audit_text), version ? "%s:%u" : "%s",
+             a.name, version);
     c->number[0] = version;
     if (version == 0) {
         rc = delete_all(s, c, &a, err);

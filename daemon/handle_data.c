@@ -158,6 +158,7 @@ static int put_all(struct store *s, struct dbcall *c, struct encoder *body,
     }
     put_redacted(&c->out, &put->redaction);
     c->number[0] = new_count;
+    c->audited = new_count;
     return 0;
 }
 
@@ -372,6 +373,7 @@ static int run_list(struct store *s, struct dbcall *c, struct error *err)
     encoder_close(&c->out);
     if (rc >= 0 && l.has_more)
         encoder_put_int(&c->out, "next", l.last);
+    c->audited = l.count;
     record_filter_finish(&f);
     return rc < 0 ? rc : 0;
 }
@@ -445,6 +447,7 @@ static int run_get(struct store *s, struct dbcall *c, struct error *err)
                              (long long) id);
     }
     encoder_close(&c->out);
+    c->audited = i;
     if (i == codec_count(ids))
         return 0;
     encoder_put_array(&c->out, "rest");
@@ -554,6 +557,7 @@ static int run_erase(struct store *s, struct dbcall *c, struct error *err)
     if (rc == 0 && !dry_run)
         load_jobs(c->data, s, &erased);
     c->number[0] = dry_run ? 0 : erased.records;
+    c->audited = c->number[0];
     record_filter_finish(&f);
     return rc;
 }

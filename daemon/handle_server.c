@@ -132,6 +132,7 @@ void handle_server_info(struct pockd *p, struct request *r)
 {
     bool is_system = paths_is_system(p->config);
     struct encoder *e = request_begin(r);
+    char key[HASH_HEX];
 
     encoder_put_cstr(e, "version", POCK_VERSION);
     put_proto(e);
@@ -142,6 +143,8 @@ void handle_server_info(struct pockd *p, struct request *r)
         encoder_put_cstr(e, "state_dir", p->paths.state);
         encoder_put_cstr(e, "socket", p->paths.socket);
     }
+    hash_to_hex(key, p->identity.public);
+    encoder_put_cstr(e, "key", key);
     encoder_put_int(e, "owner",
                     is_system ? p->config->owner_uid : (int64_t) geteuid());
     encoder_put_cstr(e, "workers",

@@ -3,6 +3,7 @@
 
 #include "daemon/handlers.h"
 
+#include "daemon/auditlog.h"
 #include "daemon/consent.h"
 #include "daemon/pockd.h"
 
@@ -17,6 +18,8 @@ void handlers_dispatch(struct request *r, void *user)
 {
     struct pockd *p = user;
 
-    if (consent_admits(p->consent, r))
-        handlers[request_method(r)](p, r);
+    if (!consent_admits(p->consent, r))
+        return;
+    auditlog_on_request(p, r);
+    handlers[request_method(r)](p, r);
 }

@@ -12,9 +12,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "daemon/auditlog.h"
 #include "daemon/consent.h"
 #include "daemon/events.h"
 #include "daemon/handlers.h"
+#include "daemon/identity.h"
 #include "daemon/inhibits.h"
 #include "daemon/reload.h"
 #include "daemon/retention.h"
@@ -331,6 +333,7 @@ static int start_parts(struct pockd *p, struct error *err)
                                                                : NULL)) < 0 ||
         (rc = events_create(&p->events, p)) < 0 ||
         (rc = watchers_create(&p->watchers, p)) < 0 ||
+        (rc = auditlog_create(&p->audit, p)) < 0 ||
         (rc = inhibits_create(&p->inhibits, p)) < 0 ||
         (rc = serving_create(&p->serving, p)) < 0 ||
         (rc = tools_create(&p->tools, p)) < 0 ||
@@ -347,6 +350,7 @@ static int start(struct pockd *p, struct error *err)
     if ((rc = paths_init(&p->paths, p->config, err)) < 0 ||
         (rc = paths_create(&p->paths, p->config, err)) < 0 ||
         (rc = start_loop(p, err)) < 0 || (rc = start_store(p, err)) < 0 ||
+        (rc = identity_load(&p->identity, p->paths.state, err)) < 0 ||
         (rc = consent_create(&p->consent, p, err)) < 0 ||
         (rc = start_parts(p, err)) < 0 ||
         (rc = training_create(&p->training, p, err)) < 0 ||
@@ -393,6 +397,7 @@ static void finish(struct pockd *p)
     p->is_stopping = true;
     dbthread_destroy(db);
     p->dbthread = NULL;
+    auditlog_destroy(p->audit);
     retention_destroy(p->retention);
     reload_destroy(p->reload);
     tools_destroy(p->tools);

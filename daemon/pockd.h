@@ -19,6 +19,7 @@
 #include "daemon/scheduler.h"
 #include "daemon/server.h"
 #include "daemon/signals.h"
+#include "engine/base/sign.h"
 
 struct store;
 struct consent;
@@ -30,6 +31,7 @@ struct tools;
 struct reload;
 struct retention;
 struct watchers;
+struct auditlog;
 struct signal_watch;
 
 struct watchdog { // watchdog.c
@@ -43,6 +45,7 @@ struct watchdog { // watchdog.c
 struct pockd {
     const struct config *config;
     struct paths paths;
+    struct sign_key identity; // signs manifests and archives
     uv_loop_t loop;
     uv_signal_t on_term;
     uv_signal_t on_int;
@@ -66,6 +69,7 @@ struct pockd {
     struct consent *consent;
     struct events *events;
     struct watchers *watchers;
+    struct auditlog *audit;
     struct inhibits *inhibits;
     struct signals *signals;
     struct signal_watch *signal_watches;

@@ -63,7 +63,7 @@ static void json_messages(struct str *s, const struct rpc_record *r)
     str_putc(s, ']');
 }
 
-static int json_record(struct str *s, const struct store_record *row)
+int record_export_json(struct str *s, const struct store_record *row)
 {
     static const struct frame_limits limits = {
         .depth = FRAME_DEPTH,
@@ -111,7 +111,7 @@ static int export_record(const struct store_record *row, void *user)
 
     x->in_page++;
     x->last = row->id;
-    x->rc = json_record(&x->line, row);
+    x->rc = record_export_json(&x->line, row);
     if (x->rc < 0)
         x->rc =
             error_set(&x->err, -EUCLEAN, "record %lld is damaged in the store",

@@ -34,3 +34,6 @@ void record_filter_finish(struct record_filter *f);
 void record_stream_encode(struct encoder *e, const struct store_stream *st);
 // data.export: JSON lines into the request's descriptor.
 void record_export(struct pockd *p, struct request *r);
+// A record as such a line. Negative: it is damaged, or out of memory.
+struct str;
+int record_export_json(struct str *s, const struct store_record *row);

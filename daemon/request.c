@@ -32,6 +32,7 @@ struct request {
     uint32_t id;
     uint64_t session_id;
     uid_t uid;
+    pid_t pid;
     enum method method;
     bool is_owner;
     char app[APPID_SIZE];
@@ -118,6 +119,7 @@ int request_create(struct request **out, struct session *s,
         .id = in->id,
         .session_id = s->id,
         .uid = s->uid,
+        .pid = s->peer.pid,
         .method = in->method,
         .is_owner = s->is_owner,
         .is_stream = in->common.is_stream,
@@ -222,6 +224,11 @@ uint64_t request_session(const struct request *r)
 uid_t request_uid(const struct request *r)
 {
     return r->uid;
+}
+
+pid_t request_pid(const struct request *r)
+{
+    return r->pid;
 }
 
 bool request_is_owner(const struct request *r)

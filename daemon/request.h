@@ -40,6 +40,7 @@ enum method request_method(const struct request *r);
 const msgpack_object *request_params(const struct request *r);
 uint64_t request_session(const struct request *r);
 uid_t request_uid(const struct request *r);
+pid_t request_pid(const struct request *r);
 bool request_is_owner(const struct request *r);
 // The namespace of the client's records, and who it is. Settled by hello, once
 // for a connection.

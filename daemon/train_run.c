@@ -190,7 +190,7 @@ static int run_store(struct store *s, void *arg, struct error *err)
     struct train_run *r = v->r;
 
     return train_output_store(&r->output, s, &r->job, &r->input, &v->result,
-                              &r->policy, err);
+                              &r->policy, &r->p->identity, err);
 }
 
 static void done_store(void *arg, int rc, const struct error *err)

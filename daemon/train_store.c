@@ -12,8 +12,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "daemon/auditlog.h"
 #include "daemon/fdio.h"
 #include "daemon/gate.h"
+#include "daemon/manifest.h"
 #include "daemon/prefix_file.h"
 #include "daemon/record_pack.h"
 #include "daemon/times_file.h"
@@ -295,7 +297,7 @@ static int read_used(int64_t **ids, size_t *n, const struct train_input *in,
 
 static int add_version(struct train_output *out, struct store *s,
                        const struct store_version *v, const int64_t *ids,
-                       size_t n, struct error *err)
+                       size_t n, const struct sign_key *key, struct error *err)
 {
     size_t lost = 0;
     int rc = store_version_add(s, v, &out->version, err);
@@ -310,7 +312,10 @@ static int add_version(struct train_output *out, struct store *s,
         out->is_lost = true;
         return error_set(err, -ESTALE, "records were erased meanwhile");
     }
-    return 0;
+    return manifest_make(s, key,
+                         &(struct manifest_params){.adapter_id = v->adapter_id,
+                                                   .version = out->version},
+                         err);
 }
 
 static void known_key(char out[64], int64_t adapter_id)
@@ -340,21 +345,39 @@ static int keep_known(struct store *s, const struct store_version *v,
     return store_policy_set(s, key, value, v->created_ms, err);
 }
 
+// Who trained what of how many records, and made it active: pockd.
+static int keep_account(struct store *s, const struct store_version *v,
+                        const char *adapter, const struct train_output *out,
+                        struct error *err)
+{
+    char text[96];
+
+    snprintf(text, sizeof(text), "%s:%u", adapter, out->version);
+    int rc =
+        auditlog_own(s, "train.version", v->records, text, v->created_ms, err);
+    return rc < 0 || !out->is_active ? rc
+                                     : auditlog_own(s, "adapter.activate", 1,
+                                                    text, v->created_ms, err);
+}
+
 static int store_all(struct train_output *out, struct store *s,
                      const struct store_version *v, const int64_t *ids,
-                     size_t n, size_t seen, struct error *err)
+                     size_t n, size_t seen, const char *adapter,
+                     const struct sign_key *key, struct error *err)
 {
     int rc = store_begin(s, err);
 
     if (rc < 0)
         return rc;
-    if ((rc = add_version(out, s, v, ids, n, err)) == 0 &&
+    if ((rc = add_version(out, s, v, ids, n, key, err)) == 0 &&
         (rc = keep_known(s, v, (int64_t) (seen - n), err)) == 0 &&
         v->gate == STORE_GATE_PASSED) {
         rc = store_adapter_activate(s, v->adapter_id, out->version, false,
                                     v->created_ms, err);
         out->is_active = rc == 0;
     }
+    if (rc == 0)
+        rc = keep_account(s, v, adapter, out, err);
     if (rc == 0)
         rc = store_commit(s, err);
     if (rc < 0)
@@ -366,7 +389,8 @@ int train_output_store(struct train_output *out, struct store *s,
                        const struct store_job *job,
                        const struct train_input *in,
                        const struct worker_result *result,
-                       const struct policy *policy, struct error *err)
+                       const struct policy *policy, const struct sign_key *key,
+                       struct error *err)
 {
     struct store_version v;
     int64_t *ids = NULL;
@@ -390,7 +414,7 @@ int train_output_store(struct train_output *out, struct store *s,
     v.bytes = (int64_t) bytes;
     v.records = (int64_t) n;
     snprintf(out->reason, sizeof(out->reason), "%s", v.reason);
-    rc = store_all(out, s, &v, ids, n, in->count, err);
+    rc = store_all(out, s, &v, ids, n, in->count, job->adapter, key, err);
     if (out->is_lost)
         rc = 0;
 

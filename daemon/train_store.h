@@ -12,6 +12,7 @@
 
 #include "daemon/paths.h"
 #include "daemon/policy.h"
+#include "engine/base/sign.h"
 #include "ipc/worker_proto.h"
 #include "storage/store_job.h"
 
@@ -51,13 +52,15 @@ int train_input_gather(struct train_input *in, struct store *s,
 int train_input_gather_records(struct train_input *in, struct store *s,
                                const struct store_job *job, struct error *err);
 
-// One transaction: version, lineage, and the switch when the gate is passed.
+// One transaction: version, lineage, the manifest that `key` signs, and the
+// switch when the gate is passed.
 // The adapter's file is durable before it.
 int train_output_store(struct train_output *out, struct store *s,
                        const struct store_job *job,
                        const struct train_input *in,
                        const struct worker_result *result,
-                       const struct policy *policy, struct error *err);
+                       const struct policy *policy, const struct sign_key *key,
+                       struct error *err);
 
 // Records that the adapter's last run saw and did not train on, such as those
 // held out.

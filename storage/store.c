@@ -14,6 +14,7 @@
 #include "storage/blob.h"
 #include "storage/migrate.h"
 #include "storage/store_adapter.h"
+#include "storage/store_audit.h"
 #include "storage/store_erase.h"
 #include "storage/store_key.h"
 #include "storage/store_sql.h"
@@ -329,6 +330,7 @@ static void store_free(struct store *s)
         close(s->lockfd);
     if (s->dirfd >= 0)
         close(s->dirfd);
+    free(s->noted);
     free(s->dir);
     free(s->vfs);
     free(s);
@@ -347,6 +349,9 @@ int store_open(struct store **out, const struct store_params *params,
         (rc = open_db(s, params->now_ms, &r, err)) < 0 ||
         (rc = store_keys_open(s, params, err)) < 0 ||
         (rc = store_seal_all(s, &r.sealed, err)) < 0)
+        goto error;
+    // What a process that is gone was counting.
+    if ((rc = store_audit_flush(s, params->now_ms, 0, true, err)) < 0)
         goto error;
     // With the rows in quarantine no file has one: they must not be swept.
     if (!r.is_degraded && ((rc = store_version_retire_lost(s, params->now_ms,
@@ -371,7 +376,9 @@ void store_close(struct store *s)
 {
     if (!s)
         return;
-    store_rollback(s);
+    if (store_is_in_transaction(s))
+        store_rollback(s);
+    (void) store_audit_flush(s, 0, 0, true, NULL);
     // Without the mark the next start checks the file: no need to complain.
     if (store_meta_set(s, "clean", "1", NULL) == 0)
         (void) store_checkpoint(s, NULL);

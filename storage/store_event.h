@@ -4,13 +4,13 @@
 #pragma once
 
 /*
- * Events and audit (database thread)
+ * Events (database thread)
  *
  * What happened, for people and programs; the newest STORE_EVENTS_MAX are
  * kept. Never any text of records.
  */
 
-#include "storage/store.h"
+#include "storage/store_audit.h"
 
 enum { STORE_EVENTS_MAX = 10000 };
 
@@ -34,22 +34,3 @@ int store_event_add(struct store *s, const struct store_event *e, int64_t *id,
 int store_event_each(struct store *s, int64_t after, const char *const *kinds,
                      size_t n_kinds, int64_t limit, store_event_fn fn,
                      void *user, int64_t *oldest, struct error *err);
-
-// Who read, wrote, trained or erased: a method's name and numbers.
-struct store_audit {
-    int64_t id; // from the store
-    int64_t time_ms;
-    int64_t uid; // the user
-    char app[STORE_NAME_SIZE];
-    char action[32]; // "data.erase"
-    int64_t count;
-    char text[STORE_TEXT_SIZE];
-};
-
-typedef int (*store_audit_fn)(const struct store_audit *a, void *user);
-
-int store_audit_add(struct store *s, const struct store_audit *a,
-                    struct error *err);
-// By id, the newest `limit` of those above `after`.
-int store_audit_each(struct store *s, int64_t after, int64_t limit,
-                     store_audit_fn fn, void *user, struct error *err);

@@ -3,6 +3,7 @@
 
 #include "storage/store_sql.h"
 
+#include "storage/store_audit.h"
 #include "storage/store_key.h"
 
 #include <assert.h>
@@ -159,8 +160,10 @@ int store_begin(struct store *s, struct error *err)
 int store_commit(struct store *s, struct error *err)
 {
     sqlite3_stmt *stmt = NULL;
-    int rc = store_sql(s, &stmt, "COMMIT", err);
+    int rc = store_audit_write(s, err);
 
+    if (rc == 0)
+        rc = store_sql(s, &stmt, "COMMIT", err);
     if (rc == 0)
         rc = store_sql_run(s, stmt, "write to the store", err);
     if (rc < 0)
@@ -170,6 +173,7 @@ int store_commit(struct store *s, struct error *err)
 
 void store_rollback(struct store *s)
 {
+    store_audit_forget(s);
     // SQLite has rolled back by itself after some errors.
     if (store_is_in_transaction(s))
         (void) sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);

@@ -14,7 +14,7 @@
 
 #include <sqlite3.h>
 
-enum { STORE_STATEMENTS_MAX = 128 };
+enum { STORE_STATEMENTS_MAX = 256 };
 
 struct store {
     sqlite3 *db;
@@ -25,6 +25,8 @@ struct store {
     int lockfd;
     struct keyring *keys; // NULL until they are open
     bool is_degraded;
+    struct store_audit *noted; // for the audit log, until the next commit
+    size_t noted_count;
     struct {
         const char *sql; // compared by address
         sqlite3_stmt *stmt;
@@ -58,6 +60,9 @@ int store_sql_error(struct store *s, int rc, const char *what,
 int store_sql_enter(struct store *s, bool *own, struct error *err);
 int store_sql_leave(struct store *s, bool own, int rc, struct error *err);
 
+// What was noted for the audit log, inside the transaction that is open. What
+// one that is rolled back noted is forgotten.
+int store_audit_write(struct store *s, struct error *err);
 // The temporary table of records that are being erased, in memory.
 int store_sql_make_temp(struct store *s, struct error *err);
 

@@ -157,6 +157,10 @@ int cmd_adapter_show(struct ctl *c)
     struct pock_reply *reply;
     int status;
 
+    if (c->line.given[FLAG_LINEAGE])
+        return ctl_lineage(c);
+    if (c->line.given[FLAG_JOURNAL])
+        return ctl_journal(c);
     if ((status = ctl_adapter_ref(c, c->line.args[0], &ref)) != CTL_OK ||
         (status = ctl_request(c, &r, "adapter.show")) != CTL_OK)
         return status;

@@ -240,9 +240,13 @@ int cmd_adapter_export(struct ctl *c)
         return status;
     snprintf(name, sizeof(name), "%s-%" PRId64 "%s", ref.name, ref.version,
              formats[i].ending);
-    if (i == PEFT)
-        return export_peft(c, &ref, path ? path : name);
-    return export_gguf(c, &ref, formats[i].name, rank, path ? path : name);
+    if (!path)
+        path = name;
+    status = i == PEFT ? export_peft(c, &ref, path)
+                       : export_gguf(c, &ref, formats[i].name, rank, path);
+    return status == CTL_OK && c->line.given[FLAG_MANIFEST]
+               ? ctl_write_manifest(c, &ref, path)
+               : status;
 }
 
 /*

@@ -208,6 +208,8 @@ int cmd_data_show(struct ctl *c)
             "which record? `pockctl data list` shows their numbers");
     if (cmdline_int(&id, "the record", c->line.args[0], 1, INT64_MAX, &err) < 0)
         return ctl_fail(c, CTL_USAGE, "%s", err.text);
+    if (c->line.given[FLAG_USED_BY])
+        return ctl_used_by(c, id);
     if ((status = ctl_request(c, &r, "data.get")) != CTL_OK)
         return status;
     pock_open_list(r, "ids");

@@ -118,6 +118,15 @@ void check_store(const struct patient *p, struct finding *f)
                  pock_get_int(p->check, "ms", 0));
 }
 
+// What `pockctl import` of another pockd is told to trust.
+void check_identity(const struct patient *p, struct finding *f)
+{
+    if (!p->info)
+        doctor_unknown(f);
+    else
+        SEEN(f, "Ed25519 %s", pock_get_str(p->info, "key", "?"));
+}
+
 // Where pockd looks too. Beside the daemon it cannot be seen from here: other
 // processes may not look at that one.
 static bool find_worker(char *path, size_t bytes)

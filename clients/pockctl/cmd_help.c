@@ -31,7 +31,7 @@ static int print_flags(struct ctl *c, uint64_t flags, bool is_global)
     for (int i = 0; i < FLAG_COUNT; i++) {
         bool has = flag_table[i].scope == FLAG_GLOBAL
                        ? is_global
-                       : (flags & UINT64_C(1) << i) != 0;
+                       : (flags & FLAG_BIT(i)) != 0;
         if (has)
             add_flag(t, &flag_table[i]);
     }

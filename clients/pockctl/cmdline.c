@@ -182,7 +182,7 @@ static int check_command(const struct cmdline *line, struct error *err)
         return 0;
     for (int i = 0; i < FLAG_COUNT; i++)
         if (line->given[i] && flag_table[i].scope == FLAG_COMMAND &&
-            !(c->flags & UINT64_C(1) << i))
+            !(c->flags & FLAG_BIT(i)))
             return error_set(err, -EINVAL,
                              "option --%s does not belong to \"%s\": see "
                              "`pockctl help %s`",

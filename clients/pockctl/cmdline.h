@@ -26,6 +26,11 @@ enum flag {
     FLAG_COUNT
 };
 
+// Bits of `flags` below. Global options need none; they come first.
+#define FLAG_BIT(flag) \
+    ((flag) < FLAG_WATCH ? 0 : UINT64_C(1) << ((flag) -FLAG_WATCH))
+_Static_assert(FLAG_COUNT - FLAG_WATCH <= 64, "flags of commands must fit");
+
 enum flag_scope {
     FLAG_COMMAND,
     FLAG_GLOBAL,
@@ -51,7 +56,7 @@ struct command {
     const char *arguments;
     int args_min;
     int args_max;
-    uint64_t flags; // bit per enum flag
+    uint64_t flags; // FLAG_BIT()s
     const char *help;
     int (*run)(struct ctl *c); // returns the exit status
 };

@@ -3,7 +3,7 @@
 
 #include "clients/pockctl/ctl.h"
 
-#define F(id)    (UINT64_C(1) << FLAG_##id)
+#define F(id)    FLAG_BIT(FLAG_##id)
 #define MANY     ARGS_MANY
 #define VERBATIM ARGS_VERBATIM
 

@@ -134,6 +134,15 @@ int ctl_set_recipe(struct ctl *c, struct pock_request *r);
 // `pockctl data show --mask`.
 int ctl_mask(struct ctl *c);
 
+// `pockctl adapter show --lineage`, `pockctl data show RECORD --used-by`.
+int ctl_lineage(struct ctl *c);
+int ctl_used_by(struct ctl *c, int64_t id);
+// The version's signed manifest, into PATH.manifest.json, without its .gguf.
+int ctl_write_manifest(struct ctl *c, const struct ctl_adapter *ref,
+                       const char *path);
+// `pockctl adapter show --journal`.
+int ctl_journal(struct ctl *c);
+
 // `pockctl plan --search`.
 int ctl_search(struct ctl *c);
 

@@ -235,13 +235,11 @@ static int write_gguf(struct worker_converted *out, const struct adapter *a,
     return rc < 0 ? rc : engine_adapter_save(a, model, out->file_fd, err);
 }
 
-enum target { TO_GGUF, TO_PEFT, TO_MERGED, TO_SVD, TO_COUNT };
+enum target { TO_GGUF, TO_PEFT, TO_MERGED, TO_SVD, TO_JOURNAL, TO_COUNT };
 
 static const char *const targets[TO_COUNT] = {
-    [TO_GGUF] = "gguf",
-    [TO_PEFT] = "peft",
-    [TO_MERGED] = "merged",
-    [TO_SVD] = "lora-svd",
+    [TO_GGUF] = "gguf",    [TO_PEFT] = "peft",       [TO_MERGED] = "merged",
+    [TO_SVD] = "lora-svd", [TO_JOURNAL] = "journal",
 };
 
 static int write_converted(struct worker_converted *out, enum target to,
@@ -266,6 +264,9 @@ static int write_converted(struct worker_converted *out, enum target to,
     case TO_SVD:
         rc = write_svd(out, q->rank, a, model, err);
         break;
+    case TO_JOURNAL:
+        rc = tool_write_journal(a, out->file_fd, err);
+        break;
     case TO_COUNT:
         rc = -EINVAL;
         break;
@@ -289,8 +290,8 @@ static int handle_convert(struct tool *t,
         to++;
     if (to == TO_COUNT) {
         rc = error_set(&t->failure.err, -EINVAL,
-                       "adapters can be converted to gguf, peft, merged and "
-                       "lora-svd, not %s",
+                       "adapters can be converted to gguf, peft, merged, "
+                       "lora-svd and journal, not %s",
                        q->to);
         return fail(t, rc, "BAD_REQUEST", WORKER_SEVERITY_PERMANENT);
     }

@@ -34,4 +34,7 @@ int tool_open_adapter(struct adapter **out, struct tool *t,
 int tool_devices(struct tool *t, const struct worker_look *q);
 int tool_merge(struct tool *t, const struct worker_merge *q);
 int tool_diff(struct tool *t, const struct worker_diff *q);
+// The journal of an adapter as lines of JSON. -ENOTSUP: it has none.
+struct error;
+int tool_write_journal(const struct adapter *a, int fd, struct error *err);
 int tool_mask(struct tool *t, const struct worker_mask *q);

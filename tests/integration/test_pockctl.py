@@ -728,7 +728,8 @@ def gives_up_on_a_daemon_that_does_not_answer():
             d.proc.send_signal(signal.SIGCONT)
 
 
-pockd_rpc.main([
+if __name__ == '__main__':
+    pockd_rpc.main([
     says_that_no_daemon_runs_and_exits_3,
     explains_wrong_usage_and_exits_2,
     imports_once_however_often,

@@ -286,6 +286,17 @@ def forward_passes_alone_learn_through_a_kill_and_leave_a_journal():
                                  capture_output=True, text=True)
             assert out.returncode == 0 and 'rebuilt to the same bytes' in out.stdout, out
             assert 'method=prge queries=4' in out.stdout, out.stdout[:400]
+            with tempfile.TemporaryFile() as f:
+                d.c.call('adapter.export', fd=f.fileno(), adapter='default', format='journal')
+                f.seek(0)
+                lines = [json.loads(line) for line in f.read().splitlines()]
+            assert lines[0]['queries'] == 4 and lines[0]['steps'] == len(lines) - 1, lines[0]
+            assert all(len(x['g']) == 4 and x['rate'] > 0 for x in lines[1:]), lines[1]
+            shown = subprocess.run([os.path.join(BUILD, 'clients/pockctl/pockctl'), 'adapter', 'show', 'default:1',
+                                    '--journal'], capture_output=True, text=True,
+                                   env=dict(os.environ, POCKD_SOCKET=d.socket))
+            assert shown.returncode == 0 and len(shown.stdout.splitlines()) >= len(lines), shown
+            assert lines[0]['values'] in shown.stdout, shown.stdout[:600]
     assert files[0] == files[1], 'the kill changed the adapter'
 
 

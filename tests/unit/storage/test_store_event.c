@@ -21,15 +21,6 @@ static int on_event(const struct store_event *e, void *user)
     return 0;
 }
 
-static int on_audit(const struct store_audit *a, void *user)
-{
-    size_t n = strlen(text);
-
-    (void) snprintf(text + n, sizeof(text) - n, "%s=%lld ", a->action,
-                    (long long) a->count);
-    return 0;
-}
-
 static int on_policy(const char *key, const char *value, void *user)
 {
     size_t n = strlen(text);
@@ -91,20 +82,6 @@ static void forgets_the_oldest(void **state)
     assert_int_equal(oldest, 6);
 }
 
-static void audit_keeps_who_did_what(void **state)
-{
-    struct store_audit a = {.time_ms = NOW, .uid = 1000, .count = 5};
-
-    text[0] = '\0';
-    strcpy(a.app, "host");
-    strcpy(a.action, "data.put");
-    OK(store_audit_add(store, &a, &err));
-    strcpy(a.action, "data.erase");
-    OK(store_audit_add(store, &a, &err));
-    OK(store_audit_each(store, 0, 0, on_audit, NULL, &err));
-    assert_string_equal(text, "data.put=5 data.erase=5 ");
-}
-
 static void policy_is_set_and_forgotten(void **state)
 {
     char value[8];
@@ -132,7 +109,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(lists_what_came_after),
         TEST(forgets_the_oldest),
-        TEST(audit_keeps_who_did_what),
         TEST(policy_is_set_and_forgotten),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
