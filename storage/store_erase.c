@@ -73,7 +73,8 @@ static int select_records(struct store *s, const struct store_filter *f,
         (rc = run_filtered(s, q, f, err)) < 0 ||
         (rc = store_sql(s, &q,
                         "INSERT INTO erasing SELECT r.id FROM (SELECT"
-                        " record_id AS id, stream_id, time_ms FROM forgotten)"
+                        " record_id AS id, stream_id, time_ms, time_ms AS"
+                        " added_ms, 0 AS kind, 0 AS is_feedback FROM forgotten)"
                         " r WHERE" STORE_FILTER_SQL,
                         err)) < 0)
         return rc;
