@@ -299,6 +299,7 @@ static int quarantine(struct store *s, int64_t now_ms, struct store_report *r,
     int rc;
 
     disconnect(s);
+    s->is_damaged = false;
     (void) snprintf(to, sizeof(to), "data.db.corrupt-%lld", (long long) now_ms);
     if ((rc = move_aside(s, "", to, err)) < 0 ||
         (rc = move_aside(s, "-wal", to, err)) < 0)
@@ -402,7 +403,7 @@ void store_close(struct store *s)
         return;
     store_rollback(s);
     // Without the mark the next start checks the file: no need to complain.
-    if (store_meta_set(s, "clean", "1", NULL) == 0)
+    if (!s->is_damaged && store_meta_set(s, "clean", "1", NULL) == 0)
         (void) store_checkpoint(s, NULL);
     store_free(s);
 }

@@ -61,6 +61,9 @@ int store_sql_error(struct store *s, int rc, const char *what,
                          "cannot %s: no space left in %s: free some and try "
                          "again",
                          what, s->dir);
+    // Not closed well then: the next start must look.
+    if (code == -EUCLEAN)
+        s->is_damaged = true;
     if (code == -EUCLEAN)
         return error_set(err, code,
                          "cannot %s: the database in %s is damaged: restart "

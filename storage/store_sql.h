@@ -25,6 +25,7 @@ struct store {
     int lockfd;
     struct keyring *keys; // NULL until they are open
     bool is_degraded;
+    bool is_damaged;      // as SQLite found; the next start checks
     bool is_rollback_due; // there was no memory for it
     struct {
         const char *sql; // compared by address

@@ -22,7 +22,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../integration'))
-from pockd_rpc import SLOW, Client, RpcError, main  # noqa: E402
+from pockd_rpc import SLOW, Client, RpcError, main, wait_for  # noqa: E402
 from test_pockd_train import RECIPE, night, records, worker_pid  # noqa: E402
 
 CYCLES = int(sys.argv[1]) if len(sys.argv) > 1 else 40
@@ -30,7 +30,7 @@ SEED = int(sys.argv[2]) if len(sys.argv) > 2 else 1
 BATCH = 4
 CLIENTS = 3
 ALIVE_MAX = 400 # batches of a client
-VERSIONS_MAX = 6
+VERSIONS_MAX = 20
 
 
 class Model:
@@ -121,20 +121,12 @@ class Writer(Actor):
 
 
 class Trainer(Actor):
-    """Asks for a job whenever there is none, and deletes old versions."""
+    """Asks for a job whenever there is none."""
 
     def work(self, c):
         while True:
             if not c.call('train.status')['jobs']:
                 c.call('train.start', streams=['base'], recipe=dict(RECIPE, epochs=1))
-            adapters = c.call('adapter.list')['adapters']
-            versions = adapters[0]['versions'] if adapters else []
-            if len(versions) > VERSIONS_MAX and versions[0]['version'] != adapters[0].get('active'):
-                try:
-                    c.call('adapter.delete', adapter='default', version=versions[0]['version'])
-                except RpcError as e:
-                    if e.name not in ('CONFLICT', 'NOT_FOUND'):
-                        raise
             time.sleep(0.02)
 
 
@@ -173,6 +165,16 @@ class Cycles:
             time.sleep(self.random.random() * 0.04)
             self.kill()
         self.d.start()
+        # A child on its way to be a worker may still hold the old one's socket.
+        wait_for('an answer', 20, self.can_ping)
+
+    def can_ping(self):
+        try:
+            c = Client(self.d.socket)
+            c.close()
+            return True
+        except (OSError, EOFError):
+            return False
 
     def check_adapter(self, c, asks):
         adapters = c.call('adapter.list')['adapters']
@@ -193,6 +195,16 @@ class Cycles:
         if asks:
             g = c.call('gen.start', prompt='bee', max_tokens=4, seed=1)
             assert g['version'] == a['active'], g
+        if len(a['versions']) > VERSIONS_MAX:
+            self.begin_anew(c)
+
+    def begin_anew(self, c):
+        try:
+            c.call('adapter.delete', adapter='default')
+            self.active = 0
+        except RpcError as e:
+            if e.name != 'CONFLICT':  # a job goes on already
+                raise
 
     def check(self, number):
         c = Client(self.d.socket)
