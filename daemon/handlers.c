@@ -17,6 +17,8 @@ void handlers_dispatch(struct request *r, void *user)
 {
     struct pockd *p = user;
 
+    dbthread_set_lane(p->dbthread, request_session(r));
     if (consent_admits(p->consent, r))
         handlers[request_method(r)](p, r);
+    dbthread_set_lane(p->dbthread, 0);
 }
