@@ -8,7 +8,9 @@ Told are, for each interruption: the worker's own time from the word to its end 
 the step, pockd's from its decision to the word that it stopped, and to the
 checkpoint on disk; and how long a worker that hangs (SIGSTOP) is there.
 
-usage: ladder.py [TIMES [HANGS]]    default 500 2; prints JSON
+usage: ladder.py [--realtime] [TIMES [HANGS [SECONDS]]]
+       default 500 2, as long as it takes; prints JSON. With --realtime nothing
+       else of the machine runs in between (root only, for a minute)
 """
 import hashlib
 import json
@@ -24,8 +26,8 @@ sys.path.insert(0, os.path.join(HERE, '../integration'))
 from pockd_rpc import ROOT, Daemon, wait_for  # noqa: E402
 from test_pockd_train import GATES, jobs, worker_pid  # noqa: E402
 
-TIMES = int(sys.argv[1]) if len(sys.argv) > 1 else 500
-HANGS = int(sys.argv[2]) if len(sys.argv) > 2 else 2
+NUMBERS = [int(a) for a in sys.argv[1:] if a.isdigit()]
+TIMES, HANGS, SECONDS = (NUMBERS + [500, 2, 10 ** 6][len(NUMBERS):])[:3]
 RECIPE = {'epochs': 1000, 'patience': 1000, 'eval_every': 100000, 'batch': 4, 'length': 128}
 
 
@@ -34,6 +36,9 @@ def night():
     d.put('sys/class/thermal/thermal_zone0/type', 'cpu')
     d.put('sys/class/thermal/thermal_zone0/temp', '40000')
     d.start()
+    # Its worker inherits that.
+    for t in os.listdir('/proc/%d/task' % d.proc.pid) if '--realtime' in sys.argv else []:
+        os.sched_setscheduler(int(t), os.SCHED_FIFO, os.sched_param(1))
     d.c = d.client()
     d.c.call('policy.set', values=GATES)
     d.c.call('model.add', path=os.path.join(ROOT, 'clients/demo/pock-16m-q8_0.gguf'))
@@ -97,7 +102,9 @@ def main():
     with night() as d:
         # Not in the idle class: what else the machine does is not what is asked.
         d.c.call('train.start', recipe=RECIPE, now=True)
-        got = [g for g in (interrupt(d, rng) for _ in range(TIMES)) if g]
+        got, end = [], time.monotonic() + SECONDS
+        while len(got) < TIMES and time.monotonic() < end:
+            got += filter(None, [interrupt(d, rng)])
         out = {'bench': 'ladder', 'times': len(got)}
         for i, name in enumerate(('worker_ms', 'stopped_ms', 'durable_ms', 'gone_ms')):
             values = [g[i] for g in got]

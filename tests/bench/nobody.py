@@ -141,19 +141,30 @@ print(n)
 '''
 
 
-def foreground(seconds):
-    """Work on every core, and a loop of 60 frames a second: units, frames late."""
+def cpu_s(pid):
+    """What a process has had of the cores."""
+    fields = proc(pid, 'stat').rsplit(')', 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+
+
+def foreground(seconds, worker=None):
+    """Work on every core, and a loop of 60 frames a second: units, frames, late
+    ones, and what it and the worker had of the cores."""
+    had = cpu_s(worker) if worker else 0
+    ours = os.times()
     busy = [subprocess.Popen([sys.executable, '-c', WORK, str(seconds)], stdout=subprocess.PIPE)
             for _ in range(os.cpu_count())]
     loop = subprocess.Popen([sys.executable, '-c', FRAMES, str(seconds)], stdout=subprocess.PIPE)
     units = sum(int(p.communicate()[0]) for p in busy)
     frames, late = map(int, loop.communicate()[0].split())
-    return units, frames, late
+    now = os.times()
+    mine = now.children_user + now.children_system - ours.children_user - ours.children_system
+    return units, frames, late, mine, cpu_s(worker) - had if worker else 0
 
 
 def beside(seconds):
     sys.path.insert(0, HERE)
-    from ladder import RECIPE, night, jobs
+    from ladder import RECIPE, jobs, night, worker_pid
     with night() as d:
         d.c.call('train.start', recipe=RECIPE)
         piece, alone, beside = 5, [], []
@@ -161,10 +172,13 @@ def beside(seconds):
         for i in range(max(2, int(seconds / piece))):
             d.c.call('train.pause' if i % 2 == 0 else 'train.resume')
             wait_for('it', 60, lambda: (jobs(d)[0]['state'] == 'running') == bool(i % 2))
-            (beside if i % 2 else alone).append(foreground(piece))
-        sums = [[sum(x[k] for x in side) / len(side) for k in range(3)] for side in (alone, beside)]
+            (beside if i % 2 else alone).append(foreground(piece, worker_pid(d) if i % 2 else None))
+        sums = [[sum(x[k] for x in side) / len(side) for k in range(5)] for side in (alone, beside)]
         print(json.dumps({'bench': 'beside', 'pairs': len(beside), 'alone': round(sums[0][0]),
                           'beside': round(sums[1][0]), 'drop_pct': round(100 - 100 * sums[1][0] / sums[0][0], 2),
+                          # Of the cores, beside what the work had: the better
+                          # figure where the machine does other things too.
+                          'worker_pct': round(100 * sums[1][4] / sums[1][3], 2),
                           'frames_late_alone': sums[0][2], 'frames_late_beside': sums[1][2]}), flush=True)
 
 
