@@ -58,7 +58,8 @@ static int run_filtered(struct store *s, sqlite3_stmt *q,
 }
 
 // Put the ids of what passes into the temporary table: records, and what was
-// forgotten but is still known by a version.
+// forgotten but is still known by a version. Of that, what was not kept is as
+// of a record that was stored when it was written, and said by its owner.
 static int select_records(struct store *s, const struct store_filter *f,
                           struct error *err)
 {
@@ -71,11 +72,13 @@ static int select_records(struct store *s, const struct store_filter *f,
                         " WHERE" STORE_FILTER_SQL,
                         err)) < 0 ||
         (rc = run_filtered(s, q, f, err)) < 0 ||
-        (rc = store_sql(s, &q,
-                        "INSERT INTO erasing SELECT r.id FROM (SELECT"
-                        " record_id AS id, stream_id, time_ms FROM forgotten)"
-                        " r WHERE" STORE_FILTER_SQL,
-                        err)) < 0)
+        (rc = store_sql(
+             s, &q,
+             "INSERT INTO erasing SELECT r.id FROM (SELECT"
+             " record_id AS id, stream_id, time_ms, time_ms AS added_ms,"
+             " 1 AS kind, 0 AS is_feedback FROM forgotten)"
+             " r WHERE" STORE_FILTER_SQL,
+             err)) < 0)
         return rc;
     return run_filtered(s, q, f, err);
 }

@@ -153,8 +153,7 @@ static void make_rows(struct store *s)
     v.bytes = (int64_t) sizeof(text);
     int fd;
     check(memfile_from_bytes(&fd, "adapter", text, sizeof(text)) == 0 &&
-              blob_put_fd(store_adapters_dirfd(s), fd, 1 << 20, v.sha256, NULL,
-                          &err) == 0,
+              store_blob_put_fd(s, fd, 1 << 20, v.sha256, NULL, &err) == 0,
           "no file");
     (void) close(fd);
     check(store_version_add(s, &v, &number, &err) == 0, err.text);
