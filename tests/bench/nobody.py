@@ -1,81 +1,26 @@
 #!/usr/bin/env python3
 # SPDX-FileCopyrightText: the pockd authors
 # SPDX-License-Identifier: Apache-2.0
-"""That nobody notices pockd: idle with a message bus, a start with a full store, and
-what other work loses while a job runs.
+"""That nobody notices pockd: a start with a full store, and what other work loses
+while a job runs. (What it costs while idle: idle.py.)
 
-usage: nobody.py [idle SECONDS | start RECORDS | beside SECONDS]...
-       default: idle 600, start 100000, beside 60; prints a line of JSON for each
+usage: nobody.py [start RECORDS | beside SECONDS]...
+       default: start 100000, beside 60; prints a line of JSON for each
 """
 import hashlib
 import json
 import os
-import re
 import subprocess
 import sys
-import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, '../integration'))
-from pockd_rpc import Client, Daemon, rss_kib, wait_for  # noqa: E402
-
-BUS = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig><type>system</type><listen>unix:path=%s</listen><auth>EXTERNAL</auth>
-<policy context="default"><allow user="*"/><allow own="*"/><allow send_destination="*"/>
-<allow receive_sender="*"/><allow eavesdrop="true"/></policy></busconfig>"""
-
-
-class Bus:
-    """A system bus of our own; nobody else is on it."""
-
-    def __init__(self):
-        self.dir = tempfile.TemporaryDirectory()
-        path = os.path.join(self.dir.name, 'bus')
-        with open(path + '.conf', 'w') as f:
-            f.write(BUS % path)
-        self.proc = subprocess.Popen(['dbus-daemon', '--nofork', '--config-file', path + '.conf'])
-        self.env = {'DBUS_SYSTEM_BUS_ADDRESS': 'unix:path=' + path}
-        wait_for('the bus', 10, lambda: os.path.exists(path))
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        self.proc.terminate()
-        self.proc.wait()
-        self.dir.cleanup()
-
+from pockd_rpc import Client, Daemon, wait_for  # noqa: E402
 
 def proc(pid, name):
     with open('/proc/%d/%s' % (pid, name)) as f:
         return f.read()
-
-
-def switches(pid):
-    """Times that a thread of it went to sleep and woke up."""
-    return sum(int(re.search(r'voluntary_ctxt_switches:\s+(\d+)', proc(pid, 'task/%s/status' % t)).group(1))
-               for t in os.listdir('/proc/%d/task' % pid))
-
-
-def written(pid):
-    return int(re.search(r'^wchar: (\d+)', proc(pid, 'io'), re.M).group(1))
-
-
-def idle(seconds):
-    # On the machine's own files, with a bus: what a laptop has.
-    with Bus() as bus, Daemon(env=bus.env, sysroot=False) as d:
-        c = d.client()
-        c.call('ping')
-        c.close()
-        time.sleep(5)
-        pid = d.proc.pid
-        before = switches(pid), written(pid)
-        time.sleep(seconds)
-        print(json.dumps({'bench': 'idle_bus', 'seconds': seconds, 'rss_kib': rss_kib(pid),
-                          'wakeups_per_s': round((switches(pid) - before[0]) / seconds, 4),
-                          'bytes_written': written(pid) - before[1]}), flush=True)
 
 
 def fill(d, count):
@@ -183,6 +128,6 @@ def beside(seconds):
 
 
 if __name__ == '__main__':
-    args = sys.argv[1:] or ['idle', '600', 'start', '100000', 'beside', '60']
+    args = sys.argv[1:] or ['start', '100000', 'beside', '60']
     for what, number in zip(args[::2], args[1::2]):
-        {'idle': idle, 'start': start, 'beside': beside}[what](int(number))
+        {'start': start, 'beside': beside}[what](int(number))
