@@ -19,16 +19,22 @@
  * 1. `queued`, `finished` and `is_ending` are touched with the lock held;
  *    everything else of a task belongs to the side that has it.
  * 2. A group is finished only after its commit or rollback.
- * 3. Tasks come back in the order in which they were handed over.
+ * 3. Tasks of one lane come back in the order in which they were handed over.
+ * 4. `queued` is in the order of rounds: a lane has one task in each, so that
+ *    who hands over many does not keep others waiting.
  */
 
 enum {
     GROUP_TASKS_MAX = 64,
-    GROUP_NS_MAX = 100 * 1000 * 1000,
+    // Who comes while a group is gathered may wait for its commit and for that
+    // of the next.
+    GROUP_NS_MAX = 5 * 1000 * 1000,
+    LANES = 256, // those of the same number modulo this share one
 };
 
 struct task {
     struct task *next;
+    uint64_t round;
     enum dbthread_kind kind;
     dbthread_run_fn run;
     dbthread_done_fn done;
@@ -52,6 +58,9 @@ struct dbthread {
     uv_cond_t wake;
     struct list queued;
     struct list finished;
+    uint64_t round;         // of the task that was taken last
+    uint64_t rounds[LANES]; // of the last task of each
+    uint64_t lane;          // loop thread's
     bool is_ending;
     bool is_joined; // loop thread's
 };
@@ -81,6 +90,19 @@ static struct task *list_pop(struct list *l)
     return t;
 }
 
+// Behind all of its round and of those before.
+static void list_insert(struct list *l, struct task *t)
+{
+    struct task **at = &l->first;
+
+    while (*at && (*at)->round <= t->round)
+        at = &(*at)->next;
+    t->next = *at;
+    *at = t;
+    if (!t->next)
+        l->last = &t->next;
+}
+
 static void list_append(struct list *to, struct list *from)
 {
     if (!from->first)
@@ -98,6 +120,8 @@ static struct task *take(struct dbthread *t, bool may_wait)
     while (may_wait && !t->queued.first && !t->is_ending)
         uv_cond_wait(&t->wake, &t->lock);
     struct task *task = list_pop(&t->queued);
+    if (task)
+        t->round = task->round;
     uv_mutex_unlock(&t->lock);
     return task;
 }
@@ -259,6 +283,25 @@ error:
                      uv_strerror(rc));
 }
 
+// With the lock held. What pockd wants for itself is in the round that runs.
+static void enqueue(struct dbthread *t, struct task *task)
+{
+    uint64_t *last = &t->rounds[t->lane % LANES];
+
+    task->round = t->round;
+    if (t->lane != 0 && *last >= t->round)
+        task->round = *last + 1;
+    if (t->lane != 0)
+        *last = task->round;
+    list_insert(&t->queued, task);
+}
+
+void dbthread_set_lane(struct dbthread *t, uint64_t lane)
+{
+    if (t)
+        t->lane = lane;
+}
+
 static int submit(struct dbthread *t, enum dbthread_kind kind,
                   dbthread_run_fn run, dbthread_done_fn done, void *arg)
 {
@@ -270,7 +313,7 @@ static int submit(struct dbthread *t, enum dbthread_kind kind,
     *task = (struct task){.kind = kind, .run = run, .done = done, .arg = arg};
     t->pending++;
     uv_mutex_lock(&t->lock);
-    list_push(&t->queued, task);
+    enqueue(t, task);
     uv_cond_signal(&t->wake);
     uv_mutex_unlock(&t->lock);
     return 0;

@@ -7,9 +7,10 @@
  * Database thread
  *
  * The one thread that touches the store and the disk. The loop hands it tasks
- * through one queue, and gets them back through one uv_async_t, in order.
+ * through one queue, and gets them back through one uv_async_t: those of one
+ * client in order, those of many in turns.
  * Tasks that write are gathered into one transaction until the queue is empty,
- * 64 of them are in it, or 100 ms have passed; `done` of all of them is called
+ * 64 of them are in it, or 5 ms have passed; `done` of all of them is called
  * after the commit, so an answer means: on disk. When one of them or the commit
  * fails, all is undone and each runs again by itself.
  */
@@ -50,5 +51,8 @@ int dbthread_submit(struct dbthread *t, enum dbthread_kind kind,
 // For pockd's own work, which is bounded and must not be refused.
 int dbthread_submit_own(struct dbthread *t, enum dbthread_kind kind,
                         dbthread_run_fn run, dbthread_done_fn done, void *arg);
+// Tasks that are handed over from now on belong to this client (0: to pockd
+// itself); each client's take turns with those of others. NULL is fine.
+void dbthread_set_lane(struct dbthread *t, uint64_t lane);
 // Tasks handed over and not given back.
 size_t dbthread_pending(const struct dbthread *t);

@@ -18,8 +18,10 @@ void handlers_dispatch(struct request *r, void *user)
 {
     struct pockd *p = user;
 
-    if (!consent_admits(p->consent, r))
-        return;
-    auditlog_on_request(p, r);
-    handlers[request_method(r)](p, r);
+    dbthread_set_lane(p->dbthread, request_session(r));
+    if (consent_admits(p->consent, r)) {
+        auditlog_on_request(p, r);
+        handlers[request_method(r)](p, r);
+    }
+    dbthread_set_lane(p->dbthread, 0);
 }

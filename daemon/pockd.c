@@ -423,8 +423,10 @@ int pockd_run(const struct config *config)
     struct pockd *p = calloc(1, sizeof(*p));
     struct error err = {0};
 
-    if (!p)
+    if (!p) {
+        log_error("cannot start: out of memory");
         return EXIT_FAILED;
+    }
     p->config = config;
     int rc = start(p, &err);
     if (rc < 0)

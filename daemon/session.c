@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "engine/base/clock.h"
 #include "engine/base/fault.h"
 #include "engine/base/log.h"
 
@@ -23,10 +24,13 @@
  *    of their work. A broken session is closed by its timer, at once.
  * 3. Frames are handled only while neither out nor frames_bytes is over its
  *    limit; the rest stays in the buffer, and then in the socket.
+ * 4. A turn ends after TURN_NS, with the frame that is being handled: what is
+ *    left of its frames waits (has_more) until all others had theirs.
  */
 
 enum {
     READS_A_TURN = 4, // of up to 64 KiB, so that others get their turn
+    TURN_NS = 250000,
     BROKEN_DUE_MS = 1,
     LAST_WORDS_MS = 1000,
 };
@@ -88,6 +92,7 @@ void session_close(struct session *s)
     server_on_session_end(s->server, s);
     uv_close((uv_handle_t *) &s->poll, on_closed);
     uv_close((uv_handle_t *) &s->timer, on_closed);
+    uv_close((uv_handle_t *) &s->again, on_closed);
 }
 
 static void begin_draining(struct session *s)
@@ -426,9 +431,11 @@ static void handle_frame(struct session *s, const uint8_t *data, size_t bytes)
 
 static void handle_frames(struct session *s)
 {
+    const uint64_t begin_ns = clock_monotonic_ns();
     const uint8_t *frame;
     size_t bytes;
 
+    s->has_more = false;
     while (!s->is_draining && !s->is_closing && !is_over_limits(s)) {
         int rc = frame_buffer_next(&s->in, &frame, &bytes);
         if (rc == 0)
@@ -439,7 +446,22 @@ static void handle_frames(struct session *s)
         }
         s->frame_due_ms = 0;
         handle_frame(s, frame, bytes);
+        if (clock_monotonic_ns() - begin_ns > TURN_NS) {
+            s->has_more = !s->is_draining && !s->is_closing;
+            break;
+        }
     }
+}
+
+// The others had their turn.
+static void on_again(uv_idle_t *idle)
+{
+    struct session *s = idle->data;
+
+    s->is_in_dispatch = true;
+    handle_frames(s);
+    s->is_in_dispatch = false;
+    update(s);
 }
 
 static void on_poll(uv_poll_t *poll, int status, int events)
@@ -452,7 +474,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     if (events & UV_WRITABLE && !flush(s))
         fail(s);
     for (int i = 0; i < READS_A_TURN && (events & UV_READABLE) &&
-                    !s->is_draining && !is_over_limits(s);
+                    !s->is_draining && !s->has_more && !is_over_limits(s);
          i++) {
         int rc = read_some(s);
         if (rc == 0)
@@ -478,7 +500,7 @@ static int wanted_events(const struct session *s)
 {
     int events = UV_DISCONNECT;
 
-    if (!s->is_draining && !is_over_limits(s))
+    if (!s->is_draining && !s->has_more && !is_over_limits(s))
         events |= UV_READABLE;
     if (backlog(s) > 0)
         events |= UV_WRITABLE;
@@ -487,7 +509,8 @@ static int wanted_events(const struct session *s)
 
 static void update_frame_due(struct session *s)
 {
-    if (s->is_draining || s->is_paused || !frame_buffer_is_partial(&s->in)) {
+    if (s->is_draining || s->is_paused || s->has_more ||
+        !frame_buffer_is_partial(&s->in)) {
         s->frame_due_ms = 0;
     } else if (s->frame_due_ms == 0) {
         s->frame_due_ms =
@@ -511,6 +534,11 @@ static void update(struct session *s)
     if (s->is_draining && backlog(s) == 0 && s->in_flight == 0)
         s->drain_due_ms = BROKEN_DUE_MS;
     update_frame_due(s);
+    s->has_more = s->has_more && !s->is_draining;
+    if (s->has_more)
+        (void) uv_idle_start(&s->again, on_again);
+    else
+        (void) uv_idle_stop(&s->again);
 
     int events = wanted_events(s);
     if (events != s->events) {
@@ -554,7 +582,9 @@ int session_create(struct session **out, struct server *server, int fd,
     s->poll.data = s;
     s->timer.data = s;
     (void) uv_timer_init(p->loop, &s->timer);
-    s->handles = 2;
+    (void) uv_idle_init(p->loop, &s->again);
+    s->again.data = s;
+    s->handles = 3;
     frame_buffer_init(&s->in, &frame_limits_hello);
     s->hello_due_ms = uv_now(p->loop) + (uint64_t) p->config->hello_ms;
     *out = s;

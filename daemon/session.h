@@ -43,9 +43,11 @@ struct session {
     bool is_stopping; // the daemon stops
     bool is_paused;   // not reading because of a limit
     bool is_in_dispatch;
+    bool has_more; // frames, when its turn was over
 
     uv_poll_t poll;
     uv_timer_t timer;
+    uv_idle_t again; // runs while has_more
     int handles;
     int events;
     uint64_t hello_due_ms;

@@ -440,7 +440,10 @@ static void run_erasings(struct training *t)
             j->row.step = 0;
             training_save(t, j);
         }
+        // Behind what the same client sent before.
+        dbthread_set_lane(t->p->dbthread, request_session(e->r));
         e->run(t->p, e->r);
+        dbthread_set_lane(t->p->dbthread, 0);
         free(e);
     }
 }

@@ -34,7 +34,7 @@
 enum {
     HELLO_MS = 10000,
     CLOSE_MS = 5000,
-    KILL_MS = 10000,
+    KILL_MS = 9500,      // gone within 10 s
     QUEUE_MAX = 64,      // packets that wait for the socket
     RECEIVE_AT_ONCE = 16 // packets, then the loop gets its turn
 };

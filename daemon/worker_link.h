@@ -62,7 +62,7 @@ struct worker_link_params {
     uint32_t idle_exit_s; // serve: exit after so long without a request; 0: no
     uint32_t hello_ms;    // 0: 10000
     uint32_t close_ms;    // abort ladder, 0: 5000
-    uint32_t kill_ms;     // abort ladder, 0: 10000
+    uint32_t kill_ms;     // abort ladder, 0: 9500
 };
 
 // Messages may be sent at once: they wait until the hello was answered.

@@ -21,11 +21,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -33,6 +35,8 @@ enum {
     HEAP_BYTES_MAX = 64 << 20,
     ROW_BYTES_MAX = 4 << 20,
     SQL_BYTES_MAX = 64 << 10,
+    LOCK_PAUSE_MS = 10,
+    LOCK_PAUSES_MAX = 300,
 };
 
 static int no_dir(const struct store *s, const char *what, struct error *err)
@@ -62,23 +66,48 @@ static int open_dir(struct store *s, struct error *err)
     return s->adapters_dirfd < 0 ? no_dir(s, "open adapters in", err) : 0;
 }
 
-static int take_lock(struct store *s, struct error *err)
+// Who wrote its pid into the lock; 0: nobody knows.
+static long lock_owner(const struct store *s)
 {
     char pid[16] = "";
+    const ssize_t n = pread(s->lockfd, pid, sizeof(pid) - 1, 0);
+
+    pid[n > 0 ? n : 0] = '\0';
+    return strtol(pid, NULL, 10);
+}
+
+// A daemon that was killed while it made a worker leaves a child that has all
+// of its descriptors until it becomes another program: soon.
+static int wait_for_lock(struct store *s)
+{
+    const struct timespec pause = {.tv_nsec = LOCK_PAUSE_MS * 1000000L};
+
+    for (int i = 0; flock(s->lockfd, LOCK_EX | LOCK_NB) < 0; i++) {
+        const int why = errno;
+        const long owner = lock_owner(s);
+        if (why != EWOULDBLOCK || i == LOCK_PAUSES_MAX || owner <= 0 ||
+            kill((pid_t) owner, 0) == 0 || errno != ESRCH)
+            return -why;
+        (void) nanosleep(&pause, NULL);
+    }
+    return 0;
+}
+
+static int take_lock(struct store *s, struct error *err)
+{
+    char pid[16];
 
     s->lockfd = openat(s->dirfd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (s->lockfd < 0)
         return no_dir(s, "make a lock in", err);
-    if (flock(s->lockfd, LOCK_EX | LOCK_NB) < 0) {
-        if (errno != EWOULDBLOCK)
-            return no_dir(s, "lock", err);
-        ssize_t n = pread(s->lockfd, pid, sizeof(pid) - 1, 0);
-        pid[n > 0 ? n : 0] = '\0';
+    const int rc = wait_for_lock(s);
+    if (rc == -EWOULDBLOCK)
         return error_set(err, -EBUSY,
                          "the store in %s is in use by process %ld: stop that "
                          "pockd, or name another state directory",
-                         s->dir, strtol(pid, NULL, 10));
-    }
+                         s->dir, lock_owner(s));
+    if (rc < 0)
+        return error_set(err, rc, "cannot lock %s: %s", s->dir, strerror(-rc));
     int n = snprintf(pid, sizeof(pid), "%ld\n", (long) getpid());
     // Only for the sentence above: not worth failing for.
     if (ftruncate(s->lockfd, 0) < 0 ||
@@ -271,6 +300,7 @@ static int quarantine(struct store *s, int64_t now_ms, struct store_report *r,
     int rc;
 
     disconnect(s);
+    s->is_damaged = false;
     (void) snprintf(to, sizeof(to), "data.db.corrupt-%lld", (long long) now_ms);
     if ((rc = move_aside(s, "", to, err)) < 0 ||
         (rc = move_aside(s, "-wal", to, err)) < 0)
@@ -380,7 +410,7 @@ void store_close(struct store *s)
         store_rollback(s);
     (void) store_audit_flush(s, 0, 0, true, NULL);
     // Without the mark the next start checks the file: no need to complain.
-    if (store_meta_set(s, "clean", "1", NULL) == 0)
+    if (!s->is_damaged && store_meta_set(s, "clean", "1", NULL) == 0)
         (void) store_checkpoint(s, NULL);
     store_free(s);
 }

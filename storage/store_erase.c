@@ -58,7 +58,8 @@ static int run_filtered(struct store *s, sqlite3_stmt *q,
 }
 
 // Put the ids of what passes into the temporary table: records, and what was
-// forgotten but is still known by a version.
+// forgotten but is still known by a version. Of that, what was not kept is as
+// of a record that was stored when it was written, and said by its owner.
 static int select_records(struct store *s, const struct store_filter *f,
                           struct error *err)
 {

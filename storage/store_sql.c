@@ -62,6 +62,9 @@ int store_sql_error(struct store *s, int rc, const char *what,
                          "cannot %s: no space left in %s: free some and try "
                          "again",
                          what, s->dir);
+    // Not closed well then: the next start must look.
+    if (code == -EUCLEAN)
+        s->is_damaged = true;
     if (code == -EUCLEAN)
         return error_set(err, code,
                          "cannot %s: the database in %s is damaged: restart "
@@ -71,9 +74,24 @@ int store_sql_error(struct store *s, int rc, const char *what,
                      s->db ? sqlite3_errmsg(s->db) : sqlite3_errstr(rc));
 }
 
+// A rollback that found no memory: what comes next would be inside of it, and
+// be told durable when it is not.
+static int make_up(struct store *s, struct error *err)
+{
+    if (sqlite3_get_autocommit(s->db) == 0)
+        (void) sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
+    s->is_rollback_due = sqlite3_get_autocommit(s->db) == 0;
+    return s->is_rollback_due
+               ? error_set(err, -ENOMEM,
+                           "cannot roll back a transaction: out of memory")
+               : 0;
+}
+
 int store_sql(struct store *s, sqlite3_stmt **out, const char *sql,
               struct error *err)
 {
+    if (s->is_rollback_due && make_up(s, err) < 0)
+        return -ENOMEM;
     // Literals have few addresses: open addressing finds them at once.
     size_t i = ((uintptr_t) sql >> 4) % STORE_STATEMENTS_MAX;
 
@@ -138,6 +156,8 @@ int store_sql_run(struct store *s, sqlite3_stmt *stmt, const char *what,
 int store_sql_exec(struct store *s, const char *sql, const char *what,
                    struct error *err)
 {
+    if (s->is_rollback_due && make_up(s, err) < 0)
+        return -ENOMEM;
     int rc = sqlite3_exec(s->db, sql, NULL, NULL, NULL);
 
     return rc == SQLITE_OK ? 0 : store_sql_error(s, rc, what, err);
@@ -145,7 +165,7 @@ int store_sql_exec(struct store *s, const char *sql, const char *what,
 
 bool store_is_in_transaction(const struct store *s)
 {
-    return sqlite3_get_autocommit(s->db) == 0;
+    return sqlite3_get_autocommit(s->db) == 0 && !s->is_rollback_due;
 }
 
 int store_begin(struct store *s, struct error *err)
@@ -175,8 +195,7 @@ void store_rollback(struct store *s)
 {
     store_audit_forget(s);
     // SQLite has rolled back by itself after some errors.
-    if (store_is_in_transaction(s))
-        (void) sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
+    (void) make_up(s, NULL);
     store_keys_forget(s);
 }
 

@@ -27,6 +27,8 @@ struct store {
     bool is_degraded;
     struct store_audit *noted; // for the audit log, until the next commit
     size_t noted_count;
+    bool is_damaged;      // as SQLite found; the next start checks
+    bool is_rollback_due; // there was no memory for it
     struct {
         const char *sql; // compared by address
         sqlite3_stmt *stmt;

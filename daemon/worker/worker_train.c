@@ -209,19 +209,20 @@ static int create_train(struct training *t)
         params.checkpoint = rc < 0 ? NULL : map;
         params.checkpoint_bytes = rc < 0 ? 0 : bytes;
     }
-    rc = engine_train_create(&t->train, t->model, &params, err);
-    if (rc == -EMEDIUMTYPE) {
-        // Another recipe than last time: the gate still compares with the
-        // parent, but there is nothing of it to go on from.
-        say_restarted(t, "from the base model", err->text);
-        params.start = NULL;
-        rc = engine_train_create(&t->train, t->model, &params, err);
-    }
-    if (params.checkpoint && (rc == -EBADMSG || rc == -ESTALE)) {
-        say_restarted(t, "over", err->text);
-        params.checkpoint = NULL;
-        params.checkpoint_bytes = 0;
-        rc = engine_train_create(&t->train, t->model, &params, err);
+    // Either may be of no use, and the other one too.
+    while ((rc = engine_train_create(&t->train, t->model, &params, err)) < 0) {
+        if (params.checkpoint && (rc == -EBADMSG || rc == -ESTALE)) {
+            say_restarted(t, "over", err->text);
+            params.checkpoint = NULL;
+            params.checkpoint_bytes = 0;
+        } else if (params.start && rc == -EMEDIUMTYPE) {
+            // Another recipe than last time: the gate still compares with the
+            // parent, but there is nothing of it to go on from.
+            say_restarted(t, "from the base model", err->text);
+            params.start = NULL;
+        } else {
+            break;
+        }
     }
     memfile_unmap(map, bytes);
     if (rc == -ENODATA)

@@ -307,9 +307,44 @@ static void acknowledged_records_survive_sigkill(void **state)
     (void) munmap((void *) (uintptr_t) count, 4096);
 }
 
+// Killed between fork() and exec() of a worker, it leaves a child that has its
+// lock for a moment. Who is there for good is told of at once.
+static void a_lock_that_outlives_its_owner_is_waited_for(void **state)
+{
+    const struct timespec moment = {.tv_nsec = 300000000};
+    int ready[2], status;
+    char byte;
+
+    make_dir();
+    assert_int_equal(pipe(ready), 0);
+    const pid_t owner = fork();
+    if (owner == 0) {
+        if (open_with(NULL) < 0)
+            _exit(1);
+        const pid_t child = fork();
+        if (child == 0) {
+            (void) nanosleep(&moment, NULL);
+            _exit(0);
+        }
+        (void) !write(ready[1], "x", 1);
+        (void) pause();
+        _exit(1);
+    }
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    assert_int_equal(open_with(NULL), -EBUSY);
+    assert_says("in use by process");
+    (void) kill(owner, SIGKILL);
+    assert_int_equal(waitpid(owner, &status, 0), owner);
+    OK(open_with(NULL));
+    (void) close(ready[0]);
+    (void) close(ready[1]);
+    (void) teardown(NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_lock_that_outlives_its_owner_is_waited_for),
         cmocka_unit_test(a_disk_that_is_full_once),
         cmocka_unit_test(a_disk_that_stays_full),
         cmocka_unit_test(an_error_of_the_disk),

@@ -46,6 +46,12 @@ static int scenario(void)
     return rc;
 }
 
+static int on_stream(const struct store_stream *st, void *user)
+{
+    *(int64_t *) user += st->records;
+    return 0;
+}
+
 static void survives_every_failing_allocation(void **state)
 {
     unsigned long n = 1;
@@ -99,9 +105,41 @@ static void a_new_store_survives_too(void **state)
     }
 }
 
+// Else the next one to write would think that it is inside a transaction, and
+// what it was told is durable would not be.
+static void a_rollback_without_memory_is_made_up_for(void **state)
+{
+    int64_t stream, id, records = 0;
+    bool is_new;
+
+    make_dir();
+    OK(open_store());
+    OK(store_stream_make(store, STORE_APP_HOST, "notes", NOW, &stream, &err));
+    for (int round = 0; round < 3; round++) {
+        struct store_record lost = record_of(stream, 1, "Seven hives.");
+        OK(store_begin(store, &err));
+        OK(store_record_put(store, &lost, &id, &is_new, &err));
+        // The first makes do; then nothing can be done for a while.
+        fault_arm_often(FAULT_ALLOC, 1, round == 0 ? 1 : 1000000);
+        store_rollback(store);
+        fault_arm(FAULT_ALLOC, 0);
+        if (round == 2)
+            OK(store_begin(store, &err));
+        struct store_record kept = record_of(stream, 2, "All quiet.");
+        OK(store_record_put(store, &kept, &id, &is_new, &err));
+        if (round == 2)
+            OK(store_commit(store, &err));
+        assert_false(store_is_in_transaction(store));
+    }
+    OK(store_record_count(store, NULL, on_stream, &records, &err));
+    assert_int_equal(records, 1);
+    (void) teardown(NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_rollback_without_memory_is_made_up_for),
         cmocka_unit_test(survives_every_failing_allocation),
         cmocka_unit_test(a_new_store_survives_too),
     };

@@ -5,12 +5,14 @@
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from pockd_rpc import Client, Daemon, RpcError, main, pack, rss_kib, wait_for  # noqa: E402
+from pockd_rpc import SLOW, Client, Daemon, RpcError, main, pack, rss_kib, wait_for  # noqa: E402
 
 FAST = ['--hello-ms', '200', '--frame-ms', '200', '--drain-ms', '300']
 
@@ -98,6 +100,44 @@ def pipelined_requests_are_all_answered():
         ids = [c.send('ping') for _ in range(2000)]
         for i in ids:
             assert c.wait(i) == {}
+
+
+def a_flood_leaves_others_served():
+    with Daemon() as d:
+        flood, other = d.client(), d.client()
+        n = 20000
+        frame = pack([0, 7, 'ping', [{}]])
+        sender = threading.Thread(target=flood.s.sendall, args=(frame * n,), daemon=True)
+        got = [0]
+
+        def read():
+            while got[0] < n and flood.recv():
+                got[0] += 1
+        reader = threading.Thread(target=read, daemon=True)
+        sender.start()
+        reader.start()
+        wait_for('the flood', 20, lambda: got[0] > 0)
+        for _ in range(3):
+            assert other.call('ping') == {}
+        assert got[0] < n, 'the flood was served first'
+        reader.join(60 * SLOW)
+        assert got[0] == n, got
+
+
+def pipelined_records_are_erased_by_what_comes_behind_them():
+    with Daemon() as d:
+        c, other = d.client(), d.client()
+        for i in range(20):
+            ids = [c.send('data.put_many', create_stream=True, records=[
+                {'uid': struct.pack('>QQ', i, k), 'kind': 'text', 'stream': 's', 'time': k, 'text': 'x'}
+                for k in range(64)]) for _ in range(4)]
+            noise = [other.send('data.count') for _ in range(8)]
+            ids.append(c.send('data.erase', stream='s'))
+            for id in ids:
+                c.wait(id)
+            for id in noise:
+                other.wait(id)
+            assert c.call('data.count')['records'] == 0
 
 
 def too_much_in_flight_is_busy():
@@ -214,6 +254,8 @@ if __name__ == '__main__':
         a_client_that_never_reads_is_disconnected,
         slow_bytes_make_a_whole_frame,
         pipelined_requests_are_all_answered,
+        a_flood_leaves_others_served,
+        pipelined_records_are_erased_by_what_comes_behind_them,
         too_much_in_flight_is_busy,
         descriptors_are_counted,
         connections_have_a_limit,

@@ -164,6 +164,22 @@ def a_killed_worker_costs_only_the_steps_since_its_checkpoint():
         assert 'job_restarted' not in d.text()
 
 
+def a_worker_that_hangs_is_killed_and_its_job_goes_on():
+    with night() as d:
+        job = start_long(d)
+        wait_for('a checkpoint', 30, lambda: os.listdir(os.path.join(d.dir, 'd/ckpt')))
+        pid = worker_pid(d)
+        os.kill(pid, signal.SIGSTOP)
+        d.plug(False)
+        wait_for('the worker to be gone', 20, lambda: not os.path.exists('/proc/%d' % pid))
+        j = wait_state(d, 'queued', 5)
+        assert j['id'] == job and j['stop_reason'] == 'WATCHDOG', j
+        # Not its fault: no failure is counted, and it goes on from where it was.
+        d.plug(True)
+        wait_for('more steps', 60, lambda: jobs(d)[0]['state'] == 'running' and jobs(d)[0]['step'] > 0)
+        assert 'job_restarted' not in d.text()
+
+
 def a_worker_that_dies_three_times_at_one_place_ends_the_job():
     with night() as d:
         d.c.call('data.put_many', records=records(40), create_stream=True)
@@ -758,6 +774,7 @@ if __name__ == '__main__':
         another_rank_starts_from_the_base_and_is_compared_all_the_same,
         stops_when_unplugged_and_goes_on_from_its_checkpoint,
         a_killed_worker_costs_only_the_steps_since_its_checkpoint,
+        a_worker_that_hangs_is_killed_and_its_job_goes_on,
         a_worker_that_dies_three_times_at_one_place_ends_the_job,
         a_job_ends_with_the_same_bytes_though_kernels_are_timed_again,
         a_table_of_kernel_times_that_is_of_no_use_is_told_of_once,
