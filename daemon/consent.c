@@ -10,12 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/app_retention.h"
 #include "daemon/bucket.h"
 #include "daemon/events.h"
 #include "daemon/greeting.h"
 #include "daemon/pockd.h"
 #include "daemon/purpose.h"
-#include "daemon/app_retention.h"
 #include "daemon/training.h"
 #include "engine/base/clock.h"
 #include "engine/base/log.h"

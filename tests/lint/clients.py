@@ -80,7 +80,7 @@ for path in pages:
             complain(f'{path.name}: {warnings}')
 
 # The example of pock-rpc(7) compiles.
-example = pages[3].read_text().split('.Bd -literal -offset indent\n')[1].split('.Ed')[0]
+example = next(p for p in pages if p.name == 'pock-rpc.7').read_text().split('.Bd -literal -offset indent\n')[1].split('.Ed')[0]
 r = subprocess.run(['cc', '-std=c99', '-pedantic', '-Wall', '-Werror', '-fsyntax-only', '-x', 'c', '-',
                     f'-I{root}/clients/libpock/include'], input=example.replace('\\e', '\\'),
                    capture_output=True, text=True)
