@@ -4,6 +4,7 @@
 #include "daemon/redaction.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,6 +24,18 @@ static int bad_mode(struct word w, struct error *err)
                      (int) (w.bytes < 64 ? w.bytes : 64), w.at);
 }
 
+static int bad_class(struct word w, struct error *err)
+{
+    char names[160] = "";
+
+    for (int c = 0; c < REDACT_CLASSES; c++)
+        (void) snprintf(names + strlen(names), sizeof(names) - strlen(names),
+                        "%s%s", c ? ", " : "",
+                        redact_class_name((enum redact_class) c));
+    return error_set(err, -EINVAL, "\"%.*s\" must be one of %s",
+                     (int) (w.bytes < 64 ? w.bytes : 64), w.at, names);
+}
+
 // "email=off": the class's mode, or that of all.
 static int set_mode(uint8_t modes[REDACT_CLASSES], struct word class,
                     struct word mode, struct error *err)
@@ -37,10 +50,7 @@ static int set_mode(uint8_t modes[REDACT_CLASSES], struct word class,
         return 0;
     }
     if (redact_class_parse(&c, class.at, class.bytes) < 0)
-        return error_set(err, -EINVAL,
-                         "there is no class \"%.*s\" to redact: `pockctl "
-                         "redact --help` has them",
-                         (int) (class.bytes < 64 ? class.bytes : 64), class.at);
+        return bad_class(class, err);
     modes[c] = (uint8_t) m;
     return 0;
 }

@@ -19,7 +19,7 @@
 #include "storage/store_stream.h"
 
 enum {
-    FIRST_MS = 60 * 1000,
+    FIRST_MS = 10 * 60 * 1000,
     SOON_MS = 100,
     PERIOD_MS = 6 * 3600 * 1000,
     RETRY_MS = 5 * 60 * 1000,

@@ -6,7 +6,7 @@
 /*
  * Retention (loop thread)
  *
- * Records whose time is up are erased: a minute after the start, every few
+ * Records whose time is up are erased: minutes after the start, every few
  * hours, and soon after somebody changed how long they stay. Not while a
  * worker trains, which would have to begin anew.
  */

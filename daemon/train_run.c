@@ -87,6 +87,7 @@ static enum job_outcome outcome_of(int rc)
     case ENODATA:
     case ENOENT:
     case EUCLEAN:
+    case ENOKEY:
     case EINVAL:
     case EPROTO:
         return JOB_OUTCOME_PERMANENT;

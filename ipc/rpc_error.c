@@ -92,6 +92,8 @@ enum rpc_error rpc_error_from_errno(int rc)
     case ENOMEM:
     case EMFILE:
         return RPC_ERROR_BUSY;
+    case ENOKEY: // Its key was shredded.
+        return RPC_ERROR_ERASED;
     case ENOSPC:
         return RPC_ERROR_DISK_FULL;
     case EIO:

@@ -73,10 +73,8 @@ static int select_records(struct store *s, const struct store_filter *f,
         (rc = run_filtered(s, q, f, err)) < 0 ||
         (rc = store_sql(s, &q,
                         "INSERT INTO erasing SELECT r.id FROM (SELECT"
-                        " record_id AS id, stream_id, time_ms, 1 AS kind,"
-                        " 0 AS is_feedback, 9223372036854775807 AS added_ms"
-                        " FROM forgotten)"
-                        " r WHERE" STORE_FILTER_SQL,
+                        " *, record_id AS id FROM forgotten) r"
+                        " WHERE" STORE_FILTER_SQL,
                         err)) < 0)
         return rc;
     return run_filtered(s, q, f, err);
@@ -278,7 +276,9 @@ static int keep_lineage(struct store *s, struct error *err)
 {
     return store_sql_exec(
         s,
-        "INSERT INTO forgotten SELECT id, stream_id, time_ms FROM records r"
+        "INSERT INTO forgotten (record_id, stream_id, kind, is_feedback,"
+        " time_ms, added_ms) SELECT id, stream_id, kind, is_feedback, time_ms,"
+        " added_ms FROM records r"
         " WHERE id IN (SELECT id FROM erasing) AND EXISTS (SELECT 1 FROM"
         " lineage WHERE record_id = r.id);"
         "INSERT INTO lineage_forgotten SELECT * FROM lineage WHERE record_id"

@@ -112,6 +112,12 @@ def policy():
             yield f'From {low} to {high}; default: {default}.'
 
 
+def redaction():
+    for _, (_, name, tag, text) in rows('ipc/redact.def'):
+        yield f'.It Cm {name} Pq Ql {tag}'
+        yield sentence(upper(text))
+
+
 def gates():
     for macro, a in rows('daemon/conditions.def'):
         yield f'.It Cm {a[1].lower() if a[0].isupper() else a[0]}'
@@ -179,7 +185,7 @@ TABLES = {
     'commands': commands, 'global-flags': lambda: flags_of('FLAG_GLOBAL'),
     'command-flags': lambda: flags_of('FLAG_COMMAND'), 'errors': errors,
     'errors-by-exit': errors_by_exit, 'stop-reasons': stop_reasons, 'options': options,
-    'policy': policy, 'gates': gates, 'signals': signals, 'methods': methods, 'structs': structs,
+    'policy': policy, 'redaction': redaction, 'gates': gates, 'signals': signals, 'methods': methods, 'structs': structs,
 }
 
 for line in pathlib.Path(sys.argv[3]).read_text().splitlines():

@@ -43,12 +43,15 @@ CREATE TABLE erasures (
 -- Days that records of a stream are kept; NULL: as the policy says, 0: for ever.
 ALTER TABLE streams ADD COLUMN keep_days INTEGER CHECK (keep_days BETWEEN 0 AND 36500);
 
--- Records whose time was up: nothing of them but when they were and which
+-- Records whose time was up: nothing of them but what filters look at and which
 -- versions learned from them, so that these can still be erased.
 CREATE TABLE forgotten (
-    record_id INTEGER PRIMARY KEY,
-    stream_id INTEGER NOT NULL REFERENCES streams (id),
-    time_ms   INTEGER NOT NULL
+    record_id   INTEGER PRIMARY KEY,
+    stream_id   INTEGER NOT NULL REFERENCES streams (id),
+    kind        INTEGER NOT NULL,
+    is_feedback INTEGER NOT NULL,
+    time_ms     INTEGER NOT NULL,
+    added_ms    INTEGER NOT NULL
 ) STRICT;
 
 CREATE INDEX forgotten_by_stream ON forgotten (stream_id);

@@ -90,7 +90,10 @@ done
 rmdir "$shapes"
 echo "bench store" >&2
 "$out/tests/bench/bench_store" "${TMPDIR:-/var/tmp}" | sed -n \
-    's/^durable records.s \([0-9]*\).*/{"bench":"store","records_per_s":\1}/p' >$out/store.json
+    -e 's/^durable records.s \([0-9]*\).*/{"bench":"store","records_per_s":\1}/p' \
+    -e 's/^sealing a record.* \([0-9]*\) ns/{"bench":"sealing","ns":\1}/p' \
+    -e 's/^opening .* \([0-9.]*\) ms/{"bench":"opening","ms":\1}/p' \
+    -e 's/^erasing .* scattered .* \([0-9]*\) ms/{"bench":"erase","ms":\1}/p' >$out/store.json
 
 dir=$(mktemp -d "${TMPDIR:-/var/tmp}/pockd-bench.XXXXXX")
 trap 'kill $pockd 2>/dev/null; rm -rf "$dir"' EXIT

@@ -112,6 +112,8 @@ def masks_what_is_secret_and_says_so():
         ctl(d, 'policy', 'set', 'redact=off,card=drop')
         r = ctl(d, 'data', 'import', write(d, 'other.txt', 'x ' + text), '--json').json()
         assert (r['dropped'], r['new'], r['redacted']) == (1, 0, {}), r
+        r = ctl(d, 'policy', 'set', 'redact=cards=off', status=2)
+        assert '"cards" must be one of card, iban, id, email,' in r.err, r.err
         r = ctl(d, 'policy', 'set', 'redact=hide', status=2)
         assert '"hide" must be off, mask, shape or drop' in r.err, r.err
 

@@ -38,7 +38,7 @@ def run(*command):
 
 commands = first_strings('clients/pockctl/commands.def', 1)
 flags = first_strings('clients/pockctl/flags.def', 1)
-pages = [build / 'clients/man' / p for p in ('pockctl.1', 'pockd.8', 'pock-worker.8', 'pockd.conf.5', 'pock-rpc.7', 'pock-agent.1')]
+pages = [build / 'clients/man' / p for p in ('pockctl.1', 'pockd.8', 'pockd.conf.5', 'pock-rpc.7', 'pock-agent.1', 'pock-worker.8')]
 shells = {'bash': build / 'clients/completions/pockctl',
           'zsh': build / 'clients/completions/_pockctl',
           'fish': build / 'clients/completions/pockctl.fish'}

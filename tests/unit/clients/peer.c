@@ -60,8 +60,10 @@ void peer_text(struct peer *p, uint32_t id, int64_t seq, const char *text)
     flush(p, &e);
 }
 
-void peer_start(struct peer *p, struct pock **out, int in_flight)
+void peer_start_with(struct peer *p, struct pock **out, int in_flight,
+                     const struct pock_options *how)
 {
+    struct pock_options options = *how;
     struct pock_error err;
     struct encoder e;
     int ends[2];
@@ -77,10 +79,16 @@ void peer_start(struct peer *p, struct pock **out, int in_flight)
     encoder_put_int(&e, "in_flight", in_flight);
     encoder_close(&e);
     flush(p, &e);
-    struct pock_options options = {.use_fd = true, .fd = ends[1]};
+    options.use_fd = true;
+    options.fd = ends[1];
     assert_int_equal(pock_connect_with(out, &options, &err), 0);
     peer_read(p);
     assert_true(codec_bytes_equal(p->message.method, "hello"));
+}
+
+void peer_start(struct peer *p, struct pock **out, int in_flight)
+{
+    peer_start_with(p, out, in_flight, &(struct pock_options){.path = NULL});
 }
 
 void peer_stop(struct peer *p)

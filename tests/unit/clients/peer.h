@@ -24,6 +24,9 @@ struct peer {
 
 // Connects, with a hello's answer ready. Limits: `in_flight` requests.
 void peer_start(struct peer *p, struct pock **out, int in_flight);
+// The same with what the client says of itself; its hello is p->message then.
+void peer_start_with(struct peer *p, struct pock **out, int in_flight,
+                     const struct pock_options *how);
 void peer_stop(struct peer *p);
 
 // Messages into the socket.

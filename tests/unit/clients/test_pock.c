@@ -79,6 +79,45 @@ static void says_what_the_daemon_greeted_with(void **state)
     peer_stop(&peer);
 }
 
+static bool says(const struct peer *peer, const char *key, const char *text)
+{
+    struct codec_bytes b = codec_str(peer->message.params, key);
+
+    return b.data && codec_bytes_equal(b, text);
+}
+
+static void greets_as_what_it_was_told(void **state)
+{
+    struct peer peer;
+    struct pock *p;
+
+    peer_start(&peer, &p, 64);
+    assert_true(says(&peer, "client", "libpock"));
+    assert_null(codec_find(peer.message.params, "role"));
+    assert_null(codec_find(peer.message.params, "app_hint"));
+    assert_null(codec_find(peer.message.params, "wants"));
+    pock_destroy(p);
+    peer_stop(&peer);
+    peer_start_with(&peer, &p, 64,
+                    &(struct pock_options){.client = "editor/2",
+                                           .app = "org.example.Editor",
+                                           .wants = " train  score"});
+    const msgpack_object *wants = codec_find(peer.message.params, "wants");
+    struct codec_bytes word = {"", 0};
+    assert_true(says(&peer, "client", "editor/2"));
+    assert_true(says(&peer, "app_hint", "org.example.Editor"));
+    assert_int_equal(codec_count(wants), 2);
+    assert_true(codec_as_str(codec_at(wants, 1), &word) &&
+                codec_bytes_equal(word, "score"));
+    assert_null(codec_find(peer.message.params, "role"));
+    pock_destroy(p);
+    peer_stop(&peer);
+    peer_start_with(&peer, &p, 64, &(struct pock_options){.as_owner = true});
+    assert_true(says(&peer, "role", "owner"));
+    pock_destroy(p);
+    peer_stop(&peer);
+}
+
 static void matches_answers_to_requests_in_any_order(void **state)
 {
     struct seen a = {0};
@@ -621,6 +660,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(says_what_the_daemon_greeted_with),
+        cmocka_unit_test(greets_as_what_it_was_told),
         cmocka_unit_test(matches_answers_to_requests_in_any_order),
         cmocka_unit_test(takes_an_answer_byte_by_byte),
         cmocka_unit_test(streams_items_before_the_answer),

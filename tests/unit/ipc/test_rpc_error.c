@@ -44,6 +44,7 @@ static void errnos_become_errors(void **state)
     assert_int_equal(rpc_error_from_errno(-ENOSPC), RPC_ERROR_DISK_FULL);
     assert_int_equal(rpc_error_from_errno(-E2BIG), RPC_ERROR_TOO_LARGE);
     assert_int_equal(rpc_error_from_errno(-ENOTUNIQ), RPC_ERROR_CONFLICT);
+    assert_int_equal(rpc_error_from_errno(-ENOKEY), RPC_ERROR_ERASED);
     assert_int_equal(rpc_error_from_errno(-ENXIO), RPC_ERROR_INTERNAL);
 }
 
