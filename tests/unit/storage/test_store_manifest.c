@@ -9,6 +9,7 @@
 
 #include "storage/store_lineage.h"
 #include "storage/store_merge.h"
+#include "storage/store_sql.h"
 
 static int64_t a, ids[4];
 static char months[512], empty[] = "{}";
@@ -91,6 +92,20 @@ static void what_was_imported_is_not_known_nor_what_comes_of_it(void **state)
     assert_int_equal(store_lineage_is_complete(store, a, 1, &err), 1);
 }
 
+static void what_was_forgotten_is_not_known_either(void **state)
+{
+    assert_int_equal(store_lineage_is_complete(store, a, 3, &err), 1);
+    OK(store_sql_exec(store,
+                      "INSERT INTO forgotten (record_id, stream_id, kind,"
+                      " is_feedback, time_ms, added_ms) SELECT 77, min(id), 1,"
+                      " 0, 1, 1 FROM streams;"
+                      "INSERT INTO lineage_forgotten (adapter_id, version,"
+                      " record_id) SELECT id, 2, 77 FROM adapters",
+                      "test", &err));
+    assert_int_equal(store_lineage_is_complete(store, a, 3, &err), 0);
+    assert_int_equal(store_lineage_is_complete(store, a, 1, &err), 1);
+}
+
 static void salts_are_made_once_and_go_with_their_records(void **state)
 {
     const struct store_filter f = {.ids = ids, .n_ids = 1};
@@ -119,6 +134,7 @@ int main(void)
         TEST(counts_by_stream_and_month),
         TEST(a_manifest_is_written_once_and_goes_with_its_version),
         TEST(what_was_imported_is_not_known_nor_what_comes_of_it),
+        TEST(what_was_forgotten_is_not_known_either),
         TEST(salts_are_made_once_and_go_with_their_records),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
