@@ -8,6 +8,16 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/manners.h"
+#include "daemon/window.h"
+
+enum {
+    TEMP_LEAST_C = -40, // of a battery that can be charged at all
+    TEMP_MOST_C = 200,
+    FLAPS_MAX = 3,  // a gate that came and went so often is not trusted
+    FLAP_CALM = 10, // flap_s without a change until it is again
+};
+
 typedef bool (*condition_fn)(struct gate *g, const struct condition_input *in);
 
 static void put_value(struct gate *g, const char *fmt, ...)
@@ -18,6 +28,8 @@ static void put_threshold(struct gate *g, const char *fmt, ...)
 static void put_value(struct gate *g, const char *fmt, ...)
 {
     va_list ap;
+    if (g->is_silent)
+        return;
     va_start(ap, fmt);
     (void) vsnprintf(g->value, sizeof(g->value), fmt, ap);
     va_end(ap);
@@ -26,6 +38,8 @@ static void put_value(struct gate *g, const char *fmt, ...)
 static void put_threshold(struct gate *g, const char *fmt, ...)
 {
     va_list ap;
+    if (g->is_silent)
+        return;
     va_start(ap, fmt);
     (void) vsnprintf(g->threshold, sizeof(g->threshold), fmt, ap);
     va_end(ap);
@@ -55,20 +69,33 @@ static bool cond_data(struct gate *g, const struct condition_input *in)
 {
     g->source = "store";
     if (in->wait_ms > 0) {
-        put_value(g, "a job that waits %lld s: %.110s",
+        put_value(g, "a job that waits %lld s: %.150s",
                   (long long) ((in->wait_ms + 999) / 1000),
                   in->wait_text ? in->wait_text : "it failed");
         put_threshold(g, "a job that may start");
         g->opens_in_ms = in->wait_ms;
         return false;
     }
+    if (in->quarantine && !in->has_job) {
+        put_value(g, "given up: %.185s", in->quarantine);
+        put_threshold(g, "`pockctl train resume`, or a job that you start");
+        return false;
+    }
     if (in->has_job)
-        put_value(g, "a job");
+        put_value(g, "a job%s%.185s", in->note ? ", " : "",
+                  in->note ? in->note : "");
     else
-        put_value(g, "%lld new records", (long long) in->new_records);
+        put_value(g, "%lld new records%s%.150s", (long long) in->new_records,
+                  in->note ? ", " : "", in->note ? in->note : "");
     put_threshold(g, "a job, or %lld new records",
                   (long long) in->policy->min_records);
     return in->has_job || in->new_records >= in->policy->min_records;
+}
+
+// Sensors that are broken say things that cannot be.
+static bool is_within(double value, double least, double most)
+{
+    return value >= least && value <= most;
 }
 
 // "Charging" means external power and a battery that is not discharging: some
@@ -105,6 +132,10 @@ static bool cond_drain(struct gate *g, const struct condition_input *in)
         put_value(g, "not measured yet");
         return true;
     }
+    if (!is_within(drain, -100, 100)) {
+        put_value(g, "%g %% in 10 min, which cannot be: not counted", drain);
+        return true;
+    }
     put_value(g, "%.1f %% in 10 min", drain);
     return drain < in->policy->drain_pct;
 }
@@ -120,6 +151,10 @@ static bool cond_level(struct gate *g, const struct condition_input *in)
         return has_none(g, "no battery");
     if (isnan(s->battery_pct)) {
         put_value(g, "unknown");
+        return false;
+    }
+    if (!is_within(s->battery_pct, 0, 100)) {
+        put_value(g, "%g %%, which cannot be", s->battery_pct);
         return false;
     }
     put_value(g, "%.0f %%", s->battery_pct);
@@ -145,7 +180,8 @@ static bool cond_battery_temp(struct gate *g, const struct condition_input *in)
     const struct snapshot *s = in->snapshot;
     double most = in->is_running ? in->policy->battery_temp_keep_c
                                  : in->policy->battery_temp_start_c;
-    bool is_hot = !isnan(s->battery_temp_c) && s->battery_temp_c > most;
+    bool is_real = is_within(s->battery_temp_c, TEMP_LEAST_C, TEMP_MOST_C);
+    bool is_hot = is_real && s->battery_temp_c > most;
     bool is_healthy = s->battery_health == BATTERY_HEALTH_UNKNOWN ||
                       s->battery_health == BATTERY_HEALTH_GOOD;
 
@@ -154,6 +190,9 @@ static bool cond_battery_temp(struct gate *g, const struct condition_input *in)
         return has_none(g, "no battery");
     if (isnan(s->battery_temp_c))
         put_value(g, "unknown %s", health[s->battery_health]);
+    else if (!is_real)
+        put_value(g, "%g C, which cannot be: unknown %s", s->battery_temp_c,
+                  health[s->battery_health]);
     else
         put_value(g, "%.1f C %s", s->battery_temp_c, health[s->battery_health]);
     // Once it runs, cold or worn is no reason to stop; hot is.
@@ -171,11 +210,18 @@ static bool cond_thermal(struct gate *g, const struct condition_input *in)
         in->is_running ? in->policy->thermal_keep : in->policy->thermal_start;
 
     put_threshold(g, "<= %lld", (long long) most);
-    if (s->thermal_level < 0)
-        return has_none(g, "no readable zone");
+    const int duty = manners_duty_pct(s, in->policy);
+    if (s->thermal_level < 0) {
+        (void) has_none(g, "");
+        put_value(g, "no readable zone: trains %d %% of the time", duty);
+        return true;
+    }
     put_value(g, "%d (%s) %s", s->thermal_level,
               names[s->thermal_level > 4 ? 4 : s->thermal_level],
               s->thermal_zone);
+    if (in->is_running && s->thermal_level == 1 && most >= 1)
+        put_value(g, "1 (warm) %s: trains %d %% of the time", s->thermal_zone,
+                  duty);
     return s->thermal_level <= most;
 }
 
@@ -215,6 +261,8 @@ static bool cond_idle(struct gate *g, const struct condition_input *in)
         return false;
     }
     int64_t unused_ms = in->now_ms - s->unused_since_ms;
+    if (unused_ms < 0)
+        unused_ms = 0;
     put_value(g, "unused for %lld s", (long long) (unused_ms / 1000));
     if (unused_ms >= need_ms)
         return true;
@@ -271,12 +319,12 @@ static bool cond_pressure(struct gate *g, const struct condition_input *in)
         put_threshold(g, "memory, full < %g", p->psi_mem_full);
         return !is_over(s->psi_mem_full, p->psi_mem_full);
     }
-    put_threshold(g, "cpu < %g io < %g memory < %g, full < 1", p->psi_cpu_some,
-                  p->psi_io_some, p->psi_mem_some);
+    put_threshold(g, "cpu < %g io < %g memory < %g, full < %g", p->psi_cpu_some,
+                  p->psi_io_some, p->psi_mem_some, p->psi_mem_full_start);
     return !is_over(s->psi_cpu_some, p->psi_cpu_some) &&
            !is_over(s->psi_io_some, p->psi_io_some) &&
            !is_over(s->psi_mem_some, p->psi_mem_some) &&
-           !is_over(s->psi_mem_full, 1);
+           !is_over(s->psi_mem_full, p->psi_mem_full_start);
 }
 
 static bool cond_memory(struct gate *g, const struct condition_input *in)
@@ -323,30 +371,46 @@ static bool cond_disk(struct gate *g, const struct condition_input *in)
 
 static bool cond_window(struct gate *g, const struct condition_input *in)
 {
-    int64_t start = in->policy->window_start_min;
-    int64_t end = in->policy->window_end_min;
-    int64_t now = in->minute_of_day;
-    bool is_in =
-        start <= end ? now >= start && now < end : now >= start || now < end;
+    const int64_t start = in->policy->window_start_min;
+    const int64_t end = in->policy->window_end_min;
+    const int now = in->minute_of_day;
+    struct windows w;
 
     g->source = "owner";
-    put_value(g, "%02lld:%02lld", (long long) (now / 60),
-              (long long) (now % 60));
-    put_threshold(g, "%02lld:%02lld to %02lld:%02lld", (long long) (start / 60),
-                  (long long) (start % 60), (long long) (end / 60),
-                  (long long) (end % 60));
-    if (!is_in)
-        g->opens_in_ms = ((start - now + 1440) % 1440) * 60000;
-    return is_in;
+    put_value(g, "%02d:%02d", now / 60, now % 60);
+    if (in->policy->windows[0]) {
+        put_threshold(g, "%.90s", in->policy->windows);
+        (void) windows_parse(&w, in->policy->windows, NULL);
+    } else {
+        put_threshold(g, "%02lld:%02lld to %02lld:%02lld",
+                      (long long) (start / 60), (long long) (start % 60),
+                      (long long) (end / 60), (long long) (end % 60));
+        windows_daily(&w, start, end);
+    }
+    const int wait = windows_opens_in(&w, in->weekday, now);
+    if (wait > 0)
+        g->opens_in_ms = (int64_t) wait * 60000;
+    return wait == 0;
 }
 
 static bool cond_budget(struct gate *g, const struct condition_input *in)
 {
+    const struct policy *p = in->policy;
+    const bool has_energy = !isnan(in->budget_used_wh);
+
     g->source = "owner";
-    put_value(g, "%lld s used", (long long) in->budget_used_s);
-    put_threshold(g, "< %lld s from noon to noon",
-                  (long long) in->policy->budget_s);
-    if (in->budget_used_s < in->policy->budget_s)
+    if (has_energy) {
+        put_value(g, "%lld s and %.2f Wh used", (long long) in->budget_used_s,
+                  in->budget_used_wh);
+        put_threshold(g, "< %lld s and < %g Wh from noon to noon",
+                      (long long) p->budget_s, p->budget_wh);
+    } else {
+        put_value(g, "%lld s used; nothing here reports energy",
+                  (long long) in->budget_used_s);
+        put_threshold(g, "< %lld s from noon to noon", (long long) p->budget_s);
+    }
+    if (in->budget_used_s < p->budget_s &&
+        (!has_energy || in->budget_used_wh < p->budget_wh))
         return true;
     g->opens_in_ms = ((720 - in->minute_of_day + 1440) % 1440) * 60000;
     return false;
@@ -417,14 +481,57 @@ enum stop_reason condition_reason(enum condition c)
     return c < CONDITION_COUNT ? rows[c].reason : STOP_REASON_NONE;
 }
 
+// Signals of the machine, each of which may tremble. Use has its own clock.
+static bool is_signal(enum condition c)
+{
+    return c <= CONDITION_disk && c != CONDITION_idle;
+}
+
+// What was read becomes open or closed. A charger with a loose contact would
+// start and stop a worker each second: a gate that closes soon after it opened,
+// again and again, must stay open for a while before anything starts.
+static void settle(struct gate *g, const struct gate *old, enum condition c,
+                   const struct condition_input *in)
+{
+    const int64_t flap_ms = in->policy->flap_s * 1000;
+
+    g->is_known = true;
+    g->is_open = g->is_ok;
+    g->flaps = old->flaps;
+    g->changed_ms = old->changed_ms;
+    if (!old->is_known || old->is_open != g->is_open) {
+        if (old->is_known && !g->is_open &&
+            in->now_ms - old->changed_ms < flap_ms)
+            g->flaps++;
+        g->changed_ms = in->now_ms;
+    } else if (in->now_ms - g->changed_ms >= FLAP_CALM * flap_ms) {
+        g->flaps = 0;
+    }
+    int64_t left = g->changed_ms + flap_ms - in->now_ms;
+    if (!is_signal(c) || !g->is_ok || in->is_running || g->flaps < FLAPS_MAX ||
+        left <= 0)
+        return;
+    char value[sizeof(g->value)];
+    memcpy(value, g->value, sizeof(value));
+    put_value(g,
+              "%.120s, but that came and went %d times: not trusted for "
+              "%lld s more",
+              value, g->flaps, (long long) ((left + 999) / 1000));
+    g->is_ok = false;
+    g->opens_in_ms = left;
+}
+
 void condition_evaluate(struct gate gates[CONDITION_COUNT],
                         const struct condition_input *in)
 {
     for (int i = 0; i < CONDITION_COUNT; i++) {
-        struct gate g = {.source = "sysfs", .opens_in_ms = -1};
+        struct gate g = {.source = "sysfs",
+                         .opens_in_ms = -1,
+                         .is_silent = in->is_silent};
         const struct gate *old = &gates[i];
 
         g.is_ok = rows[i].fn(&g, in);
+        settle(&g, old, (enum condition) i, in);
         g.is_set_aside = !g.is_ok && in->is_manual && rows[i].can_set_aside;
         g.since_ms = old->since_ms && old->is_ok == g.is_ok ? old->since_ms
                                                             : in->unix_ms;

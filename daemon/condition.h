@@ -32,9 +32,16 @@ struct gate {
     bool is_set_aside;   // closed, but this job does not ask
     int64_t since_ms;    // unix time at which is_ok last changed
     int64_t opens_in_ms; // opens by itself after so long; -1: not known
-    char value[160];
+    char value[200];
     char threshold[96];
     const char *source; // sysfs, procfs, dbus, store, owner or none
+
+    // All that follow are private: a gate that comes and goes.
+    bool is_silent;     // value and threshold are left out
+    bool is_known;      // it was looked at before
+    bool is_open;       // what was read, whether it is trusted or not
+    int64_t changed_ms; // monotonic; when that last changed
+    int flaps;          // times that it closed soon after it opened
 };
 
 // What the conditions ask about besides the machine.
@@ -48,16 +55,21 @@ struct condition_input {
     int inhibit_count;        // clients that hold `pockctl inhibit`
     bool has_job;             // a job waits or runs
     bool has_model;           // a base model is registered
+    const char *quarantine;   // why nothing is begun by itself; NULL: it is
+    const char *note;         // about the job, for its owner; may be NULL
     int64_t wait_ms;          // the only jobs back off for so long; 0: none
     const char *wait_text;    // and why; may be NULL
     int64_t new_records;      // since the newest version
     int64_t job_memory_bytes; // the job's estimate; 0: unknown
     int64_t job_disk_bytes;   // checkpoint and adapter; 0: unknown
     int64_t budget_used_s;    // since the last noon
+    double budget_used_wh;    // NAN: the machine does not report it
     int64_t now_ms;           // monotonic
     int64_t unix_ms;
     int minute_of_day; // local
     enum turn_state turn;
+    int weekday;    // local; 0: Sunday
+    bool is_silent; // nobody reads values and thresholds
 };
 
 const char *condition_name(enum condition c);

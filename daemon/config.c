@@ -285,9 +285,13 @@ int config_load(struct config *c, int argc, const char *const *argv,
         return rc;
     if (is_named && rc == 0)
         return error_set(err, -ENOENT, "cannot read %s: no such file", c->file);
-    if ((rc = apply_env(c, err)) < 0)
+    if ((rc = apply_env(c, err)) < 0 ||
+        (rc = config_parse_argv(c, argc, argv, err)) < 0)
         return rc;
-    return config_parse_argv(c, argc, argv, err);
+    const struct policy_row *a;
+    const struct policy_row *b;
+    rc = policy_check(&c->policy, &a, &b, err);
+    return rc < 0 && file ? error_prefix(err, rc, "%s", file) : rc;
 }
 
 void config_print_help(void)

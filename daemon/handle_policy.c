@@ -164,7 +164,9 @@ static int change_all(struct change *c, const struct pockd *p,
         if (rc < 0)
             return rc;
     }
-    return 0;
+    const struct policy_row *a;
+    const struct policy_row *b;
+    return policy_check(&c->policy, &a, &b, err);
 }
 
 static int run_set(struct store *s, struct dbcall *c, struct error *err)

@@ -11,6 +11,7 @@
 #include "daemon/watchers.h"
 #include "storage/store_adapter.h"
 #include "storage/store_metric.h"
+#include "storage/store_run.h"
 
 enum {
     CURVE_POINTS = 1000,
@@ -123,6 +124,41 @@ static int put_job(const struct store_job *j, void *user)
     return 0;
 }
 
+static int put_night(const struct store_night *n, void *user)
+{
+    struct encoder *e = user;
+
+    encoder_open_map(e);
+    encoder_put_int(e, "night", n->night);
+    encoder_put_int(e, "started", n->started_ms);
+    encoder_put_int(e, "runs", n->runs);
+    encoder_put_int(e, "slices", n->slices);
+    encoder_put_int(e, "run_ms", n->run_ms);
+    encoder_put_int(e, "steps", n->steps);
+    encoder_put_cstr(e, "stopped_by", n->stopped_by);
+    if (isfinite(n->energy_j))
+        encoder_put_float(e, "energy_wh", n->energy_j / 3600);
+    if (isfinite(n->heldout_before))
+        encoder_put_float(e, "heldout_before", n->heldout_before);
+    if (isfinite(n->heldout_after))
+        encoder_put_float(e, "heldout_after", n->heldout_after);
+    encoder_put_int(e, "versions", n->versions);
+    encoder_close(e);
+    return 0;
+}
+
+// With the newest jobs, not with older pages of them.
+static int put_nights(struct store *s, struct dbcall *c, int64_t limit,
+                      struct error *err)
+{
+    if (codec_int(c->params, "cursor", 0) != 0)
+        return 0;
+    encoder_put_array(&c->out, "nights");
+    int rc = store_night_each(s, limit, put_night, &c->out, err);
+    encoder_close(&c->out);
+    return rc < 0 ? rc : 0;
+}
+
 static int run_history(struct store *s, struct dbcall *c, struct error *err)
 {
     char name[STORE_NAME_SIZE] = "";
@@ -142,7 +178,7 @@ static int run_history(struct store *s, struct dbcall *c, struct error *err)
     encoder_close(&c->out);
     if (rc >= 0 && h.has_more)
         encoder_put_int(&c->out, "next", h.last);
-    return rc < 0 ? rc : 0;
+    return rc < 0 ? rc : put_nights(s, c, h.limit, err);
 }
 
 void handle_train_history(struct pockd *p, struct request *r)

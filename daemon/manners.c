@@ -11,3 +11,8 @@ enum daemon_manners manners_of(const struct snapshot *s)
         return DAEMON_MANNERS_IDLE;
     return DAEMON_MANNERS_UNUSED;
 }
+
+int manners_duty_pct(const struct snapshot *s, const struct policy *p)
+{
+    return s->thermal_level == 0 ? 100 : (int) p->warm_duty_pct;
+}

@@ -6,6 +6,7 @@
 // How considerate a training worker is of who else uses its GPU. The numbers
 // are those of the engine's enum manners, which WORKER.md names.
 
+#include "daemon/policy.h"
 #include "daemon/snapshot.h"
 
 enum daemon_manners {
@@ -15,3 +16,7 @@ enum daemon_manners {
 };
 
 enum daemon_manners manners_of(const struct snapshot *s);
+
+// Part of the time that a worker computes: all of it, unless the machine is
+// warm or does not say how warm it is.
+int manners_duty_pct(const struct snapshot *s, const struct policy *p);

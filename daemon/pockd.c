@@ -43,19 +43,21 @@ int64_t pockd_now_ms(void)
     return (int64_t) (clock_monotonic_ns() / 1000000);
 }
 
-static int local_minute(void)
+static struct tm local_time(void)
 {
-    time_t now = time(NULL);
+    const time_t now = time(NULL);
     struct tm tm;
 
     localtime_r(&now, &tm);
-    return tm.tm_hour * 60 + tm.tm_min;
+    return tm;
 }
 
 // What the scheduler sees. `jobs` must outlive the result.
 static struct scheduler_input make_input(
     struct pockd *p, struct scheduler_job jobs[TRAINING_JOBS_MAX])
 {
+    const struct tm tm = local_time();
+
     return (struct scheduler_input){
         .snapshot = signals_snapshot(p->signals),
         .policy = &p->policy,
@@ -68,12 +70,16 @@ static struct scheduler_input make_input(
         .inhibit_count = inhibits_count(p->inhibits),
         .new_records = p->facts.new_records,
         .create_after_ms = training_create_after_ms(p->training),
+        .quarantine = training_quarantine(p->training),
+        .note = training_note(p->training),
         .budget_used_s = training_budget_used_s(p->training),
+        .budget_used_wh = training_budget_used_wh(p->training),
         .slice_started_ms = training_slice_started_ms(p->training),
         .now_ms = pockd_now_ms(),
         .unix_ms = clock_unix_ms(),
-        .minute_of_day = local_minute(),
         .turn = turn_look(p->turn),
+        .minute_of_day = tm.tm_hour * 60 + tm.tm_min,
+        .weekday = tm.tm_wday,
     };
 }
 
@@ -97,13 +103,18 @@ void pockd_evaluate(struct pockd *p, bool is_manual,
 
 static enum signals_pace pace_of(const struct pockd *p)
 {
-    if (!training_is_quiet(p->training))
-        return SIGNALS_PACE_RUNNING;
-    if (p->decision.wants_polling)
+    switch (scheduler_pace(&p->decision, p->gates,
+                           !training_is_quiet(p->training))) {
+    case SCHEDULER_PACE_EVENTS:
+        return SIGNALS_PACE_EVENTS;
+    case SCHEDULER_PACE_SLOW:
+        return SIGNALS_PACE_SLOW;
+    case SCHEDULER_PACE_WAITING:
         return SIGNALS_PACE_WAITING;
-    return p->gates[CONDITION_data].is_ok && p->gates[CONDITION_owner].is_ok
-               ? SIGNALS_PACE_SLOW
-               : SIGNALS_PACE_EVENTS;
+    case SCHEDULER_PACE_RUNNING:
+        break;
+    }
+    return SIGNALS_PACE_RUNNING;
 }
 
 // Is there work whose hanging should be noticed soon? On battery nothing is
@@ -285,7 +296,15 @@ static int start_store(struct pockd *p, struct error *err)
         log_warn("event=erase_unfinished count=%lld",
                  (long long) report.erasures);
     p->policy = p->config->policy;
-    return store_policy_each(p->store, load_policy, p, err);
+    if ((rc = store_policy_each(p->store, load_policy, p, err)) < 0)
+        return rc;
+    // Of the store over another configuration than it was set with.
+    struct error why = {0};
+    if (policy_mend(&p->policy, &p->config->policy, &why) < 0)
+        log_warn("event=policy_ignored text=%s: the configuration's values "
+                 "hold",
+                 why.text);
+    return 0;
 }
 
 static int start_signals(struct pockd *p, struct error *err)

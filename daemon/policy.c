@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/window.h"
+
 const struct policy_row policy_rows[] = {
 #define POLICY(field, kind, def, min, max, meaning) \
     {#field,                                        \
@@ -184,4 +186,78 @@ int policy_set_text(struct policy *p, const char *name, const char *text,
         return error_set(err, -EINVAL, "policy %.64s: %.64s is not a number",
                          name, text);
     return policy_set(p, name, value, err);
+}
+
+// What is needed to go on may not be more than what is needed to start: such a
+// job would stop as soon as it started.
+static const struct {
+    const char *start;
+    const char *keep;
+    bool is_floor; // start >= keep; else start <= keep
+} pairs[] = {
+    {"level_start_pct", "level_keep_pct", true},
+    {"battery_temp_start_c", "battery_temp_keep_c", false},
+    {"thermal_start", "thermal_keep", false},
+    {"psi_mem_full_start", "psi_mem_full", false},
+};
+
+static int check_windows(const struct policy *p, const struct policy_row **a,
+                         const struct policy_row **b, struct error *err)
+{
+    struct windows w;
+
+    if (p->windows[0]) {
+        *a = *b = policy_find("windows");
+        int rc = windows_parse(&w, p->windows, err);
+        return rc < 0 ? error_prefix(err, rc, "policy windows") : 0;
+    }
+    *a = policy_find("window_start_min");
+    *b = policy_find("window_end_min");
+    // 1440 is the end of a day, and nothing begins there.
+    if (p->window_start_min != p->window_end_min &&
+        !(p->window_start_min == WINDOW_DAY_MIN && p->window_end_min == 0))
+        return 0;
+    return error_set(err, -EINVAL,
+                     "policy window_start_min is %lld and window_end_min is "
+                     "%lld: the window is empty and nothing would ever train: "
+                     "for the whole day say 0 and %d",
+                     (long long) p->window_start_min,
+                     (long long) p->window_end_min, WINDOW_DAY_MIN);
+}
+
+int policy_check(const struct policy *p, const struct policy_row **a,
+                 const struct policy_row **b, struct error *err)
+{
+    for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+        *a = policy_find(pairs[i].start);
+        *b = policy_find(pairs[i].keep);
+        double start = policy_get(p, *a);
+        double keep = policy_get(p, *b);
+        if (pairs[i].is_floor ? start >= keep : start <= keep)
+            continue;
+        return error_set(err, -EINVAL,
+                         "policy %s is %g and %s is %g: training would stop "
+                         "as soon as it starts: make the first at %s the "
+                         "second",
+                         pairs[i].start, start, pairs[i].keep, keep,
+                         pairs[i].is_floor ? "least" : "most");
+    }
+    return check_windows(p, a, b, err);
+}
+
+int policy_mend(struct policy *p, const struct policy *from, struct error *err)
+{
+    const struct policy_row *a;
+    const struct policy_row *b;
+    struct error again = {0};
+    int rc = policy_check(p, &a, &b, err);
+
+    // Each round settles one pair, and windows are two.
+    for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]) + 2; i++) {
+        if (policy_check(p, &a, &b, &again) == 0)
+            break;
+        policy_copy(p, from, a);
+        policy_copy(p, from, b);
+    }
+    return rc;
 }

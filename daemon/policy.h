@@ -79,3 +79,9 @@ int policy_set_text(struct policy *p, const char *name, const char *text,
 // in a string. -E2BIG: it does not fit. `out` is changed in any case.
 int policy_pack_text(char out[POLICY_TEXT_BYTES], const char *text,
                      size_t bytes);
+// Two values that contradict each other, such as a level to start that is below
+// the one to go on: -EINVAL, a sentence, and their rows (b may be a).
+int policy_check(const struct policy *p, const struct policy_row **a,
+                 const struct policy_row **b, struct error *err);
+// What contradicts itself takes the values of `from`, which do not.
+int policy_mend(struct policy *p, const struct policy *from, struct error *err);

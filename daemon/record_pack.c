@@ -159,6 +159,7 @@ static bool is_held_out(const struct worker_turn *turns, uint32_t n)
 
 struct gathering {
     struct record_pack *k;
+    int64_t limit;
     bool held_out;
     int rc;
     struct error *err;
@@ -179,6 +180,25 @@ static enum worker_record_kind kind_of(const struct rpc_record *r)
     return WORKER_RECORD_CHAT;
 }
 
+static int compare_ids(const void *a, const void *b)
+{
+    const int64_t x = *(const int64_t *) a;
+    const int64_t y = *(const int64_t *) b;
+
+    return (x > y) - (x < y);
+}
+
+static bool has_id(const int64_t *ids, size_t n, int64_t id)
+{
+    return n > 0 && bsearch(&id, ids, n, sizeof(id), compare_ids) != NULL;
+}
+
+static bool is_wanted(const struct record_pack *k, int64_t id)
+{
+    return (!k->only || has_id(k->only, k->n_only, id)) &&
+           !has_id(k->skip, k->n_skip, id);
+}
+
 static int gather_record(const struct store_record *row, void *user)
 {
     static const struct frame_limits limits = {
@@ -192,6 +212,10 @@ static int gather_record(const struct store_record *row, void *user)
     struct rpc_record r = {.kind = (enum rpc_record_kind) row->kind};
     struct codec_doc doc;
 
+    if (!is_wanted(g->k, row->id))
+        return 0;
+    if (g->limit > 0 && (int64_t) g->k->count >= g->limit)
+        return 1;
     // A record that cannot be read any more is left out, not a reason to fail
     // every night from now on.
     if (codec_decode(&doc, row->body, row->body_bytes, &limits, NULL) < 0)
@@ -216,8 +240,11 @@ int record_pack_store(struct record_pack *k, struct store *s,
                       const struct store_filter *f, int64_t limit,
                       bool held_out, struct error *err)
 {
-    struct gathering g = {.k = k, .held_out = held_out, .err = err};
-    int rc = store_record_each(s, f, 0, limit, true, gather_record, &g, err);
+    struct gathering g = {.k = k,
+                          .limit = limit,
+                          .held_out = held_out,
+                          .err = err};
+    int rc = store_record_each(s, f, 0, 0, true, gather_record, &g, err);
 
     if (g.rc < 0)
         return g.rc;

@@ -24,6 +24,11 @@ struct record_pack {
     int64_t *ids; // of the records, in order
     size_t count;
     size_t size;
+    // Of the store's: sorted ids, borrowed. NULL `only`: all.
+    const int64_t *only;
+    size_t n_only;
+    const int64_t *skip;
+    size_t n_skip;
 };
 
 void record_pack_finish(struct record_pack *k);
@@ -36,7 +41,8 @@ int record_pack_pair(struct record_pack *k, struct codec_bytes prompt,
 // An array of {role, content}.
 int record_pack_chat(struct record_pack *k, const msgpack_object *messages,
                      struct error *err);
-// Everything of the store that passes, at most `limit` (0 = all) by id.
+// Everything of the store that passes and is wanted, at most `limit` (0 = all)
+// by id.
 // `held_out`: only the tenth that is never trained on.
 int record_pack_store(struct record_pack *k, struct store *s,
                       const struct store_filter *f, int64_t limit,

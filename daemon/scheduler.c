@@ -69,14 +69,19 @@ static void evaluate(struct gate gates[CONDITION_COUNT],
         .inhibit_count = in->inhibit_count,
         .has_job = job != NULL,
         .has_model = in->has_model,
+        .quarantine = in->quarantine,
+        .note = in->note,
         .new_records = in->new_records,
         .job_memory_bytes = job ? job->memory_bytes : 0,
         .job_disk_bytes = job ? job->disk_bytes : 0,
         .budget_used_s = in->budget_used_s,
+        .budget_used_wh = in->budget_used_wh,
         .now_ms = in->now_ms,
         .unix_ms = in->unix_ms,
         .minute_of_day = in->minute_of_day,
         .turn = in->turn,
+        .weekday = in->weekday,
+        .is_silent = in->is_silent,
     };
     // Another owner gets the machine after a slice, not in the midst of one.
     if (c.is_running && c.turn == TURN_WANTED &&
@@ -97,13 +102,25 @@ static int64_t sooner(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+// Budget and slice end by time alone. After a slice everything is read again;
+// the job goes on when the gates for going on are open.
+static int64_t until_end(const struct scheduler_input *in,
+                         const struct scheduler_job *job, int64_t ran_ms)
+{
+    const int64_t slice_ms = in->policy->slice_s * 1000;
+    const int64_t left = slice_ms - ran_ms % slice_ms;
+    const int64_t budget =
+        (in->policy->budget_s - in->budget_used_s) * 1000 + 1000;
+
+    return job->is_manual ? left : sooner(left, budget > 0 ? budget : -1);
+}
+
 static void decide_running(struct decision *out,
                            const struct gate gates[CONDITION_COUNT],
                            const struct scheduler_input *in,
                            const struct scheduler_job *job)
 {
     enum condition closed = condition_blocking(gates);
-    int64_t slice_ms = in->policy->slice_s * 1000;
     int64_t ran_ms = in->now_ms - in->slice_started_ms;
 
     out->job = job->id;
@@ -118,13 +135,7 @@ static void decide_running(struct decision *out,
         out->action = SCHEDULER_STOP;
         out->reason = STOP_REASON_PREEMPT;
     } else {
-        // Budget and slice end by time alone. After a slice everything is
-        // read again; the job goes on when the gates for going on are open.
-        int64_t left = slice_ms - ran_ms % slice_ms;
-        int64_t budget =
-            (in->policy->budget_s - in->budget_used_s) * 1000 + 1000;
-        out->recheck_ms =
-            job->is_manual ? left : sooner(left, budget > 0 ? budget : -1);
+        out->recheck_ms = until_end(in, job, ran_ms);
     }
 }
 
@@ -159,10 +170,13 @@ void scheduler_decide(struct decision *out, struct gate gates[CONDITION_COUNT],
     if (closed < CONDITION_COUNT) {
         out->reason = condition_reason(closed);
         out->recheck_ms = sooner(wait_ms, condition_opens_in(gates));
+        // On battery no timer runs: the charger announces itself.
+        if (!gates[CONDITION_power].is_open)
+            out->recheck_ms = -1;
         // Without work, and on battery, nothing is worth a look.
         out->wants_polling = gates[CONDITION_data].is_ok &&
                              gates[CONDITION_owner].is_ok &&
-                             gates[CONDITION_power].is_ok;
+                             gates[CONDITION_power].is_open;
         return;
     }
     if (in->is_preempted) {
@@ -173,4 +187,19 @@ void scheduler_decide(struct decision *out, struct gate gates[CONDITION_COUNT],
         return; // All of them back off or are paused by their owner.
     out->action = job ? SCHEDULER_START : SCHEDULER_CREATE;
     out->job = job ? job->id : 0;
+    if (job)
+        out->recheck_ms = until_end(in, job, 0);
+}
+
+enum scheduler_pace scheduler_pace(const struct decision *d,
+                                   const struct gate gates[CONDITION_COUNT],
+                                   bool is_running)
+{
+    if (is_running)
+        return SCHEDULER_PACE_RUNNING;
+    if (d->wants_polling)
+        return SCHEDULER_PACE_WAITING;
+    return gates[CONDITION_data].is_ok && gates[CONDITION_owner].is_ok
+               ? SCHEDULER_PACE_SLOW
+               : SCHEDULER_PACE_EVENTS;
 }

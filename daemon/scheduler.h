@@ -48,12 +48,17 @@ struct scheduler_input {
     int inhibit_count;
     int64_t new_records;
     int64_t create_after_ms; // monotonic; no automatic job before; 0: at once
+    const char *quarantine;  // why no automatic job is made; NULL: they are
+    const char *note;        // about the job or the data; may be NULL
     int64_t budget_used_s;
+    double budget_used_wh;    // NAN: not reported
     int64_t slice_started_ms; // monotonic; of the running job
     int64_t now_ms;           // monotonic
     int64_t unix_ms;
     int minute_of_day; // local
     enum turn_state turn;
+    int weekday;    // local; 0: Sunday
+    bool is_silent; // decide, and let the gates say nothing
 };
 
 struct decision {
@@ -66,3 +71,15 @@ struct decision {
 
 void scheduler_decide(struct decision *out, struct gate gates[CONDITION_COUNT],
                       const struct scheduler_input *in);
+
+// How often what nothing announces is worth a look.
+enum scheduler_pace {
+    SCHEDULER_PACE_EVENTS,  // never: nothing waits
+    SCHEDULER_PACE_SLOW,    // a job waits, on battery
+    SCHEDULER_PACE_WAITING, // a job could start soon
+    SCHEDULER_PACE_RUNNING,
+};
+
+enum scheduler_pace scheduler_pace(const struct decision *d,
+                                   const struct gate gates[CONDITION_COUNT],
+                                   bool is_running);

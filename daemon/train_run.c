@@ -6,10 +6,13 @@
 #include "daemon/train_run.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "daemon/fdio.h"
@@ -19,9 +22,11 @@
 #include "daemon/times_file.h"
 #include "daemon/train_recipe.h"
 #include "daemon/train_store.h"
+#include "daemon/training.h"
 #include "daemon/worker_link.h"
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "ipc/worker_trace.h"
 #include "storage/store_file.h"
 
 /*
@@ -43,7 +48,12 @@ struct train_run {
     struct train_run_callbacks callbacks;
     void *user;
     struct worker_link *worker;
-    int manners; // that it was told of; the worker's first are UNUSED
+    int manners;  // that it was told of; the worker's first are UNUSED
+    int duty;     // likewise; its first is 100
+    int trace_fd; // what it is about to compute with; -1: nobody knows
+    struct bisect suspects;
+    int64_t *skip;
+    int64_t ids[WORKER_TRACE_RECORDS]; // of a death
     char device[TRAIN_DEVICE_BYTES];
     char shaders[SHADER_FILE_BYTES];
     struct train_input input; // the database thread's while it gathers
@@ -67,6 +77,7 @@ static void end_if_done(struct train_run *r)
         return;
     r->is_ended = true;
     r->end.step = r->step;
+    r->end.is_trial = r->suspects.count > 0;
     r->callbacks.on_end(&r->end, r->user); // may destroy r
 }
 
@@ -81,9 +92,32 @@ static void fail(struct train_run *r, enum job_outcome outcome,
     snprintf(r->end.message, sizeof(r->end.message), "%s", text);
 }
 
+// Where the worker was when it died, and over which records.
+static void read_trace(struct train_run *r)
+{
+    struct worker_trace trace;
+
+    r->end.place = JOB_PLACE_NONE;
+    if (r->trace_fd < 0 ||
+        pread(r->trace_fd, &trace, sizeof(trace), 0) != sizeof(trace) ||
+        trace.count == 0 || trace.count > WORKER_TRACE_RECORDS)
+        return;
+    for (uint32_t i = 0; i < trace.count; i++)
+        if (trace.records[i] < r->input.count)
+            r->ids[r->end.n_ids++] = r->input.ids[trace.records[i]];
+    r->end.ids = r->ids;
+    // Records that become tokens come one by one, and are places of their own.
+    r->end.place = trace.step == WORKER_TRACE_READING
+                       ? JOB_PLACE_NONE - 1 - (int64_t) trace.records[0]
+                       : (int64_t) trace.step;
+}
+
 static enum job_outcome outcome_of(int rc)
 {
     switch (-rc) {
+    case ENOSPC:
+    case EDQUOT:
+        return JOB_OUTCOME_NO_SPACE;
     case ENODATA:
     case ENOENT:
     case EUCLEAN:
@@ -149,7 +183,7 @@ static void done_save(void *arg, int rc, const struct error *err)
         snprintf(text, sizeof(text),
                  "the checkpoint could not be saved: %.300s: free some space",
                  err->text);
-        fail(r, JOB_OUTCOME_TRANSIENT, STOP_REASON_DISK, text);
+        fail(r, JOB_OUTCOME_NO_SPACE, STOP_REASON_DISK, text);
         train_run_stop(r, STOP_REASON_DISK);
     }
     end_if_done(r);
@@ -228,6 +262,11 @@ static void store_result(struct train_run *r, struct worker_result *result)
         return;
     }
     r->has_final = true;
+    // A trial has shown what it was for.
+    if (r->suspects.count > 0) {
+        free(v);
+        return;
+    }
     r->policy = r->p->policy;
     v->r = r;
     v->result = *result;
@@ -256,6 +295,14 @@ static void take_error(struct train_run *r, const struct worker_error *e)
         [WORKER_SEVERITY_POISON] = JOB_OUTCOME_POISON,
     };
 
+    // A recipe is the job's, and stays what it is.
+    r->end.is_certain = strcmp(e->name, "BAD_RECIPE") == 0;
+    if (e->severity == WORKER_SEVERITY_POISON && !r->has_final &&
+        e->record_count == 1 && e->record_first < r->input.count) {
+        r->ids[0] = r->input.ids[e->record_first];
+        r->end.ids = r->ids;
+        r->end.n_ids = 1;
+    }
     if (strcmp(e->name, "CANCELLED") == 0)
         fail(r, JOB_OUTCOME_INTERRUPTED, r->stop_reason, "");
     else
@@ -265,6 +312,15 @@ static void take_error(struct train_run *r, const struct worker_error *e)
              e->msg);
 }
 
+// Each of the suspects was learned from once: none of them kills a worker.
+static void see_trial(struct train_run *r, const struct worker_progress *g)
+{
+    if (!isfinite(g->epoch) || g->epoch < 1 || r->has_final)
+        return;
+    fail(r, JOB_OUTCOME_DONE, STOP_REASON_NONE, "");
+    train_run_stop(r, STOP_REASON_NONE);
+}
+
 static void on_message(struct worker_link *w, struct worker_msg *m, void *user)
 {
     struct train_run *r = user;
@@ -272,11 +328,16 @@ static void on_message(struct worker_link *w, struct worker_msg *m, void *user)
     // A flat switch over what a training worker may say; worker_link refuses
     // the rest.
     if (m->type == WORKER_MSG_progress) {
+        if (r->suspects.count > 0) {
+            see_trial(r, &m->progress);
+            return;
+        }
         if (r->step < m->progress.step)
             r->step = m->progress.step;
         r->callbacks.on_progress(&m->progress, r->user);
     } else if (m->type == WORKER_MSG_checkpoint) {
-        save_checkpoint(r, &m->checkpoint);
+        if (r->suspects.count == 0)
+            save_checkpoint(r, &m->checkpoint);
     } else if (m->type == WORKER_MSG_restarted) {
         log_warn("event=job_restarted job=%lld text=%s", (long long) r->job.id,
                  m->restarted.msg);
@@ -312,9 +373,24 @@ static void on_exit_worker(struct worker_link *w,
              exit->is_clean ? "" : exit->text);
     } else if (!r->has_final) {
         r->end.is_death = true;
+        read_trace(r);
         fail(r, JOB_OUTCOME_TRANSIENT, STOP_REASON_ERROR, exit->text);
     }
     end_if_done(r);
+}
+
+// Memory that the worker writes and we read: it can neither grow nor shrink.
+static int create_trace(void)
+{
+    const int seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW;
+    int fd = memfd_create("pock-trace", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+    if (fd >= 0 && (ftruncate(fd, sizeof(struct worker_trace)) < 0 ||
+                    fcntl(fd, F_ADD_SEALS, seals) < 0)) {
+        (void) close(fd);
+        fd = -1;
+    }
+    return fd;
 }
 
 static int start_worker(struct train_run *r, struct error *err)
@@ -368,6 +444,7 @@ static int start_worker(struct train_run *r, struct error *err)
            sizeof(m.train_start.prefix_key));
     m.train_start.prefix_bytes = r->input.prefix_bytes;
     m.train_start.times_fd = r->input.times_fd;
+    m.train_start.trace_fd = r->trace_fd = create_trace();
     memcpy(m.train_start.chat, r->input.chat, sizeof(m.train_start.chat));
     return worker_link_send(r->worker, &m, err);
 }
@@ -418,8 +495,29 @@ static void done_gather(void *arg, int rc, const struct error *err)
     end_if_done(r);
 }
 
+// The database thread reads what is skipped while the loop may add to it.
+static int set_wanted(struct train_run *r)
+{
+    size_t n;
+    const int64_t *ids = training_skipped(r->p->training, &n);
+
+    if (n > 0) {
+        r->skip = malloc(n * sizeof(*ids));
+        if (!r->skip)
+            return -ENOMEM;
+        memcpy(r->skip, ids, n * sizeof(*ids));
+    }
+    r->input.skip = r->skip;
+    r->input.n_skip = n;
+    if (r->suspects.count > 0) {
+        r->input.only = r->suspects.ids;
+        r->input.n_only = (size_t) r->suspects.tried;
+    }
+    return 0;
+}
+
 int train_run_create(struct train_run **out, struct pockd *p,
-                     const struct store_job *job,
+                     const struct store_job *job, const struct bisect *suspects,
                      const struct train_run_callbacks *callbacks, void *user,
                      struct error *err)
 {
@@ -433,11 +531,19 @@ int train_run_create(struct train_run **out, struct pockd *p,
     r->callbacks = *callbacks;
     r->user = user;
     r->step = job->step;
+    r->duty = 100;
+    r->trace_fd = -1;
+    r->suspects = *suspects;
     train_input_init(&r->input);
+    if (set_wanted(r) < 0) {
+        free(r);
+        return error_set(err, -ENOMEM, "out of memory");
+    }
     r->tasks++;
     int rc = dbthread_submit_own(p->dbthread, DBTHREAD_ALONE, run_gather,
                                  done_gather, r);
     if (rc < 0) {
+        free(r->skip);
         free(r);
         return error_set(err, rc, "cannot read the records");
     }
@@ -459,14 +565,19 @@ void train_run_stop(struct train_run *r, enum stop_reason reason)
 void train_run_see(struct train_run *r, const struct snapshot *s)
 {
     const enum daemon_manners now = manners_of(s);
+    const int duty = manners_duty_pct(s, &r->p->policy);
     struct worker_msg m;
 
-    if (!r->worker || r->is_worker_gone || (int) now == r->manners)
+    if (!r->worker || r->is_worker_gone ||
+        ((int) now == r->manners && duty == r->duty))
         return;
     worker_msg_init(&m, WORKER_MSG_manners);
     m.manners.state = (uint32_t) now;
-    if (worker_link_send(r->worker, &m, NULL) == 0)
+    m.manners.duty = (uint32_t) duty;
+    if (worker_link_send(r->worker, &m, NULL) == 0) {
         r->manners = (int) now;
+        r->duty = duty;
+    }
 }
 
 bool train_run_is_stopping(const struct train_run *r)
@@ -485,5 +596,8 @@ void train_run_destroy(struct train_run *r)
         return;
     worker_link_destroy(r->worker);
     train_input_finish(&r->input);
+    if (r->trace_fd >= 0)
+        (void) close(r->trace_fd);
+    free(r->skip);
     free(r);
 }

@@ -22,7 +22,12 @@ struct train_run;
 // How a run ended.
 struct train_end {
     enum job_outcome outcome;
-    bool is_death;    // the worker went without a word
+    bool is_death;      // the worker went without a word
+    bool is_trial;      // it learned from suspects only, for no version
+    bool is_certain;    // no other day will make it better
+    int64_t place;      // of a death: the step, or JOB_PLACE_NONE
+    const int64_t *ids; // the records of that step, or those that are at fault
+    size_t n_ids;
     uint32_t version; // made by it; 0: none
     bool is_active;   // and it passed the gate
     bool is_lost;     // records were erased meanwhile: start over
@@ -44,9 +49,10 @@ struct train_run_callbacks {
     void (*on_end)(const struct train_end *end, void *user);
 };
 
-// `job` is copied.
+// `job` is copied, and so are the suspects: where there are some, the run is a
+// trial of the first of them.
 int train_run_create(struct train_run **out, struct pockd *p,
-                     const struct store_job *job,
+                     const struct store_job *job, const struct bisect *suspects,
                      const struct train_run_callbacks *callbacks, void *user,
                      struct error *err);
 // The abort ladder. on_end comes when the worker is gone and what it gave is

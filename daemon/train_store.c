@@ -131,7 +131,10 @@ static int gather_records(struct train_input *in, struct store *s,
 {
     char text[sizeof(job->streams)];
     const char *names[STREAMS_MAX];
-    struct record_pack pack = {0};
+    struct record_pack pack = {.skip = in->skip,
+                               .n_skip = in->n_skip,
+                               .only = in->only,
+                               .n_only = in->n_only};
 
     memcpy(text, job->streams, sizeof(text));
     size_t n = split_streams(text, names);
@@ -188,7 +191,9 @@ int train_input_gather(struct train_input *in, struct store *s,
 
     // One that cannot be opened is as good as none.
     train_checkpoint_name(name, job->id);
-    rc = store_file_open(s, name, WORKER_FILE_BYTES_MAX, NULL);
+    // It belongs to all of the records.
+    rc = in->only ? -ENOENT
+                  : store_file_open(s, name, WORKER_FILE_BYTES_MAX, NULL);
     in->checkpoint_fd = rc < 0 ? -1 : rc;
     if ((rc = open_model(in, s, job, err)) < 0 ||
         (rc = open_parent(in, s, job, err)) < 0 ||
@@ -414,7 +419,9 @@ int train_output_store(struct train_output *out, struct store *s,
     v.bytes = (int64_t) bytes;
     v.records = (int64_t) n;
     snprintf(out->reason, sizeof(out->reason), "%s", v.reason);
-    rc = store_all(out, s, &v, ids, n, in->count, job->adapter, key, err);
+    // Those that are left out are no news either.
+    rc = store_all(out, s, &v, ids, n, in->count + in->n_skip, job->adapter,
+                   key, err);
     if (out->is_lost)
         rc = 0;
 

@@ -30,6 +30,12 @@ struct train_input {
     uint32_t parent;        // version; 0: the base model
     int64_t *ids;           // of the records, in the file's order
     size_t count;
+    // What of the records is wanted: all but `skip`, or only `only`; sorted,
+    // and the caller's until the gathering is over.
+    const int64_t *skip;
+    size_t n_skip;
+    const int64_t *only; // NULL: all
+    size_t n_only;
     char probe_text[STORE_TEXT_SIZE];
 };
 

@@ -42,8 +42,6 @@ enum {
     CREATE_PAUSE_MS = 24 * 3600 * 1000, // after a failed or cancelled job
 };
 
-#define BUDGET_KEY "state.budget"
-
 _Static_assert((int) STORE_JOB_QUEUED == (int) JOB_STATE_QUEUED &&
                    (int) STORE_JOB_STARTING == (int) JOB_STATE_STARTING &&
                    (int) STORE_JOB_RUNNING == (int) JOB_STATE_RUNNING &&
@@ -104,6 +102,11 @@ static void save_with(struct training *t, struct tjob *j,
 
     j->row.state = (enum store_job_state) j->life.state;
     j->row.failures = (uint32_t) j->life.failures;
+    j->row.permanents = (uint32_t) j->life.permanents;
+    j->row.fruitless = (uint32_t) j->life.fruitless;
+    j->row.deaths = (uint32_t) j->life.deaths;
+    j->row.death_place = j->life.death_place;
+    bisect_print(j->row.suspects, sizeof(j->row.suspects), &j->life.bisect);
     j->row.not_before_ms =
         j->life.not_before_ms
             ? clock_unix_ms() + j->life.not_before_ms - pockd_now_ms()
@@ -150,7 +153,7 @@ void training_emit(struct training *t, const struct tjob *j, const char *kind,
 // A small value under a key that is no policy.
 struct keeping {
     char key[32];
-    char value[64];
+    char value[STORE_TEXT_SIZE];
 };
 
 static int run_keep(struct store *s, void *arg, struct error *err)
@@ -178,41 +181,6 @@ void training_keep(struct pockd *p, const char *key, const char *value)
         free(k);
 }
 
-// Days begin at noon, so that a night is one day.
-static int64_t noon_day(void)
-{
-    time_t now = time(NULL);
-    struct tm tm;
-
-    localtime_r(&now, &tm);
-    return ((int64_t) now + tm.tm_gmtoff - 12 * 3600) / 86400;
-}
-
-int64_t training_budget_used_s(struct training *t)
-{
-    int64_t day = noon_day();
-    int64_t running = t->current ? pockd_now_ms() - t->run_started_ms : 0;
-
-    if (day != t->budget_day) {
-        t->budget_day = day;
-        t->budget_used_ms = 0;
-    }
-    return (t->budget_used_ms + running) / 1000;
-}
-
-static void account(struct training *t, struct tjob *j)
-{
-    int64_t ran_ms = pockd_now_ms() - t->run_started_ms;
-    char text[64];
-
-    (void) training_budget_used_s(t);
-    t->budget_used_ms += ran_ms;
-    j->row.run_ms += ran_ms;
-    snprintf(text, sizeof(text), "%lld %lld", (long long) t->budget_day,
-             (long long) t->budget_used_ms);
-    training_keep(t->p, BUDGET_KEY, text);
-}
-
 void training_set_reason(struct tjob *j, enum stop_reason reason)
 {
     snprintf(j->row.stop_reason, sizeof(j->row.stop_reason), "%s",
@@ -227,7 +195,8 @@ static void on_run_started(int64_t records, void *user)
     // A stop may have come while the records were gathered.
     if (j->life.state == JOB_STATE_STARTING)
         training_become(j, JOB_STATE_RUNNING);
-    j->row.records = records;
+    if (!job_is_trial(&j->life))
+        j->row.records = records;
     if (j->row.started_ms == 0)
         j->row.started_ms = clock_unix_ms();
     training_emit(t, j, "job_started",
@@ -304,12 +273,11 @@ static void on_run_checkpoint(int64_t step, bool is_saved, const char *message,
     train_checkpoint_name(name, j->row.id);
     snprintf(j->row.checkpoint, sizeof(j->row.checkpoint), "%s", name);
     j->row.checkpoint_step = step;
-    // Progress since the last failure: it does not count any more.
-    if (step > j->progress_step) {
-        j->progress_step = step;
-        j->life.failures = 0;
-    }
+    job_on_checkpoint(&j->life, step);
     training_save(t, j);
+    // A daemon that is killed forgets no more of the night than of the job.
+    training_night_account(t);
+    training_night_save(t);
 }
 
 static void on_run_notice(const char *text, void *user)
@@ -341,6 +309,7 @@ static void drop_checkpoint(struct training *t, struct tjob *j)
 
     j->row.checkpoint[0] = '\0';
     j->row.checkpoint_step = 0;
+    j->life.checkpoint_step = 0;
     if (!u)
         return;
     train_checkpoint_name(u->name, j->row.id);
@@ -406,28 +375,70 @@ static void tell_end(struct training *t, struct tjob *j,
     }
 }
 
-// Where a run's end leads: the table and the back-off decide.
-static enum job_state next_state(struct training *t, struct tjob *j,
-                                 const struct train_end *end)
+// What a run's end means, in a sentence where the worker gave none.
+static void explain(struct training *t, struct tjob *j,
+                    const struct train_end *end, const struct job_verdict *v)
 {
-    enum job_outcome outcome = end->outcome;
+    char text[STORE_TEXT_SIZE];
 
-    if (outcome == JOB_OUTCOME_DONE)
-        return JOB_STATE_DONE;
-    if (j->wants_cancel)
-        return JOB_STATE_CANCELLED;
-    if (end->is_death) {
-        // The place is where the next worker would begin.
-        outcome = job_on_death(&j->life, j->row.checkpoint_step);
-        if (outcome == JOB_OUTCOME_POISON)
-            snprintf(j->row.message, sizeof(j->row.message),
-                     "the worker died %d times after step %lld: %.300s",
-                     JOB_DEATHS_MAX, (long long) j->row.checkpoint_step,
-                     end->message);
+    if (v->culprit) {
+        snprintf(text, sizeof(text),
+                 "record %lld ends the worker and is left out from now on; the "
+                 "job starts over without it",
+                 (long long) v->culprit);
+        training_skip(t, j, v->culprit);
+        training_emit(t, j, "job_notice", text);
+    } else if (v->began_bisect || v->is_trial) {
+        snprintf(text, sizeof(text),
+                 "the worker died %d times at step %lld: looking for the "
+                 "record, %d may be it",
+                 JOB_DEATHS_MAX, (long long) j->life.death_place + 1,
+                 j->life.bisect.count);
+    } else if (end->is_death && j->life.state == JOB_STATE_FAILED) {
+        snprintf(text, sizeof(text), "the worker died %d times: %.300s",
+                 j->life.deaths ? j->life.deaths : JOB_DEATHS_MAX,
+                 end->message);
+    } else if (v->is_fruitless) {
+        snprintf(text, sizeof(text),
+                 "%d runs in a row were stopped before a checkpoint: the last "
+                 "by %s; `pockctl policy set checkpoint_s=SECONDS` makes them "
+                 "more frequent",
+                 j->life.fruitless, stop_reason_name(end->reason));
+        training_emit(t, j, "job_notice", text);
+    } else {
+        return;
     }
-    enum job_state next = job_on_outcome(&j->life, outcome, &t->p->policy,
-                                         pockd_now_ms(), random_unit());
-    return next == JOB_STATE_QUEUED && j->wants_pause ? JOB_STATE_PAUSED : next;
+    memcpy(j->row.message, text, sizeof(text));
+}
+
+// Where a run's end leads: the table, the back-off and the bisection decide.
+static void conclude(struct training *t, struct tjob *j,
+                     const struct train_end *end)
+{
+    struct job_verdict v;
+    const struct job_end e = {
+        .outcome = end->outcome,
+        .reason = end->reason,
+        .is_death = end->is_death,
+        .is_lost = end->is_lost,
+        .is_certain = end->is_certain,
+        .place = end->place,
+        .ids = end->ids,
+        .n_ids = end->n_ids,
+    };
+    enum job_state next = job_on_end(&j->life, &e, &t->p->policy,
+                                     pockd_now_ms(), random_unit(), &v);
+
+    training_become(j, next);
+    explain(t, j, end, &v);
+    if (v.restarts) {
+        drop_checkpoint(t, j);
+        j->row.step = 0;
+    }
+    if (v.is_quarantined)
+        training_set_quarantine(t, j->row.message);
+    else if (next == JOB_STATE_DONE)
+        training_set_quarantine(t, "");
 }
 
 static void run_erasings(struct training *t)
@@ -473,32 +484,30 @@ static void on_run_end(const struct train_end *end, void *user)
 {
     struct training *t = user;
     struct tjob *j = t->current;
-    struct train_end e = *end;
     struct train_run *run = t->run;
 
-    account(t, j);
-    j->row.step = e.step;
+    training_night_account(t);
+    j->row.run_ms += pockd_now_ms() - t->run_started_ms;
+    if (!end->is_trial)
+        j->row.step = end->step;
     j->row.phase[0] = '\0';
     j->speed = (struct training_speed){.tokens_s = NAN, .eta_s = -1};
-    snprintf(j->row.message, sizeof(j->row.message), "%s", e.message);
-    if (e.outcome == JOB_OUTCOME_DONE)
-        j->row.version = e.version;
-    if (e.heldout_records > 0)
-        j->row.heldout_records = e.heldout_records;
-    if (e.outcome != JOB_OUTCOME_DONE)
-        training_set_reason(j, e.reason != STOP_REASON_NONE
-                                   ? e.reason
+    snprintf(j->row.message, sizeof(j->row.message), "%s", end->message);
+    if (end->outcome == JOB_OUTCOME_DONE && !end->is_trial)
+        j->row.version = end->version;
+    if (end->heldout_records > 0)
+        j->row.heldout_records = end->heldout_records;
+    if (end->outcome != JOB_OUTCOME_DONE)
+        training_set_reason(j, end->reason != STOP_REASON_NONE
+                                   ? end->reason
                                    : STOP_REASON_ERROR);
-    training_become(j, next_state(t, j, &e));
+    training_night_run_ended(t, j, end);
+    conclude(t, j, end);
     t->current = NULL;
     t->run = NULL;
-    if (e.reason == STOP_REASON_DISK)
+    if (end->reason == STOP_REASON_DISK)
         training_drop_prefix(t->p);
-    if (e.is_lost) {
-        drop_checkpoint(t, j);
-        j->row.step = 0;
-    }
-    tell_end(t, j, &e);
+    tell_end(t, j, end);
     if (job_state_is_final(j->life.state))
         training_finish_job(t, j);
     else
@@ -526,12 +535,14 @@ static void start_run(struct training *t, struct tjob *j)
     if (t->current || t->held > 0)
         return;
     training_become(j, JOB_STATE_STARTING);
+    job_on_start(&j->life);
     j->row.attempts++;
     j->row.message[0] = '\0';
     training_set_reason(j, STOP_REASON_NONE);
     snprintf(j->row.phase, sizeof(j->row.phase), "prepare");
-    t->run_started_ms = pockd_now_ms();
-    if (train_run_create(&t->run, t->p, &j->row, &callbacks, t, &err) < 0) {
+    training_night_run_started(t, j);
+    if (train_run_create(&t->run, t->p, &j->row, &j->life.bisect, &callbacks, t,
+                         &err) < 0) {
         log_error("event=run_failed text=%s", err.text);
         training_become(j, JOB_STATE_QUEUED);
         return;
@@ -568,7 +579,13 @@ struct tjob *training_adopt(struct training *t, const struct store_job *row)
                            .state = (enum job_state) row->state,
                            .is_manual = row->is_forced,
                            .created_ms = row->created_ms,
-                           .failures = (int) row->failures};
+                           .failures = (int) row->failures,
+                           .permanents = (int) row->permanents,
+                           .fruitless = (int) row->fruitless,
+                           .deaths = (int) row->deaths,
+                           .death_place = row->death_place,
+                           .checkpoint_step = row->checkpoint_step};
+    (void) bisect_parse(&j->life.bisect, row->suspects);
     j->heldout = NAN;
     j->speed = (struct training_speed){.tokens_s = NAN, .eta_s = -1};
     while (*at)
@@ -676,7 +693,7 @@ size_t training_list(const struct training *t,
             .message = j->row.message,
             .is_manual = j->row.is_forced,
             .is_running = j == t->current,
-            .is_user_paused = j->wants_pause || j->wants_cancel ||
+            .is_user_paused = j->life.wants_pause || j->life.wants_cancel ||
                               j->life.state == JOB_STATE_PAUSED,
         };
     }
@@ -806,26 +823,20 @@ int training_create(struct training **out, struct pockd *p, struct error *err)
 {
     struct training *t = calloc(1, sizeof(*t));
     char text[64];
-    long long day;
-    long long used;
     int rc;
 
     if (!t)
         return error_set(err, -ENOMEM, "out of memory");
     t->p = p;
     if ((rc = store_job_recover(p->store, NULL, err)) < 0 ||
-        (rc = store_job_each_alive(p->store, load_job, t, err)) < 0) {
+        (rc = store_job_each_alive(p->store, load_job, t, err)) < 0 ||
+        (rc = training_night_load(t, err)) < 0) {
         training_destroy(t);
         return rc;
     }
     sweep_checkpoints(t);
     if (p->policy.prefix_cache_mib == 0)
         (void) prefix_file_drop(p->store, &p->paths);
-    if (store_policy_get(p->store, BUDGET_KEY, text, sizeof(text), NULL) == 0 &&
-        sscanf(text, "%lld %lld", &day, &used) == 2) {
-        t->budget_day = day;
-        t->budget_used_ms = used;
-    }
     if (store_policy_get(p->store, TRAINING_PAUSED_KEY, text, sizeof(text),
                          NULL) == 0)
         p->is_paused = text[0] == '1';
@@ -857,5 +868,6 @@ void training_destroy(struct training *t)
     }
     while (t->jobs)
         remove_job(t, t->jobs);
+    free(t->skipped);
     free(t);
 }

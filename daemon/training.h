@@ -35,6 +35,12 @@ size_t training_list(const struct training *t,
 void training_apply(struct training *t, const struct decision *d);
 int64_t training_slice_started_ms(const struct training *t);
 int64_t training_budget_used_s(struct training *t);
+double training_budget_used_wh(const struct training *t);  // NAN: not reported
+const char *training_quarantine(const struct training *t); // or NULL
+// One line about the job or the data for its owner, or NULL.
+const char *training_note(struct training *t);
+// For gathering: records that are left out, sorted.
+const int64_t *training_skipped(const struct training *t, size_t *count);
 int64_t training_create_after_ms(const struct training *t);
 bool training_is_held(const struct training *t);
 

@@ -152,7 +152,7 @@ void training_cancel(struct pockd *p, struct request *r)
 
     if (!j)
         return;
-    j->wants_cancel = true;
+    j->life.wants_cancel = true;
     training_set_reason(j, STOP_REASON_USER);
     if (j == t->current)
         training_stop_run(t, STOP_REASON_USER);
@@ -171,7 +171,7 @@ void training_cancel(struct pockd *p, struct request *r)
 
 static void pause_job(struct training *t, struct tjob *j)
 {
-    j->wants_pause = true;
+    j->life.wants_pause = true;
     training_set_reason(j, STOP_REASON_USER);
     if (j == t->current) {
         training_stop_run(t, STOP_REASON_USER);
@@ -208,9 +208,9 @@ void training_pause(struct pockd *p, struct request *r)
 
 static bool resume_job(struct training *t, struct tjob *j)
 {
-    if (!j->wants_pause && j->life.state != JOB_STATE_PAUSED)
+    if (!j->life.wants_pause && j->life.state != JOB_STATE_PAUSED)
         return false;
-    j->wants_pause = false;
+    j->life.wants_pause = false;
     if (j->life.state == JOB_STATE_PAUSED) {
         training_become(j, JOB_STATE_QUEUED);
         training_emit(t, j, "job_resumed", "the owner let the job go on");
@@ -233,6 +233,7 @@ void training_resume(struct pockd *p, struct request *r)
             ids[n++] = j->row.id;
     } else {
         t->create_after_ms = 0;
+        training_set_quarantine(t, "");
         p->is_paused = false;
         training_keep(p, TRAINING_PAUSED_KEY, "0");
         for (struct tjob *j = t->jobs; j && n < TRAINING_JOBS_MAX; j = j->next)

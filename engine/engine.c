@@ -609,6 +609,7 @@ static int make_trainer(struct engine_train *t, struct engine_model *m,
         .start = params->start,
         .prefix = params->prefix,
         .is_moved = params->is_moved,
+        .watch = params->watch,
     };
     struct timetable *times;
     int rc;

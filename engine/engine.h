@@ -287,6 +287,8 @@ struct engine_train_params {
     const struct prefix_file *prefix;
     // The checkpoint may be of another device, whose steps were cut otherwise.
     bool is_moved;
+    // Told of the records of each step before it; copied. NULL: nobody looks.
+    const struct dataset_watch *watch;
 };
 
 // Tokenises, splits, packs, compiles, allocates. Borrows `m` until destroy.

@@ -36,7 +36,7 @@ enum {
     STORE_TEXT_SIZE = 512,
     STORE_HASH_BYTES = 32,
     STORE_UID_BYTES = 16,
-    STORE_SCHEMA = 9, // user_version that this build writes
+    STORE_SCHEMA = 10, // user_version that this build writes
 };
 
 struct store_params {

@@ -18,7 +18,8 @@ _Static_assert(STORE_JOB_DONE == 5,
     " j.recipe, j.created_ms, j.started_ms, j.finished_ms, j.not_before_ms,"  \
     " j.attempts, j.failures, j.step, j.steps, j.epoch, j.tokens, j.records," \
     " j.heldout_records, j.run_ms, j.loss, j.heldout_start, j.heldout_best,"  \
-    " j.heldout_step, j.version, j.checkpoint, j.checkpoint_step"             \
+    " j.heldout_step, j.version, j.checkpoint, j.checkpoint_step,"            \
+    " j.permanents, j.fruitless, j.deaths, j.death_place, j.suspects"         \
     " FROM jobs j JOIN adapters a ON a.id = j.adapter_id"                     \
     " JOIN models m ON m.id = j.model_id "
 
@@ -84,9 +85,14 @@ static void read_row(struct store_job *j, sqlite3_stmt *q)
     j->version = (uint32_t) sqlite3_column_int64(q, 30);
     store_sql_text(j->checkpoint, sizeof(j->checkpoint), q, 31);
     j->checkpoint_step = sqlite3_column_int64(q, 32);
+    j->permanents = (uint32_t) sqlite3_column_int64(q, 33);
+    j->fruitless = (uint32_t) sqlite3_column_int64(q, 34);
+    j->deaths = (uint32_t) sqlite3_column_int64(q, 35);
+    j->death_place = sqlite3_column_int64(q, 36);
+    store_sql_text(j->suspects, sizeof(j->suspects), q, 37);
 }
 
-// Parameters 1 to 28, in the order in which both statements name them.
+// Parameters 1 to 33, in the order in which both statements name them.
 static void bind_row(sqlite3_stmt *q, const struct store_job *j)
 {
     (void) sqlite3_bind_int(q, 1, (int) j->state);
@@ -118,6 +124,11 @@ static void bind_row(sqlite3_stmt *q, const struct store_job *j)
     (void) sqlite3_bind_int64(q, 26, j->version);
     (void) store_sql_bind_text(q, 27, j->checkpoint);
     (void) sqlite3_bind_int64(q, 28, j->checkpoint_step);
+    (void) sqlite3_bind_int64(q, 29, j->permanents);
+    (void) sqlite3_bind_int64(q, 30, j->fruitless);
+    (void) sqlite3_bind_int64(q, 31, j->deaths);
+    (void) sqlite3_bind_int64(q, 32, j->death_place);
+    (void) store_sql_bind_text(q, 33, j->suspects);
 }
 
 int store_job_add(struct store *s, const struct store_job *j, int64_t *id,
@@ -131,16 +142,17 @@ int store_job_add(struct store *s, const struct store_job *j, int64_t *id,
         " not_before_ms, attempts, failures, step, steps, epoch, tokens,"
         " records, heldout_records, run_ms, loss, heldout_start,"
         " heldout_best, heldout_step, version, checkpoint, checkpoint_step,"
+        " permanents, fruitless, deaths, death_place, suspects,"
         " adapter_id, model_id) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9,"
         " ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,"
-        " ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30)",
+        " ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35)",
         err);
 
     if (rc < 0)
         return rc;
     bind_row(q, j);
-    (void) sqlite3_bind_int64(q, 29, j->adapter_id);
-    (void) sqlite3_bind_int64(q, 30, j->model_id);
+    (void) sqlite3_bind_int64(q, 34, j->adapter_id);
+    (void) sqlite3_bind_int64(q, 35, j->model_id);
     rc = store_sql_run(s, q, "add the job", err);
     if (rc == -EBUSY) // its foreign keys
         return error_set(err, -ENOENT,
@@ -168,14 +180,15 @@ int store_job_update(struct store *s, const struct store_job *j,
         " steps = ?16, epoch = ?17, tokens = ?18, records = ?19,"
         " heldout_records = ?20, run_ms = ?21, loss = ?22,"
         " heldout_start = ?23, heldout_best = ?24, heldout_step = ?25,"
-        " version = ?26, checkpoint = ?27, checkpoint_step = ?28"
-        " WHERE id = ?29",
+        " version = ?26, checkpoint = ?27, checkpoint_step = ?28,"
+        " permanents = ?29, fruitless = ?30, deaths = ?31, death_place = ?32,"
+        " suspects = ?33 WHERE id = ?34",
         err);
 
     if (rc < 0)
         return rc;
     bind_row(q, j);
-    (void) sqlite3_bind_int64(q, 29, j->id);
+    (void) sqlite3_bind_int64(q, 34, j->id);
     rc = store_sql_run(s, q, "change the job", err);
     return rc == 0 && sqlite3_changes(s->db) == 0 ? no_job(err, j->id) : rc;
 }

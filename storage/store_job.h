@@ -51,6 +51,11 @@ struct store_job {
     int64_t not_before_ms; // earliest retry; 0 = at once
     uint32_t attempts;     // workers started
     uint32_t failures;     // of them, how many failed in a row
+    uint32_t permanents;   // failures of the data or the model, likewise
+    uint32_t fruitless;    // runs in a row that reached no checkpoint
+    uint32_t deaths;       // of workers, at one place
+    int64_t death_place;
+    char suspects[8192]; // records, as daemon/bisect.h writes them; "" = none
     int64_t step;
     int64_t steps;
     double epoch;

@@ -342,6 +342,61 @@ static int print_history(struct ctl *c, const struct pock_value *jobs)
     return ctl_table(c, t);
 }
 
+// "2026-11-27": the day on whose noon the night began.
+static void add_night(struct ctl *c, struct out_table *t,
+                      const struct pock_value *n)
+{
+    const time_t noon =
+        (time_t) (pock_get_int(n, "night", 0) * 86400 + 12 * 3600);
+    double before = pock_get_float(n, "heldout_before", NAN);
+    double after = pock_get_float(n, "heldout_after", NAN);
+    double energy = pock_get_float(n, "energy_wh", NAN);
+    const char *stopped = pock_get_str(n, "stopped_by", "");
+    char text[OUT_TIME_BYTES];
+    struct tm tm = {0};
+
+    (void) gmtime_r(&noon, &tm);
+    (void) strftime(text, sizeof(text), "%Y-%m-%d", &tm);
+    out_table_text(t, text);
+    out_table_text(t, ctl_time(c, text, pock_get_int(n, "started", 0)));
+    out_duration_format(text, pock_get_int(n, "run_ms", 0));
+    out_table_text(t, text);
+    out_table_cell(t, "%" PRId64, pock_get_int(n, "runs", 0));
+    out_table_cell(t, "%" PRId64, pock_get_int(n, "slices", 0));
+    out_table_cell(t, "%" PRId64, pock_get_int(n, "steps", 0));
+    out_table_text(t, *stopped ? stopped : "-");
+    if (isfinite(energy))
+        out_table_cell(t, "%.2f Wh", energy);
+    else
+        out_table_text(t, "-");
+    if (isfinite(before) && isfinite(after))
+        out_table_cell(t, "%.3f", before - after);
+    else
+        out_table_text(t, "-");
+}
+
+static int print_nights(struct ctl *c, const struct pock_value *nights)
+{
+    static const struct out_column columns[] = {
+        {"NIGHT OF", false, false},  {"STARTED", false, false},
+        {"RAN", true, false},        {"RUNS", true, false},
+        {"SLICES", true, false},     {"STEPS", true, false},
+        {"STOPPED BY", false, true}, {"ENERGY", true, false},
+        {"GAIN", true, false},
+    };
+    struct out_table *t;
+
+    if (pock_count(nights) == 0)
+        return CTL_OK;
+    if (out_table_create(&t, columns, 9) < 0)
+        return ctl_no_memory(c);
+    for (size_t i = 0; i < pock_count(nights); i++)
+        add_night(c, t, pock_at(nights, i));
+    int status = ctl_table(c, t);
+    printf("\n");
+    return status;
+}
+
 int cmd_train_history(struct ctl *c)
 {
     struct pock_request *r;
@@ -359,7 +414,7 @@ int cmd_train_history(struct ctl *c)
     const struct pock_value *v = pock_result(reply);
     if (c->json || c->quiet || pock_count(pock_get(v, "jobs")) == 0)
         status = show_jobs(c, v, "no job yet");
-    else
+    else if ((status = print_nights(c, pock_get(v, "nights"))) == CTL_OK)
         status = print_history(c, pock_get(v, "jobs"));
     pock_reply_destroy(reply);
     return status;

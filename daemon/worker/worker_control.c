@@ -37,6 +37,7 @@ struct worker_control {
     pthread_t thread;
     atomic_bool stop_flag;
     atomic_int manners;
+    atomic_int duty; // 0: as 100
 
     pthread_mutex_t lock; // guards all that follow
     pthread_cond_t arrived;
@@ -146,6 +147,7 @@ static void receive(struct worker_control *c, struct worker_msg *m)
         pthread_mutex_unlock(&c->lock);
     } else if (m->type == WORKER_MSG_manners) {
         atomic_store(&c->manners, (int) m->manners.state);
+        atomic_store(&c->duty, (int) m->manners.duty);
     } else if (m->type == WORKER_MSG_hello) {
         refuse(c, -EPROTO, "a second hello");
     } else {
@@ -312,6 +314,13 @@ const atomic_bool *worker_control_stop_flag(const struct worker_control *c)
 const atomic_int *worker_control_manners(const struct worker_control *c)
 {
     return &c->manners;
+}
+
+int worker_control_duty(const struct worker_control *c)
+{
+    int duty = atomic_load(&c->duty);
+
+    return duty > 0 ? duty : 100;
 }
 
 static bool wait_arrival(struct worker_control *c, const struct timespec *until)

@@ -33,6 +33,8 @@ int worker_control_fd(const struct worker_control *c);
 const atomic_bool *worker_control_stop_flag(const struct worker_control *c);
 
 const atomic_int *worker_control_manners(const struct worker_control *c);
+// Part of the time that may be computed in, 1 to 100.
+int worker_control_duty(const struct worker_control *c);
 
 // Wait for the next request. 0 and *out (finish it); -ECANCELED after `stop`;
 // -ETIMEDOUT after timeout_ms (0: never). The request counts as running until

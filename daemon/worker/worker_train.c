@@ -14,6 +14,7 @@
 #include "daemon/worker/worker_reply.h"
 #include "daemon/worker/worker_samples.h"
 #include "daemon/worker/worker_times.h"
+#include "daemon/worker/worker_trace.h"
 #include "engine/audit.h"
 #include "engine/base/clock.h"
 #include "engine/base/mapfile.h"
@@ -43,6 +44,7 @@ struct training {
     struct engine_model *model;
     struct recipe recipe;
     struct samples records, probe;
+    struct worker_tracer tracer;
     struct adapter *parent;
     struct engine_train *train;
     struct engine_train_info info;
@@ -50,6 +52,7 @@ struct training {
     uint64_t begin_ns;       // of this process' part of the run
     uint64_t step_begin;     // where it took over
     uint64_t progress_ns;    // last message
+    uint64_t rested_ns;      // when the last rest, or the run's start, was over
     uint64_t checkpoint_ns;  // last message
     int64_t checkpoint_step; // -1: none sent yet
     // The newest state on the host, for when a GPU is lost; none on the CPU.
@@ -191,11 +194,13 @@ static int create_train(struct training *t)
         // It may be from before the device was lost, and this be another.
         .is_moved = t->copy || t->device.is_cpu_only ||
                     !engine_is_cpu(t->device.engine),
+        .watch = &t->tracer.watch,
     };
     const void *map = NULL;
     size_t bytes = 0;
     int rc = 0;
 
+    t->tracer.records = t->records.records;
     if (t->copy) {
         params.checkpoint = t->copy;
         params.checkpoint_bytes = t->copy_bytes;
@@ -368,6 +373,13 @@ static bool is_due(uint64_t now_ns, uint64_t last_ns, uint32_t ms,
     return now_ns - last_ns >= (uint64_t) (ms ? ms : fallback_ms) * 1000000;
 }
 
+// A machine that is warm, or does not say, gets its rest after each step.
+static void rest(struct training *t, uint64_t now_ns)
+{
+    worker_rest(t->control, now_ns - t->rested_ns);
+    t->rested_ns = clock_monotonic_ns();
+}
+
 static void on_progress(void *user, const struct engine_progress *p)
 {
     struct training *t = user;
@@ -381,13 +393,16 @@ static void on_progress(void *user, const struct engine_progress *p)
         is_due(now_ns, t->copy_ns, COPY_MS, COPY_MS))
         (void) take_copy(t);
     if (!is_due(now_ns, t->checkpoint_ns, t->start.checkpoint_ms,
-                CHECKPOINT_MS))
+                CHECKPOINT_MS)) {
+        rest(t, now_ns);
         return;
+    }
     // A failure here costs time only: the next one is tried as usual.
     if (t->checkpoint_step < 0 ||
         worker_control_acked(t->control) >= t->checkpoint_step)
         (void) send_checkpoint(t);
     t->checkpoint_ns = now_ns;
+    rest(t, now_ns);
 }
 
 /*
@@ -642,6 +657,7 @@ static int run_part(struct training *t)
     if (t->begin_ns == 0)
         t->step_begin = p.step;
     t->begin_ns = t->checkpoint_ns = t->copy_ns = clock_monotonic_ns();
+    t->rested_ns = t->begin_ns;
     say_phase(t, "train");
     do {
         rc = engine_train_run(t->train, 0, on_progress, t, &t->failure.err);
@@ -682,6 +698,7 @@ static void close_all(struct training *t)
     engine_adapter_destroy(t->parent);
     samples_close(&t->records);
     samples_close(&t->probe);
+    worker_tracer_close(&t->tracer);
 }
 
 int worker_train_run(struct worker_control *c, const struct worker_hello *hello)
@@ -704,6 +721,7 @@ int worker_train_run(struct worker_control *c, const struct worker_hello *hello)
     }
     t.start = m.train_start;
     worker_crash_arm(worker_control_fd(c), t.start.req);
+    worker_tracer_open(&t.tracer, t.start.trace_fd);
     int rc = run(&t);
     if (rc < 0 && worker_control_is_stopping(c)) {
         say_stopped(&t, worker_control_stop_us(c));

@@ -29,9 +29,11 @@ void fault_arm(enum fault_kind kind, unsigned long n)
 
 void fault_arm_from_env(void)
 {
-    static const char *const names[FAULT_COUNT] = {"alloc",  "write",  "read",
-                                                   "device", "result", "driver",
-                                                   "memory", "step"};
+    static const char *const names[FAULT_COUNT] = {"alloc",  "write",
+                                                   "read",   "device",
+                                                   "result", "driver",
+                                                   "memory", "step",
+                                                   "record"};
     const char *s = getenv("POCK_FAULT");
     char name[16];
     unsigned long n;
@@ -69,6 +71,12 @@ void fault_step(void)
 {
     if (fault_hit(FAULT_STEP))
         (void) raise(SIGKILL);
+}
+
+bool fault_is(enum fault_kind kind, unsigned long n)
+{
+    return n > 0 &&
+           atomic_load_explicit(&countdown[kind], memory_order_relaxed) == n;
 }
 
 void *fault_malloc(size_t bytes)

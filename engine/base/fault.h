@@ -25,6 +25,7 @@ enum fault_kind {
     FAULT_DRIVER, // a GPU's driver lacks a feature
     FAULT_MEMORY, // of a GPU: it has no more
     FAULT_STEP,   // between two steps of what must go on later: SIGKILL
+    FAULT_RECORD, // a worker dies over each record of N bytes
     FAULT_COUNT
 };
 
@@ -38,6 +39,8 @@ bool fault_fired(enum fault_kind kind);
 
 // True when this call must fail.
 bool fault_hit(enum fault_kind kind);
+// True, each time, for the very n that was armed.
+bool fault_is(enum fault_kind kind, unsigned long n);
 
 // A place where a process may be killed, and its next life must go on.
 void fault_step(void);

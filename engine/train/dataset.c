@@ -185,8 +185,10 @@ static int add_record(struct dataset *d, struct token_list *list,
                       uint32_t i, struct error *err)
 {
     const struct record *r = &params->records[i];
-    int rc = record_check(r, c->loss_on, err);
 
+    if (params->watch)
+        params->watch->fn(params->watch->user, DATASET_READING, &i, 1);
+    int rc = record_check(r, c->loss_on, err);
     if (rc < 0 || !is_example(r, params->objective))
         return rc;
     if (params->subset != DATASET_ALL &&

@@ -53,6 +53,17 @@ struct dataset {
     uint64_t n_targets;
 };
 
+// Told which records are next, as indices in the array that the dataset was
+// made from, before anything is done with them: whoever finds the process dead
+// knows where it was.
+struct dataset_watch {
+    // `step` counts from 0; DATASET_READING while they become tokens.
+    void (*fn)(void *user, uint64_t step, const uint32_t *records, uint32_t n);
+    void *user;
+};
+
+#define DATASET_READING UINT64_MAX
+
 struct dataset_params {
     const struct record *records; // borrowed for the call
     size_t n_records;
@@ -63,6 +74,7 @@ struct dataset_params {
     uint32_t n_choices;
     uint32_t length;  // places in a row
     uint32_t overlap; // places that a window repeats of the one before it
+    const struct dataset_watch *watch; // borrowed for the call; may be NULL
 };
 
 // Checks every record, of whatever subset: a bad one fails the whole call with

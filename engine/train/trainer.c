@@ -48,6 +48,7 @@ void trainer_destroy(struct trainer *t)
     free(t->first_window);
     free(t->chosen);
     answers_destroy(t->answers);
+    free(t->watched);
     free(t->saved);
     free(t->best);
     free(t->evals);
@@ -264,6 +265,8 @@ int trainer_create(struct trainer **out, struct base_model *base,
     t->base = base;
     t->recipe = *params->recipe;
     t->is_moved = params->is_moved;
+    if (params->watch)
+        t->watch = *params->watch;
     t->best_loss = NAN;
     t->step_loss = NAN;
     t->order_epoch = UINT64_MAX;
@@ -283,8 +286,9 @@ int trainer_create(struct trainer **out, struct base_model *base,
         (rc = make_prefix(t, params->prefix, err)) < 0 ||
         (rc = make_prober(t, params->start, err)) < 0)
         goto error;
+    t->watched = calloc(t->trained->n_windows, sizeof *t->watched);
     rc = packing_rows_init(&t->rows, (size_t) t->micro_rows * t->length);
-    if (rc < 0) {
+    if (!t->watched || rc < 0) {
         rc = error_set(err, -ENOMEM, "training: out of memory");
         goto error;
     }
@@ -299,6 +303,18 @@ error:
 /*
  * One step.
  */
+
+static void tell_records(const struct trainer *t)
+{
+    uint32_t n = 0;
+
+    if (!t->watch.fn)
+        return;
+    for (; n < t->packing.n_items; n++)
+        t->watched[n] = t->trained->windows[t->packing.items[n].window].record /
+                        t->trained->n_choices;
+    t->watch.fn(t->watch.user, t->step, t->watched, n);
+}
 
 static void set_hyper(float hyper[ADAMW_HYPERS], const struct trainer *t)
 {
@@ -515,6 +531,7 @@ static int run_step(struct trainer *t, struct error *err)
         rc = save_state(t);
     if (rc < 0)
         return error_set(err, rc, "training: %s", strerror(-rc));
+    tell_records(t);
     rc = t->prober ? run_probes(t, &loss, err) : run_rows(t, &loss, err);
     if (rc == 0 && !isfinite(loss)) {
         t->end = TRAINER_DIVERGED;

@@ -49,6 +49,7 @@ struct trainer_params {
     // A checkpoint may have been made with micro-batches of other rows: on
     // another device, whose sums have other bytes anyway.
     bool is_moved;
+    const struct dataset_watch *watch; // copied; NULL: nobody looks
 };
 
 int trainer_create(struct trainer **out, struct base_model *base,

@@ -36,6 +36,7 @@ static int load_both(struct trainer *t, const struct trainer_params *params,
         .records = params->records,
         .n_records = params->n_records,
         .choices = choices,
+        .watch = params->watch,
     };
     int rc = objective_choices(choices, &d.n_choices,
                                (enum objective) t->recipe.objective,

@@ -58,6 +58,8 @@ struct trainer {
     uint32_t *chosen;        // (windows) of a step
     uint32_t *order;         // examples of `order_epoch`
     struct answers *answers; // objective f1, of held-out pairs
+    struct dataset_watch watch;
+    uint32_t *watched; // records of a step, where somebody looks
     uint64_t order_epoch;
     uint32_t length; // places in the longest row
     uint32_t micro_rows;

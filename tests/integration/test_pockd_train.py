@@ -5,6 +5,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -180,8 +181,9 @@ def a_worker_that_hangs_is_killed_and_its_job_goes_on():
         assert 'job_restarted' not in d.text()
 
 
-def a_worker_that_dies_three_times_at_one_place_ends_the_job():
+def a_worker_that_dies_wherever_it_is_ends_the_job():
     with night() as d:
+        d.c.call('policy.set', values={'retry_s': 0})
         d.c.call('data.put_many', records=records(40), create_stream=True)
         job = d.c.call('train.start', recipe=LONG)['job']['id']
         seen = set()
@@ -194,8 +196,98 @@ def a_worker_that_dies_three_times_at_one_place_ends_the_job():
             return d.c.call('train.status', job=job)['jobs'][0]['state'] == 'failed'
         wait_for('the job to be given up', 60, kill)
         j = d.c.call('train.status', job=job)['jobs'][0]
-        assert len(seen) == 3, seen
-        assert 'died 3 times' in j['message'], j
+        # Three times at one place, or as often as anything may fail.
+        assert 3 <= len(seen) <= 6, seen
+        assert 'killed' in j['message'] or 'SIGKILL' in j['message'], j
+
+
+def one_record_that_kills_workers_is_found_and_left_out():
+    with night(env={'POCK_FAULT': 'record:777'}) as d:
+        d.c.call('policy.set', values={'retry_s': 0})
+        rows = records(40)
+        # One that is not held out, of the length that this worker dies of.
+        for n in range(100):
+            text = ('a wasp %d ' % n).ljust(777, 'z')
+            if hashlib.sha256(text.encode()).digest()[0] >= 26:
+                break
+        rows[17]['text'] = text
+        d.c.call('data.put_many', records=rows, create_stream=True)
+        job = d.c.call('train.start', recipe=dict(RECIPE, batch=8))['job']['id']
+        end = wait_end(d, job, 200)
+        assert end['state'] == 'done' and end['version'] == 1, end
+        said = [e['text'] for e in notices(d)]
+        guilty = [t for t in said if 'ends the worker and is left out' in t]
+        assert len(guilty) == 1 and guilty[0].startswith('record 18 '), said
+        data = [g for g in d.c.call('why')['gates'] if g['gate'] == 'data'][0]
+        assert '1 record is left out that ends the worker: 18' in data['value'], data
+        print('# %d workers until the version was made' % end['attempts'])
+        assert end['attempts'] <= 3 + 3 + 3 + 1, end
+        assert end['records'] == 39, end
+        # The next job knows, and another start of pockd does too.
+        d.stop()
+        d.start()
+        d.c = d.client()
+        end = wait_end(d, d.c.call('train.start', recipe=RECIPE)['job']['id'])
+        assert end['state'] == 'done' and end['attempts'] == 1, end
+
+
+def every_night_is_in_the_history():
+    with night() as d:
+        d.put('sys/class/powercap/intel-rapl:0/energy_uj', '1000000')
+        d.put('sys/class/powercap/intel-rapl:0/name', 'package-0')
+        start_long(d)
+        d.put('sys/class/powercap/intel-rapl:0/energy_uj', '4600000')
+        wait_for('the energy of it', 20, lambda: 'Wh used' in [
+            g for g in d.c.call('why')['gates'] if g['gate'] == 'budget'][0]['value'])
+        d.plug(False)
+        wait_state(d, 'queued', 20)
+        n = wait_for('a night', 10, lambda: d.c.call('train.history')['nights'])
+        assert len(n) == 1 and n[0]['runs'] == 1 and n[0]['slices'] == 1, n
+        assert n[0]['stopped_by'] == 'POWER' and n[0]['steps'] >= 10, n
+        assert abs(n[0]['energy_wh'] - 0.001) < 1e-9 and n[0]['run_ms'] > 0, n
+        d.plug(True)
+        wait_state(d, 'running')
+        d.c.call('train.cancel')
+        wait_for('another run', 20, lambda: d.c.call('train.history')['nights'][0]['runs'] == 2)
+        n = d.c.call('train.history')['nights'][0]
+        assert n['stopped_by'] == 'USER, POWER', n
+        out = subprocess.run([os.path.join(BUILD, 'clients/pockctl/pockctl'), '--socket', d.socket, 'train', 'history'],
+                             capture_output=True, text=True)
+        assert out.returncode == 0 and 'STOPPED BY' in out.stdout and 'USER, POWER' in out.stdout, out
+
+
+def a_policy_that_contradicts_itself_is_refused():
+    with night() as d:
+        for values, part in (({'level_start_pct': 20}, 'would stop as soon as it starts'),
+                             ({'windows': '10:00-10:00'}, 'is empty'),
+                             ({'window_end_min': 0}, 'is empty'),
+                             ({'windows': 'tonight'}, 'is no window')):
+            fails(d, 'BAD_PARAMS', part, 'policy.set', values=values)
+        # Both at once agree.
+        d.c.call('policy.set', values={'level_start_pct': 20, 'level_keep_pct': 10})
+        fails(d, 'BAD_PARAMS', 'level_keep_pct', 'policy.set', values={'level_keep_pct': None})
+
+
+def a_machine_without_thermal_zones_trains_part_of_the_time():
+    with night() as d:
+        shutil.rmtree(os.path.join(d.sysroot, 'sys/class/thermal'))
+        d.c.call('data.put_many', records=records(40), create_stream=True)
+        d.c.call('train.start', recipe=LONG, now=True)
+        wait_for('ten steps', 60, lambda: jobs(d)[0]['step'] >= 10)
+
+        def thermal():
+            return [g for g in d.c.call('why')['gates'] if g['gate'] == 'thermal'][0]['value']
+
+        def steps(duty):
+            d.c.call('policy.set', values={'warm_duty_pct': duty})
+            wait_for('its duty', 5, lambda: thermal() == 'no readable zone: trains %d %% of the time' % duty)
+            before = jobs(d)[0]['step']
+            time.sleep(3)
+            return jobs(d)[0]['step'] - before
+        assert thermal() == 'no readable zone: trains 50 % of the time', thermal()
+        seldom, always = steps(10), steps(100)
+        print('# %d steps in a tenth of the time, %d in all of it' % (seldom, always))
+        assert 0 < seldom < always / 2, (seldom, always)
 
 
 def times_path(d):
@@ -775,7 +867,11 @@ if __name__ == '__main__':
         stops_when_unplugged_and_goes_on_from_its_checkpoint,
         a_killed_worker_costs_only_the_steps_since_its_checkpoint,
         a_worker_that_hangs_is_killed_and_its_job_goes_on,
-        a_worker_that_dies_three_times_at_one_place_ends_the_job,
+        a_worker_that_dies_wherever_it_is_ends_the_job,
+        one_record_that_kills_workers_is_found_and_left_out,
+        every_night_is_in_the_history,
+        a_policy_that_contradicts_itself_is_refused,
+        a_machine_without_thermal_zones_trains_part_of_the_time,
         a_job_ends_with_the_same_bytes_though_kernels_are_timed_again,
         a_table_of_kernel_times_that_is_of_no_use_is_told_of_once,
         kernels_are_not_timed_beside_a_job,

@@ -116,6 +116,61 @@ static void a_text_has_a_longest_length(void **state)
     assert_int_equal(strlen(p.train_scheme), sizeof(text) - 1);
 }
 
+static void what_contradicts_itself_is_refused_with_a_sentence(void **state)
+{
+    static const struct {
+        const char *key;
+        double value;
+        const char *says;
+    } cases[] = {
+        {"level_start_pct", 20, "level_keep_pct is 30: training would stop"},
+        {"level_keep_pct", 50, "level_start_pct is 40"},
+        {"battery_temp_start_c", 43, "at most the second"},
+        {"battery_temp_keep_c", 10, "battery_temp_keep_c is 10"},
+        {"thermal_start", 2, "thermal_keep is 1"},
+        {"psi_mem_full", 0.5, "psi_mem_full_start is 1"},
+        {"window_end_min", 0, "the window is empty"},
+        {"window_start_min", 1440, "the window is empty"},
+    };
+    const struct policy_row *a;
+    const struct policy_row *b;
+    struct policy fallback;
+
+    policy_init(&fallback);
+    assert_int_equal(policy_check(&fallback, &a, &b, NULL), 0);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct policy p = fallback;
+        struct error err = {0};
+        assert_int_equal(policy_set(&p, cases[i].key, cases[i].value, &err), 0);
+        assert_int_equal(policy_check(&p, &a, &b, &err), -EINVAL);
+        if (!strstr(err.text, cases[i].says))
+            fail_msg("%s: %s", cases[i].key, err.text);
+        // The store may hold it; then the configuration's values are taken.
+        assert_int_equal(policy_mend(&p, &fallback, &err), -EINVAL);
+        assert_int_equal(policy_check(&p, &a, &b, NULL), 0);
+    }
+}
+
+static void windows_are_checked_when_they_are_set(void **state)
+{
+    const struct policy_row *a;
+    const struct policy_row *b;
+    struct error err = {0};
+    struct policy p;
+
+    policy_init(&p);
+    assert_int_equal(policy_set_text(&p, "windows", "mon-fri/22:00-06:00",
+                                     &err),
+                     0);
+    assert_int_equal(policy_check(&p, &a, &b, &err), 0);
+    // The two numbers do not matter then.
+    p.window_end_min = 0;
+    assert_int_equal(policy_check(&p, &a, &b, &err), 0);
+    assert_int_equal(policy_set_text(&p, "windows", "at-night", &err), 0);
+    assert_int_equal(policy_check(&p, &a, &b, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "policy windows: at-night is no window"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -124,6 +179,8 @@ int main(void)
         cmocka_unit_test(a_text_is_kept_without_idle_blanks),
         cmocka_unit_test(wrong_texts_are_refused_and_change_nothing),
         cmocka_unit_test(a_text_has_a_longest_length),
+        cmocka_unit_test(what_contradicts_itself_is_refused_with_a_sentence),
+        cmocka_unit_test(windows_are_checked_when_they_are_set),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

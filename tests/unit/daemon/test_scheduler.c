@@ -52,6 +52,7 @@ static void night_init(struct night *n)
         .job_count = 1,
         .has_model = true,
         .now_ms = HOUR_MS,
+        .budget_used_wh = NAN,
         .unix_ms = 1000,
         .minute_of_day = 120,
     };
@@ -489,6 +490,200 @@ static void a_window_may_pass_midnight(void **state)
     assert_int_equal(n.decision.recheck_ms, HOUR_MS);
 }
 
+static void windows_of_the_week_take_the_place_of_the_daily_one(void **state)
+{
+    struct night n;
+
+    night_init(&n);
+    strcpy(n.policy.windows, "fri/22:00-06:00");
+    n.policy.window_start_min = 100;
+    n.policy.window_end_min = 101;
+    n.in.weekday = 6;
+    n.in.minute_of_day = 5 * 60;
+    assert_int_equal(decide(&n), SCHEDULER_START);
+    n.in.minute_of_day = 6 * 60;
+    assert_int_equal(decide(&n), SCHEDULER_NONE);
+    assert_int_equal(n.decision.reason, STOP_REASON_WINDOW);
+    assert_string_equal(n.gates[CONDITION_window].threshold, "fri/22:00-06:00");
+    assert_int_equal(n.decision.recheck_ms, (6 * 24 + 16) * HOUR_MS);
+}
+
+static void energy_is_a_budget_where_it_is_reported(void **state)
+{
+    struct night n;
+
+    night_init(&n);
+    n.in.budget_used_wh = 19.9;
+    assert_int_equal(decide(&n), SCHEDULER_START);
+    assert_non_null(strstr(n.gates[CONDITION_budget].value, "19.90 Wh"));
+    n.in.budget_used_wh = 20;
+    assert_int_equal(decide(&n), SCHEDULER_NONE);
+    assert_int_equal(n.decision.reason, STOP_REASON_BUDGET);
+    n.job.is_running = true;
+    assert_int_equal(decide(&n), SCHEDULER_STOP);
+    n.in.budget_used_wh = NAN;
+    assert_int_equal(decide(&n), SCHEDULER_NONE);
+    assert_non_null(
+        strstr(n.gates[CONDITION_budget].value, "nothing here reports energy"));
+}
+
+static void what_cannot_be_is_said(void **state)
+{
+    static const double absurd[] = {300, -1, -273, 1e9, INFINITY};
+    struct night n;
+
+    for (size_t i = 0; i < sizeof(absurd) / sizeof(absurd[0]); i++) {
+        night_init(&n);
+        n.snapshot.battery_pct = absurd[i];
+        assert_int_equal(decide(&n), SCHEDULER_NONE);
+        assert_int_equal(n.decision.reason, STOP_REASON_LEVEL);
+        assert_non_null(
+            strstr(n.gates[CONDITION_level].value, "which cannot be"));
+    }
+    // Nothing is known of a temperature that cannot be: that does not block.
+    night_init(&n);
+    n.snapshot.battery_temp_c = -273;
+    assert_int_equal(decide(&n), SCHEDULER_START);
+    assert_non_null(
+        strstr(n.gates[CONDITION_battery_temp].value, "-273 C, which cannot"));
+    n.snapshot.drain_pct = 1000;
+    assert_int_equal(decide(&n), SCHEDULER_START);
+    assert_non_null(strstr(n.gates[CONDITION_drain].value, "not counted"));
+}
+
+static void a_machine_of_unknown_warmth_trains_half_of_the_time(void **state)
+{
+    struct night n;
+
+    night_init(&n);
+    n.snapshot.thermal_level = -1;
+    assert_int_equal(decide(&n), SCHEDULER_START);
+    assert_string_equal(n.gates[CONDITION_thermal].value,
+                        "no readable zone: trains 50 % of the time");
+    assert_string_equal(n.gates[CONDITION_thermal].source, "none");
+    n.snapshot.thermal_level = 1;
+    n.job.is_running = true;
+    assert_int_equal(decide(&n), SCHEDULER_NONE);
+    assert_non_null(
+        strstr(n.gates[CONDITION_thermal].value, "trains 50 % of the time"));
+}
+
+// OnBattery toggles each second.
+static void a_loose_contact_is_not_trusted_for_a_while(void **state)
+{
+    struct night n;
+    int starts = 0;
+
+    night_init(&n);
+    for (int i = 0; i < 60; i++) {
+        n.snapshot.has_external_power = i % 2 ? TRI_YES : TRI_NO;
+        n.in.now_ms += 1000;
+        starts += decide(&n) == SCHEDULER_START;
+    }
+    assert_int_equal(starts, 3);
+    assert_int_equal(n.decision.reason, STOP_REASON_POWER);
+    assert_non_null(strstr(n.gates[CONDITION_power].value, "came and went"));
+    assert_int_equal(n.decision.recheck_ms, 60 * 1000);
+    n.in.now_ms += 60 * 1000;
+    assert_int_equal(decide(&n), SCHEDULER_START);
+    // A job that runs is stopped by the first of them all the same.
+    n.job.is_running = true;
+    n.snapshot.has_external_power = TRI_NO;
+    assert_int_equal(decide(&n), SCHEDULER_STOP);
+}
+
+static void ten_calm_minutes_bring_trust_back(void **state)
+{
+    struct night n;
+
+    night_init(&n);
+    for (int i = 0; i < 20; i++) {
+        n.snapshot.has_external_power = i % 2 ? TRI_YES : TRI_NO;
+        n.in.now_ms += 1000;
+        (void) decide(&n);
+    }
+    n.in.now_ms += 11 * 60 * 1000;
+    assert_int_equal(decide(&n), SCHEDULER_START);
+    n.snapshot.has_external_power = TRI_NO;
+    n.in.now_ms += 1000;
+    (void) decide(&n);
+    n.snapshot.has_external_power = TRI_YES;
+    n.in.now_ms += 1000;
+    assert_int_equal(decide(&n), SCHEDULER_START);
+}
+
+static void on_battery_no_time_is_named(void **state)
+{
+    struct night n;
+
+    night_init(&n);
+    on_battery(&n);
+    n.job.not_before_ms = n.in.now_ms + 1000;
+    assert_int_equal(decide(&n), SCHEDULER_NONE);
+    assert_int_equal(n.decision.recheck_ms, -1);
+    assert_int_equal(scheduler_pace(&n.decision, n.gates, false),
+                     SCHEDULER_PACE_EVENTS);
+    n.job.not_before_ms = 0;
+    assert_int_equal(decide(&n), SCHEDULER_NONE);
+    assert_int_equal(scheduler_pace(&n.decision, n.gates, false),
+                     SCHEDULER_PACE_SLOW);
+}
+
+static void a_start_says_when_to_look_again(void **state)
+{
+    struct night n;
+
+    night_init(&n);
+    n.in.budget_used_s = 7190;
+    assert_int_equal(decide(&n), SCHEDULER_START);
+    assert_int_equal(n.decision.recheck_ms, 11 * 1000);
+}
+
+static void what_is_given_up_is_not_begun_again(void **state)
+{
+    struct night n;
+
+    night_init(&n);
+    n.in.job_count = 0;
+    n.in.new_records = 100;
+    assert_int_equal(decide(&n), SCHEDULER_CREATE);
+    n.in.quarantine = "the model is not the file that was added";
+    assert_int_equal(decide(&n), SCHEDULER_NONE);
+    assert_non_null(strstr(n.gates[CONDITION_data].value,
+                           "given up: the model is not the file"));
+    assert_int_equal(n.decision.recheck_ms, -1);
+    // What the owner asks for is tried.
+    n.in.job_count = 1;
+    assert_int_equal(decide(&n), SCHEDULER_START);
+}
+
+static void a_note_about_the_job_is_in_its_gate(void **state)
+{
+    struct night n;
+
+    night_init(&n);
+    n.in.note = "1 record is left out that ends the worker: 17";
+    assert_int_equal(decide(&n), SCHEDULER_START);
+    assert_string_equal(n.gates[CONDITION_data].value,
+                        "a job, 1 record is left out that ends the worker: 17");
+}
+
+// They are in the store, in the protocol and in the journal of every version.
+static void stop_reasons_keep_their_names_and_order(void **state)
+{
+    static const char *const names[] = {
+        "NONE",    "USER",   "POWER",     "DRAIN",  "LEVEL",    "BATTERY_TEMP",
+        "THERMAL", "ACTIVE", "INHIBITED", "SAVER",  "PRESSURE", "MEMORY",
+        "DISK",    "SLEEP",  "SHUTDOWN",  "BUDGET", "WINDOW",   "PREEMPT",
+        "UPDATE",  "ERROR",  "WATCHDOG",
+    };
+    const int count = sizeof(names) / sizeof(names[0]);
+
+    assert_true(STOP_REASON_COUNT >= count);
+    for (int i = 0; i < count; i++)
+        assert_string_equal(stop_reason_name((enum stop_reason) i), names[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -507,6 +702,17 @@ int main(void)
         cmocka_unit_test(answers_come_first),
         cmocka_unit_test(a_machine_without_battery_passes_its_gates),
         cmocka_unit_test(a_window_may_pass_midnight),
+        cmocka_unit_test(windows_of_the_week_take_the_place_of_the_daily_one),
+        cmocka_unit_test(energy_is_a_budget_where_it_is_reported),
+        cmocka_unit_test(what_cannot_be_is_said),
+        cmocka_unit_test(a_machine_of_unknown_warmth_trains_half_of_the_time),
+        cmocka_unit_test(a_loose_contact_is_not_trusted_for_a_while),
+        cmocka_unit_test(ten_calm_minutes_bring_trust_back),
+        cmocka_unit_test(on_battery_no_time_is_named),
+        cmocka_unit_test(a_start_says_when_to_look_again),
+        cmocka_unit_test(what_is_given_up_is_not_begun_again),
+        cmocka_unit_test(a_note_about_the_job_is_in_its_gate),
+        cmocka_unit_test(stop_reasons_keep_their_names_and_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
