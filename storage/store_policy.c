@@ -69,9 +69,15 @@ int store_policy_each(struct store *s, store_policy_fn fn, void *user,
     if (rc < 0)
         return rc;
     while (stop == 0 &&
-           (rc = store_sql_step(s, q, "read the policy", err)) == 1)
-        stop = fn((const char *) sqlite3_column_text(q, 0),
-                  (const char *) sqlite3_column_text(q, 1), user);
+           (rc = store_sql_step(s, q, "read the policy", err)) == 1) {
+        const char *key = (const char *) sqlite3_column_text(q, 0);
+        const char *value = (const char *) sqlite3_column_text(q, 1);
+        // Not by the schema: the page is damaged, and the next start looks.
+        if (key && value)
+            stop = fn(key, value, user);
+        else
+            s->is_damaged = true;
+    }
     store_sql_done(q);
     return stop ? stop : rc;
 }
