@@ -34,13 +34,14 @@ done
 mkdir -p "$work"
 image=$work/boot-root-$suite
 packages=systemd,systemd-sysv,dbus,udev,procps,sensible-utils
-packages=$packages,libuv1,libsqlite3-0,libnettle8,libmsgpackc2,libsystemd0
-if [ ! -e "$image/.complete" ]; then
+packages=$packages,libhogweed6,libsodium23,libuv1,libsqlite3-0,libnettle8,libmsgpackc2,libsystemd0
+# One that was made for other packages is made anew.
+if [ "$(cat "$image/.complete" 2>/dev/null)" != "$packages" ]; then
     rm -rf --one-file-system "$image"
     debootstrap --variant=minbase --include="$packages" "$suite" "$image" \
         "$mirror" >"$work/debootstrap.log" 2>&1 ||
         skip "debootstrap failed: see $work/debootstrap.log"
-    touch "$image/.complete"
+    echo "$packages" >"$image/.complete"
 fi
 
 if ! "$here/build_deb.sh" "$work/deb" >"$work/deb.log" 2>&1; then
