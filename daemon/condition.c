@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "daemon/manners.h"
+#include "daemon/signal_table.h"
 #include "daemon/window.h"
 
 enum {
@@ -115,9 +116,13 @@ static bool cond_power(struct gate *g, const struct condition_input *in)
                                  : "no external power, no battery");
         return is_external;
     }
-    put_value(g, "%s, battery %s",
-              is_external ? "external power" : "on battery",
-              states[s->battery_state]);
+    if (s->power_flaps > 0)
+        put_value(g, "unsteady: it came and went %d times in a minute",
+                  s->power_flaps);
+    else
+        put_value(g, "%s, battery %s",
+                  is_external ? "external power" : "on battery",
+                  states[s->battery_state]);
     return is_external && s->battery_state != BATTERY_STATE_DISCHARGING;
 }
 
@@ -275,7 +280,8 @@ static bool cond_inhibitors(struct gate *g, const struct condition_input *in)
     const char *who = in->snapshot->inhibitors;
     bool is_blocked = who[0] && in->policy->respect_inhibitors;
 
-    g->source = in->inhibit_count > 0 ? "owner" : "dbus";
+    if (in->inhibit_count > 0)
+        g->source = "owner";
     put_threshold(g, "none");
     if (in->inhibit_count > 0)
         put_value(g, "%d by pockctl inhibit", in->inhibit_count);
@@ -307,7 +313,12 @@ static bool cond_pressure(struct gate *g, const struct condition_input *in)
     const struct snapshot *s = in->snapshot;
     const struct policy *p = in->policy;
 
-    g->source = "procfs";
+    if (s->is_memory_low) {
+        put_value(g, "the system says that memory is low");
+        put_threshold(g, "not so for 30 s");
+        g->source = signal_source_name(s->source[SIGNAL_memory_low]);
+        return false;
+    }
     if (isnan(s->psi_cpu_some) && isnan(s->psi_mem_full))
         (void) has_none(g, "unknown");
     else
@@ -333,7 +344,6 @@ static bool cond_memory(struct gate *g, const struct condition_input *in)
     // A running job has its memory already.
     int64_t need = in->is_running ? 0 : in->job_memory_bytes;
 
-    g->source = "procfs";
     if (s->memory_available_bytes < 0 || s->memory_total_bytes <= 0) {
         put_value(g, "unknown");
         put_threshold(g, "%lld MiB", (long long) (need >> 20));
@@ -426,10 +436,14 @@ static bool cond_model(struct gate *g, const struct condition_input *in)
 
 static bool cond_sleep(struct gate *g, const struct condition_input *in)
 {
-    g->source = "dbus";
-    put_value(g, in->snapshot->is_going_to_sleep ? "going to sleep" : "awake");
+    const struct snapshot *s = in->snapshot;
+
+    put_value(g, "%s",
+              s->is_shutting_down    ? "shutting down"
+              : s->is_going_to_sleep ? "going to sleep"
+                                     : "awake");
     put_threshold(g, "awake");
-    return !in->snapshot->is_going_to_sleep;
+    return !s->is_going_to_sleep && !s->is_shutting_down;
 }
 
 // How soon to look again: a lock that is let go announces nothing.
@@ -521,11 +535,38 @@ static void settle(struct gate *g, const struct gate *old, enum condition c,
     g->opens_in_ms = left;
 }
 
+// The signal that says most about a gate; those without one say themselves.
+static const char *default_source(enum condition c, const struct snapshot *s)
+{
+    static const struct {
+        enum condition condition;
+        enum signal signal;
+    } signals[] = {
+        {CONDITION_power, SIGNAL_external_power},
+        {CONDITION_drain, SIGNAL_drain},
+        {CONDITION_level, SIGNAL_battery_pct},
+        {CONDITION_warning, SIGNAL_warning},
+        {CONDITION_battery_temp, SIGNAL_battery_temp},
+        {CONDITION_thermal, SIGNAL_thermal_level},
+        {CONDITION_inhibitors, SIGNAL_inhibitors},
+        {CONDITION_saver, SIGNAL_power_saver},
+        {CONDITION_pressure, SIGNAL_psi_cpu},
+        {CONDITION_memory, SIGNAL_memory_available},
+        {CONDITION_sleep, SIGNAL_sleep},
+    };
+
+    for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+        if (signals[i].condition == c)
+            return signal_source_name(s->source[signals[i].signal]);
+    return "none";
+}
+
 void condition_evaluate(struct gate gates[CONDITION_COUNT],
                         const struct condition_input *in)
 {
     for (int i = 0; i < CONDITION_COUNT; i++) {
-        struct gate g = {.source = "sysfs",
+        struct gate g = {.source =
+                             default_source((enum condition) i, in->snapshot),
                          .opens_in_ms = -1,
                          .is_silent = in->is_silent};
         const struct gate *old = &gates[i];

@@ -306,26 +306,45 @@ static int make_grant(struct store_app *before, struct store_app *a,
     return check_room(p, a, err);
 }
 
+// A row on its way into the store.
+struct change {
+    struct store_app row; // first: what run_app() and tell() get
+    struct pockd *p;
+    bool is_held; // training waits for it
+};
+
+static void change_ended(void *arg)
+{
+    struct change *c = arg;
+
+    if (c->is_held)
+        training_erase_ended(c->p);
+    free(c);
+}
+
 static void store_app(struct pockd *p, struct request *r,
-                      const struct store_app *a,
+                      const struct store_app *a, bool is_held,
                       void (*after)(struct dbcall *c))
 {
-    struct store_app *copy = malloc(sizeof(*copy));
+    struct change *c = malloc(sizeof(*c));
 
-    if (!copy) {
+    if (!c) {
+        if (is_held)
+            training_erase_ended(p);
         request_fail(r, RPC_ERROR_BUSY, "out of memory");
         return;
     }
-    *copy = *a;
+    *c = (struct change){.row = *a, .p = p, .is_held = is_held};
     dbcall_start(p, r,
                  &(struct dbcall_params){.kind = DBTHREAD_WRITE,
                                          .run = run_app,
                                          .after = after,
-                                         .data = copy});
+                                         .data = c,
+                                         .free_data = change_ended});
 }
 
-// The store's part, once no job reads the app's records: the task is queued
-// before any job that starts again.
+// The store's part, once no job reads the app's records; none starts again
+// before it is done.
 static void store_grant(struct pockd *p, struct request *r)
 {
     struct store_app before;
@@ -333,11 +352,12 @@ static void store_grant(struct pockd *p, struct request *r)
     struct error err = {0};
     enum rpc_error code;
 
-    training_erase_ended(p);
-    if (make_grant(&before, &a, p, r, &code, &err) < 0)
+    if (make_grant(&before, &a, p, r, &code, &err) < 0) {
+        training_erase_ended(p);
         request_fail(r, code, "%s", err.text);
-    else
-        store_app(p, r, &a, after_grant);
+    } else {
+        store_app(p, r, &a, true, after_grant);
+    }
 }
 
 void handle_app_grant(struct pockd *p, struct request *r)
@@ -352,7 +372,7 @@ void handle_app_grant(struct pockd *p, struct request *r)
     else if (takes_records_away(&before, &a))
         training_before_erase(p, r, store_grant);
     else
-        store_app(p, r, &a, after_grant);
+        store_app(p, r, &a, false, after_grant);
 }
 
 static int make_revoked(struct store_app *before, struct store_app *a,
@@ -389,11 +409,12 @@ static void store_revoked(struct pockd *p, struct request *r)
     struct error err = {0};
     enum rpc_error code;
 
-    training_erase_ended(p);
-    if (find_app(&a, p, r, false, &code, &err) < 0)
+    if (find_app(&a, p, r, false, &code, &err) < 0) {
+        training_erase_ended(p);
         request_fail(r, code, "%s", err.text);
-    else
-        store_app(p, r, &a, after_revoke);
+    } else {
+        store_app(p, r, &a, true, after_revoke);
+    }
 }
 
 // A revocation holds from here on; what follows makes it last.
@@ -413,7 +434,7 @@ void handle_app_revoke(struct pockd *p, struct request *r)
     if (takes_records_away(&before, &a))
         training_before_erase(p, r, store_revoked);
     else
-        store_app(p, r, &a, after_revoke);
+        store_app(p, r, &a, false, after_revoke);
 }
 
 /*

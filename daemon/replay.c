@@ -4,6 +4,7 @@
 #include "daemon/replay.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -128,7 +129,11 @@ static void decide(struct replay *r, struct decision *d)
         .slice_started_ms = r->started_ms,
         .now_ms = r->now_ms,
         .unix_ms = unix_now(r),
+        // Recordings tell of no energy.
+        .budget_used_wh = (double) NAN,
         .minute_of_day = (int) (minutes_now(r) % DAY),
+        // 1970-01-01 was a Thursday.
+        .weekday = (int) ((minutes_now(r) / DAY + 4) % 7),
     };
 
     scheduler_decide(d, r->gates, &in);

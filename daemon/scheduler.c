@@ -115,6 +115,14 @@ static int64_t until_end(const struct scheduler_input *in,
     return job->is_manual ? left : sooner(left, budget > 0 ? budget : -1);
 }
 
+static enum stop_reason reason_of(enum condition closed,
+                                  const struct snapshot *s)
+{
+    return closed == CONDITION_sleep && s->is_shutting_down
+               ? STOP_REASON_SHUTDOWN
+               : condition_reason(closed);
+}
+
 static void decide_running(struct decision *out,
                            const struct gate gates[CONDITION_COUNT],
                            const struct scheduler_input *in,
@@ -127,7 +135,7 @@ static void decide_running(struct decision *out,
     out->wants_polling = true;
     if (closed < CONDITION_COUNT) {
         out->action = SCHEDULER_STOP;
-        out->reason = condition_reason(closed);
+        out->reason = reason_of(closed, in->snapshot);
     } else if (job->is_user_paused) {
         out->action = SCHEDULER_STOP;
         out->reason = STOP_REASON_USER;
@@ -168,7 +176,7 @@ void scheduler_decide(struct decision *out, struct gate gates[CONDITION_COUNT],
     out->recheck_ms = wait_ms;
     enum condition closed = condition_blocking(gates);
     if (closed < CONDITION_COUNT) {
-        out->reason = condition_reason(closed);
+        out->reason = reason_of(closed, in->snapshot);
         out->recheck_ms = sooner(wait_ms, condition_opens_in(gates));
         // On battery no timer runs: the charger announces itself.
         if (!gates[CONDITION_power].is_open)

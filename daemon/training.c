@@ -452,7 +452,7 @@ static void run_erasings(struct training *t)
             training_save(t, j);
         }
         // Behind what the same client sent before.
-        dbthread_set_lane(t->p->dbthread, request_session(e->r));
+        dbthread_set_lane(t->p->dbthread, e->r ? request_session(e->r) : 0);
         e->run(t->p, e->r);
         dbthread_set_lane(t->p->dbthread, 0);
         free(e);

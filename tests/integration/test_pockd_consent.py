@@ -253,7 +253,7 @@ def jobs_learn_from_what_was_granted_only():
         name = a.hello['app']
         put(a, 40, text='one two three')
         d.c.call('app.revoke', app=name)
-        job = d.c.call('train.start', recipe=RECIPE)['job']['id']
+        job = d.c.call('train.start', recipe=RECIPE, now=True)['job']['id']
         end = wait_end(d, job)
         assert end['state'] == 'failed' and 'no records' in end['message'], end
         d.c.call('app.grant', app=name, purposes=['train'])

@@ -416,7 +416,7 @@ def what_users_took_and_what_not_is_learned():
     recipe = dict(FORWARD, objective='feedback', epochs=4, lr=0.02)
     with night() as d:
         d.c.call('data.put_many', records=records(4), create_stream=True)
-        job = d.c.call('train.start', recipe=recipe)['job']['id']
+        job = d.c.call('train.start', recipe=recipe, now=True)['job']['id']
         end = wait_end(d, job)
         assert end['state'] == 'failed' and 'records of kind feedback' in end['message'], end
         d.c.call('data.put_many', records=[shown(i) for i in range(60)])
@@ -456,7 +456,7 @@ def a_private_run_says_what_it_spent():
         assert wait_end(d, job)['state'] == 'done'
         v = d.c.call('adapter.list')['adapters'][0]['versions'][-1]
         assert 'dp_epsilon' not in v, v
-        job = d.c.call('train.start', recipe=dict(RECIPE, dp_epsilon=1.0))['job']['id']
+        job = d.c.call('train.start', recipe=dict(RECIPE, dp_epsilon=1.0), now=True)['job']['id']
         end = wait_end(d, job)
         assert end['state'] == 'failed' and 'cannot keep that promise' in end['message'], end
 

@@ -64,6 +64,37 @@ static enum scheduler_action decide(struct night *n)
     return n->decision.action;
 }
 
+static void a_shutdown_is_told_from_sleep(void **state)
+{
+    struct night n;
+
+    night_init(&n);
+    n.snapshot.is_shutting_down = true;
+    assert_int_equal(decide(&n), SCHEDULER_NONE);
+    assert_int_equal(n.decision.reason, STOP_REASON_SHUTDOWN);
+    n.snapshot.is_shutting_down = false;
+    n.snapshot.is_going_to_sleep = true;
+    assert_int_equal(decide(&n), SCHEDULER_NONE);
+    assert_int_equal(n.decision.reason, STOP_REASON_SLEEP);
+}
+
+static void gates_name_who_said_it(void **state)
+{
+    struct night n;
+
+    night_init(&n);
+    n.snapshot.source[SIGNAL_external_power] = SIGNAL_SOURCE_DBUS;
+    n.snapshot.source[SIGNAL_battery_pct] = SIGNAL_SOURCE_SYSFS;
+    (void) decide(&n);
+    assert_string_equal(n.gates[CONDITION_power].source, "dbus");
+    assert_string_equal(n.gates[CONDITION_level].source, "sysfs");
+    assert_string_equal(n.gates[CONDITION_saver].source, "none");
+    n.snapshot.power_flaps = 5;
+    n.snapshot.has_external_power = TRI_NO;
+    (void) decide(&n);
+    assert_non_null(strstr(n.gates[CONDITION_power].value, "5 times"));
+}
+
 static void starts_when_every_gate_is_open(void **state)
 {
     struct night n;
@@ -212,6 +243,11 @@ static void sleepy(struct night *n)
     n->snapshot.is_going_to_sleep = true;
 }
 
+static void short_of_memory(struct night *n)
+{
+    n->snapshot.is_memory_low = true;
+}
+
 static void others_turn(struct night *n)
 {
     n->in.turn = TURN_TAKEN;
@@ -243,6 +279,7 @@ static const struct closing closings[] = {
     {"off", switched_off, CONDITION_owner, true, true},
     {"no model", no_model, CONDITION_model, true, true},
     {"sleep", sleepy, CONDITION_sleep, true, true},
+    {"memory is low", short_of_memory, CONDITION_pressure, true, false},
     {"turn", others_turn, CONDITION_turn, true, true},
 };
 
@@ -691,6 +728,8 @@ static void stop_reasons_keep_their_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_shutdown_is_told_from_sleep),
+        cmocka_unit_test(gates_name_who_said_it),
         cmocka_unit_test(starts_when_every_gate_is_open),
         cmocka_unit_test(each_closed_gate_blocks_and_stops_as_the_table_says),
         cmocka_unit_test(every_condition_has_a_row),
