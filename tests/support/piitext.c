@@ -444,15 +444,15 @@ static void day(struct rng *r, char *out, const char *order)
 {
     *out = '\0';
     for (; *order; order++, out += 2)
-        sprintf(out, "%02u",
-                *order == 'y'   ? rng_below(r, 100)
-                : *order == 'm' ? 1 + rng_below(r, 12)
-                                : 1 + rng_below(r, 28));
+        snprintf(out, 3, "%02u",
+                 *order == 'y'   ? rng_below(r, 100)
+                 : *order == 'm' ? 1 + rng_below(r, 12)
+                                 : 1 + rng_below(r, 28));
 }
 
 static const char *id_european(struct rng *r, char *out, uint32_t which)
 {
-    char d[32], t[32];
+    char d[64], t[80];
 
     switch (which) {
     case 0: // Spain
@@ -462,7 +462,7 @@ static const char *id_european(struct rng *r, char *out, uint32_t which)
     case 1:
         day(r, d, "dmy");
         pattern(r, t, "###");
-        sprintf(d + 6, "%s", t);
+        sprintf(d + 6, "%.3s", t);
         sprintf(out, "%.6s-%s%c", d, t,
                 "0123456789ABCDEFHJKLMNPRSTUVWXY"[number(d) % 31]);
         return "Finnish";
