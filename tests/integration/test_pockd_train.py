@@ -19,7 +19,7 @@ from pockd_rpc import BUILD, SLOW, Daemon, RpcError, main, wait_for  # noqa: E40
 RECIPE = {'rank': 2, 'length': 64, 'batch': 2, 'epochs': 2, 'warmup': 2, 'lr': 0.01}
 LONG = dict(RECIPE, epochs=1000, batch=1, patience=1000, eval_every=100000)
 GATES = {'idle_screen_off_s': 0, 'background': False, 'disk_free_mib': 0, 'disk_free_pct': 0,
-         'gate_margin': 0, 'gate_probe_nats': 10, 'retry_s': 1, 'checkpoint_s': 1, 'min_records': 10000}
+         'gate_margin': 0, 'gate_probe_nats': 10, 'retry_s': 1, 'retry_disk_s': 1, 'checkpoint_s': 1, 'min_records': 10000}
 
 
 def records(n, start=0, stream='notes'):
