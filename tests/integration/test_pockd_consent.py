@@ -92,7 +92,9 @@ def a_new_app_waits_until_it_is_granted():
             refused('NOT_CONSENTED', call)
         for method in ('train.status', 'status', 'policy.get', 'app.list', 'adapter.list'):
             refused('DENIED', lambda: a.call(method))
-        assert any(e['kind'] == 'app_pending' for e in o.call('events.watch')['events'])
+        # Events take their turn with what clients ask.
+        wait_for('the event', 10, lambda: any(e['kind'] == 'app_pending'
+                                              for e in o.call('events.watch')['events']))
         assert apps(o)[name]['state'] == 'pending' and o.call('status')['apps_pending'] == 1
         o.call('app.grant', app=name.split(':')[1], purposes=['train'])
         # The connection that waited may go on.
