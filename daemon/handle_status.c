@@ -49,5 +49,7 @@ void handle_inhibit_release(struct pockd *p, struct request *r)
 
 void handle_events_watch(struct pockd *p, struct request *r)
 {
+    // Behind the events that happened before, which pockd writes itself.
+    dbthread_set_lane(p->dbthread, 0);
     events_watch(p, r);
 }
