@@ -37,7 +37,7 @@ def prepare(d):
         f.write(CONF)
     d.c.call('tune.run', seconds=1.0, force=True)
     for adapter in ('default', 'other'):
-        job = d.c.call('train.start', adapter=adapter, recipe=dict(RECIPE, last_blocks=1))['job']['id']
+        job = d.c.call('train.start', adapter=adapter, recipe=dict(RECIPE, last_blocks=1), now=True)['job']['id']
         assert wait_end(d, job)['state'] == 'done'
     job = d.c.call('train.start', recipe=LONG)['job']['id']
     wait_for('a checkpoint', 30, lambda: glob.glob(os.path.join(d.dir, 'd/ckpt/*.ckpt')))
@@ -107,7 +107,7 @@ def learns(d):
     d.c.call('train.cancel')
     wait_for('the queue to be empty', 30, lambda: not jobs(d))
     d.c.call('train.resume')
-    return wait_end(d, d.c.call('train.start', adapter='other', recipe=dict(RECIPE, last_blocks=1))['job']['id'])
+    return wait_end(d, d.c.call('train.start', adapter='other', recipe=dict(RECIPE, last_blocks=1), now=True)['job']['id'])
 
 
 def after_database(d, kept, path):
