@@ -102,7 +102,7 @@ else
 fi
 if build tsan --for cpu,train,worker,integration --native-file tests/presets/tsan.ini; then
     run tsan --setup sanitize --suite cpu --suite train --suite worker --suite integration \
-        --no-suite vulkan
+        --no-suite vulkan --no-suite api
 else
     failed=1
 fi

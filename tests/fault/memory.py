@@ -8,7 +8,7 @@ and libc, through failmalloc.c. The daemon may refuse, with a sentence; it may
 not fall, keep a client waiting, or lose what it acknowledged.
 
 usage: memory.py [EVERY]    test the n-th of EVERY allocations (default 1: all;
-                            as a test in continuous integration: 101)
+                            as a test in continuous integration: 211)
 """
 import hashlib
 import mmap
