@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <execinfo.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -103,6 +104,16 @@ EXPORT int posix_memalign(void **out, size_t align, size_t bytes)
         return ENOMEM;
     *out = p;
     return 0;
+}
+
+// Who gives up is named as well: libuv does, where it cannot go on.
+EXPORT void abort(void)
+{
+    if (atomic_load(&is_tracing))
+        trace();
+    (void) signal(SIGABRT, SIG_DFL);
+    (void) raise(SIGABRT);
+    _exit(134);
 }
 
 static bool is_meant(void)
