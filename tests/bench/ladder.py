@@ -40,7 +40,7 @@ def night():
     for t in os.listdir('/proc/%d/task' % d.proc.pid) if '--realtime' in sys.argv else []:
         os.sched_setscheduler(int(t), os.SCHED_FIFO, os.sched_param(1))
     d.c = d.client()
-    d.c.call('policy.set', values=GATES)
+    d.c.call('policy.set', values=dict(GATES, flap_s=0))
     d.c.call('model.add', path=os.path.join(ROOT, 'clients/demo/pock-16m-q8_0.gguf'))
     with open(os.path.join(ROOT, 'clients/demo/notebook.jsonl')) as f:
         texts = [json.loads(line)['text'] for line in f]
