@@ -67,26 +67,15 @@ static void free_exporting(void *data)
 static int find_version(struct exporting *x, struct store *s, struct dbcall *c,
                         struct store_adapter *a, struct error *err)
 {
-    int64_t version = codec_int(c->params, "version", 0);
-    int rc = adapter_find(s, c->params, a, err);
+    int rc = adapter_find_version(s, c, a, &x->version, err);
 
     if (rc < 0)
         return rc;
-    if (version == 0)
-        version = a->active;
-    if (version == 0) {
-        c->code = RPC_ERROR_NO_ADAPTER;
-        return error_set(err, -ENOENT,
-                         "adapter %s has no active version: name one", a->name);
-    }
-    rc = store_version_get(s, a->id, (uint32_t) version, &x->version, err);
-    if (rc < 0)
-        return error_set(err, rc, "adapter %s has no version %lld", a->name,
-                         (long long) version);
     if (x->version.state == STORE_VERSION_RETIRED) {
         c->code = RPC_ERROR_ERASED;
         return error_set(err, -ENOENT, "version %lld of %s is retired: %.200s",
-                         (long long) version, a->name, x->version.reason);
+                         (long long) x->version.version, a->name,
+                         x->version.reason);
     }
     return 0;
 }

@@ -16,6 +16,7 @@
 #include "storage/store_adapter.h"
 #include "storage/store_merge.h"
 
+struct dbcall;
 struct pockd;
 
 // Both take the request.
@@ -29,3 +30,7 @@ int adapter_put_part(const struct store_part *p, void *user);
 // By the parameter `adapter`.
 int adapter_find(struct store *s, const msgpack_object *params,
                  struct store_adapter *a, struct error *err);
+// And its `version`, or the active one; it may be retired.
+int adapter_find_version(struct store *s, struct dbcall *c,
+                         struct store_adapter *a, struct store_version *v,
+                         struct error *err);

@@ -58,22 +58,6 @@ static struct sweep *collect(struct pockd *p, bool dry_run)
     return NULL;
 }
 
-// What learns again what remains. In the store already: the next start finds
-// it where there is no memory now.
-static void load_jobs(struct sweep *s, struct store *store,
-                      const struct store_erased *erased)
-{
-    void *jobs = realloc(s->jobs, (s->job_count + erased->n_jobs + 1) *
-                                      sizeof(s->jobs[0]));
-
-    if (!jobs)
-        return;
-    s->jobs = jobs;
-    for (uint32_t i = 0; i < erased->n_jobs; i++)
-        s->job_count += store_job_get(store, erased->jobs[i],
-                                      &s->jobs[s->job_count], NULL) == 0;
-}
-
 static int run(struct store *store, void *arg, struct error *err)
 {
     struct sweep *s = arg;
@@ -88,7 +72,7 @@ static int run(struct store *store, void *arg, struct error *err)
         s->records += erased.records;
         s->versions += erased.versions;
         if (rc == 0 && !s->dry_run)
-            load_jobs(s, store, &erased);
+            store_erased_jobs(store, &erased, &s->jobs, &s->job_count);
     }
     return rc;
 }

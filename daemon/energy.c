@@ -5,12 +5,12 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+
+#include "daemon/sysfs_file.h"
 
 #define POWERCAP "/sys/class/powercap"
 #define SUPPLIES "/sys/class/power_supply"
@@ -24,20 +24,10 @@ static bool read_text(char *out, size_t size, const char *root, const char *dir,
                       const char *file)
 {
     char path[PATH_BYTES];
-    int n = snprintf(path, sizeof(path), "%s%s/%s", root, dir, file);
+    int n = snprintf(path, sizeof(path), "%s%s", root, dir);
 
-    if (n < 0 || (size_t) n >= sizeof(path))
-        return false;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
-        return false;
-    ssize_t got = read(fd, out, size - 1);
-    (void) close(fd);
-    if (got <= 0)
-        return false;
-    out[got] = '\0';
-    out[strcspn(out, "\n")] = '\0';
-    return true;
+    return n >= 0 && (size_t) n < sizeof(path) &&
+           sysfs_read_text(out, size, path, file);
 }
 
 static bool read_count(uint64_t *out, const char *root, const char *dir,

@@ -158,6 +158,28 @@ int adapter_find(struct store *s, const msgpack_object *params,
                          : rc;
 }
 
+int adapter_find_version(struct store *s, struct dbcall *c,
+                         struct store_adapter *a, struct store_version *v,
+                         struct error *err)
+{
+    int64_t version = codec_int(c->params, "version", 0);
+    int rc = adapter_find(s, c->params, a, err);
+
+    if (rc < 0)
+        return rc;
+    if (version == 0)
+        version = a->active;
+    if (version == 0) {
+        c->code = RPC_ERROR_NO_ADAPTER;
+        return error_set(err, -ENOENT,
+                         "adapter %s has no active version: name one", a->name);
+    }
+    rc = store_version_get(s, a->id, (uint32_t) version, v, err);
+    return rc < 0 ? error_set(err, rc, "adapter %s has no version %lld",
+                              a->name, (long long) version)
+                  : 0;
+}
+
 static int put_stream(const struct store_stream *st, void *user)
 {
     record_stream_encode(user, st);

@@ -519,21 +519,10 @@ struct erase {
     size_t job_count;
 };
 
-static void load_jobs(struct erase *e, struct store *s,
-                      const struct store_erased *erased)
-{
-    if (erased->n_jobs == 0)
-        return;
-    e->jobs = fault_calloc(erased->n_jobs, sizeof(e->jobs[0]));
-    // They are in the store: the next start finds them.
-    for (uint32_t i = 0; e->jobs && i < erased->n_jobs; i++)
-        e->job_count += store_job_get(s, erased->jobs[i],
-                                      &e->jobs[e->job_count], NULL) == 0;
-}
-
 static int run_erase(struct store *s, struct dbcall *c, struct error *err)
 {
     bool dry_run = codec_bool(c->params, "dry_run", false);
+    struct erase *e = c->data; // NULL in a dry run
     struct store_erased erased = {0};
     struct record_filter f;
     int rc = record_filter_init(&f, c->r, err);
@@ -555,7 +544,7 @@ static int run_erase(struct store *s, struct dbcall *c, struct error *err)
     encoder_put_int(&c->out, "jobs", erased.n_jobs);
     encoder_put_bool(&c->out, "done", !dry_run);
     if (rc == 0 && !dry_run)
-        load_jobs(c->data, s, &erased);
+        store_erased_jobs(s, &erased, &e->jobs, &e->job_count);
     c->number[0] = dry_run ? 0 : erased.records;
     c->audited = c->number[0];
     record_filter_finish(&f);

@@ -24,28 +24,6 @@
 
 enum { PROOF_BYTES_MAX = 128 << 10 };
 
-// The adapter and version that were asked for.
-static int find(struct store *s, struct dbcall *c, struct store_adapter *a,
-                struct store_version *v, struct error *err)
-{
-    int64_t version = codec_int(c->params, "version", 0);
-    int rc = adapter_find(s, c->params, a, err);
-
-    if (rc < 0)
-        return rc;
-    if (version == 0)
-        version = a->active;
-    if (version == 0) {
-        c->code = RPC_ERROR_NO_ADAPTER;
-        return error_set(err, -ENOENT,
-                         "adapter %s has no active version: name one", a->name);
-    }
-    rc = store_version_get(s, a->id, (uint32_t) version, v, err);
-    return rc < 0 ? error_set(err, rc, "adapter %s has no version %lld",
-                              a->name, (long long) version)
-                  : 0;
-}
-
 /*
  * adapter.lineage
  */
@@ -84,7 +62,7 @@ static int run_lineage(struct store *s, struct dbcall *c, struct error *err)
     struct store_adapter a;
     struct store_version v;
     struct store_manifest m = {0};
-    int rc = find(s, c, &a, &v, err);
+    int rc = adapter_find_version(s, c, &a, &v, err);
 
     if (rc < 0)
         return rc;
@@ -241,7 +219,7 @@ static int run_prove(struct store *s, struct dbcall *c, struct error *err)
     struct store_version v;
     int rc;
 
-    if ((rc = find(s, c, &a, &v, err)) < 0 ||
+    if ((rc = adapter_find_version(s, c, &a, &v, err)) < 0 ||
         (rc = find_key(&w, s, c, err)) < 0)
         return rc;
     rc = store_manifest_get(s, a.id, v.version, &m, err);

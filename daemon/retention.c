@@ -46,11 +46,8 @@ static int run(struct store *s, void *arg, struct error *err)
     int rc = store_retention_run(s, r->days, r->takes_versions, clock_unix_ms(),
                                  &r->erased, err);
 
-    if (rc == 0 && r->erased.n_jobs > 0)
-        r->jobs = calloc(r->erased.n_jobs, sizeof(r->jobs[0]));
-    for (uint32_t i = 0; r->jobs && i < r->erased.n_jobs; i++)
-        r->job_count += store_job_get(s, r->erased.jobs[i],
-                                      &r->jobs[r->job_count], NULL) == 0;
+    if (rc == 0)
+        store_erased_jobs(s, &r->erased, &r->jobs, &r->job_count);
     return rc;
 }
 

@@ -465,6 +465,20 @@ static int erase_selected(struct store *s, const struct erasing *how,
     return how->keeps_versions ? keep_lineage(s, err) : delete_rows(s, err);
 }
 
+void store_erased_jobs(struct store *s, const struct store_erased *e,
+                       struct store_job **jobs, size_t *count)
+{
+    if (e->n_jobs == 0)
+        return;
+    struct store_job *more =
+        fault_realloc(*jobs, (*count + e->n_jobs) * sizeof(*more));
+    if (!more)
+        return;
+    *jobs = more;
+    for (uint32_t i = 0; i < e->n_jobs; i++)
+        *count += store_job_get(s, e->jobs[i], &more[*count], NULL) == 0;
+}
+
 int store_record_erase(struct store *s, const struct store_filter *f,
                        bool dry_run, int64_t now_ms, struct store_erased *out,
                        store_used_by_fn fn, void *user, struct error *err)

@@ -84,6 +84,12 @@ struct store_erased {
     int64_t jobs[STORE_ERASED_JOBS];
 };
 
+struct store_job;
+// Appends those jobs to an array of malloc. One for which there is no memory is
+// in the store all the same: the next start finds it.
+void store_erased_jobs(struct store *s, const struct store_erased *e,
+                       struct store_job **jobs, size_t *count);
+
 // Erase for good: see store_erase.h for what happens in which order, and after
 // a crash. With `dry_run` only counts and calls. `fn` (may be NULL) is called
 // for each version that is not retired yet; its result is ignored. Not inside
