@@ -26,7 +26,7 @@
 #include "storage/store_scheme.h"
 
 enum {
-    PAGE = 4096,        // the store sorts all of them for each page
+    PAGE = 512,         // records of a step
     LINEAGE_IDS = 1000, // of a line
 };
 

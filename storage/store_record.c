@@ -155,6 +155,32 @@ int store_record_get(struct store *s, int64_t id, store_record_fn fn,
     return rc;
 }
 
+// Found by id, so that a page costs what is in it, whatever the store holds;
+// or by the index of streams and times, for what may be few of many: then only
+// ids are sorted.
+#define EACH_BEGIN                                                        \
+    COLUMNS                                                               \
+    " CASE WHEN ?8 THEN r.body END FROM records r NOT INDEXED CROSS JOIN" \
+    " streams s ON s.id = r.stream_id WHERE"
+#define EACH_PAGE "AND r.id > ?6 ORDER BY r.id LIMIT ?7"
+#define EACH      EACH_BEGIN STORE_FILTER_SQL EACH_PAGE
+#define EACH_OF_IDS                                         \
+    EACH_BEGIN " r.id IN (SELECT value FROM json_each(?5))" \
+               " AND" STORE_FILTER_SQL EACH_PAGE
+#define EACH_BY_STREAM                                                       \
+    EACH_BEGIN " r.id IN (SELECT r.id FROM records r WHERE" STORE_FILTER_SQL \
+        EACH_PAGE ") ORDER BY r.id"
+
+static int each_statement(struct store *s, sqlite3_stmt **q,
+                          const struct store_filter *f, struct error *err)
+{
+    if (f && f->ids)
+        return store_sql(s, q, EACH_OF_IDS, err);
+    if (f && (f->streams || f->has_after || f->has_before))
+        return store_sql(s, q, EACH_BY_STREAM, err);
+    return store_sql(s, q, EACH, err);
+}
+
 int store_record_each(struct store *s, const struct store_filter *f,
                       int64_t cursor, int64_t limit, bool with_body,
                       store_record_fn fn, void *user, struct error *err)
@@ -163,12 +189,7 @@ int store_record_each(struct store *s, const struct store_filter *f,
     struct store_record r;
     sqlite3_stmt *q;
     int stop = 0;
-    int rc = store_sql(s, &q,
-                       COLUMNS " CASE WHEN ?8 THEN r.body END FROM records r"
-                               " JOIN streams s ON s.id = r.stream_id"
-                               " WHERE" STORE_FILTER_SQL
-                               "AND r.id > ?6 ORDER BY r.id LIMIT ?7",
-                       err);
+    int rc = each_statement(s, &q, f, err);
 
     if (rc < 0)
         return rc;

@@ -4,8 +4,9 @@
 /*
  * Durable records a second: batches as data.put_many sends them, each one
  * transaction with a sync. Beside it stands what the disk's syncs alone would
- * allow, and what sealing takes of it. Then, with 100,000 records: opening, and
- * erasing 10,000 of them with the versions that learned from them.
+ * allow, and what sealing takes of it. Then, with 100,000 records: opening,
+ * reading all of them, and erasing 10,000 with the versions that learned from
+ * them.
  * usage: bench_store [DIR [SECONDS]]
  */
 
@@ -187,6 +188,33 @@ static int add_versions(struct store *s, const char *dir, struct error *err)
     return rc;
 }
 
+static int count_record(const struct store_record *r, void *user)
+{
+    int64_t *seen = user;
+
+    seen[0]++;
+    seen[1] = r->id;
+    return 0;
+}
+
+// As an export reads, so many at a time.
+static int measure_pages(struct store *s, struct error *err)
+{
+    enum { PAGE = 4096 };
+    int64_t seen[2] = {0}, before = -1;
+    const uint64_t start = clock_monotonic_ns();
+    int rc = 0;
+
+    while (rc == 0 && seen[0] != before) {
+        before = seen[0];
+        rc = store_record_each(s, NULL, seen[1], PAGE, true, count_record, seen,
+                               err);
+    }
+    printf("reading %" PRId64 " records, %d a page %.0f ms\n", seen[0], PAGE,
+           ms_since(start));
+    return rc;
+}
+
 // Every tenth: no two of them share a page, or a node of the keys.
 static int measure_erase(const char *dir, struct error *err)
 {
@@ -204,6 +232,8 @@ static int measure_erase(const char *dir, struct error *err)
     if (rc == 0)
         rc = store_open(&s, &p, &report, err);
     printf("opening %d records %.1f ms\n", STORED, ms_since(start));
+    if (rc == 0)
+        rc = measure_pages(s, err);
     double total = 0;
     for (int part = 0; rc == 0 && part < ERASED / 1000; part++) {
         static int64_t ids[1000];

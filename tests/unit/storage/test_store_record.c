@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #include "storage/store_lineage.h"
+#include "storage/store_sql.h"
 
 static int64_t seen[64];
 static size_t n_seen;
@@ -122,6 +123,76 @@ static void filters_combine(void **state)
                      -ENOENT);
 }
 
+static void pages_are_in_the_order_of_ids(void **state)
+{
+    const char *const names[] = {"a", "b"};
+    const char *const in[] = {"b", "c", "a", "b", "c", "a"};
+    const int64_t ids[] = {6, 3, 1, 3};
+    struct store_filter f = {.streams = names, .n_streams = 2};
+    int64_t cursor = 0;
+
+    // Later records have earlier times, and streams are not in order.
+    for (uint32_t i = 0; i < 6; i++)
+        assert_int_equal(add_record(in[i], 9 - i, "text"), i + 1);
+    n_seen = 0;
+    for (size_t before = 1; n_seen != before; cursor = seen[n_seen - 1]) {
+        before = n_seen;
+        OK(store_record_each(store, &f, cursor, 1, true, on_record, &f, &err));
+        assert_true(n_seen <= before + 1);
+    }
+    assert_int_equal(n_seen, 4);
+    assert_int_equal(seen[0], 1);
+    assert_int_equal(seen[1], 3);
+    assert_int_equal(seen[2], 4);
+    assert_int_equal(seen[3], 6);
+
+    f = (struct store_filter){.ids = ids, .n_ids = 4};
+    assert_int_equal(list(&f), 3);
+    assert_int_equal(seen[0], 1);
+    assert_int_equal(seen[1], 3);
+    assert_int_equal(seen[2], 6);
+    n_seen = 0;
+    OK(store_record_each(store, &f, 1, 1, true, on_record, &f, &err));
+    assert_int_equal(n_seen, 1);
+    assert_int_equal(seen[0], 3);
+}
+
+// What SQLite did for the first page, of two records.
+static int steps_of_a_page(const struct store_filter *f)
+{
+    int steps = 0;
+
+    for (int reset = 1; reset >= 0; reset--) {
+        n_seen = 0;
+        OK(store_record_each(store, f, 0, 2, true, on_record, store, &err));
+        assert_int_equal(n_seen, 2);
+        steps = 0;
+        for (sqlite3_stmt *q = sqlite3_next_stmt(store->db, NULL); q;
+             q = sqlite3_next_stmt(store->db, q))
+            steps += sqlite3_stmt_status(q, SQLITE_STMTSTATUS_VM_STEP, reset);
+    }
+    return steps;
+}
+
+static void a_page_costs_what_is_in_it(void **state)
+{
+    const int64_t ids[] = {1, 2};
+    const struct store_filter app = {.app = STORE_APP_HOST};
+    const struct store_filter some = {.ids = ids, .n_ids = 2};
+    int before[3];
+
+    (void) add_record("a", 1, "one");
+    (void) add_record("b", 2, "two");
+    before[0] = steps_of_a_page(NULL);
+    before[1] = steps_of_a_page(&app);
+    before[2] = steps_of_a_page(&some);
+    for (uint32_t i = 3; i < 300; i++)
+        (void) add_record(i % 2 ? "a" : "b", i, "more");
+    assert_in_range(steps_of_a_page(NULL), 1, before[0] + 10);
+    assert_in_range(steps_of_a_page(&app), 1, before[1] + 10);
+    assert_in_range(steps_of_a_page(&some), 1, before[2] + 10);
+}
+
 static void counts_by_stream(void **state)
 {
     int64_t empty;
@@ -232,6 +303,8 @@ int main(void)
         TEST(putting_again_changes_nothing),
         TEST(a_stream_must_exist),
         TEST(filters_combine),
+        TEST(pages_are_in_the_order_of_ids),
+        TEST(a_page_costs_what_is_in_it),
         TEST(counts_by_stream),
         TEST(erased_text_is_nowhere),
         TEST(erase_retires_what_learned_from_it),
