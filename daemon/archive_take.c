@@ -647,6 +647,10 @@ static int take_scheme(struct store *s, const struct json *j, bool *is_new,
         return error_set(err, -ENOMEM, "out of memory");
     if ((rc = archive_row_read(&sc[0], &archive_schemes, j, err)) < 0)
         goto out;
+    if (!rpc_record_name_is_valid(sc[0].name, strlen(sc[0].name))) {
+        rc = error_set(err, -EINVAL, "a scheme has no proper name");
+        goto out;
+    }
     rc = store_scheme_get(s, sc[0].name, &sc[1], NULL);
     if (rc == -ENOENT) {
         *is_new = true;

@@ -97,9 +97,6 @@ int store_import_version(struct store *s, const struct store_version *v,
     if (rc == -EEXIST) // the same bytes under another number
         return error_set(err, -ENOTUNIQ, "its bytes are those of version %u",
                          number);
-    if (rc == 0 && v->state == STORE_VERSION_RETIRED)
-        rc = store_version_mark_retired(s, v->adapter_id, number, v->reason,
-                                        err);
     return rc;
 }
 

@@ -244,19 +244,24 @@ int store_version_add(struct store *s, const struct store_version *v,
     bool own;
     int rc;
 
-    // First the file, then the row.
-    if (!store_blob_exists(s, v->sha256, (uint64_t) v->bytes))
+    const bool is_retired = v->state == STORE_VERSION_RETIRED;
+
+    // First the file, then the row; of a retired one only its row is left.
+    if (!is_retired && !store_blob_exists(s, v->sha256, (uint64_t) v->bytes))
         return error_set(err, -ENOENT,
                          "the version's file is not in the store");
     if ((rc = store_sql_enter(s, &own, err)) < 0)
         return rc;
-    rc = check_new(s, v, version, err);
+    rc = is_retired ? 0 : check_new(s, v, version, err);
     if (rc == 0)
         rc = take_number(s, v->adapter_id, &number, err);
     if (rc == 0)
         rc = insert(s, v, number, err);
     if (rc == 0)
         rc = insert_exposure(s, v, number, err);
+    if (rc == 0 && is_retired)
+        rc = store_version_mark_retired(s, v->adapter_id, number, v->reason,
+                                        err);
     rc = store_sql_leave(s, own, rc, err);
     if (rc == 0)
         *version = number;
