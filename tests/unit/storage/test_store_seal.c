@@ -255,13 +255,30 @@ static void a_missing_or_wrong_key_is_refused_and_nothing_is_lost(void **state)
     assert_string_equal(text[0], "one");
 }
 
+static void assert_adapter_opens(int64_t adapter, const char *content)
+{
+    struct store_version v;
+    char got[64] = "";
+
+    OK(store_version_get(store, adapter, 1, &v, &err));
+    const int fd = store_blob_open(store, v.sha256, (uint64_t) v.bytes, &err);
+    if (fd < 0)
+        fail_msg("%s", err.text);
+    assert_int_equal(pread(fd, got, sizeof(got) - 1, 0), strlen(content));
+    (void) close(fd);
+    assert_string_equal(got, content);
+}
+
 static void a_changed_key_opens_what_the_old_one_sealed(void **state)
 {
+    int64_t adapter;
     struct store_key_info before, after;
     uint8_t sealed[64];
     sqlite3_stmt *q;
 
     (void) add_record("a", 1, "one");
+    OK(store_adapter_add(store, "mine", add_model("m"), NOW, &adapter, &err));
+    (void) add_version(adapter, "weights", 0, STORE_GATE_PASSED);
     OK(store_key_info(store, &before, &err));
     assert_false(before.is_credential);
     assert_true(before.is_beside);
@@ -281,6 +298,7 @@ static void a_changed_key_opens_what_the_old_one_sealed(void **state)
     assert_string_equal(text[0], "one");
     assert_string_equal(text[1], "two");
     assert_int_equal(number("SELECT count(*) FROM keys"), 1);
+    assert_adapter_opens(adapter, "weights");
     char path[400], new[400];
     path_of(path, "pockd.key.new");
     assert_int_not_equal(access(path, F_OK), 0);
@@ -307,6 +325,7 @@ static void a_changed_key_opens_what_the_old_one_sealed(void **state)
     OK(store_key_info(store, &after, &err));
     assert_true(after.is_credential);
     assert_string_equal(after.name, before.name);
+    assert_adapter_opens(adapter, "weights");
     assert_int_equal(store_key_rotate(store, &err), -EOPNOTSUPP);
     assert_says("pockd.key.old");
 }
