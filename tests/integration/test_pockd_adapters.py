@@ -59,7 +59,7 @@ def wait_events(d, n, *kinds):
                     lambda: (lambda e: e if len(e) >= n else None)(events(d, *kinds)))
 
 
-def refused(d, name, method, **params):
+def refused(d, name, method, /, **params):
     try:
         d.c.call(method, **params)
     except RpcError as e:

@@ -266,6 +266,7 @@ def lived(d):
         {'uid': b'c' * 16, 'kind': 'chat', 'stream': 'asked', 'time': 6, 'messages': [
             {'role': 'user', 'content': 'hi'}, {'role': 'assistant', 'content': 'ho'}]}])
     d.c.call('policy.set', values={'level_start_pct': 55})
+    d.c.call('scheme.search', recipe=RECIPE, samples=4, save='evening')
 
 
 def an_archive_holds_everything_and_says_what():
@@ -291,6 +292,7 @@ def an_archive_holds_everything_and_says_what():
             assert json.loads(v['manifest'])['sha256'] == v['sha256']
         assert [j['state'] for j in a['jobs']] == ['done', 'done'] and a['metrics'] and a['audit'], a['jobs']
         assert {'pockd': 'policy', 'key': 'level_start_pct', 'value': '55'} in a['policy'], a['policy']
+        assert [s['name'] for s in a['schemes']] == ['evening'], a['schemes']
         assert sum(len(x['records']) for x in a['lineage'] if x['adapter'] == 'both') == \
             d.c.call('adapter.lineage', adapter='both', version=1)['records']
         # Nobody else may read it.
@@ -373,11 +375,21 @@ def a_used_store_keeps_what_it_has():
         line = e.c.call('adapter.lineage', adapter='default', version=1)
         assert line['records'] == json.loads(line['manifest'])['records']['count'], line
         assert not learned(e, 'default', 1, text='never said')[0]
+        # What comes of a version that was deleted is not lost with it.
+        trained(d, start=500)
+        d.c.call('adapter.delete', adapter='default', version=1)
+        path = exported(d)
+        with night() as f:
+            r = ctl(f, 'import', path, '--trust', key, '--json').json()
+            assert all(k['refused'] == 0 for k in r['kinds']), r
+            versions = [lines_of(x)['versions'] for x in (path, exported(f))]
+            assert versions[0] == versions[1] and versions[0][0]['state'] == 'retired', versions
+            assert f.c.call('adapter.show', adapter='default')['adapter']['active'] == 2
         # Without the base model its adapters wait, and the records come.
         with Daemon() as f:
             r = ctl(f, 'import', path, '--trust', key, '--json').json()
             kinds = {k['kind']: k for k in r['kinds']}
-            assert kinds['records']['taken'] == 60 and kinds['versions']['refused'] == 1, r
+            assert kinds['records']['taken'] == 120 and kinds['versions']['refused'] == 2, r
             assert any('pockctl model add' in x for x in r['remarks']), r
 
 

@@ -390,8 +390,23 @@ def what_pockctl_records_it_can_replay():
         told = [json.loads(line) for line in out.stdout.splitlines()]
         assert [t['event'] for t in told if t['event'] != 'blocked'][0] == 'start', told
         assert told[-1]['stops'].get('POWER', 0) == 1, told
+        # For people, and in the time that it took.
+        out = pockctl(d, 'signals', '--replay', path, '--speed', '1000')
+        words = out.stdout.split()
+        assert out.returncode == 0 and 'start' in words and 'POWER' in words, out
+        assert '%d changes' % told[-1]['lines'] in out.stdout and 'stopped by POWER 1' in out.stdout, out
         bad = pockctl(d, 'signals', '--replay', os.path.join(d.dir, 'log'))
         assert bad.returncode == 1 and 'line 1' in bad.stderr, bad
+        bad = pockctl(d, 'signals', '--replay', os.path.join(d.dir, 'none'))
+        assert bad.returncode == 1 and 'cannot read' in bad.stderr, bad
+        for args, words in ((['--policy', 'x', path], 'KEY=VALUE'), (['--policy', 'level_start_pct=much', path], 'level_start_pct'),
+                            (['--speed', '0', path], 'usage:'), (['--nonsense', path], 'usage:'), ([], 'usage:')):
+            bad = subprocess.run([os.path.join(BUILD, 'daemon/pock-replay')] + args, capture_output=True, text=True)
+            assert bad.returncode == 2 and words in bad.stderr, (args, bad)
+        # What a newer pockd knows is told of, and left out; times are of Greenwich.
+        out = subprocess.run([os.path.join(BUILD, 'daemon/pock-replay'), '--utc', '--policy', 'later=1', path],
+                             capture_output=True, text=True)
+        assert out.returncode == 0 and 'no key later' in out.stderr and 'Z  ' in out.stdout, out
 
 
 if __name__ == '__main__':
