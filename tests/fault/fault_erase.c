@@ -8,15 +8,12 @@
  * no file has a byte of what was stored for them or of what opened it.
  */
 
-#include "../unit/storage/fixture.h"
-
-#include "fault_vfs.h"
+#include "fault_rig.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <sqlite3.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 #include "engine/base/fault.h"
 #include "storage/store_erase.h"
@@ -27,7 +24,6 @@
 
 enum { RECORDS = 60, GONE = 20, SAMPLES_MAX = 200, SAMPLE_BYTES = 24 };
 
-static char old_dir[256];
 // Of what must be nowhere afterwards, from where nothing else begins alike.
 static uint8_t samples[SAMPLES_MAX][SAMPLE_BYTES];
 static size_t n_samples;
@@ -157,17 +153,6 @@ static void make_old(void)
                   0);
     store_close(store);
     store = NULL;
-    memcpy(old_dir, dir, sizeof(dir));
-}
-
-static void copy_old(void)
-{
-    char command[700];
-
-    make_dir();
-    (void) snprintf(command, sizeof(command), "cp -r '%s/.' '%s'", old_dir,
-                    dir);
-    assert_int_equal(system(command), 0);
 }
 
 static size_t found_samples;
@@ -271,27 +256,22 @@ static void it_is_complete_when_it_answers(void **state)
     check(true);
 }
 
-// True when it was killed.
-static bool erase_and_die(unsigned write, unsigned step)
+static int erase(unsigned write, unsigned step)
 {
-    int status;
-    const pid_t child = fork();
+    struct store_filter f = what();
+    struct store_erased e;
 
-    if (child == 0) {
-        struct store_params p = {.dir = dir, .now_ms = NOW, .vfs = "fault"};
-        struct store_filter f = what();
-        struct store_erased e;
-        if (store_open(&store, &p, &report, &err) < 0)
-            _exit(1);
-        fault_vfs_arm(FAULT_VFS_KILL, write);
-        fault_arm(FAULT_STEP, step);
-        _exit(store_record_erase(store, &f, false, NOW, &e, NULL, NULL, &err) <
-              0);
-    }
-    assert_int_equal(waitpid(child, &status, 0), child);
-    if (WIFEXITED(status))
-        assert_int_equal(WEXITSTATUS(status), 0);
-    return WIFSIGNALED(status);
+    if (open_fault_store() < 0)
+        return -1;
+    fault_vfs_arm(FAULT_VFS_KILL, write);
+    fault_arm(FAULT_STEP, step);
+    return store_record_erase(store, &f, false, NOW, &e, NULL, NULL, &err);
+}
+
+static int start(unsigned write, unsigned step)
+{
+    fault_arm(FAULT_STEP, step);
+    return open_store();
 }
 
 static void killed_at_every_write_it_is_done_at_the_next_start(void **state)
@@ -300,7 +280,7 @@ static void killed_at_every_write_it_is_done_at_the_next_start(void **state)
 
     for (;; n++) {
         copy_old();
-        const bool was_killed = erase_and_die(n, 0);
+        const bool was_killed = dies(erase, n, 0);
         check(!was_killed);
         if (!was_killed)
             break;
@@ -315,7 +295,7 @@ static void killed_between_all_steps_it_is_done_at_the_next_start(void **state)
 
     for (;; n++) {
         copy_old();
-        const bool was_killed = erase_and_die(0, n);
+        const bool was_killed = dies(erase, 0, n);
         check(true);
         if (!was_killed)
             break;
@@ -326,21 +306,12 @@ static void killed_between_all_steps_it_is_done_at_the_next_start(void **state)
 // Killed while it goes on, and again, and again.
 static void killed_at_every_start_it_ends(void **state)
 {
-    int status;
+    unsigned starts = 0;
 
     copy_old();
-    assert_true(erase_and_die(0, 1));
-    for (unsigned starts = 0;; starts++) {
-        const pid_t child = fork();
-        if (child == 0) {
-            fault_arm(FAULT_STEP, 3);
-            _exit(open_store() < 0);
-        }
-        assert_int_equal(waitpid(child, &status, 0), child);
-        if (WIFEXITED(status))
-            break;
-        assert_true(starts < 20);
-    }
+    assert_true(dies(erase, 0, 1));
+    while (dies(start, 0, 3))
+        assert_true(++starts < 20);
     check(true);
 }
 
@@ -350,8 +321,7 @@ static void a_disk_that_fails_leaves_it_for_later(void **state)
         struct store_filter f = what();
         struct store_erased e;
         copy_old();
-        struct store_params p = {.dir = dir, .now_ms = NOW, .vfs = "fault"};
-        OK(store_open(&store, &p, &report, &err));
+        OK(open_fault_store());
         fault_vfs_arm(FAULT_VFS_FULL, n);
         (void) store_record_erase(store, &f, false, NOW, &e, NULL, NULL, &err);
         const bool fired = fault_vfs_fired();
@@ -409,11 +379,5 @@ int main(void)
         cmocka_unit_test(a_disk_that_fails_leaves_it_for_later),
         cmocka_unit_test(what_was_forgotten_can_still_be_erased),
     };
-    if (fault_vfs_register() != 0)
-        return 1;
-    make_old();
-    const int rc = cmocka_run_group_tests(tests, NULL, NULL);
-    memcpy(dir, old_dir, sizeof(dir));
-    remove_dir();
-    return rc;
+    return run_with_old(make_old, tests);
 }

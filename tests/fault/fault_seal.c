@@ -7,14 +7,11 @@
  * every record, and leaves none of the texts on the disk.
  */
 
-#include "../unit/storage/fixture.h"
-
-#include "fault_vfs.h"
+#include "fault_rig.h"
 
 #include <signal.h>
 #include <sqlite3.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 #include "engine/base/fault.h"
 #include "storage/migrate.h"
@@ -24,8 +21,6 @@ enum { RECORDS = 1300, OLD_SCHEMA = 3 };
 
 #define ADAPTER    "canary-adapter: weights that know the lodger"
 #define CHECKPOINT "canary-checkpoint: half of them"
-
-static char old_dir[256];
 
 static void text_of(char text[200], int number)
 {
@@ -118,17 +113,11 @@ static void make_old(void)
     run(db, "COMMIT; PRAGMA secure_delete = OFF;"
             "DELETE FROM records WHERE id > 1200");
     sqlite3_close(db);
-    memcpy(old_dir, dir, sizeof(dir));
 }
 
-static void copy_old(void)
+static void copy_plain(void)
 {
-    char command[700];
-
-    make_dir();
-    (void) snprintf(command, sizeof(command), "cp -r '%s/.' '%s'", old_dir,
-                    dir);
-    assert_int_equal(system(command), 0);
+    copy_old();
     assert_true(in_files("canary-00007"));
     assert_true(in_files("canary-01234")); // deleted, but not overwritten
 }
@@ -185,28 +174,16 @@ static void check_sealed(void)
     (void) teardown(NULL);
 }
 
-// True when it was killed.
-static bool open_and_die(enum fault_vfs_mode mode, unsigned write,
-                         unsigned step)
+static int seal(unsigned write, unsigned step)
 {
-    int status;
-    const pid_t child = fork();
-
-    if (child == 0) {
-        struct store_params p = {.dir = dir, .now_ms = NOW, .vfs = "fault"};
-        fault_vfs_arm(mode, write);
-        fault_arm(FAULT_STEP, step);
-        _exit(store_open(&store, &p, &report, &err) < 0);
-    }
-    assert_int_equal(waitpid(child, &status, 0), child);
-    if (WIFEXITED(status))
-        assert_int_equal(WEXITSTATUS(status), 0);
-    return WIFSIGNALED(status);
+    fault_vfs_arm(FAULT_VFS_KILL, write);
+    fault_arm(FAULT_STEP, step);
+    return open_fault_store();
 }
 
 static void an_old_store_is_sealed(void **state)
 {
-    copy_old();
+    copy_plain();
     OK(open_store());
     assert_int_equal(report.sealed, 1200);
     store_close(store);
@@ -221,8 +198,8 @@ static void killed_at_every_write_it_goes_on(void **state)
     unsigned kills = 0;
 
     for (unsigned n = 1;; n += 1 + n / 16) {
-        copy_old();
-        const bool was_killed = open_and_die(FAULT_VFS_KILL, n, 0);
+        copy_plain();
+        const bool was_killed = dies(seal, n, 0);
         check_sealed();
         kills += was_killed;
         if (!was_killed)
@@ -237,8 +214,8 @@ static void killed_between_all_steps_it_goes_on(void **state)
     unsigned n = 1;
 
     for (;; n++) {
-        copy_old();
-        const bool was_killed = open_and_die(FAULT_VFS_KILL, 0, n);
+        copy_plain();
+        const bool was_killed = dies(seal, 0, n);
         check_sealed();
         if (!was_killed)
             break;
@@ -249,11 +226,9 @@ static void killed_between_all_steps_it_goes_on(void **state)
 static void a_full_disk_loses_nothing(void **state)
 {
     for (unsigned n = 1;; n += 1 + n / 8) {
-        struct store_params p = {.dir = dir, .now_ms = NOW, .vfs = "fault"};
-        copy_old();
-        p.dir = dir;
+        copy_plain();
         fault_vfs_arm(FAULT_VFS_FULL, n);
-        const int rc = store_open(&store, &p, &report, &err);
+        const int rc = open_fault_store();
         const bool fired = fault_vfs_fired();
         if (rc == 0)
             store_close(store);
@@ -273,11 +248,5 @@ int main(void)
         cmocka_unit_test(killed_between_all_steps_it_goes_on),
         cmocka_unit_test(a_full_disk_loses_nothing),
     };
-    if (fault_vfs_register() != 0)
-        return 1;
-    make_old();
-    const int rc = cmocka_run_group_tests(tests, NULL, NULL);
-    memcpy(dir, old_dir, sizeof(dir));
-    remove_dir();
-    return rc;
+    return run_with_old(make_old, tests);
 }
