@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What gcov counted, summed up: lines of daemon/, ipc/ and storage/ that were run.
 
-Exits with 1 where fewer than 90 % were. No line is left out of the count.
+Exits with 1 where of one of them fewer than 90 % were. No line is left out of the count.
 
 usage: coverage.py BUILD [FILE]    with FILE: the numbers of its lines that were not
 """
@@ -59,9 +59,9 @@ def main(build, file=None):
     worst = sorted(lines, key=lambda path: sums[path][0] - sums[path][1])[:WORST]
     for path in worst:
         show(*sums[path], path)
-    for top in DIRS:
-        show(*sums[top], top)
-    return 0 if show(*sums['all'], 'the three') >= PERCENT_MIN else 1
+    least = min(show(*sums[top], top) for top in DIRS)
+    show(*sums['all'], 'the three')
+    return 0 if least >= PERCENT_MIN else 1
 
 
 if __name__ == '__main__':

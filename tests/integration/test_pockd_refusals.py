@@ -154,7 +154,8 @@ def models_are_named_and_checked():
         says('must be a regular file', add('BAD_PARAMS', path=fifo))
         # Another file's hash leaves nothing behind, a copy neither.
         says('is another file', add('CONFLICT', path=d.model, sha256='0' * 64, copy=True))
-        assert os.listdir(os.path.join(d.dir, 'd/tmp')) == [] and d.c.call('model.list')['models'] == []
+        wait_for('the copy to be gone', 10, lambda: not os.listdir(os.path.join(d.dir, 'd/tmp')))
+        assert d.c.call('model.list')['models'] == []
         odd = os.path.join(d.dir, 'my bees (2)-00001-of-00001.gguf')
         os.link(d.model, odd)
         m = d.c.call('model.add', path=odd)
