@@ -3,6 +3,7 @@
 
 #define LOG_MODULE "main"
 
+#include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -44,6 +45,8 @@ int main(int argc, char **argv)
     // Other people's words: no core dumps, no files that others can read.
     (void) prctl(PR_SET_DUMPABLE, 0);
     (void) umask(077);
+    // A pipe of a client, whose reader may be gone, or where the log goes.
+    (void) signal(SIGPIPE, SIG_IGN);
     fault_arm_from_env();
     if (load(&config, argc, argv, &err) < 0) {
         (void) fprintf(stderr, "pockd: %s\n", err.text);

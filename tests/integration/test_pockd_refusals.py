@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from pockd_rpc import BUILD, Client, Daemon, RpcError, main, wait_for  # noqa: E402
@@ -85,6 +86,116 @@ def answers_have_limits():
                 assert e.name == 'BUSY' and 'too many questions' in e.msg, e
         os.kill(worker_pid(d), signal.SIGCONT)
         assert len({c.wait(id)['text'] for id in ids[:32]}) == 1
+
+
+def a_question_that_has_no_answer_says_why():
+    with night() as d:
+        ask = lambda code, **kw: refused(d, code, 'gen.start', **dict({'prompt': 'bee', 'max_tokens': 4}, **kw))  # noqa: E731
+        says('exactly one of prompt and messages', refused(d, 'BAD_PARAMS', 'gen.start'))
+        says('there is no adapter nope', ask('NOT_FOUND', adapter='nope'))
+        says('there is no adapter default', ask('NOT_FOUND', version=1))
+        says('there is no model nope', ask('NOT_FOUND', model='nope'))
+        says('exactly one of texts, pairs and heldout', refused(d, 'BAD_PARAMS', 'score', texts=['a'], heldout=True))
+        says('no held-out records', refused(d, 'NOT_FOUND', 'score', heldout=True))
+        trained(d)
+        trained(d, start=500)
+        says('has no version 7', ask('NOT_FOUND', version=7))
+        says('belongs to model tiny, not to other', ask('BAD_PARAMS', adapter='default', model='other'))
+        d.c.call('adapter.delete', adapter='default', version=1)
+        says('retired: deleted by the owner', ask('ERASED', version=1))
+        says('retired: deleted by the owner', refused(d, 'ERASED', 'adapter.export', adapter='default', version=1,
+                                                      format='gguf', fd=os.open(os.path.join(d.dir, 'out'), os.O_RDWR | os.O_CREAT)))
+        d.c.call('adapter.rollback', adapter='default')
+        says('has no active version', ask('NO_ADAPTER', adapter='default'))
+        assert short(d)['tokens'] > 0  # asked without a name, the base model answers
+        assert d.c.call('model.show', model='tiny')['adapters'] == ['default']
+        says('adapter', refused(d, 'CONFLICT', 'model.remove', model='tiny'))
+        os.rename(d.model, d.model + '.away')
+        says('is not at', ask('NO_MODEL'))
+        says('cannot open', d.c.call('model.show', model='tiny', details=True)['why'])
+        os.rename(d.model + '.away', d.model)
+        assert short(d)['tokens'] > 0
+
+
+def what_is_cancelled_leaves_nothing():
+    with night(model=False) as d:
+        # Long enough for its hash to take a while.
+        big = os.path.join(d.dir, 'big.gguf')
+        with open(d.model, 'rb') as f, open(big, 'wb') as out:
+            out.write(f.read())
+            out.truncate(1 << 30)
+        ended = []
+        for ms in (0, 1, 3, 10, 30, 100):
+            for copy in (False, True):
+                id = d.c.send('model.add', path=big, copy=copy, stream=True)
+                time.sleep(ms / 1000)
+                d.c.notify('$/cancel', id=id)
+                try:
+                    ended.append(d.c.wait(id))
+                except RpcError as e:
+                    ended.append(e.name)
+        assert ended.count('CANCELLED') >= 6, ended
+        wait_for('the copies to be gone', 30, lambda: not os.listdir(os.path.join(d.dir, 'd/tmp')))
+        wait_for('the workers to be gone', 30, lambda: worker_pid(d) is None)
+        assert not d.c.call('model.list')['models'] or 'CANCELLED' not in ended[-2:], ended
+        assert d.c.call('model.add', path=d.model)['model']['name'] == 'tiny'
+
+
+def files_that_cannot_be_written_are_told_of():
+    with night() as d:
+        converted = lambda flags, data=b'': refused(  # noqa: E731
+            d, 'BAD_PARAMS', 'model.convert', fd=os.open(open_path(d, data), flags))
+        d.c.call('model.file', name='tiny.gguf', fd=os.open(d.model, os.O_RDONLY))
+        says('open for reading and writing', converted(os.O_RDONLY))
+        d.c.call('model.file', name='tiny.gguf', fd=os.open(d.model, os.O_RDONLY))
+        says('is not empty', converted(os.O_RDWR, b'x'))
+        says('regular file or a pipe', refused(d, 'BAD_PARAMS', 'data.export', fd=os.open('/dev/null', os.O_WRONLY)))
+        says('open for writing', refused(d, 'BAD_PARAMS', 'data.export', fd=os.open(d.model, os.O_RDONLY)))
+        says('64 hex digits', refused(d, 'BAD_PARAMS', 'archive.import', trust='x' * 64, fd=os.open(d.model, os.O_RDONLY)))
+        r, w = os.pipe()
+        os.close(r)
+        d.c.call('data.put_many', records=records(60), create_stream=True)
+        says('cannot write: Broken pipe', refused(d, 'DEVICE', 'data.export', fd=w))
+
+
+def open_path(d, data):
+    path = os.path.join(d.dir, 'some')
+    with open(path, 'wb') as f:
+        f.write(data)
+    return path
+
+
+def jobs_that_wait_can_be_held_and_hurried():
+    with night() as d:
+        d.plug(False)
+        d.c.call('data.put_many', records=records(40), create_stream=True)
+        job = d.c.call('train.start')['job']['id']
+        d.c.call('train.pause', job=job)
+        assert d.c.call('train.status', job=job)['jobs'][0]['state'] == 'paused'
+        d.plug(True)
+        assert not d.c.call('why')['would_run']
+        d.c.call('train.resume', job=job)
+        wait_for('its start', 30, lambda: d.c.call('train.status', job=job)['jobs'][0]['state'] == 'running')
+        # Asked for now it is the same job, not another one.
+        assert d.c.call('train.start', now=True)['job']['id'] == job
+        for n in range(40):
+            try:
+                d.c.call('train.start', recipe={'seed': n + 1})
+            except RpcError as e:
+                assert e.name == 'QUOTA' and 'jobs already' in e.msg, e
+                break
+        else:
+            raise AssertionError('jobs are queued without end')
+        says('does not exist', refused(d, 'NOT_FOUND', 'train.pause', job=999))
+        d.c.call('train.cancel', job=job)
+        # A program that asks for quiet and thinks better of it.
+        id = d.c.send('inhibit.acquire', who='make')
+        d.c.notify('$/cancel', id=id)
+        try:
+            d.c.call('inhibit.release', token=d.c.wait(id)['token'])
+        except RpcError as e:
+            assert e.name == 'CANCELLED', e
+        assert d.c.call('status')['inhibitors'] == []
 
 
 def more_adapters_than_are_held_answer_as_each_alone():
@@ -257,6 +368,10 @@ if __name__ == '__main__':
     main([
         a_worker_that_dies_while_it_answers_costs_that_answer,
         answers_have_limits,
+        a_question_that_has_no_answer_says_why,
+        what_is_cancelled_leaves_nothing,
+        files_that_cannot_be_written_are_told_of,
+        jobs_that_wait_can_be_held_and_hurried,
         more_adapters_than_are_held_answer_as_each_alone,
         sums_that_make_no_sense_are_refused,
         what_is_no_adapter_is_not_taken,
