@@ -282,6 +282,19 @@ def a_revocation_stops_the_job_that_reads():
         d.c.call('train.cancel', job=job)
 
 
+def a_narrower_grant_stops_the_job_that_reads():
+    with night() as d:
+        a = app(d, 'org.example.A')
+        put(a, 40, text='one two three')
+        put(d.c, 40, text='four five six')
+        job = d.c.call('train.start', recipe=dict(RECIPE, epochs=1000, patience=1000))['job']['id']
+        wait_for('a step', 60, lambda: [j for j in d.c.call('train.status')['jobs'] if j['step'] > 0])
+        d.c.call('app.grant', app=a.hello['app'], purposes=['train'], streams=['other'])
+        wait_for('the job with fewer records', 60, lambda: [
+            j for j in d.c.call('train.status')['jobs'] if j['id'] == job and j.get('records') == 40])
+        d.c.call('train.cancel', job=job)
+
+
 def what_an_app_has_under_way_ends_with_its_grant():
     with night() as d:
         a = app(d, 'org.example.A')
@@ -559,6 +572,7 @@ if __name__ == '__main__':
         records_go_when_their_days_have_passed,
         jobs_learn_from_what_was_granted_only,
         a_revocation_stops_the_job_that_reads,
+        a_narrower_grant_stops_the_job_that_reads,
         what_an_app_has_under_way_ends_with_its_grant,
         the_switch_closes_ingest_at_once_and_for_good,
         scores_of_an_app_have_a_limit,

@@ -240,6 +240,23 @@ def events_can_be_watched():
         assert [e['kind'] for e in c.call('events.watch')['events']][:1] == ['started']
 
 
+def a_watch_begins_where_it_is_told():
+    with Daemon() as d:
+        c = d.client()
+        for n in range(3):
+            c.call('policy.set', values={'min_records': 10 + n})
+        stored = c.call('events.watch')['events']
+        w = d.client()
+        id = w.send('events.watch', stream=True, after=stored[1]['id'])
+        got = [w.recv()[2][0]['event'] for _ in stored[2:]]
+        assert [e['id'] for e in got] == [e['id'] for e in stored[2:]], (got, stored)
+        c.call('policy.set', values={'min_records': 20})
+        assert w.recv()[2][0]['event']['id'] == stored[-1]['id'] + 1
+        # pockd's end is the watch's.
+        d.stop()
+        fails('SHUTTING_DOWN', lambda: w.wait(id))
+
+
 if __name__ == '__main__':
     main([
         what_was_acknowledged_survives_kill_9,
@@ -255,4 +272,5 @@ if __name__ == '__main__':
         export_holds_every_record,
         settings_are_kept_and_checked,
         events_can_be_watched,
+        a_watch_begins_where_it_is_told,
     ])
