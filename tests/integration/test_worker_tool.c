@@ -191,6 +191,18 @@ static void an_adapter_of_another_shape_is_refused(void **state)
     free(data);
 }
 
+static void send_tokenize(struct worker_fixture *f, uint64_t req, int records)
+{
+    struct worker_msg m;
+
+    worker_msg_init(&m, WORKER_MSG_tokenize);
+    m.tokenize.req = req;
+    m.tokenize.model_fd = fixture_open_model();
+    m.tokenize.records_fd = records;
+    fixture_send(f, &m);
+    worker_msg_finish(&m);
+}
+
 static void counts_tokens(void **state)
 {
     struct worker_fixture f;
@@ -198,19 +210,68 @@ static void counts_tokens(void **state)
     size_t bytes;
 
     fixture_start(&f, WORKER_KIND_TOOL);
-    worker_msg_init(&m, WORKER_MSG_tokenize);
-    m.tokenize.req = 1;
-    m.tokenize.model_fd = fixture_open_model();
-    m.tokenize.records_fd = fixture_record(WORKER_RECORD_TEXT, "Bees", NULL);
-    fixture_send(&f, &m);
-    worker_msg_finish(&m);
+    send_tokenize(&f, 1, fixture_record(WORKER_RECORD_TEXT, "Bees", NULL));
     fixture_wait(&f, &m, WORKER_MSG_tokens);
     assert_int_equal(m.tokens.records, 1);
     assert_in_range(m.tokens.tokens, 3, 4);
+    const size_t n = (size_t) m.tokens.tokens;
     uint8_t *ids = fixture_read(m.tokens.file_fd, &bytes);
-    assert_int_equal(bytes, 4 * (1 + m.tokens.tokens));
-    assert_int_equal(ids[0], m.tokens.tokens);
+    assert_int_equal(bytes, 4 * (1 + n));
+    assert_int_equal(ids[0], n);
+    worker_msg_finish(&m);
+
+    // Each text of a pair by itself.
+    send_tokenize(&f, 2, fixture_record(WORKER_RECORD_PAIR, "Bees", "Bees"));
+    fixture_wait(&f, &m, WORKER_MSG_tokens);
+    assert_int_equal(m.tokens.tokens, 2 * n);
+    uint8_t *both = fixture_read(m.tokens.file_fd, &bytes);
+    assert_int_equal(bytes, 2 * 4 * (1 + n));
+    assert_memory_equal(both, ids, 4 * (1 + n));
+    assert_memory_equal(both + 4 * (1 + n), ids, 4 * (1 + n));
     free(ids);
+    free(both);
+    worker_msg_finish(&m);
+    fixture_finish(&f);
+}
+
+static void expect_error(struct worker_fixture *f, const char *name,
+                         const char *words)
+{
+    struct worker_msg m;
+
+    fixture_wait(f, &m, WORKER_MSG_error);
+    assert_string_equal(m.error.name, name);
+    if (!strstr(m.error.msg, words))
+        fail_msg("\"%s\" does not say \"%s\"", m.error.msg, words);
+    worker_msg_finish(&m);
+}
+
+static void what_is_no_input_is_named_and_the_next_request_works(void **state)
+{
+    struct worker_fixture f;
+    struct worker_msg m;
+    int open_fd;
+
+    fixture_start(&f, WORKER_KIND_TOOL);
+    assert_int_equal(memfile_create(&open_fd, "open"), 0);
+    send_tokenize(&f, 1, open_fd);
+    expect_error(&f, "BAD_RECORDS", "seal");
+    worker_msg_init(&m, WORKER_MSG_score);
+    m.score.req = 2;
+    m.score.records_fd = fixture_record(WORKER_RECORD_TEXT, "Bees", NULL);
+    fixture_send(&f, &m);
+    worker_msg_finish(&m);
+    expect_error(&f, "BAD_REQUEST", "score is not for a tool worker");
+    worker_msg_init(&m, WORKER_MSG_convert_adapter);
+    m.convert_adapter.req = 3;
+    (void) snprintf(m.convert_adapter.to, sizeof(m.convert_adapter.to), "zip");
+    m.convert_adapter.model_fd = fixture_open_model();
+    m.convert_adapter.adapter_fd = fixture_open_model();
+    fixture_send(&f, &m);
+    worker_msg_finish(&m);
+    expect_error(&f, "BAD_REQUEST", "zip");
+    send_tokenize(&f, 4, fixture_record(WORKER_RECORD_TEXT, "Bees", NULL));
+    fixture_wait(&f, &m, WORKER_MSG_tokens);
     worker_msg_finish(&m);
     fixture_finish(&f);
 }
@@ -275,6 +336,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(an_adapter_survives_the_way_to_peft_and_back),
         cmocka_unit_test(an_adapter_of_another_shape_is_refused),
         cmocka_unit_test(counts_tokens),
+        cmocka_unit_test(what_is_no_input_is_named_and_the_next_request_works),
         cmocka_unit_test(works_behind_a_socket_unit),
     };
     return cmocka_run_group_tests_name("worker/tool", tests, train_adapter,
