@@ -269,30 +269,25 @@ def jobs_learn_from_what_was_granted_only():
         assert end['state'] == 'done' and end['records'] <= 30, end
 
 
-def a_revocation_stops_the_job_that_reads():
+def stops_the_job_that_reads(take_away):
     with night() as d:
         a = app(d, 'org.example.A')
         put(a, 40, text='one two three')
         put(d.c, 40, text='four five six')
         job = d.c.call('train.start', recipe=dict(RECIPE, epochs=1000, patience=1000))['job']['id']
         wait_for('a step', 60, lambda: [j for j in d.c.call('train.status')['jobs'] if j['step'] > 0])
-        d.c.call('app.revoke', app=a.hello['app'])
+        take_away(d.c, a.hello['app'])
         wait_for('the job with fewer records', 60, lambda: [
             j for j in d.c.call('train.status')['jobs'] if j['id'] == job and j.get('records') == 40])
         d.c.call('train.cancel', job=job)
+
+
+def a_revocation_stops_the_job_that_reads():
+    stops_the_job_that_reads(lambda c, name: c.call('app.revoke', app=name))
 
 
 def a_narrower_grant_stops_the_job_that_reads():
-    with night() as d:
-        a = app(d, 'org.example.A')
-        put(a, 40, text='one two three')
-        put(d.c, 40, text='four five six')
-        job = d.c.call('train.start', recipe=dict(RECIPE, epochs=1000, patience=1000))['job']['id']
-        wait_for('a step', 60, lambda: [j for j in d.c.call('train.status')['jobs'] if j['step'] > 0])
-        d.c.call('app.grant', app=a.hello['app'], purposes=['train'], streams=['other'])
-        wait_for('the job with fewer records', 60, lambda: [
-            j for j in d.c.call('train.status')['jobs'] if j['id'] == job and j.get('records') == 40])
-        d.c.call('train.cancel', job=job)
+    stops_the_job_that_reads(lambda c, name: c.call('app.grant', app=name, purposes=['train'], streams=['other']))
 
 
 def what_an_app_has_under_way_ends_with_its_grant():
