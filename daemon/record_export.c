@@ -26,7 +26,7 @@
  */
 
 enum {
-    PAGE_RECORDS = 256,
+    PAGE_RECORDS = 4096,
 };
 
 struct export

@@ -176,7 +176,7 @@ static int each_statement(struct store *s, sqlite3_stmt **q,
 {
     if (f && f->ids)
         return store_sql(s, q, EACH_OF_IDS, err);
-    if (f && (f->streams || f->has_after || f->has_before))
+    if (f && (f->app || f->streams || f->has_after || f->has_before))
         return store_sql(s, q, EACH_BY_STREAM, err);
     return store_sql(s, q, EACH, err);
 }

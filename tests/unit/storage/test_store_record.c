@@ -174,15 +174,28 @@ static int steps_of_a_page(const struct store_filter *f)
     return steps;
 }
 
+static void add_of_app(const char *app, uint32_t number)
+{
+    int64_t stream, id;
+    bool is_new;
+
+    OK(store_stream_make(store, app, "notes", NOW, &stream, &err));
+    struct store_record r = record_of(stream, number, "of an app");
+    OK(store_record_put(store, &r, &id, &is_new, &err));
+}
+
+// Whatever else the store holds, of others too.
 static void a_page_costs_what_is_in_it(void **state)
 {
     const int64_t ids[] = {1, 2};
-    const struct store_filter app = {.app = STORE_APP_HOST};
+    const struct store_filter app = {.app = "org.example"};
     const struct store_filter some = {.ids = ids, .n_ids = 2};
     int before[3];
 
     (void) add_record("a", 1, "one");
     (void) add_record("b", 2, "two");
+    add_of_app("org.example", 1001);
+    add_of_app("org.example", 1002);
     before[0] = steps_of_a_page(NULL);
     before[1] = steps_of_a_page(&app);
     before[2] = steps_of_a_page(&some);
