@@ -11,8 +11,8 @@
 # kill_cycles and load, which repeat what others run, memory (gcov needs memory
 # of its own), and those of fault/ that are the engine's. Processes count when
 # they end by themselves, in tests mostly by SIGTERM, and workers however pockd
-# ends them (coverage_exit.c); a pockd that a test killed does not. It takes
-# three minutes on two CPUs.
+# ends them (coverage_exit.c); a pockd that a test killed does not. It takes a
+# few minutes on two idle CPUs.
 #
 # usage: tests/coverage.sh [--no-tests]     only read the counters that are there
 
