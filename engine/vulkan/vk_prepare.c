@@ -5,8 +5,11 @@
 
 #include "engine/base/error.h"
 #include "engine/base/fault.h"
+#include "engine/vulkan/vk_fold.h"
 #include "engine/vulkan/vk_host.h"
 #include "engine/vulkan/vk_kernels.h"
+#include "engine/vulkan/vk_packs.h"
+#include "engine/vulkan/vk_product.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -24,7 +27,7 @@ struct span {
 
 enum { SPANS_MAX = 512 };
 
-struct hazards {
+struct vk_hazards {
     struct span reads[SPANS_MAX];
     struct span writes[SPANS_MAX];
     uint32_t n_reads;
@@ -78,21 +81,27 @@ static void add(struct span *spans, uint32_t *n, const struct span *s)
     spans[(*n)++] = *s;
 }
 
-// Must instruction `in` wait for those before it? Notes what it does.
-static bool must_wait(struct hazards *h, const struct instr *in,
-                      const struct bindings *b)
+// Must instruction `in` wait for those before it, if it does `fold` as well?
+// Notes what they do.
+static bool must_wait(struct vk_hazards *h, const struct instr *in,
+                      const struct instr *fold, const struct bindings *b)
 {
-    struct span reads[OP_INPUTS_MAX];
-    struct span writes[OP_OUTPUTS_MAX + 1];
+    struct span reads[2 * OP_INPUTS_MAX];
+    struct span writes[OP_OUTPUTS_MAX + 2];
     uint32_t n_reads = 0, n_writes = 0;
-    bool waits = h->n_reads + OP_INPUTS_MAX > SPANS_MAX ||
-                 h->n_writes + OP_OUTPUTS_MAX + 1 > SPANS_MAX;
+    // And what vk_touch() adds.
+    bool waits = h->n_reads + 2 * OP_INPUTS_MAX + 4 > SPANS_MAX ||
+                 h->n_writes + OP_OUTPUTS_MAX + 6 > SPANS_MAX;
 
     for (int i = 0; i < in->n_in; i++)
         n_reads += span_of(&reads[n_reads], b, &in->in[i]);
+    for (int i = 0; fold && i < fold->n_in; i++)
+        n_reads += span_of(&reads[n_reads], b, &fold->in[i]);
     for (int i = 0; i < in->n_out; i++)
         n_writes += span_of(&writes[n_writes], b, &in->out[i]);
     n_writes += span_of(&writes[n_writes], b, &in->scratch);
+    if (fold)
+        n_writes += span_of(&writes[n_writes], b, &fold->scratch);
     for (uint32_t i = 0; i < n_reads && !waits; i++)
         waits = meets(h->writes, h->n_writes, &reads[i]);
     for (uint32_t i = 0; i < n_writes && !waits; i++)
@@ -105,6 +114,37 @@ static bool must_wait(struct hazards *h, const struct instr *in,
     for (uint32_t i = 0; i < n_writes; i++)
         add(h->writes, &h->n_writes, &writes[i]);
     return waits;
+}
+
+void vk_touch(struct vk_emit *e, VkDeviceAddress at, size_t bytes,
+              bool is_write)
+{
+    struct vk_hazards *h = e->hazards;
+    const struct span s = {at, at + bytes};
+
+    if (meets(h->writes, h->n_writes, &s) ||
+        (is_write && meets(h->reads, h->n_reads, &s))) {
+        e->must_wait = true;
+        h->n_reads = h->n_writes = 0;
+        (void) must_wait(h, e->in, e->fold, e->bindings);
+    }
+    if (is_write)
+        add(h->writes, &h->n_writes, &s);
+    else
+        add(h->reads, &h->n_reads, &s);
+}
+
+// What was packed of values that `in` has written is of old ones.
+static void forget_packs(struct vk_packs *packs, const struct instr *in,
+                         const struct bindings *b)
+{
+    struct span s;
+
+    for (int i = 0; i < in->n_out; i++)
+        if (span_of(&s, b, &in->out[i]))
+            vk_packs_forget(packs, s.from, s.to);
+    if (span_of(&s, b, &in->scratch))
+        vk_packs_forget(packs, s.from, s.to);
 }
 
 static int fail(struct vk_emit *e, int rc)
@@ -242,40 +282,69 @@ static void add_host_item(struct vk_emit *e, struct prepared *p,
     item->groups[0] = item->groups[1] = item->groups[2] = 1;
 }
 
-static int emit_all(struct prepared *p, const struct bindings *b,
+static void emit_one(struct vk_emit *e, struct prepared *p, uint32_t i,
+                     uint32_t fold)
+{
+    const struct instr *in = &p->instrs[i];
+    const struct vk_kernel *k = vk_kernel_of((enum op) in->op);
+
+    p->first[i] = p->list.n;
+    if (fold == VK_FOLD_SKIP)
+        return;
+    e->in = in;
+    e->instr = i;
+    e->fold = fold > 0 ? &p->instrs[fold - 1] : NULL;
+    e->must_wait |= must_wait(e->hazards, in, e->fold, e->bindings);
+    e->is_first = true;
+    if (is_of_cpu(in, k)) {
+        add_host_item(e, p, e->bindings);
+    } else {
+        e->is_parallel = false;
+        k->emit(e);
+    }
+    forget_packs(e->packs, in, e->bindings);
+}
+
+static size_t packs_bytes(const struct prepared *p)
+{
+    size_t most = 0;
+
+    for (uint32_t i = 0; i < p->n_instrs; i++) {
+        const size_t bytes = vk_matmul_packs(p->dev, &p->instrs[i]);
+        most = bytes > most ? bytes : most;
+    }
+    return most;
+}
+
+// `folds`: may products be joined? Only where all of them run as prepared.
+static int emit_all(struct prepared *p, const struct bindings *b, bool folds,
                     struct error *err)
 {
-    struct hazards *h = fault_calloc(1, sizeof(*h));
     struct vk_emit e = {.dev = p->dev,
                         .bindings = b,
                         .list = &p->list,
+                        .hazards = fault_calloc(1, sizeof(*e.hazards)),
                         .err = err};
+    uint32_t *with = fault_calloc(p->n_instrs + 1u, sizeof(*with));
 
-    if (!h)
-        return error_set(err, -ENOMEM, "no memory for a program");
-    for (uint32_t i = 0; i < p->n_instrs && e.rc >= 0; i++) {
-        const struct instr *in = &p->instrs[i];
-        const struct vk_kernel *k = vk_kernel_of((enum op) in->op);
-        p->first[i] = p->list.n;
-        e.in = in;
-        e.instr = i;
-        e.must_wait |= must_wait(h, in, b);
-        e.is_first = true;
-        if (is_of_cpu(in, k)) {
-            add_host_item(&e, p, b);
-            continue;
-        }
-        e.is_parallel = false;
-        k->emit(&e);
-    }
+    if (!e.hazards || !with)
+        e.rc = error_set(err, -ENOMEM, "no memory for a program");
+    else
+        e.rc = vk_packs_create(&p->packs, p->dev, packs_bytes(p), err);
+    e.packs = p->packs;
+    if (e.rc >= 0 && folds)
+        vk_fold_find(with, p->dev, p->instrs, p->n_instrs);
+    for (uint32_t i = 0; i < p->n_instrs && e.rc >= 0; i++)
+        emit_one(&e, p, i, with[i]);
     p->first[p->n_instrs] = p->list.n;
-    free(h);
+    free(with);
+    free(e.hazards);
     return e.rc;
 }
 
 int vk_prepare(struct prepared **out, struct device *dev,
                const struct instr *instrs, uint32_t count,
-               const struct bindings *b, struct error *err)
+               const struct bindings *b, bool folds, struct error *err)
 {
     struct prepared *p = fault_calloc(1, sizeof(*p));
 
@@ -285,7 +354,7 @@ int vk_prepare(struct prepared **out, struct device *dev,
     p->instrs = instrs;
     p->n_instrs = count;
     p->first = fault_calloc(count + 1u, sizeof(*p->first));
-    int rc = p->first ? emit_all(p, b, err)
+    int rc = p->first ? emit_all(p, b, folds, err)
                       : error_set(err, -ENOMEM, "no memory for a program");
     if (rc < 0) {
         vk_release(p);
@@ -300,6 +369,7 @@ void vk_release(struct prepared *p)
     if (!p)
         return;
     vk_host_views_destroy(p->host);
+    vk_packs_destroy(p->packs);
     free(p->first);
     free(p->list.items);
     free(p);

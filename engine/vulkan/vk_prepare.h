@@ -32,15 +32,18 @@ struct prepared {
     uint32_t n_instrs;
     struct vk_list list;
     struct vk_host_views *host; // NULL: the CPU runs nothing of it
+    struct vk_packs *packs;     // NULL: none is needed
     uint32_t *first;            // item of each instruction, n_instrs + 1
 };
 
 // Numbers of instr.kernel, beside 0, which is Vulkan's where there is one.
 enum { VK_KERNEL_VULKAN = 1, VK_KERNEL_CPU = 2 };
 
+// `folds`: instructions may be done with later ones, see vk_fold.h; then they
+// run in order, all of them, whatever stops in between.
 int vk_prepare(struct prepared **out, struct device *dev,
                const struct instr *instrs, uint32_t count,
-               const struct bindings *b, struct error *err);
+               const struct bindings *b, bool folds, struct error *err);
 void vk_release(struct prepared *p); // accepts NULL
 
 // Runs instructions [first, first + count); as backend->run().

@@ -181,7 +181,7 @@ static int vulkan_prepare(struct prepared **out, struct device *dev,
                           const struct instr *instrs, uint32_t count,
                           const struct bindings *b, struct error *err)
 {
-    return vk_prepare(out, dev, instrs, count, b, err);
+    return vk_prepare(out, dev, instrs, count, b, true, err);
 }
 
 static int vulkan_run(struct device *dev, const struct instr *instrs,
@@ -194,7 +194,7 @@ static int vulkan_run(struct device *dev, const struct instr *instrs,
         return 0;
     if (p)
         return vk_run(dev, p, (uint32_t) (instrs - p->instrs), count);
-    if ((rc = vk_prepare(&p, dev, instrs, count, b, NULL)) < 0)
+    if ((rc = vk_prepare(&p, dev, instrs, count, b, false, NULL)) < 0)
         return rc;
     rc = vk_run(dev, p, 0, count);
     vk_release(p);

@@ -1,0 +1,125 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#include "pock.glsl"
+#include "gemm.glsl"
+
+// A product of many rows with few columns: what LoRA makes of tokens, x A^T and
+// dY B. Bound by memory: a is read once, in lines of eight threads; b passes
+// through shared memory. a is not turned.
+//
+// A workgroup makes 4 * RPT rows. Thread t: K_LANES along k, ROW_LANES rows,
+// SLICES of K that are summed at the end, in a fixed order.
+
+layout(constant_id = 0) const uint THREADS = 256;
+layout(constant_id = 3) const uint FEW = 8;   // columns at most: 8 or 16
+layout(constant_id = 4) const uint RPT = 4;   // rows of a thread
+layout(constant_id = 5) const uint DEPTH = 1; // steps along k that are loaded together
+
+const uint K_LANES = 8;
+const uint ROW_LANES = 4;
+const uint SLICES = THREADS / (K_LANES * ROW_LANES);
+const uint QUADS = FEW / 4;
+const uint STEP = SLICES * K_LANES * 4; // along k, of all threads
+
+// Four values along k are a line of four times FEW, and a quad more, so that
+// eight threads that read theirs meet different banks.
+const uint LINE = FEW + 1;
+const uint LINES = STEP / 4;
+shared vec4 lds[DEPTH * LINES * LINE];
+
+vec4 sum[RPT * QUADS];
+
+// b of steps from `at` on.
+void stage(uint at, uint end)
+{
+    for (uint u = gl_LocalInvocationID.x; u < DEPTH * LINES * QUADS; u += THREADS) {
+        uint line = u % (DEPTH * LINES);
+        uint c = u / (DEPTH * LINES);
+        uint k0 = at + line * 4;
+        mat4 v;
+        if (TRANS_B) {
+            [[unroll]] for (uint i = 0; i < 4; i++)
+                v[i] = b_along_k(c * 4 + i, k0, end);
+            v = transpose(v);
+        } else {
+            [[unroll]] for (uint i = 0; i < 4; i++)
+                v[i] = b_along_n(c * 4, k0 + i, end);
+        }
+        [[unroll]] for (uint i = 0; i < 4; i++)
+            lds[line * LINE + i * QUADS + c] = v[i];
+    }
+}
+
+void multiply(vec4 av[RPT], uint line)
+{
+    [[unroll]] for (uint i = 0; i < 4; i++)
+        [[unroll]] for (uint c = 0; c < QUADS; c++) {
+            vec4 w = lds[line * LINE + i * QUADS + c];
+            [[unroll]] for (uint r = 0; r < RPT; r++)
+                sum[r * QUADS + c] = fma(vec4(av[r][i]), w, sum[r * QUADS + c]);
+        }
+}
+
+void run(uint row, uint line)
+{
+    uint end = last_k();
+
+    for (uint at = first_k(); at < end; at += STEP * DEPTH) {
+        vec4 av[DEPTH * RPT];
+        vec4 part[RPT];
+        [[unroll]] for (uint d = 0; d < DEPTH; d++)
+            [[unroll]] for (uint r = 0; r < RPT; r++)
+                av[d * RPT + r] = a_along_k(row + r * ROW_LANES, at + d * STEP + line * 4, end);
+        barrier();
+        stage(at, end);
+        barrier();
+        [[unroll]] for (uint d = 0; d < DEPTH; d++) {
+            [[unroll]] for (uint r = 0; r < RPT; r++)
+                part[r] = av[d * RPT + r];
+            multiply(part, d * LINES + line);
+        }
+    }
+}
+
+// Of a row of each row lane, in quad c: the sum of all threads that have part
+// of it, in the first of them.
+void gather(uint r)
+{
+    uint t = gl_LocalInvocationID.x;
+
+    barrier();
+    [[unroll]] for (uint c = 0; c < QUADS; c++)
+        lds[c * THREADS + t] = sum[r * QUADS + c];
+    for (uint left = K_LANES / 2; left > 0; left /= 2) {
+        barrier();
+        if (t % K_LANES < left)
+            [[unroll]] for (uint c = 0; c < QUADS; c++)
+                lds[c * THREADS + t] += lds[c * THREADS + t + left];
+    }
+    barrier();
+}
+
+void main()
+{
+    uint t = gl_LocalInvocationID.x;
+    uint row_lane = t / K_LANES % ROW_LANES;
+    uint slice = t / (K_LANES * ROW_LANES);
+    uint row = gl_WorkGroupID.y * ROW_LANES * RPT;
+
+    [[unroll]] for (uint i = 0; i < RPT * QUADS; i++)
+        sum[i] = vec4(0);
+    run(row + row_lane, slice * K_LANES + t % K_LANES);
+    [[unroll]] for (uint r = 0; r < RPT; r++) {
+        gather(r);
+        if (t < ROW_LANES * QUADS) {
+            uint lane = t % ROW_LANES, c = t / ROW_LANES;
+            uint at = row + r * ROW_LANES + lane;
+            vec4 all = vec4(0);
+            for (uint s = 0; s < SLICES; s++)
+                all += lds[c * THREADS + (s * ROW_LANES + lane) * K_LANES];
+            put_4(at, c * 4, all, before_4(at, c * 4));
+        }
+    }
+}
