@@ -119,8 +119,11 @@ static struct way way_of_thin(const struct device *dev,
     const uint32_t few = p->n <= 8 ? 8 : 16;
     const uint32_t step = THREADS / ROW_LANES * 4;
     const uint32_t step_bytes = step / 4 * (few + 1) * 16;
-    uint32_t rows = 4, depth = 1;
+    uint32_t rows = few == 8 ? 4 : 2, depth = 1;
 
+    // Sums of all threads lie there at the end.
+    while (rows * few * THREADS * sizeof(float) > shared)
+        rows /= 2;
     while (rows > 1 && p->m / (rows * ROW_LANES) < ENOUGH)
         rows /= 2;
     while (depth * rows < 4 && depth * 2 * step_bytes <= shared &&

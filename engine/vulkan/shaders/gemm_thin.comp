@@ -14,7 +14,7 @@
 
 layout(constant_id = 0) const uint THREADS = 256;
 layout(constant_id = 3) const uint FEW = 8;   // columns at most: 8 or 16
-layout(constant_id = 4) const uint RPT = 4;   // rows of a thread
+layout(constant_id = 4) const uint RPT = 4;   // rows of a thread; RPT * FEW / 4 is at most 8
 layout(constant_id = 5) const uint DEPTH = 1; // steps along k that are loaded together
 
 const uint K_LANES = 8;
@@ -27,7 +27,10 @@ const uint STEP = SLICES * K_LANES * 4; // along k, of all threads
 // eight threads that read theirs meet different banks.
 const uint LINE = FEW + 1;
 const uint LINES = STEP / 4;
-shared vec4 lds[DEPTH * LINES * LINE];
+const uint B_LINES = DEPTH * LINES * LINE;
+// At the end it holds what each thread has.
+const uint SUMS = RPT * QUADS * THREADS;
+shared vec4 lds[B_LINES > SUMS ? B_LINES : SUMS];
 
 vec4 sum[RPT * QUADS];
 
@@ -52,53 +55,28 @@ void stage(uint at, uint end)
     }
 }
 
-void multiply(vec4 av[RPT], uint line)
-{
-    [[unroll]] for (uint i = 0; i < 4; i++)
-        [[unroll]] for (uint c = 0; c < QUADS; c++) {
-            vec4 w = lds[line * LINE + i * QUADS + c];
-            [[unroll]] for (uint r = 0; r < RPT; r++)
-                sum[r * QUADS + c] = fma(vec4(av[r][i]), w, sum[r * QUADS + c]);
-        }
-}
-
+// Arrays of a thread are asked for by constants alone, in loops that are taken
+// apart: with others a compiler keeps them in memory.
 void run(uint row, uint line)
 {
     uint end = last_k();
 
     for (uint at = first_k(); at < end; at += STEP * DEPTH) {
         vec4 av[DEPTH * RPT];
-        vec4 part[RPT];
         [[unroll]] for (uint d = 0; d < DEPTH; d++)
             [[unroll]] for (uint r = 0; r < RPT; r++)
                 av[d * RPT + r] = a_along_k(row + r * ROW_LANES, at + d * STEP + line * 4, end);
         barrier();
         stage(at, end);
         barrier();
-        [[unroll]] for (uint d = 0; d < DEPTH; d++) {
-            [[unroll]] for (uint r = 0; r < RPT; r++)
-                part[r] = av[d * RPT + r];
-            multiply(part, d * LINES + line);
-        }
+        [[unroll]] for (uint d = 0; d < DEPTH; d++)
+            [[unroll]] for (uint i = 0; i < 4; i++)
+                [[unroll]] for (uint c = 0; c < QUADS; c++) {
+                    vec4 w = lds[(d * LINES + line) * LINE + i * QUADS + c];
+                    [[unroll]] for (uint r = 0; r < RPT; r++)
+                        sum[r * QUADS + c] = fma(vec4(av[d * RPT + r][i]), w, sum[r * QUADS + c]);
+                }
     }
-}
-
-// Of a row of each row lane, in quad c: the sum of all threads that have part
-// of it, in the first of them.
-void gather(uint r)
-{
-    uint t = gl_LocalInvocationID.x;
-
-    barrier();
-    [[unroll]] for (uint c = 0; c < QUADS; c++)
-        lds[c * THREADS + t] = sum[r * QUADS + c];
-    for (uint left = K_LANES / 2; left > 0; left /= 2) {
-        barrier();
-        if (t % K_LANES < left)
-            [[unroll]] for (uint c = 0; c < QUADS; c++)
-                lds[c * THREADS + t] += lds[c * THREADS + t + left];
-    }
-    barrier();
 }
 
 void main()
@@ -111,15 +89,25 @@ void main()
     [[unroll]] for (uint i = 0; i < RPT * QUADS; i++)
         sum[i] = vec4(0);
     run(row + row_lane, slice * K_LANES + t % K_LANES);
-    [[unroll]] for (uint r = 0; r < RPT; r++) {
-        gather(r);
-        if (t < ROW_LANES * QUADS) {
-            uint lane = t % ROW_LANES, c = t / ROW_LANES;
-            uint at = row + r * ROW_LANES + lane;
-            vec4 all = vec4(0);
-            for (uint s = 0; s < SLICES; s++)
-                all += lds[c * THREADS + (s * ROW_LANES + lane) * K_LANES];
-            put_4(at, c * 4, all, before_4(at, c * 4));
-        }
-    }
+
+    // Of a quad of y, thread by thread: the sum over slices, then over lanes.
+    barrier();
+    [[unroll]] for (uint i = 0; i < RPT * QUADS; i++)
+        lds[i * THREADS + t] = sum[i];
+    barrier();
+    const uint GROUP = K_LANES * ROW_LANES;
+    uint quad = t / GROUP;
+    vec4 all = vec4(0);
+    if (quad < RPT * QUADS)
+        for (uint s = 0; s < SLICES; s++)
+            all += lds[quad * THREADS + s * GROUP + t % GROUP];
+    barrier();
+    lds[t] = all;
+    barrier();
+    if (t % K_LANES != 0 || quad >= RPT * QUADS)
+        return;
+    for (uint i = 1; i < K_LANES; i++)
+        all += lds[t + i];
+    uint at = row + quad / QUADS * ROW_LANES + row_lane;
+    put_4(at, quad % QUADS * 4, all, before_4(at, quad % QUADS * 4));
 }
