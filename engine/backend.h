@@ -133,6 +133,9 @@ struct backend {
     // there never is.
     const char *(*notice)(const struct device *dev);
     uint32_t (*threads)(const struct device *dev);
+    // Bytes of its own memory that were in use at most, the weights' copy and
+    // what programs need. NULL: it has none but the host's.
+    uint64_t (*peak_bytes)(const struct device *dev);
     // Those of one operator, plainest first and the best one last; how many:
     // none of one that the device does not have.
     uint32_t (*kernels)(struct backend_kernel out[BACKEND_KERNELS_MAX],

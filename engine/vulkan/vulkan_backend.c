@@ -74,6 +74,11 @@ static uint32_t vulkan_threads(const struct device *dev)
     return 1;
 }
 
+static uint64_t vulkan_peak_bytes(const struct device *dev)
+{
+    return dev->peak_bytes;
+}
+
 static uint32_t vulkan_kernels(struct backend_kernel out[BACKEND_KERNELS_MAX],
                                const struct device *dev, enum op op)
 {
@@ -209,6 +214,7 @@ const struct backend vulkan_backend = {
     .identify = vulkan_identify,
     .notice = vulkan_notice,
     .threads = vulkan_threads,
+    .peak_bytes = vulkan_peak_bytes,
     .kernels = vulkan_kernels,
     .buffer_create = vulkan_buffer_create,
     .buffer_import = vulkan_buffer_import,

@@ -34,41 +34,56 @@ shared vec4 lds[B_LINES > SUMS ? B_LINES : SUMS];
 
 vec4 sum[RPT * QUADS];
 
-// b of steps from `at` on.
-void stage(uint at, uint end)
+// Arrays of a thread are asked for by constants alone, in loops that are taken
+// apart: with others a compiler keeps them in memory.
+vec4 next_a[DEPTH * RPT];
+// Of b, squares of four along k and four columns.
+const uint SQUARES = DEPTH * LINES * QUADS;
+const uint EACH = (SQUARES + THREADS - 1) / THREADS;
+vec4 next_b[EACH * 4];
+
+void fetch(uint row, uint line, uint at, uint end)
 {
-    for (uint u = gl_LocalInvocationID.x; u < DEPTH * LINES * QUADS; u += THREADS) {
-        uint line = u % (DEPTH * LINES);
-        uint c = u / (DEPTH * LINES);
-        uint k0 = at + line * 4;
-        mat4 v;
-        if (TRANS_B) {
-            [[unroll]] for (uint i = 0; i < 4; i++)
-                v[i] = b_along_k(c * 4 + i, k0, end);
-            v = transpose(v);
-        } else {
-            [[unroll]] for (uint i = 0; i < 4; i++)
-                v[i] = b_along_n(c * 4, k0 + i, end);
-        }
+    [[unroll]] for (uint d = 0; d < DEPTH; d++)
+        [[unroll]] for (uint r = 0; r < RPT; r++)
+            next_a[d * RPT + r] = a_along_k(row + r * ROW_LANES, at + d * STEP + line * 4, end);
+    [[unroll]] for (uint e = 0; e < EACH; e++) {
+        uint u = gl_LocalInvocationID.x + e * THREADS;
+        uint k0 = at + u % (DEPTH * LINES) * 4, col = u / (DEPTH * LINES) * 4;
+        uint end_b = SQUARES % THREADS == 0 || u < SQUARES ? end : 0;
         [[unroll]] for (uint i = 0; i < 4; i++)
-            lds[line * LINE + i * QUADS + c] = v[i];
+            next_b[e * 4 + i] = TRANS_B ? b_along_k(col + i, k0, end_b) : b_along_n(col, k0 + i, end_b);
     }
 }
 
-// Arrays of a thread are asked for by constants alone, in loops that are taken
-// apart: with others a compiler keeps them in memory.
+void store_b()
+{
+    [[unroll]] for (uint e = 0; e < EACH; e++) {
+        uint u = gl_LocalInvocationID.x + e * THREADS;
+        uint to = u % (DEPTH * LINES) * LINE + u / (DEPTH * LINES);
+        mat4 v = mat4(next_b[e * 4], next_b[e * 4 + 1], next_b[e * 4 + 2], next_b[e * 4 + 3]);
+        if (TRANS_B)
+            v = transpose(v);
+        if (SQUARES % THREADS == 0 || u < SQUARES)
+            [[unroll]] for (uint i = 0; i < 4; i++)
+                lds[to + i * QUADS] = v[i];
+    }
+}
+
+// What is needed next is on its way while this is multiplied.
 void run(uint row, uint line)
 {
     uint end = last_k();
 
+    fetch(row, line, first_k(), end);
     for (uint at = first_k(); at < end; at += STEP * DEPTH) {
         vec4 av[DEPTH * RPT];
-        [[unroll]] for (uint d = 0; d < DEPTH; d++)
-            [[unroll]] for (uint r = 0; r < RPT; r++)
-                av[d * RPT + r] = a_along_k(row + r * ROW_LANES, at + d * STEP + line * 4, end);
+        [[unroll]] for (uint i = 0; i < DEPTH * RPT; i++)
+            av[i] = next_a[i];
         barrier();
-        stage(at, end);
+        store_b();
         barrier();
+        fetch(row, line, at + STEP * DEPTH, end);
         [[unroll]] for (uint d = 0; d < DEPTH; d++)
             [[unroll]] for (uint i = 0; i < 4; i++)
                 [[unroll]] for (uint c = 0; c < QUADS; c++) {
