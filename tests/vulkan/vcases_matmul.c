@@ -242,4 +242,5 @@ void vcases_cm(void)
     cm(131, 192, 96, DTYPE_q4_0);
     cm(20, 32, 2080, DTYPE_f16);
     cm(20, 2080, 32, DTYPE_q8_0);
+    cm(2050, 40, 104, DTYPE_f16);
 }
