@@ -94,9 +94,10 @@ static bool has_blocks(const struct vk_product *p)
 
 // The rules for tiles, as measured on an H200: large ones as long as there are
 // enough of them, for they move the least; four subgroups of 32 x 32 else.
-// Weights in blocks are decoded once for each tile: the higher the better. Where
-// some of its 132 cores would have two large tiles and most have one, half as
-// many high ones take 0.83 of the time, and little ones 0.8 where few are large.
+// Weights in blocks are decoded once for each tile: the higher the better.
+// Where some of its 132 cores would have two large tiles and most have one,
+// half as many high ones take 0.83 of the time, and little ones 0.8 where few
+// are large.
 static struct cm_tile tile_for(const struct device *dev,
                                const struct vk_product *p)
 {
