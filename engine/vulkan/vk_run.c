@@ -47,7 +47,8 @@ static void record_wait(struct device *dev, VkCommandBuffer cmd)
 
 struct slice {
     struct vk_flight *flight;
-    double ns; // expected
+    double ns;    // expected
+    double limit; // of that
     VkPipeline bound;
     uint32_t n; // dispatches
     struct {
@@ -74,7 +75,7 @@ static uint32_t fits(const struct device *dev, const struct slice *s,
                      const struct vk_item *it, uint32_t all, uint32_t left)
 {
     const double rate = it->pipeline->ns_per_work;
-    const double room = dev->slice_ns - s->ns;
+    double room = s->limit - s->ns;
 
     if (rate <= 0) {
         // Nothing is known: alone, and little of it when others may wait.
@@ -84,6 +85,14 @@ static uint32_t fits(const struct device *dev, const struct slice *s,
         return few < left ? few : left;
     }
     const double each = it->work * rate / all;
+    if (each * left <= room)
+        return left;
+    // The first slices are short, but nothing is cut for that.
+    if (s->limit < dev->slice_ns) {
+        if (s->n > 0)
+            return 0;
+        room = dev->slice_ns;
+    }
     if (each * left <= room)
         return left;
     const double n = room / each;
@@ -178,11 +187,25 @@ static int finish(struct device *dev, struct slice *s)
     return 0;
 }
 
-static int send(struct device *dev, struct slice *s, struct cursor *c)
+// Of slice `turn` of a run. Where slices follow each other, the first ones are
+// short: the device begins while the others are still recorded.
+static double limit_of(const struct device *dev, uint32_t turn)
+{
+    const double first_ns = 0.25e6;
+
+    return dev->depth == 1 || turn > 10 ||
+                   first_ns * (1 << turn) > dev->slice_ns
+               ? dev->slice_ns
+               : first_ns * (1 << turn);
+}
+
+static int send(struct device *dev, struct slice *s, struct cursor *c,
+                uint32_t turn)
 {
     int rc;
 
     memset(s, 0, sizeof(*s));
+    s->limit = limit_of(dev, turn);
     if ((rc = vk_begin(&s->flight, dev)) < 0)
         return rc;
     vk_copies_record(dev, s->flight->cmd);
@@ -273,7 +296,7 @@ int vk_run(struct device *dev, const struct prepared *p, uint32_t first,
             continue;
         }
         if ((rc = finish(dev, s)) >= 0)
-            rc = send(dev, s, &c);
+            rc = send(dev, s, &c, turn);
         turn++;
     }
     for (uint32_t i = 0; i < dev->depth && rc >= 0; i++)
