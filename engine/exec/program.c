@@ -258,6 +258,32 @@ struct request {
     struct place_request place;
 };
 
+// Neighbours that may run side by side need memory of their own: as long as it
+// costs no more than an eighth, and nothing that the budget does not have.
+static int plan_arena(struct memplan **out, const struct schedule *s,
+                      const size_t *scratch, const struct request *r,
+                      uint32_t beside, struct arena *a)
+{
+    struct liveness_params live = {.scratch = scratch};
+    struct liveness *l;
+    int rc = liveness_find(&l, s, &live, a);
+    const size_t most = rc < 0 ? 0 : l->peak + l->peak / 8;
+
+    for (live.lag = beside; rc == 0 && live.lag > 0; live.lag /= 3) {
+        struct liveness *wide;
+        if ((rc = liveness_find(&wide, s, &live, a)) < 0)
+            return rc;
+        if (wide->peak > most || (r->budget > 0 && wide->peak > r->budget))
+            continue;
+        if ((rc = memplan_assign(out, wide, a)) < 0)
+            return rc;
+        if ((*out)->peak <= most &&
+            (r->budget == 0 || (*out)->peak <= r->budget))
+            return 0;
+    }
+    return rc < 0 ? rc : memplan_assign(out, l, a);
+}
+
 static int make_layout(struct layout *out, struct graph *g,
                        const struct request *r, struct lower_target *target,
                        struct error *err)
@@ -266,8 +292,6 @@ static int make_layout(struct layout *out, struct graph *g,
     const struct remat_params remat = {budget, lower_scratch, target,
                                        r->is_deferred};
     struct schedule_params order = {.is_deferred = r->is_deferred};
-    struct liveness_params live = {0};
-    struct liveness *l;
     int rc;
 
     out->g = g;
@@ -288,10 +312,8 @@ static int make_layout(struct layout *out, struct graph *g,
         return rc;
     for (uint32_t i = 0; i < out->schedule->n; i++)
         by_step[i] = scratch[out->schedule->order[i]];
-    live.scratch = by_step;
-    if ((rc = liveness_find(&l, out->schedule, &live, g->arena)) < 0)
-        return rc;
-    return memplan_assign(&out->plan, l, g->arena);
+    return plan_arena(&out->plan, out->schedule, by_step, r,
+                      target->backend->beside, g->arena);
 }
 
 // The planner of recomputation counts live bytes; an arena may need a little
