@@ -5,6 +5,7 @@
 
 #include "engine/base/error.h"
 #include "engine/base/fault.h"
+#include "engine/vulkan/vk_adamw.h"
 #include "engine/vulkan/vk_fold.h"
 #include "engine/vulkan/vk_host.h"
 #include "engine/vulkan/vk_kernels.h"
@@ -346,6 +347,15 @@ static size_t packs_bytes(const struct prepared *p)
     return most;
 }
 
+static uint32_t count_of(const struct prepared *p, enum op op)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < p->n_instrs; i++)
+        n += p->instrs[i].op == op;
+    return n;
+}
+
 // `folds`: may products be joined? Only where all of them run as prepared.
 static int emit_all(struct prepared *p, const struct bindings *b, bool folds,
                     struct error *err)
@@ -362,7 +372,10 @@ static int emit_all(struct prepared *p, const struct bindings *b, bool folds,
         e.rc = error_set(err, -ENOMEM, "no memory for a program");
     else
         e.rc = vk_packs_create(&p->packs, p->dev, packs_bytes(p), err);
+    if (e.rc >= 0)
+        e.rc = vk_adamw_create(&p->adamw, p->dev, count_of(p, OP_adamw), err);
     e.packs = p->packs;
+    e.adamw = p->adamw;
     if (e.rc >= 0 && folds)
         vk_fold_find(with, p->dev, p->instrs, p->n_instrs);
     for (uint32_t i = 0; i < p->n_instrs && e.rc >= 0; i++) {
@@ -372,6 +385,8 @@ static int emit_all(struct prepared *p, const struct bindings *b, bool folds,
     p->first[p->n_instrs] = p->list.n;
     if (e.rc >= 0 && vk_waves_create(&p->waves, p, spans) < 0)
         e.rc = error_set(err, -ENOMEM, "no memory for a program");
+    if (e.rc >= 0 && (e.rc = vk_adamw_write(p->adamw, p->dev)) < 0)
+        (void) error_set(err, e.rc, "%.60s failed", p->dev->traits.name);
     free(spans);
     free(with);
     free(e.hazards);
@@ -406,6 +421,7 @@ void vk_release(struct prepared *p)
         return;
     vk_host_views_destroy(p->host);
     vk_waves_destroy(p->waves);
+    vk_adamw_destroy(p->adamw, p->dev);
     vk_packs_destroy(p->packs);
     free(p->first);
     free(p->list.items);

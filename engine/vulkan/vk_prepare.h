@@ -68,6 +68,7 @@ struct prepared {
     struct vk_list list;
     struct vk_host_views *host; // NULL: the CPU runs nothing of it
     struct vk_packs *packs;     // NULL: none is needed
+    struct vk_adamw *adamw;     // NULL: nothing learns
     uint32_t *first;            // item of each instruction, n_instrs + 1
     struct vk_waves *waves;     // the same, side by side where it goes
 };

@@ -33,8 +33,17 @@ static bool is_in_waves(const struct cursor *c)
 
 static const struct vk_item *item_at(const struct cursor *c)
 {
-    return &c->p->list
-                .items[is_in_waves(c) ? c->p->waves->order[c->item] : c->item];
+    const uint32_t n = c->p->list.n;
+    const uint32_t i = is_in_waves(c) ? c->p->waves->order[c->item] : c->item;
+
+    return i < n ? &c->p->list.items[i] : &c->p->waves->joined[i - n];
+}
+
+static void go_on(struct cursor *c)
+{
+    do
+        c->item++;
+    while (is_in_waves(c) && c->p->waves->order[c->item] == VK_WAVES_NOTHING);
 }
 
 // The dimension that has the most workgroups is the one that is cut.
@@ -194,7 +203,7 @@ static bool add_next(struct device *dev, struct slice *s, struct cursor *c)
     c->done += n;
     if (c->done == all) {
         c->done = 0;
-        c->item++;
+        go_on(c);
     }
     // What nothing is known of stays alone.
     return it->pipeline->ns_per_work > 0;

@@ -4,8 +4,9 @@
 /*
  * Invariants
  * 1. `order` is a permutation of all items that keeps each window's in its
- *    places, and those outside of windows where they are.
- * 2. A window holds dispatches alone, and tails alone or none.
+ *    places, and those outside of windows where they are; but for items that
+ *    were joined, in the place of the first.
+ * 2. A window holds dispatches alone, and tails only behind what they end.
  * 3. An instruction's first dispatch is in a later wave than all of those
  *    before it in the window that it meets; the others follow as the list says.
  */
@@ -13,6 +14,7 @@
 #include "engine/vulkan/vk_waves.h"
 
 #include "engine/base/fault.h"
+#include "engine/vulkan/vk_adamw.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -30,13 +32,27 @@ struct window {
     uint32_t n_waves;
 };
 
+// Does one begin here that is not left before its tails are done?
+static bool has_tail(const struct prepared *p, uint32_t i)
+{
+    return !p->instrs[i].is_tail && i + 1 < p->n_instrs &&
+           p->instrs[i + 1].is_tail;
+}
+
+static bool goes_on(const struct prepared *p, uint32_t first, uint32_t end)
+{
+    if (p->instrs[first].is_tail || has_tail(p, first))
+        return p->instrs[end].is_tail;
+    return !p->instrs[end].is_tail && !has_tail(p, end);
+}
+
 // In whole, from `first`: as far as instructions go together.
 static uint32_t window_end(const struct prepared *p, uint32_t first)
 {
     uint32_t end = first;
 
     while (end < p->n_instrs && end - first < WINDOW &&
-           p->instrs[end].is_tail == p->instrs[first].is_tail) {
+           (end == first || goes_on(p, first, end))) {
         for (uint32_t i = p->first[end]; i < p->first[end + 1]; i++)
             if (!p->list.items[i].pipeline)
                 return end;
@@ -89,6 +105,24 @@ static void find_waves(struct window *w, const struct prepared *p,
     }
 }
 
+// Joins item i to what stands before it in its wave, if that can be.
+static bool join(struct vk_waves *out, uint32_t *before, uint32_t i,
+                 const struct prepared *p)
+{
+    const uint32_t n = p->list.n;
+    const struct vk_item *it = &p->list.items[i];
+    struct vk_item both;
+
+    if (*before >= n)
+        return vk_adamw_join(&out->joined[*before - n], it);
+    both = p->list.items[*before];
+    if (!vk_adamw_join(&both, it))
+        return false;
+    out->joined[out->n_joined] = both;
+    *before = n + out->n_joined++;
+    return true;
+}
+
 // Wave after wave, each in the list's order.
 static void lay_out(struct vk_waves *out, const struct window *w,
                     const struct prepared *p)
@@ -101,11 +135,14 @@ static void lay_out(struct vk_waves *out, const struct window *w,
     for (uint32_t wave = 0; wave < w->n_waves; wave++) {
         const uint32_t from = at;
         for (uint32_t i = 0; i < n; i++)
-            if (w->wave[i] == wave)
+            if (w->wave[i] == wave &&
+                (at == from || !join(out, &out->order[at - 1], base + i, p)))
                 out->order[at++] = base + i;
         if (at > from)
             out->waits[from] = true;
     }
+    while (at < base + n)
+        out->order[at++] = VK_WAVES_NOTHING;
 }
 
 static int add_windows(struct vk_waves *out, const struct prepared *p,
@@ -149,7 +186,9 @@ int vk_waves_create(struct vk_waves **out, const struct prepared *p,
     w->order = fault_calloc(p->list.n + 1u, sizeof(*w->order));
     w->waits = fault_calloc(p->list.n + 1u, sizeof(*w->waits));
     w->ends = fault_calloc(p->n_instrs + 1u, sizeof(*w->ends));
-    if (!w->order || !w->waits || !w->ends)
+    // Each is of two items at least.
+    w->joined = fault_calloc(p->list.n / 2 + 1u, sizeof(*w->joined));
+    if (!w->order || !w->waits || !w->ends || !w->joined)
         goto error;
     for (uint32_t i = 0; i < p->list.n; i++) {
         w->order[i] = i;
@@ -172,5 +211,6 @@ void vk_waves_destroy(struct vk_waves *w)
     free(w->order);
     free(w->waits);
     free(w->ends);
+    free(w->joined);
     free(w);
 }

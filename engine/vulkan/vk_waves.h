@@ -17,11 +17,17 @@
 
 #include "engine/vulkan/vk_prepare.h"
 
+enum { VK_WAVES_NOTHING = UINT32_MAX };
+
 struct vk_waves {
-    uint32_t *order; // items: of a window, in the places that are its own
-    bool *waits;     // by place: the first of a wave
-    uint32_t *ends;  // by instruction: where the window that begins there
-                     // ends; 0: none begins there
+    // Of a window, in the places that are its own: numbers of items; from the
+    // list's length on, of `joined`; VK_WAVES_NOTHING where it needs fewer.
+    uint32_t *order;
+    bool *waits;            // by place: the first of a wave
+    uint32_t *ends;         // by instruction: where the window that begins
+                            // there ends; 0: none begins there
+    struct vk_item *joined; // items that became one
+    uint32_t n_joined;
 };
 
 // `spans`: of each instruction; not used after the call.
