@@ -20,6 +20,8 @@
 struct vk_list;    // of dispatches, see vk_prepare.h
 struct vk_hazards; // what was read and written since the last wait
 struct vk_packs;   // see vk_packs.h
+struct vk_adamw;   // see vk_adamw.h
+struct vk_spans;   // what an instruction reads and writes, see vk_prepare.h
 
 // A weight on the device. Blocks of quantised types lie apart in planes, so
 // that every load is aligned:
@@ -45,7 +47,9 @@ struct vk_emit {
     const struct bindings *bindings;
     struct vk_list *list;
     struct vk_hazards *hazards;
+    struct vk_spans *spans; // of `in`
     struct vk_packs *packs;
+    struct vk_adamw *adamw;
     uint32_t instr;   // its number
     bool must_wait;   // the next dispatch, for all before
     bool is_first;    // the next dispatch is the instruction's first

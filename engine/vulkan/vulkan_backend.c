@@ -223,6 +223,7 @@ const struct backend vulkan_backend = {
     .buffer_read = vulkan_buffer_read,
     .supports = vulkan_supports,
     .scratch_bytes = vulkan_scratch,
+    .beside = 24,
     .prepare = vulkan_prepare,
     .release = vk_release,
     .switch_ns = vulkan_switch_ns,
