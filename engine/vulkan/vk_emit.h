@@ -12,7 +12,8 @@
  *
  * Dispatches of one instruction follow one another as if each waited for the
  * one before it, unless vk_parallel() says otherwise. Between instructions the
- * backend looks at what they read and write.
+ * backend looks at what they read and write, and may let those of neighbours
+ * run in another order where it makes no difference (vk_waves.h).
  */
 
 #include "engine/vulkan/vk_device.h"
