@@ -159,8 +159,9 @@ struct backend {
     // Bytes of scratch that the instruction needs in the arena.
     size_t (*scratch_bytes)(const struct device *dev, const struct instr *in);
 
-    // Instructions that may run beside one, if they do not meet in memory: plans
-    // of the arena keep them apart where there is room. 0: they run in turn.
+    // Instructions that may run beside one, if they do not meet in memory:
+    // plans of the arena keep them apart where there is room. 0: they run in
+    // turn.
     uint32_t beside;
 
     // Makes a program ready for run() with these bindings, which stay as they

@@ -15,7 +15,7 @@
 
 struct device;
 
-enum { VK_FOLD_SKIP = UINT32_MAX };
+#define VK_FOLD_SKIP UINT32_MAX
 
 // For each of `count` instructions: 0, as it is; VK_FOLD_SKIP, another one does
 // it as well; else 1 + the number of the earlier one that it does as well.

@@ -17,7 +17,7 @@
 
 #include "engine/vulkan/vk_prepare.h"
 
-enum { VK_WAVES_NOTHING = UINT32_MAX };
+#define VK_WAVES_NOTHING UINT32_MAX
 
 struct vk_waves {
     // Of a window, in the places that are its own: numbers of items; from the
