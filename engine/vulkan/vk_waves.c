@@ -165,7 +165,9 @@ static int add_windows(struct vk_waves *out, const struct prepared *p,
         }
         find_waves(w, p, spans);
         lay_out(out, w, p);
-        out->ends[i] = w->end;
+        // Those at its start may have no items: others do their work.
+        if (p->first[w->end] > p->first[i])
+            out->ends[p->list.items[p->first[i]].instr] = w->end;
     }
     rc = 0;
 

@@ -24,8 +24,8 @@ struct vk_waves {
     // list's length on, of `joined`; VK_WAVES_NOTHING where it needs fewer.
     uint32_t *order;
     bool *waits;            // by place: the first of a wave
-    uint32_t *ends;         // by instruction: where the window that begins
-                            // there ends; 0: none begins there
+    uint32_t *ends;         // by instruction: where the window ends of which
+                            // it has the first item; 0: of none
     struct vk_item *joined; // items that became one
     uint32_t n_joined;
 };

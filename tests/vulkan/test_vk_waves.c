@@ -222,6 +222,20 @@ static void a_window_ends_before_the_cpu_and_where_tails_begin(void **state)
     rig_destroy(r);
 }
 
+// Where instructions are folded into later ones, windows begin as well.
+static void a_window_may_begin_without_items(void **state)
+{
+    struct rig *r = rig_create(4);
+
+    for (uint32_t i = 0; i < 4; i++)
+        writes(add(r, i, i > 1), i);
+    make(r);
+    const uint32_t ends[] = {0, 0, 4, 0};
+    for (uint32_t i = 0; i < 4; i++)
+        assert_int_equal(r->w->ends[i], ends[i]);
+    rig_destroy(r);
+}
+
 // Any program: what meets keeps its order, and all is there once.
 static void no_order_is_lost(void **state)
 {
@@ -267,6 +281,7 @@ int main(void)
         cmocka_unit_test(memory_that_is_shared_is_waited_for),
         cmocka_unit_test(weights_and_states_are_told_apart),
         cmocka_unit_test(a_window_ends_before_the_cpu_and_where_tails_begin),
+        cmocka_unit_test(a_window_may_begin_without_items),
         cmocka_unit_test(no_order_is_lost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
