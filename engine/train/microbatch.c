@@ -31,7 +31,8 @@ static int compile(struct microbatch *out, struct probe *p, uint32_t rows,
                    struct error *err)
 {
     struct program_params params[] = {p->params, p->params, p->params};
-    const int n = p->params.first_block ? 3 : 1;
+    const bool rounds = p->params.precision != PRECISION_F32;
+    const int n = p->params.first_block ? 2 + rounds : 1;
 
     // What computes the states of a frozen prefix shares the arena: of records
     // to learn from, and of held-out ones.
