@@ -133,6 +133,9 @@ struct backend {
     // there never is.
     const char *(*notice)(const struct device *dev);
     uint32_t (*threads)(const struct device *dev);
+    // Bytes of its own memory that were in use at most, the weights' copy and
+    // what programs need. NULL: it has none but the host's.
+    uint64_t (*peak_bytes)(const struct device *dev);
     // Those of one operator, plainest first and the best one last; how many:
     // none of one that the device does not have.
     uint32_t (*kernels)(struct backend_kernel out[BACKEND_KERNELS_MAX],
@@ -155,6 +158,11 @@ struct backend {
     bool (*supports)(const struct device *dev, const struct instr *in);
     // Bytes of scratch that the instruction needs in the arena.
     size_t (*scratch_bytes)(const struct device *dev, const struct instr *in);
+
+    // Instructions that may run beside one, if they do not meet in memory:
+    // plans of the arena keep them apart where there is room. 0: they run in
+    // turn.
+    uint32_t beside;
 
     // Makes a program ready for run() with these bindings, which stay as they
     // are until release(); `instrs` is borrowed. NULL: nothing to be done. With

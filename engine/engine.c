@@ -111,6 +111,13 @@ bool engine_is_cpu(const struct engine *e)
     return e->device.backend == &cpu_backend;
 }
 
+uint64_t engine_peak_bytes(const struct engine *e)
+{
+    const struct backend *b = e->device.backend;
+
+    return b->peak_bytes ? b->peak_bytes(e->device.dev) : 0;
+}
+
 /*
  * Model.
  */

@@ -61,6 +61,8 @@ bool engine_was_refused(const struct engine *e);
 // Something else that its owner should know of the device, or "".
 const char *engine_notice(const struct engine *e);
 bool engine_is_cpu(const struct engine *e);
+// Of the device's own memory, in use at most so far, in bytes; 0: the host's.
+uint64_t engine_peak_bytes(const struct engine *e);
 
 /*
  * Model

@@ -246,6 +246,7 @@ struct layout {
     struct graph *g;
     struct schedule *schedule;
     struct memplan *plan;
+    size_t live; // at once, at least
     struct remat_choice choice;
     int n_recomputed;
 };
@@ -258,6 +259,35 @@ struct request {
     struct place_request place;
 };
 
+// Neighbours that may run side by side need memory of their own: as long as it
+// costs no more than an eighth, and nothing that the budget does not have.
+static int plan_arena(struct layout *out, const size_t *scratch,
+                      const struct request *r, uint32_t beside, struct arena *a)
+{
+    const struct schedule *s = out->schedule;
+    struct liveness_params live = {.scratch = scratch};
+    struct liveness *l;
+    int rc = liveness_find(&l, s, &live, a);
+
+    if (rc < 0)
+        return rc;
+    const size_t most = l->peak + l->peak / 8;
+    out->live = l->peak;
+    for (live.lag = beside; live.lag > 0; live.lag /= 3) {
+        struct liveness *wide;
+        if ((rc = liveness_find(&wide, s, &live, a)) < 0)
+            return rc;
+        if (wide->peak > most || (r->budget > 0 && wide->peak > r->budget))
+            continue;
+        if ((rc = memplan_assign(&out->plan, wide, a)) < 0)
+            return rc;
+        if (out->plan->peak <= most &&
+            (r->budget == 0 || out->plan->peak <= r->budget))
+            return 0;
+    }
+    return memplan_assign(&out->plan, l, a);
+}
+
 static int make_layout(struct layout *out, struct graph *g,
                        const struct request *r, struct lower_target *target,
                        struct error *err)
@@ -266,8 +296,6 @@ static int make_layout(struct layout *out, struct graph *g,
     const struct remat_params remat = {budget, lower_scratch, target,
                                        r->is_deferred};
     struct schedule_params order = {.is_deferred = r->is_deferred};
-    struct liveness_params live = {0};
-    struct liveness *l;
     int rc;
 
     out->g = g;
@@ -288,10 +316,7 @@ static int make_layout(struct layout *out, struct graph *g,
         return rc;
     for (uint32_t i = 0; i < out->schedule->n; i++)
         by_step[i] = scratch[out->schedule->order[i]];
-    live.scratch = by_step;
-    if ((rc = liveness_find(&l, out->schedule, &live, g->arena)) < 0)
-        return rc;
-    return memplan_assign(&out->plan, l, g->arena);
+    return plan_arena(out, by_step, r, target->backend->beside, g->arena);
 }
 
 // The planner of recomputation counts live bytes; an arena may need a little
@@ -350,6 +375,7 @@ static int compile_graph(struct program **out, struct graph *g,
         goto error;
     if ((rc = lower_places(p, layout.plan)) < 0)
         goto error;
+    p->live_bytes = layout.live;
     for (uint32_t i = 1; i < p->n_instrs && r.is_whole; i++)
         p->instrs[i].is_tail = true;
 
@@ -357,7 +383,7 @@ static int compile_graph(struct program **out, struct graph *g,
         .flops = flops_graph(layout.g),
         .flops_extra = layout.choice.flops_extra,
         .kept_bytes = layout.choice.peak_kept,
-        .live_bytes = p->live_bytes,
+        .live_bytes = layout.live,
         .n_recomputed = (uint32_t) layout.n_recomputed,
     };
     if ((rc = program_choose(p, &r.place, target)) < 0)

@@ -160,6 +160,11 @@ int liveness_find(struct liveness **out, const struct schedule *s,
         f.l->of_scratch[i] =
             scratch ? add(f.l, scratch, i, i, VALUE_NONE) : INTERVAL_NONE;
     }
+    for (uint32_t i = 0; i < f.l->n; i++) {
+        struct interval *v = &f.l->intervals[i];
+        const uint32_t left = v->last + 1 < s->n ? s->n - 1 - v->last : 0;
+        v->last += params->lag < left ? params->lag : left;
+    }
     if ((rc = find_peak(f.l, a)) < 0)
         return rc;
     *out = f.l;

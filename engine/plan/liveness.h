@@ -37,6 +37,8 @@ struct liveness {
 struct liveness_params {
     const size_t *scratch; // bytes by step; NULL: none
     bool no_inplace;       // for tests
+    uint32_t lag;          // steps that everything lives on: those that may run
+                           // beside its last reader
 };
 
 // Lives in `a` and borrows `s`.

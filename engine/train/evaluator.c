@@ -79,8 +79,12 @@ static int run_rows(struct evaluator *e, uint32_t first, uint32_t n,
     int rc = 0;
 
     if (e->params->prefix)
-        rc =
-            prefix_fill(e->params->prefix, e->data, &e->packing, first, n, err);
+        rc = prefix_fill(e->params->prefix,
+                         &(struct prefix_rows){.data = e->data,
+                                               .packing = &e->packing,
+                                               .first = first,
+                                               .n = n},
+                         err);
     if (rc < 0 ||
         (rc = program_cache_get(&x, e->params->cache, &params, err)) < 0)
         return rc;

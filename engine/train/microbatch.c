@@ -30,13 +30,16 @@ struct probe {
 static int compile(struct microbatch *out, struct probe *p, uint32_t rows,
                    struct error *err)
 {
-    struct program_params params[] = {p->params, p->params};
-    const int n = p->params.first_block ? 2 : 1;
+    struct program_params params[] = {p->params, p->params, p->params};
+    const bool rounds = p->params.precision != PRECISION_F32;
+    const int n = p->params.first_block ? 2 + rounds : 1;
 
-    // What computes the states of a frozen prefix shares the arena.
+    // What computes the states of a frozen prefix shares the arena: of records
+    // to learn from, and of held-out ones.
     params[1].kind = PROGRAM_PREFIX;
     params[1].scheme = NULL;
-    params[1].precision = PRECISION_F32;
+    params[2] = params[1];
+    params[2].precision = PRECISION_F32;
     out->rows = rows;
     out->n_micro = (p->batch + rows - 1) / rows;
     out->arena_bytes = 0;

@@ -6,6 +6,7 @@
 #include "engine/base/error.h"
 #include "engine/base/fault.h"
 #include "engine/base/hash.h"
+#include "engine/base/sidejob.h"
 #include "engine/train/base_model.h"
 #include "engine/train/packing.h"
 #include "engine/train/prefix_cache.h"
@@ -17,8 +18,30 @@
 #include <string.h>
 
 // What the states depend on beside the model's file and the boundary.
-static const char VERSION[] = "pockd prefix 1";
+static const char VERSION[] = "pockd prefix 2";
 
+// A window of some rows, and its place among theirs.
+struct want {
+    uint32_t window;
+    uint32_t at;
+    bool is_missing; // from the cache
+};
+
+// The states of some rows.
+struct fill {
+    const struct dataset *data;
+    enum precision precision;
+    size_t places;
+    struct want *wants;
+    uint32_t n_wants, n_missing;
+    uint32_t wants_size;
+    uint8_t *kept; // (places, row_bytes), as in the cache
+    float *states; // (places, width), when nothing is missing
+};
+
+/*
+ * While `ahead` is being read, by `job`, cache and `ahead` are the job's.
+ */
 struct prefix {
     struct prefix_params params;
     uint32_t width;
@@ -26,15 +49,14 @@ struct prefix {
     uint8_t owner[HASH_BYTES];
     struct prefix_cache *cache; // or NULL
     struct error problem;       // why there is none, if one was asked for
-    bool problem_said;
+    const char *notice;         // that nobody has seen
+    struct prefix_cache_stats stats;
     struct packing packing; // of the windows that are missing
     struct packing_rows rows;
-    uint32_t *missing; // windows
-    struct packing_item *missing_items;
-    uint32_t missing_size;
-    uint8_t *kept; // (places, row_bytes), as in the cache
-    float *states; // (places, width)
-    size_t places; // that are filled
+    uint32_t *missing;      // windows, as many as now.wants has room for
+    struct fill now, ahead; // ahead: nothing of it without a job
+    struct sidejob *job;    // NULL: nothing is read ahead
+    bool is_expecting;      // `ahead` is read, or being read
 };
 
 /*
@@ -75,7 +97,43 @@ static int open_cache(struct prefix *p, const struct prefix_file *file)
     };
 
     memcpy(params.owner, p->owner, sizeof params.owner);
-    return prefix_cache_open(&p->cache, &params, &p->problem);
+    const int rc = prefix_cache_open(&p->cache, &params, &p->problem);
+    if (rc < 0 && p->problem.text[0])
+        p->notice = p->problem.text;
+    return rc;
+}
+
+// What the cache has to say, when nobody else uses it.
+static void look_at_cache(struct prefix *p)
+{
+    if (!p->cache)
+        return;
+    prefix_cache_stats(&p->stats, p->cache);
+    if (!p->notice)
+        p->notice = prefix_cache_notice(p->cache);
+}
+
+static int fill_init(struct fill *f, const struct prefix *p)
+{
+    const size_t places = (size_t) p->params.rows * p->params.length;
+
+    f->kept = fault_calloc(places, p->row_bytes);
+    f->states = fault_calloc(places, p->width * sizeof *f->states);
+    return f->kept && f->states ? 0 : -ENOMEM;
+}
+
+static void fill_finish(struct fill *f)
+{
+    free(f->wants);
+    free(f->kept);
+    free(f->states);
+}
+
+// Processors have no time to spare while they compute; other devices leave
+// them idle.
+static bool is_ahead(const struct base_model *base)
+{
+    return base->backend != &cpu_backend;
 }
 
 int prefix_create(struct prefix **out, const struct prefix_params *params,
@@ -90,12 +148,14 @@ int prefix_create(struct prefix **out, const struct prefix_params *params,
     p->params.file = NULL;
     p->width = params->base->config.width;
     p->row_bytes = prefix_values_row_bytes(params->values, p->width);
-    p->kept = fault_calloc(places, p->row_bytes);
-    p->states = fault_calloc(places, p->width * sizeof *p->states);
-    if (!p->kept || !p->states || packing_rows_init(&p->rows, places) < 0)
+    if (fill_init(&p->now, p) < 0 || packing_rows_init(&p->rows, places) < 0)
         goto error;
     set_owner(p);
     if (params->file && open_cache(p, params->file) == -ENOMEM)
+        goto error;
+    look_at_cache(p);
+    if (p->cache && (params->is_ahead || is_ahead(params->base)) &&
+        (fill_init(&p->ahead, p) < 0 || sidejob_create(&p->job) < 0))
         goto error;
     *out = p;
     return 0;
@@ -109,29 +169,34 @@ void prefix_destroy(struct prefix *p)
 {
     if (!p)
         return;
+    sidejob_destroy(p->job);
     prefix_cache_close(p->cache);
     packing_rows_finish(&p->rows);
     packing_finish(&p->packing);
     free(p->missing);
-    free(p->missing_items);
-    free(p->kept);
-    free(p->states);
+    fill_finish(&p->now);
+    fill_finish(&p->ahead);
     free(p);
 }
 
 /*
- * Filling
+ * What rows want, and what the cache has of it
  */
 
+// How products are rounded counts, too: what is learned from may be rounded
+// where the recipe allows it, what is judged by is not.
 static void key_of(uint8_t key[PREFIX_KEY_BYTES], const struct prefix *p,
-                   const struct dataset *d, const struct dataset_window *w)
+                   const struct fill *f, uint32_t window)
 {
+    const struct dataset_window *w = &f->data->windows[window];
+    const uint8_t precision = (uint8_t) f->precision;
     struct hash_state h;
 
     hash_init(&h);
     hash_update(&h, p->owner, sizeof p->owner);
+    hash_update(&h, &precision, sizeof precision);
     for (uint32_t i = 0; i + 1 < w->count; i++) {
-        const uint32_t id = (uint32_t) d->ids[w->first + i];
+        const uint32_t id = (uint32_t) f->data->ids[w->first + i];
         const uint8_t bytes[4] = {(uint8_t) id, (uint8_t) (id >> 8),
                                   (uint8_t) (id >> 16), (uint8_t) (id >> 24)};
         hash_update(&h, bytes, sizeof bytes);
@@ -139,73 +204,139 @@ static void key_of(uint8_t key[PREFIX_KEY_BYTES], const struct prefix *p,
     hash_final(&h, key);
 }
 
-static int reserve(struct prefix *p, uint32_t n)
+static uint32_t places_of(const struct fill *f, uint32_t window)
 {
-    if (n <= p->missing_size)
-        return 0;
-    uint32_t *missing = fault_realloc(p->missing, n * sizeof *missing);
-    if (missing)
-        p->missing = missing;
-    struct packing_item *items =
-        fault_realloc(p->missing_items, n * sizeof *items);
-    if (items)
-        p->missing_items = items;
-    if (!missing || !items)
-        return -ENOMEM;
-    p->missing_size = n;
+    return f->data->windows[window].count - 1;
+}
+
+static int list_wants(struct fill *f, const struct prefix_rows *r)
+{
+    const struct packing *packing = r->packing;
+
+    if (packing->n_items > f->wants_size) {
+        struct want *wants =
+            fault_realloc(f->wants, packing->n_items * sizeof *wants);
+        if (!wants)
+            return -ENOMEM;
+        f->wants = wants;
+        f->wants_size = packing->n_items;
+    }
+    f->data = r->data;
+    f->precision = r->precision;
+    f->places = (size_t) r->n * packing->length;
+    f->n_wants = f->n_missing = 0;
+    for (uint32_t i = 0; i < packing->n_items; i++) {
+        const struct packing_item *item = &packing->items[i];
+        if (item->row < r->first || item->row - r->first >= r->n)
+            continue;
+        f->wants[f->n_wants++] = (struct want){
+            .window = item->window,
+            .at = (item->row - r->first) * packing->length + item->at,
+        };
+    }
     return 0;
 }
 
-static uint32_t places_of(const struct dataset *d, uint32_t window)
+static bool wants_same(const struct fill *f, const struct prefix_rows *r)
 {
-    return d->windows[window].count - 1;
-}
+    const struct packing *packing = r->packing;
+    uint32_t n = 0;
 
-// What the cache knows goes to its place in `kept`; the rest is counted and
-// listed with the place (`at`) where it belongs.
-static uint32_t read_known(struct prefix *p, const struct dataset *d,
-                           const struct packing *packing, uint32_t first,
-                           uint32_t n)
-{
-    uint8_t key[PREFIX_KEY_BYTES];
-    uint32_t n_missing = 0;
-
+    if (f->data != r->data || f->precision != r->precision ||
+        f->places != (size_t) r->n * packing->length)
+        return false;
     for (uint32_t i = 0; i < packing->n_items; i++) {
         const struct packing_item *item = &packing->items[i];
-        if (item->row < first || item->row - first >= n)
+        if (item->row < r->first || item->row - r->first >= r->n)
             continue;
-        const uint32_t at = (item->row - first) * packing->length + item->at;
-        key_of(key, p, d, &d->windows[item->window]);
-        if (p->cache &&
-            prefix_cache_get(p->cache, key, places_of(d, item->window),
-                             p->kept + at * p->row_bytes))
-            continue;
-        p->missing[n_missing] = item->window;
-        p->missing_items[n_missing++] =
-            (struct packing_item){.window = item->window, .at = at};
+        if (n == f->n_wants || f->wants[n].window != item->window ||
+            f->wants[n].at !=
+                (item->row - r->first) * packing->length + item->at)
+            return false;
+        n++;
     }
-    return n_missing;
+    return n == f->n_wants;
 }
 
-// Where the states of a window belong.
-static uint8_t *home_of(struct prefix *p, uint32_t window, uint32_t n_missing)
+// What the cache knows goes to its place in `kept`; the rest is missing.
+static void read_known(struct prefix *p, struct fill *f)
 {
-    uint32_t i = 0;
+    uint8_t key[PREFIX_KEY_BYTES];
 
-    while (i + 1 < n_missing && p->missing_items[i].window != window)
-        i++;
-    return p->kept + p->missing_items[i].at * p->row_bytes;
+    for (uint32_t i = 0; i < f->n_wants; i++) {
+        struct want *w = &f->wants[i];
+        key_of(key, p, f, w->window);
+        w->is_missing =
+            !p->cache ||
+            !prefix_cache_get(p->cache, key, places_of(f, w->window),
+                              f->kept + w->at * p->row_bytes);
+        f->n_missing += w->is_missing;
+    }
+}
+
+// Places without a token are zero: they weigh nothing, and nobody sees them.
+// Wants stand by place.
+static void decode(const struct prefix *p, struct fill *f)
+{
+    const size_t width = p->width;
+    size_t end = 0;
+
+    for (uint32_t i = 0; i < f->n_wants; i++) {
+        const size_t at = f->wants[i].at;
+        const uint32_t rows = places_of(f, f->wants[i].window);
+        memset(f->states + end * width, 0,
+               (at - end) * width * sizeof *f->states);
+        prefix_values_decode(f->states + at * width, p->params.values,
+                             f->kept + at * p->row_bytes, rows, p->width);
+        end = at + rows;
+    }
+    memset(f->states + end * width, 0,
+           (f->places - end) * width * sizeof *f->states);
+}
+
+static void read_ahead(void *arg)
+{
+    struct prefix *p = arg;
+
+    read_known(p, &p->ahead);
+    if (p->ahead.n_missing == 0)
+        decode(p, &p->ahead);
+}
+
+void prefix_expect(struct prefix *p, const struct prefix_rows *r)
+{
+    if (!p->job)
+        return;
+    sidejob_wait(p->job);
+    p->is_expecting = list_wants(&p->ahead, r) == 0;
+    if (p->is_expecting)
+        sidejob_start(p->job, read_ahead, p);
+}
+
+/*
+ * Filling
+ */
+
+// Where the states of a window belong.
+static uint8_t *home_of(const struct prefix *p, uint32_t window)
+{
+    const struct want *w = p->now.wants;
+
+    while (!w->is_missing || w->window != window)
+        w++;
+    return p->now.kept + w->at * p->row_bytes;
 }
 
 // Rows [first, first + n) of the missing windows' own packing.
-static int compute(struct prefix *p, const struct dataset *d, uint32_t first,
-                   uint32_t n, uint32_t n_missing, struct error *err)
+static int compute(struct prefix *p, uint32_t first, uint32_t n,
+                   struct error *err)
 {
     const struct program_params params = {
         .kind = PROGRAM_PREFIX,
         .batch = n,
         .length = p->packing.length,
         .first_block = p->params.first_block,
+        .precision = p->now.precision,
     };
     const size_t places = (size_t) n * p->packing.length;
     const size_t bytes = places * sizeof *p->rows.tokens;
@@ -215,13 +346,13 @@ static int compute(struct prefix *p, const struct dataset *d, uint32_t first,
 
     if (rc < 0)
         return rc;
-    packing_fill(&p->rows, &p->packing, d, first, n, 1);
+    packing_fill(&p->rows, &p->packing, p->now.data, first, n, 1);
     if ((rc = executor_write(x, "tokens", p->rows.tokens, bytes)) < 0 ||
         (rc = executor_write(x, "pos", p->rows.pos, bytes)) < 0 ||
         (rc = executor_write(x, "start", p->rows.start, bytes)) < 0 ||
         (rc = executor_run(x)) < 0 ||
-        (rc = executor_read(x, "hidden", p->states,
-                            places * p->width * sizeof *p->states)) < 0)
+        (rc = executor_read(x, "hidden", p->now.states,
+                            places * p->width * sizeof *p->now.states)) < 0)
         return error_set(err, rc, "training: the first blocks: %s",
                          strerror(-rc));
     for (uint32_t i = 0; i < p->packing.n_items; i++) {
@@ -230,12 +361,12 @@ static int compute(struct prefix *p, const struct dataset *d, uint32_t first,
             continue;
         const size_t at =
             (size_t) (item->row - first) * p->packing.length + item->at;
-        const uint32_t rows = places_of(d, item->window);
-        uint8_t *home = home_of(p, item->window, n_missing);
-        prefix_values_encode(home, p->params.values, p->states + at * p->width,
-                             rows, p->width);
+        const uint32_t rows = places_of(&p->now, item->window);
+        uint8_t *home = home_of(p, item->window);
+        prefix_values_encode(home, p->params.values,
+                             p->now.states + at * p->width, rows, p->width);
         if (p->cache) {
-            key_of(key, p, d, &d->windows[item->window]);
+            key_of(key, p, &p->now, item->window);
             prefix_cache_put(p->cache, key, rows, home);
         }
     }
@@ -244,55 +375,68 @@ static int compute(struct prefix *p, const struct dataset *d, uint32_t first,
 
 // A window's states do not depend on its neighbours, so that those that are
 // missing may be packed anew.
-static int compute_missing(struct prefix *p, const struct dataset *d,
-                           uint32_t n_missing, struct error *err)
+static int compute_missing(struct prefix *p, struct error *err)
 {
-    int rc =
-        packing_assign(&p->packing, d, p->missing, n_missing, p->params.length);
+    const struct fill *f = &p->now;
+    uint32_t n = 0;
+    uint32_t *missing =
+        fault_realloc(p->missing, f->wants_size * sizeof *missing);
 
+    if (!missing)
+        return error_set(err, -ENOMEM, "training: out of memory");
+    p->missing = missing;
+    for (uint32_t i = 0; i < f->n_wants; i++)
+        if (f->wants[i].is_missing)
+            missing[n++] = f->wants[i].window;
+    int rc = packing_assign(&p->packing, f->data, missing, n, p->params.length);
     if (rc < 0)
         return error_set(err, rc, "training: out of memory");
     const uint32_t most = p->params.rows * p->params.length / p->packing.length;
     for (uint32_t row = 0; row < p->packing.n_rows && rc == 0; row += most) {
         const uint32_t left = p->packing.n_rows - row;
-        rc = compute(p, d, row, left < most ? left : most, n_missing, err);
+        rc = compute(p, row, left < most ? left : most, err);
     }
     return rc;
 }
 
-int prefix_fill(struct prefix *p, const struct dataset *d,
-                const struct packing *packing, uint32_t first, uint32_t n,
+// What was read ahead, if it is what is wanted now.
+static bool take_ahead(struct prefix *p, const struct prefix_rows *r)
+{
+    if (!p->is_expecting)
+        return false;
+    sidejob_wait(p->job);
+    p->is_expecting = false;
+    if (!wants_same(&p->ahead, r))
+        return false;
+    const struct fill f = p->now;
+    p->now = p->ahead;
+    p->ahead = f;
+    return true;
+}
+
+int prefix_fill(struct prefix *p, const struct prefix_rows *r,
                 struct error *err)
 {
-    const size_t places = (size_t) n * packing->length;
-    int rc = reserve(p, packing->n_items);
+    const bool was_read = take_ahead(p, r);
+    int rc = was_read ? 0 : list_wants(&p->now, r);
 
     if (rc < 0)
         return error_set(err, rc, "training: out of memory");
-    const uint32_t n_missing = read_known(p, d, packing, first, n);
-    if (n_missing > 0 && (rc = compute_missing(p, d, n_missing, err)) < 0)
-        return rc;
-    // Places without a token are zero: they weigh nothing, and nobody sees
-    // them.
-    memset(p->states, 0, places * p->width * sizeof *p->states);
-    for (uint32_t i = 0; i < packing->n_items; i++) {
-        const struct packing_item *item = &packing->items[i];
-        if (item->row < first || item->row - first >= n)
-            continue;
-        const size_t at =
-            (size_t) (item->row - first) * packing->length + item->at;
-        prefix_values_decode(p->states + at * p->width, p->params.values,
-                             p->kept + at * p->row_bytes,
-                             places_of(d, item->window), p->width);
-    }
-    p->places = places;
-    return 0;
+    if (!was_read)
+        read_known(p, &p->now);
+    const uint32_t n_missing = p->now.n_missing;
+    if (n_missing > 0)
+        rc = compute_missing(p, err);
+    if (rc == 0 && (!was_read || n_missing > 0))
+        decode(p, &p->now);
+    look_at_cache(p);
+    return rc;
 }
 
 int prefix_write(const struct prefix *p, struct executor *x)
 {
-    return executor_write(x, "hidden", p->states,
-                          p->places * p->width * sizeof *p->states);
+    return executor_write(x, "hidden", p->now.states,
+                          p->now.places * p->width * sizeof *p->now.states);
 }
 
 /*
@@ -304,25 +448,25 @@ uint32_t prefix_first_block(const struct prefix *p)
     return p->params.first_block;
 }
 
-size_t prefix_bytes(enum prefix_values values, uint32_t width, size_t places)
+size_t prefix_bytes(const struct base_model *base, enum prefix_values values,
+                    size_t places)
 {
-    return places *
-           (prefix_values_row_bytes(values, width) + width * sizeof(float));
+    const size_t width = base->config.width;
+    const size_t each = prefix_values_row_bytes(values, base->config.width) +
+                        width * sizeof(float);
+
+    return places * each * (is_ahead(base) ? 2 : 1);
 }
 
 void prefix_stats(struct prefix_cache_stats *out, const struct prefix *p)
 {
-    *out = (struct prefix_cache_stats){0};
-    if (p->cache)
-        prefix_cache_stats(out, p->cache);
+    *out = p->stats;
 }
 
 const char *prefix_notice(struct prefix *p)
 {
-    if (p->cache)
-        return prefix_cache_notice(p->cache);
-    if (!p->problem.text[0] || p->problem_said)
-        return NULL;
-    p->problem_said = true;
-    return p->problem.text;
+    const char *notice = p->notice;
+
+    p->notice = NULL;
+    return notice;
 }

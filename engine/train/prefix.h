@@ -13,8 +13,10 @@
  * bytes with a file, without one, and with one that was lost on the way.
  */
 
+#include "engine/ir/op.h"
 #include "engine/train/prefix_values.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -42,6 +44,7 @@ struct prefix_params {
     uint32_t length;                // places in the longest row
     uint32_t rows;                  // rows of that length in a program
     const struct prefix_file *file; // NULL: every state is computed each time
+    bool is_ahead; // prefix_expect() reads also where the processor computes
 };
 
 // A file that is of no use is no failure; prefix_notice() says so.
@@ -49,17 +52,29 @@ int prefix_create(struct prefix **out, const struct prefix_params *params,
                   struct error *err);
 void prefix_destroy(struct prefix *p);
 
-// The states of rows [first, first + n) of a packing. -EINTR when the device
-// was stopped: call again.
-int prefix_fill(struct prefix *p, const struct dataset *d,
-                const struct packing *packing, uint32_t first, uint32_t n,
+// Rows [first, first + n) of a packing. What is learned from may be rounded as
+// the recipe allows; what is judged by is f32.
+struct prefix_rows {
+    const struct dataset *data;
+    const struct packing *packing;
+    uint32_t first, n;
+    enum precision precision;
+};
+
+// Their states. -EINTR when the device was stopped: call again.
+int prefix_fill(struct prefix *p, const struct prefix_rows *r,
                 struct error *err);
+// Those that prefix_fill() is likely to ask for next: begins to read what the
+// cache has of them on a thread of its own, so that a device need not wait. A
+// wrong guess costs that work and changes nothing.
+void prefix_expect(struct prefix *p, const struct prefix_rows *r);
 // Gives them to a program that begins at first_block.
 int prefix_write(const struct prefix *p, struct executor *x);
 
 uint32_t prefix_first_block(const struct prefix *p);
 // Memory for so many places.
-size_t prefix_bytes(enum prefix_values values, uint32_t width, size_t places);
+size_t prefix_bytes(const struct base_model *base, enum prefix_values values,
+                    size_t places);
 // Zeros without a file.
 void prefix_stats(struct prefix_cache_stats *out, const struct prefix *p);
 // A sentence for the owner, once; then NULL.

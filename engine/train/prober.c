@@ -298,7 +298,11 @@ static int look_at(struct prober *p, uint64_t step,
     int rc = 0;
 
     if (p->params.prefix)
-        rc = prefix_fill(p->params.prefix, d, packing, first, n, err);
+        rc = prefix_fill(p->params.prefix,
+                         &(struct prefix_rows){d, packing, first, n,
+                                               (enum precision)
+                                                   p->params.recipe->precision},
+                         err);
     if (rc < 0)
         return rc;
     packing_fill(&p->one, packing, d, first, n,
@@ -628,20 +632,22 @@ static int try(struct microbatch *m, struct program_params *params,
     m->arena_bytes = 0;
     for (int i = 0; i < 3; i++) {
         static const enum program_kind kinds[] = {PROGRAM_PERTURBED,
-                                                  PROGRAM_MOVE, PROGRAM_PREFIX};
+                                                  PROGRAM_MOVE, PROGRAM_PREFIX,
+                                                  PROGRAM_PREFIX};
         struct program_params now = *params;
         struct program *program;
         now.kind = kinds[i];
-        if (i == 2 && !params->first_block)
+        if (i >= 2 && !params->first_block)
             break;
         if (i == 1)
             now.perturb.copies = now.perturb.queries;
         if (i > 0)
-            now.first_block = i == 2 ? params->first_block : 0;
-        if (i == 2) {
+            now.first_block = i >= 2 ? params->first_block : 0;
+        if (i >= 2)
             now.scheme = NULL;
+        // Of held-out records.
+        if (i == 3)
             now.precision = PRECISION_F32;
-        }
         int rc = program_compile(&program, &base->config, &now, base->backend,
                                  dev, err);
         if (rc < 0)

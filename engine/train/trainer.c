@@ -42,6 +42,7 @@ void trainer_destroy(struct trainer *t)
     token_norms_destroy(t->norms);
     packing_rows_finish(&t->rows);
     packing_finish(&t->packing);
+    packing_finish(&t->next);
     dataset_destroy(t->trained);
     dataset_destroy(t->held_out);
     free(t->order);
@@ -386,6 +387,51 @@ static int read_squares(struct trainer *t, struct executor *x, uint32_t first,
     return rc;
 }
 
+// How many rows of a packing, from `first` on, one program takes: even shares,
+// so that there are fewer shapes and no short last one.
+static uint32_t share_of(const struct trainer *t, const struct packing *p,
+                         uint32_t first)
+{
+    const uint32_t most = t->micro_rows * t->length / p->length;
+    const uint32_t n_micro = (p->n_rows + most - 1) / most;
+    uint32_t row = 0;
+
+    for (uint32_t i = 0; i < n_micro; i++) {
+        const uint32_t share = (p->n_rows - row) / (n_micro - i);
+        if (row >= first)
+            return share;
+        row += share;
+    }
+    return 0;
+}
+
+static struct prefix_rows states_of(const struct trainer *t,
+                                    const struct packing *p, uint32_t first,
+                                    uint32_t n)
+{
+    return (struct prefix_rows){t->trained, p, first, n,
+                                (enum precision) t->recipe.precision};
+}
+
+// While the device computes a program up to row `end`, the states of the next
+// one are read: of this step, or of the one that follows.
+static int expect_next(struct trainer *t, uint32_t end)
+{
+    struct prefix_rows r = states_of(t, &t->packing, end, 0);
+    int rc = 0;
+
+    if (end >= t->packing.n_rows) {
+        rc = trainer_choose_next(t);
+        r.packing = &t->next;
+        r.first = 0;
+    }
+    if (rc < 0 || r.packing->n_rows == 0)
+        return rc;
+    r.n = share_of(t, r.packing, r.first);
+    prefix_expect(t->prefix, &r);
+    return 0;
+}
+
 // Rows [first, first + n) through one program; adds its loss to *loss.
 static int run_micro(struct trainer *t, enum program_kind kind, uint32_t first,
                      uint32_t n, double *loss, struct error *err)
@@ -403,20 +449,22 @@ static int run_micro(struct trainer *t, enum program_kind kind, uint32_t first,
         .kept = t->micro.kept,
     };
     const size_t places = (size_t) n * t->packing.length;
+    const struct prefix_rows states = states_of(t, &t->packing, first, n);
     float hyper[ADAMW_HYPERS];
     float part;
     struct executor *x;
     int rc = 0;
 
     if (t->prefix)
-        rc = prefix_fill(t->prefix, t->trained, &t->packing, first, n, err);
+        rc = prefix_fill(t->prefix, &states, err);
     if (rc < 0 || (rc = program_cache_get(&x, t->cache, &params, err)) < 0)
         return rc;
     packing_fill(&t->rows, &t->packing, t->trained, first, n,
                  1.0F / (float) t->packing.n_targets);
     set_hyper(hyper, t);
     if ((rc = evaluator_inputs(x, &t->rows, places, t->prefix)) < 0 ||
-        (rc = write_choice(x, t, first, n)) < 0)
+        (rc = write_choice(x, t, first, n)) < 0 ||
+        (t->prefix && (rc = expect_next(t, first + n)) < 0))
         goto error;
     if (kind != PROGRAM_ACCUMULATE &&
         (rc = executor_write(x, "hyper", hyper, sizeof hyper)) < 0)
@@ -470,9 +518,8 @@ static int run_rows(struct trainer *t, double *loss, struct error *err)
             return error_set(err, rc, "training: %s", strerror(-rc));
         t->is_dirty = true;
     }
-    // Even shares: fewer shapes, and no short last program.
     for (uint32_t i = 0; i < n_micro; i++) {
-        const uint32_t share = (n - row) / (n_micro - i);
+        const uint32_t share = share_of(t, &t->packing, row);
         enum program_kind kind = PROGRAM_ACCUMULATE;
         if (i + 1 == n_micro)
             kind = n_micro > 1 ? PROGRAM_UPDATE : PROGRAM_TRAIN;
@@ -748,10 +795,10 @@ int trainer_run(struct trainer *t, uint64_t steps_max, trainer_news_fn *on_news,
  */
 
 // Of a frozen prefix, on the host.
-static size_t states_bytes(const struct recipe *r, const struct model_config *m,
-                           size_t places)
+static size_t states_bytes(const struct recipe *r,
+                           const struct base_model *base, size_t places)
 {
-    return prefix_bytes((enum prefix_values) r->prefix_cache, m->width, places);
+    return prefix_bytes(base, (enum prefix_values) r->prefix_cache, places);
 }
 
 size_t trainer_micro_bytes(const struct microbatch *m)
@@ -787,7 +834,7 @@ void trainer_describe(struct trainer_info *out, const struct trainer *t)
         .state_bytes =
             trainer_micro_bytes(&t->micro) +
             2 * trainer_kept_floats(t) * sizeof(float) +
-            (t->prefix ? states_bytes(&t->recipe, &t->base->config,
+            (t->prefix ? states_bytes(&t->recipe, t->base,
                                       (size_t) t->micro_rows * t->length)
                        : 0),
     };
@@ -825,9 +872,9 @@ int trainer_plan(struct trainer_info *out, const struct base_model *base,
         .arena_bytes = micro.arena_bytes,
         .state_bytes =
             trainer_micro_bytes(&micro) +
-            (has_prefix ? states_bytes(r, &base->config,
-                                       (size_t) micro.rows * micro.length)
-                        : 0),
+            (has_prefix
+                 ? states_bytes(r, base, (size_t) micro.rows * micro.length)
+                 : 0),
     };
     return 0;
 }

@@ -134,11 +134,10 @@ static int choose_by_chance(uint32_t *n, struct trainer *t)
     return 0;
 }
 
-static void choose_in_turn(uint32_t *n, struct trainer *t)
+static void choose_in_turn(uint32_t *n, struct trainer *t, uint64_t step)
 {
-    const uint64_t epoch = t->step / t->steps_epoch;
-    const uint32_t first =
-        (uint32_t) (t->step % t->steps_epoch) * t->recipe.batch;
+    const uint64_t epoch = step / t->steps_epoch;
+    const uint32_t first = (uint32_t) (step % t->steps_epoch) * t->recipe.batch;
     const uint32_t left = t->n_examples - first;
     const uint32_t count = left < t->recipe.batch ? left : t->recipe.batch;
 
@@ -161,8 +160,19 @@ int trainer_choose(struct trainer *t)
     if (t->privacy.clip > 0)
         rc = choose_by_chance(&n, t);
     else
-        choose_in_turn(&n, t);
+        choose_in_turn(&n, t, t->step);
     return rc < 0 ? rc
                   : packing_assign(&t->packing, t->trained, t->chosen, n,
                                    t->length);
+}
+
+int trainer_choose_next(struct trainer *t)
+{
+    uint32_t n = 0;
+
+    t->next.n_rows = 0;
+    if (t->privacy.clip > 0 || t->step + 1 >= t->steps_total)
+        return 0;
+    choose_in_turn(&n, t, t->step + 1);
+    return packing_assign(&t->next, t->trained, t->chosen, n, t->length);
 }

@@ -51,6 +51,7 @@ struct trainer {
     struct privacy spent_before; // by the adapter that it starts from
     struct rng noise;            // of the system, not of the seed
     struct packing packing;
+    struct packing next; // of the step that follows, where `prefix` reads it
     struct packing_rows rows;
     // What a step chooses among: examples, of which each is some windows.
     uint32_t n_examples;
@@ -93,6 +94,9 @@ int trainer_load(struct trainer *t, const struct trainer_params *params,
 double trainer_rate(const struct trainer *t);
 // The packing of this step.
 int trainer_choose(struct trainer *t);
+// The packing of the next one goes to `next`; empty where only chance knows it,
+// or there is no next one.
+int trainer_choose_next(struct trainer *t);
 
 // What a run keeps beside its adapter, in floats.
 size_t trainer_kept_floats(const struct trainer *t);

@@ -275,7 +275,7 @@ int trainplan_make(struct trainplan *out, char **drawing,
     plan.state_bytes = trainer_micro_bytes(&plan.micro);
     if (recipe_first_block(r, &scheme, m) > 0)
         plan.state_bytes +=
-            prefix_bytes((enum prefix_values) r->prefix_cache, m->width,
+            prefix_bytes(base, (enum prefix_values) r->prefix_cache,
                          (size_t) plan.micro.rows * plan.micro.length);
     rc = compile(&plan, drawing, base, r, &scheme, err);
     if (rc < 0)

@@ -5,6 +5,7 @@
 
 #include "engine/vulkan/vk_kernels.h"
 #include "engine/vulkan/vk_operands.h"
+#include "engine/vulkan/vk_prepare.h"
 
 #include <string.h>
 
@@ -108,6 +109,38 @@ static struct way way_of_dots(const struct vk_product *p)
     };
 }
 
+// Many rows, few columns: what LoRA makes of tokens.
+static struct way way_of_thin(const struct device *dev,
+                              const struct vk_product *p)
+{
+    enum { THREADS = 256, ROW_LANES = 4, ENOUGH = 128, SHARED = 40 << 10 };
+    const uint32_t shared =
+        dev->traits.shared_bytes < SHARED ? dev->traits.shared_bytes : SHARED;
+    const uint32_t few = p->n <= 8 ? 8 : 16;
+    const uint32_t step = THREADS / ROW_LANES * 4;
+    const uint32_t step_bytes = step / 4 * (few + 1) * 16;
+    uint32_t rows = few == 8 ? 4 : 2, depth = 1;
+
+    // Sums of all threads lie there at the end.
+    while (rows * few * THREADS * sizeof(float) > shared)
+        rows /= 2;
+    while (rows > 1 && p->m / (rows * ROW_LANES) < ENOUGH)
+        rows /= 2;
+    while (depth * rows < 4 && depth * 2 * step_bytes <= shared &&
+           depth * step < p->k)
+        depth *= 2;
+    return (struct way){
+        .shader = VK_SHADER_gemm_thin_f32,
+        .specs = {few, rows, depth},
+        .n_specs = 3,
+        .threads = THREADS,
+        .tile_m = rows * ROW_LANES,
+        .tile_n = few,
+        .parts = 1,
+        .k_each = p->k,
+    };
+}
+
 // Few rows or columns, the wide operand along y: LoRA's gradients.
 static struct way way_of_outer(const struct device *dev,
                                const struct vk_product *p, bool is_tall)
@@ -189,6 +222,9 @@ static struct way pick_family(const struct device *dev,
         return way_of_reg(dev, p);
     if (p->family == VK_PRODUCT_LDS)
         return way_of_lds(dev, p);
+    if (p->n <= FEW && p->m >= 64 && p->k >= 64 && !p->trans_a &&
+        t->max_workgroup >= 256 && t->shared_bytes >= LDS_BYTES)
+        return way_of_thin(dev, p);
     if (is_narrow && !p->trans_a && (p->trans_b || p->n <= FEW) && p->k >= 64 &&
         t->has_subgroup_sum)
         return way_of_dots(p);
@@ -359,6 +395,7 @@ static struct vk_product shape_of(const struct instr *in)
         .trans_b = in->op == OP_matmul_kept || in->attr.trans_b,
         .precision = in->attr.precision,
         .family = in->kernel,
+        .has_packs = true,
     };
 }
 
@@ -380,9 +417,63 @@ static void emit(struct vk_emit *e, int d, int c)
     vk_emit_product(e, &p);
 }
 
+// Of two products that are one: is the first one the large one?
+static bool is_large_first(const struct instr *first, const struct instr *later)
+{
+    return shape_of(first).k > shape_of(later).k;
+}
+
+bool vk_product_folds(const struct device *dev, const struct instr *first,
+                      const struct instr *later)
+{
+    const bool is_first = is_large_first(first, later);
+    const struct vk_product large = shape_of(is_first ? first : later);
+    const struct instr *small = is_first ? later : first;
+    const struct vk_product low = shape_of(small);
+
+    return low.k <= FEW && !low.trans_a && low.trans_b == large.trans_b &&
+           low.b.dtype == DTYPE_f32 && low.precision == large.precision &&
+           low.family <= VK_KERNEL_VULKAN && large.alpha != 0 &&
+           vk_product_takes_cm(dev, &large);
+}
+
+// y = first's sum + later's, of which one adapts the other.
+static void emit_folded(struct vk_emit *e)
+{
+    const struct instr *first = e->fold, *later = e->in;
+    const bool is_first = is_large_first(first, later);
+
+    e->in = is_first ? later : first;
+    const struct vk_low low = {
+        .a = vk_in(e, 0),
+        .b = vk_in(e, 1),
+        .k = shape_of(e->in).k,
+        .alpha = e->in->attr.alpha,
+    };
+    e->in = is_first ? first : later;
+    struct vk_product p = shape_of(e->in);
+    p.a = vk_in(e, 0);
+    p.b = vk_weight_of(e, 1);
+    p.scratch = vk_scratch(e);
+    p.low = low;
+    e->in = first;
+    p.c = first->n_in > 2 ? vk_in(e, 2) : 0;
+    e->in = later;
+    p.y = vk_out(e, 0);
+    (void) vk_values(e, &first->in[0]);
+    (void) vk_values(e, &first->in[1]);
+    (void) vk_values(e, &later->in[0]);
+    (void) vk_values(e, &later->in[1]);
+    (void) vk_values(e, &later->out[0]);
+    vk_emit_product(e, &p);
+}
+
 void vk_emit_matmul(struct vk_emit *e)
 {
-    emit(e, -1, 2);
+    if (e->fold)
+        emit_folded(e);
+    else
+        emit(e, -1, 2);
 }
 
 void vk_emit_matmul_delta(struct vk_emit *e)
@@ -394,6 +485,11 @@ void vk_emit_matmul_delta(struct vk_emit *e)
 void vk_emit_matmul_kept(struct vk_emit *e)
 {
     emit(e, -1, 4);
+}
+
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
 }
 
 size_t vk_matmul_scratch(const struct device *dev, const struct instr *in)
@@ -434,6 +530,20 @@ static struct lora lora_of(const struct device *dev, const struct instr *in)
     l.scratch = l.low_scratch + align(vk_product_scratch(dev, &l.low));
     l.bytes = l.scratch + (base > high ? base : high);
     return l;
+}
+
+size_t vk_matmul_packs(const struct device *dev, const struct instr *in)
+{
+    if (in->op == OP_matmul_lora) {
+        const struct lora l = lora_of(dev, in);
+        return larger(vk_product_packs_cm(dev, &l.base),
+                      larger(vk_product_packs_cm(dev, &l.low),
+                             vk_product_packs_cm(dev, &l.high)));
+    }
+    if (in->op != OP_matmul && in->op != OP_matmul_kept)
+        return 0;
+    const struct vk_product p = shape_of(in);
+    return vk_product_packs_cm(dev, &p);
 }
 
 void vk_emit_matmul_lora(struct vk_emit *e)

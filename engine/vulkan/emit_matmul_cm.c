@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 #include "engine/vulkan/vk_operands.h"
+#include "engine/vulkan/vk_packs.h"
 #include "engine/vulkan/vk_product.h"
 
 #include <string.h>
@@ -18,6 +19,7 @@ enum cm_flag {
     CM_HAS_LIVE = 4,
     CM_BY_4 = 8,
     CM_IS_PART = 16,
+    CM_HAS_LOW = 32,
 };
 
 struct cm_push {
@@ -28,6 +30,9 @@ struct cm_push {
     float alpha;
     uint32_t group;
     uint32_t k_each;
+    VkDeviceAddress low_a, low_b;
+    uint32_t low_k;
+    float low_alpha;
 };
 
 // Of a workgroup: threads, its part of y and how deep, and a subgroup's part.
@@ -42,7 +47,8 @@ struct cm_way {
     uint32_t a_rows; // m, in whole tiles
     uint32_t parts;  // of k
     uint32_t k_each;
-    size_t scales_at, parts_at, bytes; // of scratch
+    size_t scales_at, pack_bytes; // of packed rows, and behind their factors
+    size_t parts_at, bytes;       // of scratch
 };
 
 // [type][is_back]
@@ -89,6 +95,9 @@ static bool has_blocks(const struct vk_product *p)
 // The rules for tiles, as measured on an H200: large ones as long as there are
 // enough of them, for they move the least; four subgroups of 32 x 32 else.
 // Weights in blocks are decoded once for each tile: the higher the better.
+// Where some of its 132 cores would have two large tiles and most have one,
+// half as many high ones take 0.83 of the time, and little ones 0.8 where few
+// are large.
 static struct cm_tile tile_for(const struct device *dev,
                                const struct vk_product *p)
 {
@@ -101,8 +110,12 @@ static struct cm_tile tile_for(const struct device *dev,
         return (struct cm_tile){4 * t->subgroup, 16, 32, 32, 8, 16};
     if (has_blocks(p) && vk_ceil(p->m, 256) * vk_ceil(p->n, 128) >= 256)
         return high;
-    return vk_ceil(p->m, 128) * vk_ceil(p->n, 128) > 48 || p->k >= 8192 ? large
-                                                                        : small;
+    const uint32_t tiles = vk_ceil(p->m, 128) * vk_ceil(p->n, 128);
+    if (tiles > 132 && tiles <= 192 && p->k < 4096)
+        return high;
+    if (tiles <= 64 && p->m >= 2048 && p->k < 1024)
+        return small;
+    return tiles > 48 || p->k >= 8192 ? large : small;
 }
 
 static uint32_t shared_bytes(const struct device *dev, const struct cm_tile *t,
@@ -177,34 +190,50 @@ static struct cm_way way_for(const struct device *dev,
     cut_k(&w, dev, p);
     w.scales_at = round_up((size_t) vk_ceil(p->k, w.tile.bk) * w.tile.bk *
                            w.a_rows * sizeof(uint16_t));
-    w.parts_at = w.scales_at + round_up((size_t) w.a_rows * sizeof(float));
+    w.pack_bytes = w.scales_at + round_up((size_t) w.a_rows * sizeof(float));
+    w.parts_at = p->has_packs ? 0 : w.pack_bytes;
     w.bytes = w.parts_at;
     if (w.parts > 1)
         w.bytes += (size_t) w.parts * p->m * p->n * sizeof(float);
     return w;
 }
 
-static void emit_pack(struct vk_emit *e, const struct vk_product *p,
-                      const struct cm_way *w)
+// Returns where the rows are.
+static VkDeviceAddress emit_pack(struct vk_emit *e, const struct vk_product *p,
+                                 const struct cm_way *w)
 {
-    enum { THREADS = 128 };
+    enum { THREADS = 128, MANY = 2048 };
     const bool by_4 = p->a % 16 == 0 && p->k % 4 == 0;
-    const uint32_t specs[] = {THREADS, w->tile.bk, w->is_bf16, by_4};
+    // Of a row; fewer wait for less.
+    const uint32_t lanes = p->m >= MANY ? 32 : THREADS;
+    const uint32_t specs[] = {THREADS, w->tile.bk, w->is_bf16, by_4, lanes};
+    VkDeviceAddress to = p->scratch;
+
+    if (p->has_packs && vk_pack_find(&to, e,
+                                     &(struct vk_pack){
+                                         .a = p->a,
+                                         .m = p->m,
+                                         .k = p->k,
+                                         .depth = w->tile.bk,
+                                         .a_rows = w->a_rows,
+                                         .is_bf16 = w->is_bf16,
+                                     }))
+        return to;
     const struct {
         VkDeviceAddress a, to, row_scales;
         uint32_t m, k, a_rows;
-    } push = {p->a, p->scratch, p->scratch + w->scales_at,
-              p->m, p->k,       w->a_rows};
+    } push = {p->a, to, to + w->scales_at, p->m, p->k, w->a_rows};
 
     vk_dispatch(e, &(struct vk_dispatch){
                        .shader = VK_SHADER_cm_pack_f32,
                        .specs = specs,
-                       .n_specs = 4,
+                       .n_specs = 5,
                        .push = &push,
                        .push_bytes = sizeof(push),
-                       .groups = {w->a_rows, 1, 1},
+                       .groups = {vk_ceil(w->a_rows, THREADS / lanes), 1, 1},
                        .work = (double) p->m * p->k,
                    });
+    return to;
 }
 
 static uint32_t flags_of(const struct vk_product *p, const struct cm_way *w)
@@ -213,11 +242,11 @@ static uint32_t flags_of(const struct vk_product *p, const struct cm_way *w)
 
     return (p->c ? CM_HAS_C : 0) | (w->is_bf16 ? 0 : CM_HAS_SCALES) |
            (p->live ? CM_HAS_LIVE : 0) | (by_4 ? CM_BY_4 : 0) |
-           (w->parts > 1 ? CM_IS_PART : 0);
+           (w->parts > 1 ? CM_IS_PART : 0) | (p->low.k ? CM_HAS_LOW : 0);
 }
 
 static void emit_tiles(struct vk_emit *e, const struct vk_product *p,
-                       const struct cm_way *w)
+                       const struct cm_way *w, VkDeviceAddress rows)
 {
     enum { GROUP = 8 };
     const struct vk_traits *t = &e->dev->traits;
@@ -227,13 +256,13 @@ static void emit_tiles(struct vk_emit *e, const struct vk_product *p,
                               flags_of(p, w), t->coopmat_m, t->coopmat_n,
                               t->coopmat_k,   t->subgroup};
     const struct cm_push push = {
-        .a = p->scratch,
+        .a = rows,
         .w = p->b.data,
         .scales = p->b.scales,
         .mins = p->b.mins,
         .y = w->parts > 1 ? p->scratch + w->parts_at : p->y,
         .c = p->c,
-        .row_scales = p->scratch + w->scales_at,
+        .row_scales = rows + w->scales_at,
         .live = p->live,
         .m = p->m,
         .n = p->n,
@@ -243,6 +272,10 @@ static void emit_tiles(struct vk_emit *e, const struct vk_product *p,
         .alpha = p->alpha,
         .group = GROUP,
         .k_each = w->k_each,
+        .low_a = p->low.a,
+        .low_b = p->low.b,
+        .low_k = p->low.k,
+        .low_alpha = p->low.alpha,
     };
 
     vk_dispatch(e, &(struct vk_dispatch){
@@ -264,8 +297,7 @@ bool vk_emit_product_cm(struct vk_emit *e, const struct vk_product *p)
         return false;
     const struct cm_way w = way_for(e->dev, p);
 
-    emit_pack(e, p, &w);
-    emit_tiles(e, p, &w);
+    emit_tiles(e, p, &w, emit_pack(e, p, &w));
     if (w.parts > 1) {
         struct vk_product sum = *p;
         sum.scratch += w.parts_at;
@@ -278,4 +310,14 @@ size_t vk_product_scratch_cm(const struct device *dev,
                              const struct vk_product *p)
 {
     return takes(dev, p) ? way_for(dev, p).bytes : 0;
+}
+
+size_t vk_product_packs_cm(const struct device *dev, const struct vk_product *p)
+{
+    return p->has_packs && takes(dev, p) ? way_for(dev, p).pack_bytes : 0;
+}
+
+bool vk_product_takes_cm(const struct device *dev, const struct vk_product *p)
+{
+    return takes(dev, p);
 }

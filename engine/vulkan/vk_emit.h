@@ -12,12 +12,17 @@
  *
  * Dispatches of one instruction follow one another as if each waited for the
  * one before it, unless vk_parallel() says otherwise. Between instructions the
- * backend looks at what they read and write.
+ * backend looks at what they read and write, and may let those of neighbours
+ * run in another order where it makes no difference (vk_waves.h).
  */
 
 #include "engine/vulkan/vk_device.h"
 
-struct vk_list; // of dispatches, see vk_prepare.h
+struct vk_list;    // of dispatches, see vk_prepare.h
+struct vk_hazards; // what was read and written since the last wait
+struct vk_packs;   // see vk_packs.h
+struct vk_adamw;   // see vk_adamw.h
+struct vk_spans;   // what an instruction reads and writes, see vk_prepare.h
 
 // A weight on the device. Blocks of quantised types lie apart in planes, so
 // that every load is aligned:
@@ -39,8 +44,13 @@ struct vk_weight {
 struct vk_emit {
     struct device *dev;
     const struct instr *in;
+    const struct instr *fold; // an earlier one that `in` does as well, or NULL
     const struct bindings *bindings;
     struct vk_list *list;
+    struct vk_hazards *hazards;
+    struct vk_spans *spans; // of `in`
+    struct vk_packs *packs;
+    struct vk_adamw *adamw;
     uint32_t instr;   // its number
     bool must_wait;   // the next dispatch, for all before
     bool is_first;    // the next dispatch is the instruction's first
@@ -73,3 +83,7 @@ void vk_dispatch(struct vk_emit *e, const struct vk_dispatch *d);
 void vk_linear(uint32_t groups[3], uint64_t n);
 // The next dispatch does not wait for the one before it.
 void vk_parallel(struct vk_emit *e);
+// The instruction's next dispatch, its first, reads or writes that memory,
+// which is none of its operands.
+void vk_touch(struct vk_emit *e, VkDeviceAddress at, size_t bytes,
+              bool is_write);

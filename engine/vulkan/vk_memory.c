@@ -5,6 +5,7 @@
 
 #include "engine/base/error.h"
 #include "engine/base/fault.h"
+#include "engine/vulkan/vk_profile.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -184,7 +185,9 @@ int vk_copy_in(struct device *dev, const struct vk_block *to, size_t offset,
         void *place = vk_copy_in_place(dev, to, offset + at, part);
         if (!place)
             return -EIO;
+        const uint64_t begin = vk_profile_begin(dev);
         memcpy(place, (const char *) data + at, part);
+        vk_profile_end(dev, VK_DOING_COPY_IN, begin);
         at += part;
     }
     return 0;
@@ -286,7 +289,9 @@ static int copy_out_part(struct device *dev, const struct vk_block *from,
                                NULL);
     if ((rc = vk_submit(dev, f)) < 0 || (rc = vk_wait_all(dev)) < 0)
         return rc;
+    const uint64_t begin = vk_profile_begin(dev);
     memcpy(data, c->staging.mapped, bytes);
+    vk_profile_end(dev, VK_DOING_COPY_OUT, begin);
     return 0;
 }
 

@@ -5,33 +5,34 @@
 
 #include "engine/base/error.h"
 #include "engine/base/fault.h"
+#include "engine/vulkan/vk_adamw.h"
+#include "engine/vulkan/vk_fold.h"
 #include "engine/vulkan/vk_host.h"
 #include "engine/vulkan/vk_kernels.h"
+#include "engine/vulkan/vk_packs.h"
+#include "engine/vulkan/vk_product.h"
+#include "engine/vulkan/vk_waves.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 /*
  * What instructions since the last wait have read and written: the next one
- * waits if it meets any of it in a way that counts. Weights do not: nobody
- * writes them.
+ * waits if it meets any of it in a way that counts.
  */
-struct span {
-    VkDeviceAddress from;
-    VkDeviceAddress to;
-};
-
 enum { SPANS_MAX = 512 };
 
-struct hazards {
-    struct span reads[SPANS_MAX];
-    struct span writes[SPANS_MAX];
+struct vk_hazards {
+    struct vk_span reads[SPANS_MAX];
+    struct vk_span writes[SPANS_MAX];
     uint32_t n_reads;
     uint32_t n_writes;
 };
 
-static bool meets(const struct span *spans, uint32_t n, const struct span *s)
+static bool meets(const struct vk_span *spans, uint32_t n,
+                  const struct vk_span *s)
 {
     for (uint32_t i = 0; i < n; i++)
         if (spans[i].from < s->to && s->from < spans[i].to)
@@ -63,7 +64,7 @@ static VkDeviceAddress address_of(const struct bindings *b,
     return s->buffer->block.address + s->offset + o->offset;
 }
 
-static bool span_of(struct span *out, const struct bindings *b,
+static bool span_of(struct vk_span *out, const struct bindings *b,
                     const struct operand *o)
 {
     if (o->region == REGION_NONE || o->region == REGION_WEIGHT)
@@ -73,38 +74,107 @@ static bool span_of(struct span *out, const struct bindings *b,
     return true;
 }
 
-static void add(struct span *spans, uint32_t *n, const struct span *s)
+void vk_spans_of(struct vk_spans *out, const struct instr *in,
+                 const struct instr *fold, const struct bindings *b)
+{
+    memset(out, 0, sizeof(*out));
+    for (int i = 0; i < in->n_in; i++)
+        out->n_reads += span_of(&out->reads[out->n_reads], b, &in->in[i]);
+    for (int i = 0; fold && i < fold->n_in; i++)
+        out->n_reads += span_of(&out->reads[out->n_reads], b, &fold->in[i]);
+    for (int i = 0; i < in->n_out; i++)
+        out->n_writes += span_of(&out->writes[out->n_writes], b, &in->out[i]);
+    out->n_writes += span_of(&out->writes[out->n_writes], b, &in->scratch);
+    if (fold)
+        out->n_writes +=
+            span_of(&out->writes[out->n_writes], b, &fold->scratch);
+}
+
+static bool is_same_span(const struct vk_span *x, const struct vk_span *y)
+{
+    return x->from == y->from && x->to == y->to;
+}
+
+enum vk_order vk_spans_order(const struct vk_spans *x, const struct vk_spans *y)
+{
+    enum vk_order order = VK_ORDER_NONE;
+
+    for (uint32_t i = 0; i < y->n_writes; i++)
+        if (meets(x->writes, x->n_writes, &y->writes[i]) ||
+            meets(x->reads, x->n_reads, &y->writes[i]))
+            return VK_ORDER_ALL;
+    for (uint32_t i = 0; i < x->n_writes; i++) {
+        if (!meets(y->reads, y->n_reads, &x->writes[i]))
+            continue;
+        if (!is_same_span(&x->writes[i], &x->first_writes))
+            return VK_ORDER_ALL;
+        order = VK_ORDER_FIRST;
+    }
+    return order;
+}
+
+static void add(struct vk_span *spans, uint32_t *n, const struct vk_span *s)
 {
     spans[(*n)++] = *s;
 }
 
-// Must instruction `in` wait for those before it? Notes what it does.
-static bool must_wait(struct hazards *h, const struct instr *in,
-                      const struct bindings *b)
+// Must an instruction that does this wait for those before it? Notes it.
+static bool must_wait(struct vk_hazards *h, const struct vk_spans *s)
 {
-    struct span reads[OP_INPUTS_MAX];
-    struct span writes[OP_OUTPUTS_MAX + 1];
-    uint32_t n_reads = 0, n_writes = 0;
-    bool waits = h->n_reads + OP_INPUTS_MAX > SPANS_MAX ||
-                 h->n_writes + OP_OUTPUTS_MAX + 1 > SPANS_MAX;
+    // And what vk_touch() adds.
+    bool waits = h->n_reads + VK_READS_MAX > SPANS_MAX ||
+                 h->n_writes + VK_WRITES_MAX > SPANS_MAX;
 
-    for (int i = 0; i < in->n_in; i++)
-        n_reads += span_of(&reads[n_reads], b, &in->in[i]);
-    for (int i = 0; i < in->n_out; i++)
-        n_writes += span_of(&writes[n_writes], b, &in->out[i]);
-    n_writes += span_of(&writes[n_writes], b, &in->scratch);
-    for (uint32_t i = 0; i < n_reads && !waits; i++)
-        waits = meets(h->writes, h->n_writes, &reads[i]);
-    for (uint32_t i = 0; i < n_writes && !waits; i++)
-        waits = meets(h->writes, h->n_writes, &writes[i]) ||
-                meets(h->reads, h->n_reads, &writes[i]);
+    for (uint32_t i = 0; i < s->n_reads && !waits; i++)
+        waits = meets(h->writes, h->n_writes, &s->reads[i]);
+    for (uint32_t i = 0; i < s->n_writes && !waits; i++)
+        waits = meets(h->writes, h->n_writes, &s->writes[i]) ||
+                meets(h->reads, h->n_reads, &s->writes[i]);
     if (waits)
         h->n_reads = h->n_writes = 0;
-    for (uint32_t i = 0; i < n_reads; i++)
-        add(h->reads, &h->n_reads, &reads[i]);
-    for (uint32_t i = 0; i < n_writes; i++)
-        add(h->writes, &h->n_writes, &writes[i]);
+    for (uint32_t i = 0; i < s->n_reads; i++)
+        add(h->reads, &h->n_reads, &s->reads[i]);
+    for (uint32_t i = 0; i < s->n_writes; i++)
+        add(h->writes, &h->n_writes, &s->writes[i]);
     return waits;
+}
+
+void vk_touch(struct vk_emit *e, VkDeviceAddress at, size_t bytes,
+              bool is_write)
+{
+    struct vk_hazards *h = e->hazards;
+    struct vk_spans *mine = e->spans;
+    const struct vk_span s = {at, at + bytes};
+
+    if (meets(h->writes, h->n_writes, &s) ||
+        (is_write && meets(h->reads, h->n_reads, &s))) {
+        e->must_wait = true;
+        h->n_reads = h->n_writes = 0;
+        (void) must_wait(h, mine);
+    }
+    assert(mine->n_reads < VK_READS_MAX && mine->n_writes < VK_WRITES_MAX);
+    if (is_write) {
+        add(h->writes, &h->n_writes, &s);
+        add(mine->writes, &mine->n_writes, &s);
+        if (e->is_first)
+            mine->first_writes = s;
+    } else {
+        add(h->reads, &h->n_reads, &s);
+        add(mine->reads, &mine->n_reads, &s);
+    }
+}
+
+// What was packed of values that `in` has written is of old ones.
+static void forget_packs(struct vk_packs *packs, const struct instr *in,
+                         const struct bindings *b)
+{
+    struct vk_span s;
+
+    for (int i = 0; i < in->n_out; i++)
+        if (span_of(&s, b, &in->out[i]))
+            vk_packs_forget(packs, s.from, s.to);
+    if (span_of(&s, b, &in->scratch))
+        vk_packs_forget(packs, s.from, s.to);
 }
 
 static int fail(struct vk_emit *e, int rc)
@@ -242,40 +312,90 @@ static void add_host_item(struct vk_emit *e, struct prepared *p,
     item->groups[0] = item->groups[1] = item->groups[2] = 1;
 }
 
-static int emit_all(struct prepared *p, const struct bindings *b,
+static void emit_one(struct vk_emit *e, struct prepared *p, uint32_t i,
+                     uint32_t fold)
+{
+    const struct instr *in = &p->instrs[i];
+    const struct vk_kernel *k = vk_kernel_of((enum op) in->op);
+
+    p->first[i] = p->list.n;
+    if (fold == VK_FOLD_SKIP)
+        return;
+    e->in = in;
+    e->instr = i;
+    e->fold = fold > 0 ? &p->instrs[fold - 1] : NULL;
+    vk_spans_of(e->spans, in, e->fold, e->bindings);
+    e->must_wait |= must_wait(e->hazards, e->spans);
+    e->is_first = true;
+    if (is_of_cpu(in, k)) {
+        add_host_item(e, p, e->bindings);
+    } else {
+        e->is_parallel = false;
+        k->emit(e);
+    }
+    forget_packs(e->packs, in, e->bindings);
+}
+
+static size_t packs_bytes(const struct prepared *p)
+{
+    size_t most = 0;
+
+    for (uint32_t i = 0; i < p->n_instrs; i++) {
+        const size_t bytes = vk_matmul_packs(p->dev, &p->instrs[i]);
+        most = bytes > most ? bytes : most;
+    }
+    return most;
+}
+
+static uint32_t count_of(const struct prepared *p, enum op op)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < p->n_instrs; i++)
+        n += p->instrs[i].op == op;
+    return n;
+}
+
+// `folds`: may products be joined? Only where all of them run as prepared.
+static int emit_all(struct prepared *p, const struct bindings *b, bool folds,
                     struct error *err)
 {
-    struct hazards *h = fault_calloc(1, sizeof(*h));
     struct vk_emit e = {.dev = p->dev,
                         .bindings = b,
                         .list = &p->list,
+                        .hazards = fault_calloc(1, sizeof(*e.hazards)),
                         .err = err};
+    uint32_t *with = fault_calloc(p->n_instrs + 1u, sizeof(*with));
+    struct vk_spans *spans = fault_calloc(p->n_instrs + 1u, sizeof(*spans));
 
-    if (!h)
-        return error_set(err, -ENOMEM, "no memory for a program");
+    if (!e.hazards || !with || !spans)
+        e.rc = error_set(err, -ENOMEM, "no memory for a program");
+    else
+        e.rc = vk_packs_create(&p->packs, p->dev, packs_bytes(p), err);
+    if (e.rc >= 0)
+        e.rc = vk_adamw_create(&p->adamw, p->dev, count_of(p, OP_adamw), err);
+    e.packs = p->packs;
+    e.adamw = p->adamw;
+    if (e.rc >= 0 && folds)
+        vk_fold_find(with, p->dev, p->instrs, p->n_instrs);
     for (uint32_t i = 0; i < p->n_instrs && e.rc >= 0; i++) {
-        const struct instr *in = &p->instrs[i];
-        const struct vk_kernel *k = vk_kernel_of((enum op) in->op);
-        p->first[i] = p->list.n;
-        e.in = in;
-        e.instr = i;
-        e.must_wait |= must_wait(h, in, b);
-        e.is_first = true;
-        if (is_of_cpu(in, k)) {
-            add_host_item(&e, p, b);
-            continue;
-        }
-        e.is_parallel = false;
-        k->emit(&e);
+        e.spans = &spans[i];
+        emit_one(&e, p, i, with[i]);
     }
     p->first[p->n_instrs] = p->list.n;
-    free(h);
+    if (e.rc >= 0 && vk_waves_create(&p->waves, p, spans) < 0)
+        e.rc = error_set(err, -ENOMEM, "no memory for a program");
+    if (e.rc >= 0 && (e.rc = vk_adamw_write(p->adamw, p->dev)) < 0)
+        (void) error_set(err, e.rc, "%.60s failed", p->dev->traits.name);
+    free(spans);
+    free(with);
+    free(e.hazards);
     return e.rc;
 }
 
 int vk_prepare(struct prepared **out, struct device *dev,
                const struct instr *instrs, uint32_t count,
-               const struct bindings *b, struct error *err)
+               const struct bindings *b, bool folds, struct error *err)
 {
     struct prepared *p = fault_calloc(1, sizeof(*p));
 
@@ -285,7 +405,7 @@ int vk_prepare(struct prepared **out, struct device *dev,
     p->instrs = instrs;
     p->n_instrs = count;
     p->first = fault_calloc(count + 1u, sizeof(*p->first));
-    int rc = p->first ? emit_all(p, b, err)
+    int rc = p->first ? emit_all(p, b, folds, err)
                       : error_set(err, -ENOMEM, "no memory for a program");
     if (rc < 0) {
         vk_release(p);
@@ -300,6 +420,9 @@ void vk_release(struct prepared *p)
     if (!p)
         return;
     vk_host_views_destroy(p->host);
+    vk_waves_destroy(p->waves);
+    vk_adamw_destroy(p->adamw, p->dev);
+    vk_packs_destroy(p->packs);
     free(p->first);
     free(p->list.items);
     free(p);

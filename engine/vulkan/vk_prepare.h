@@ -26,21 +26,61 @@ struct vk_list {
     uint32_t size;
 };
 
+/*
+ * What an instruction reads and writes, in bytes of the device. Weights do not
+ * count: nobody writes them.
+ */
+struct vk_span {
+    VkDeviceAddress from, to;
+};
+
+// With what another one does that is folded into it, and vk_touch().
+enum {
+    VK_READS_MAX = 2 * OP_INPUTS_MAX + 4,
+    VK_WRITES_MAX = OP_OUTPUTS_MAX + 6,
+};
+
+struct vk_spans {
+    struct vk_span reads[VK_READS_MAX];
+    struct vk_span writes[VK_WRITES_MAX];
+    uint32_t n_reads, n_writes;
+    struct vk_span first_writes; // of `writes`, what its first dispatch wrote
+};
+// `fold`: the other one, or NULL.
+void vk_spans_of(struct vk_spans *out, const struct instr *in,
+                 const struct instr *fold, const struct bindings *b);
+// What an instruction waits for that does y and comes behind one that does x:
+// one writes what the other reads or writes.
+enum vk_order {
+    VK_ORDER_NONE,
+    VK_ORDER_FIRST, // its first dispatch
+    VK_ORDER_ALL,
+};
+enum vk_order vk_spans_order(const struct vk_spans *x,
+                             const struct vk_spans *y);
+
+struct vk_waves;
+
 struct prepared {
     struct device *dev;
     const struct instr *instrs; // borrowed
     uint32_t n_instrs;
     struct vk_list list;
     struct vk_host_views *host; // NULL: the CPU runs nothing of it
+    struct vk_packs *packs;     // NULL: none is needed
+    struct vk_adamw *adamw;     // NULL: nothing learns
     uint32_t *first;            // item of each instruction, n_instrs + 1
+    struct vk_waves *waves;     // the same, side by side where it goes
 };
 
 // Numbers of instr.kernel, beside 0, which is Vulkan's where there is one.
 enum { VK_KERNEL_VULKAN = 1, VK_KERNEL_CPU = 2 };
 
+// `folds`: instructions may be done with later ones, see vk_fold.h; then they
+// run in order, all of them, whatever stops in between.
 int vk_prepare(struct prepared **out, struct device *dev,
                const struct instr *instrs, uint32_t count,
-               const struct bindings *b, struct error *err);
+               const struct bindings *b, bool folds, struct error *err);
 void vk_release(struct prepared *p); // accepts NULL
 
 // Runs instructions [first, first + count); as backend->run().

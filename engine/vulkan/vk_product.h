@@ -12,6 +12,14 @@
 
 #include "engine/vulkan/vk_emit.h"
 
+// Another product, of few columns, that is added: low.alpha * a (M,K) op(b),
+// both f32, b turned as the large one's.
+struct vk_low {
+    VkDeviceAddress a, b;
+    uint32_t k; // 0: none
+    float alpha;
+};
+
 // y (M,N) = alpha * op(a) (M,K) (op(b) + op(d)) (K,N) + c (M,N)
 struct vk_product {
     VkDeviceAddress y;  // may be c
@@ -29,6 +37,8 @@ struct vk_product {
     bool trans_b;
     uint8_t precision; // enum precision: what may be rounded
     uint8_t family;    // instr.kernel; those that are not below: what is best
+    bool has_packs;    // rows are packed into e->packs, not into scratch
+    struct vk_low low; // only where vk_product_folds()
 };
 
 // Families that can be asked for, as numbers of instr.kernel.
@@ -40,6 +50,12 @@ enum vk_product_family {
 void vk_emit_product(struct vk_emit *e, const struct vk_product *p);
 // Looks at sizes, types and forms, at no address.
 size_t vk_product_scratch(const struct device *dev, const struct vk_product *p);
+
+// Can a product and one that adds to it, or is added to, be done as one?
+bool vk_product_folds(const struct device *dev, const struct instr *first,
+                      const struct instr *later);
+// What an instruction needs in e->packs, 0 if it does not use them.
+size_t vk_matmul_packs(const struct device *dev, const struct instr *in);
 
 // A weight's type in shaders/lib/dequant.glsl, and whether its lines of so many
 // values can be read four at a time.
@@ -54,7 +70,10 @@ enum dtype vk_stored_type(enum dtype dtype);
 
 // By cooperative matrices; false when they do not take it.
 bool vk_emit_product_cm(struct vk_emit *e, const struct vk_product *p);
-// 0 when they do not.
+// 0 when they do not: of scratch, and of e->packs.
+size_t vk_product_packs_cm(const struct device *dev,
+                           const struct vk_product *p);
+bool vk_product_takes_cm(const struct device *dev, const struct vk_product *p);
 size_t vk_product_scratch_cm(const struct device *dev,
                              const struct vk_product *p);
 // Adds what parts of K gave, which lie in p->scratch.

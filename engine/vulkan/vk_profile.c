@@ -3,6 +3,8 @@
 
 #include "engine/vulkan/vk_profile.h"
 
+#include "engine/base/clock.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +20,12 @@ struct row {
 };
 
 struct vk_profile {
-    VkQueryPool queries;
+    VkQueryPool queries;        // VK_NULL_HANDLE: only the host is watched
+    uint64_t first_ns, last_ns; // of what the host did
+    uint64_t n_dispatches, n_waits;
+    struct {
+        uint64_t n, ns;
+    } doings[VK_DOING_COUNT];
     uint32_t n_marks; // of this collection
     bool is_reset;
     struct {
@@ -38,10 +45,12 @@ void vk_profile_create(struct device *dev)
         .queryCount = MARKS_MAX,
     };
 
-    if (!v || !*v || dev->traits.timestamp_ns <= 0)
+    const bool is_host = v && strcmp(v, "host") == 0;
+
+    if (!v || !*v || (!is_host && dev->traits.timestamp_ns <= 0))
         return;
     struct vk_profile *p = calloc(1, sizeof(*p));
-    if (p &&
+    if (p && !is_host &&
         dev->vk.CreateQueryPool(dev->device, &info, NULL, &p->queries) < 0) {
         free(p);
         p = NULL;
@@ -49,12 +58,43 @@ void vk_profile_create(struct device *dev)
     dev->profile = p;
 }
 
+uint64_t vk_profile_begin(const struct device *dev)
+{
+    return dev->profile ? clock_monotonic_ns() : 0;
+}
+
+void vk_profile_end(struct device *dev, enum vk_doing doing, uint64_t begin)
+{
+    struct vk_profile *p = dev->profile;
+
+    if (!p || begin == 0)
+        return;
+    p->last_ns = clock_monotonic_ns();
+    if (p->first_ns == 0)
+        p->first_ns = begin;
+    p->doings[doing].n++;
+    p->doings[doing].ns += p->last_ns - begin;
+}
+
+void vk_profile_dispatch(struct device *dev, bool waits)
+{
+    if (!dev->profile)
+        return;
+    dev->profile->n_dispatches++;
+    dev->profile->n_waits += waits;
+}
+
+bool vk_profile_is_serial(const struct device *dev)
+{
+    return dev->profile && dev->profile->queries;
+}
+
 void vk_profile_mark(struct device *dev, VkCommandBuffer cmd,
                      const struct vk_item *item, bool before)
 {
     struct vk_profile *p = dev->profile;
 
-    if (!p || (before && p->n_marks + 2 > MARKS_MAX) ||
+    if (!p || !p->queries || (before && p->n_marks + 2 > MARKS_MAX) ||
         (!before && p->n_marks % 2 == 0))
         return;
     if (!p->is_reset)
@@ -110,6 +150,31 @@ static int by_time(const void *a, const void *b)
     return (x->ns < y->ns) - (x->ns > y->ns);
 }
 
+static void print_host(const struct vk_profile *p)
+{
+    static const char *const names[VK_DOING_COUNT] = {
+        [VK_DOING_RECORD] = "record",     [VK_DOING_SUBMIT] = "submit",
+        [VK_DOING_WAIT] = "wait",         [VK_DOING_COPY_IN] = "copy in",
+        [VK_DOING_COPY_OUT] = "copy out",
+    };
+    const double all = (double) (p->last_ns - p->first_ns);
+    double known = 0;
+
+    for (int i = 0; i < VK_DOING_COUNT; i++) {
+        known += (double) p->doings[i].ns;
+        (void) fprintf(stderr, "host: %-8s %8llu times %9.2f ms %5.1f %%\n",
+                       names[i], (unsigned long long) p->doings[i].n,
+                       (double) p->doings[i].ns * 1e-6,
+                       100 * (double) p->doings[i].ns / all);
+    }
+    (void) fprintf(stderr,
+                   "host: elsewhere %22.2f ms %5.1f %%; %llu dispatches, of "
+                   "which %llu wait\n",
+                   (all - known) * 1e-6, 100 * (all - known) / all,
+                   (unsigned long long) p->n_dispatches,
+                   (unsigned long long) p->n_waits);
+}
+
 static void print(struct vk_profile *p)
 {
     double all = 0;
@@ -140,8 +205,11 @@ void vk_profile_destroy(struct device *dev)
 
     if (!p)
         return;
-    print(p);
-    dev->vk.DestroyQueryPool(dev->device, p->queries, NULL);
+    print_host(p);
+    if (p->queries) {
+        print(p);
+        dev->vk.DestroyQueryPool(dev->device, p->queries, NULL);
+    }
     free(p);
     dev->profile = NULL;
 }

@@ -3,6 +3,7 @@
 
 #include "engine/vulkan/vk_host.h"
 #include "engine/vulkan/vk_profile.h"
+#include "engine/vulkan/vk_waves.h"
 
 #include "engine/base/clock.h"
 
@@ -17,10 +18,33 @@
  */
 struct cursor {
     const struct prepared *p;
-    uint32_t item;
+    uint32_t item; // or its place in p->waves
     uint32_t end;
     uint32_t done; // workgroups of `item`, along the dimension that is cut
+    // Within a window that runs in waves: where it begins and ends.
+    uint32_t wave_first, wave_end;
+    bool must_wait; // the next dispatch: a window begins, or has ended
 };
+
+static bool is_in_waves(const struct cursor *c)
+{
+    return c->item >= c->wave_first && c->item < c->wave_end;
+}
+
+static const struct vk_item *item_at(const struct cursor *c)
+{
+    const uint32_t n = c->p->list.n;
+    const uint32_t i = is_in_waves(c) ? c->p->waves->order[c->item] : c->item;
+
+    return i < n ? &c->p->list.items[i] : &c->p->waves->joined[i - n];
+}
+
+static void go_on(struct cursor *c)
+{
+    do
+        c->item++;
+    while (is_in_waves(c) && c->p->waves->order[c->item] == VK_WAVES_NOTHING);
+}
 
 // The dimension that has the most workgroups is the one that is cut.
 static int cut_of(const struct vk_item *it)
@@ -47,7 +71,8 @@ static void record_wait(struct device *dev, VkCommandBuffer cmd)
 
 struct slice {
     struct vk_flight *flight;
-    double ns; // expected
+    double ns;    // expected
+    double limit; // of that
     VkPipeline bound;
     uint32_t n; // dispatches
     struct {
@@ -74,7 +99,7 @@ static uint32_t fits(const struct device *dev, const struct slice *s,
                      const struct vk_item *it, uint32_t all, uint32_t left)
 {
     const double rate = it->pipeline->ns_per_work;
-    const double room = dev->slice_ns - s->ns;
+    double room = s->limit - s->ns;
 
     if (rate <= 0) {
         // Nothing is known: alone, and little of it when others may wait.
@@ -86,16 +111,62 @@ static uint32_t fits(const struct device *dev, const struct slice *s,
     const double each = it->work * rate / all;
     if (each * left <= room)
         return left;
+    // The first slices are short, but nothing is cut for that.
+    if (s->limit < dev->slice_ns) {
+        if (s->n > 0)
+            return 0;
+        room = dev->slice_ns;
+    }
+    if (each * left <= room)
+        return left;
     const double n = room / each;
     if (n >= 1)
         return (uint32_t) n;
     return s->n == 0 ? 1 : 0;
 }
 
+// What items [from, end) are expected to take; 0: nobody knows.
+static double expected_ns(const struct prepared *p, uint32_t from, uint32_t end)
+{
+    double ns = 0;
+
+    for (uint32_t i = from; i < end; i++) {
+        const struct vk_item *it = &p->list.items[i];
+        if (it->pipeline->ns_per_work <= 0)
+            return 0;
+        ns += it->work * it->pipeline->ns_per_work;
+    }
+    return ns;
+}
+
+// Where a window begins, it runs in waves if it is all to run and takes no more
+// than a slice: nobody can come between.
+static void look_for_waves(const struct device *dev, struct cursor *c)
+{
+    const struct prepared *p = c->p;
+    const uint32_t i = p->list.items[c->item].instr;
+
+    if (c->done > 0 || is_in_waves(c))
+        return;
+    c->must_wait |= c->wave_end > 0 && c->item == c->wave_end;
+    c->wave_first = c->wave_end = 0;
+    if (c->item != p->first[i] || p->waves->ends[i] == 0)
+        return;
+    const uint32_t end = p->first[p->waves->ends[i]];
+    const double ns =
+        end <= c->end ? expected_ns(p, c->item, end) : dev->slice_ns + 1;
+    if (ns <= 0 || ns > dev->slice_ns || vk_profile_is_serial(dev))
+        return;
+    c->must_wait = true;
+    c->wave_first = c->item;
+    c->wave_end = end;
+}
+
 // Adds what fits of the next dispatch; false when the slice is full.
 static bool add_next(struct device *dev, struct slice *s, struct cursor *c)
 {
-    const struct vk_item *it = &c->p->list.items[c->item];
+    look_for_waves(dev, c);
+    const struct vk_item *it = item_at(c);
     const int cut = cut_of(it);
     const uint32_t all = it->groups[cut];
     const uint32_t from = c->done;
@@ -107,8 +178,13 @@ static bool add_next(struct device *dev, struct slice *s, struct cursor *c)
     uint32_t groups[3] = {it->groups[0], it->groups[1], it->groups[2]};
     base[cut] = from;
     groups[cut] = n;
-    if ((it->waits || dev->profile) && from == 0 && s->n > 0)
+    const bool waits =
+        c->must_wait || vk_profile_is_serial(dev) ||
+        (is_in_waves(c) ? c->p->waves->waits[c->item] : it->waits);
+    c->must_wait = false;
+    if (waits && from == 0 && s->n > 0)
         record_wait(dev, s->flight->cmd);
+    vk_profile_dispatch(dev, waits);
     if (s->bound != it->pipeline->handle)
         dev->vk.CmdBindPipeline(s->flight->cmd, VK_PIPELINE_BIND_POINT_COMPUTE,
                                 it->pipeline->handle);
@@ -127,7 +203,7 @@ static bool add_next(struct device *dev, struct slice *s, struct cursor *c)
     c->done += n;
     if (c->done == all) {
         c->done = 0;
-        c->item++;
+        go_on(c);
     }
     // What nothing is known of stays alone.
     return it->pipeline->ns_per_work > 0;
@@ -178,19 +254,35 @@ static int finish(struct device *dev, struct slice *s)
     return 0;
 }
 
-static int send(struct device *dev, struct slice *s, struct cursor *c)
+// Of slice `turn` of a run. Where slices follow each other, the first ones are
+// short: the device begins while the others are still recorded.
+static double limit_of(const struct device *dev, uint32_t turn)
+{
+    const double first_ns = 0.25e6;
+
+    return dev->depth == 1 || turn > 10 ||
+                   first_ns * (1 << turn) > dev->slice_ns
+               ? dev->slice_ns
+               : first_ns * (1 << turn);
+}
+
+static int send(struct device *dev, struct slice *s, struct cursor *c,
+                uint32_t turn)
 {
     int rc;
 
     memset(s, 0, sizeof(*s));
+    s->limit = limit_of(dev, turn);
     if ((rc = vk_begin(&s->flight, dev)) < 0)
         return rc;
+    const uint64_t begin = vk_profile_begin(dev);
     vk_copies_record(dev, s->flight->cmd);
     // What the slice before has written is there for this one.
     record_wait(dev, s->flight->cmd);
     while (c->item < c->end && c->p->list.items[c->item].pipeline &&
            add_next(dev, s, c))
         ;
+    vk_profile_end(dev, VK_DOING_RECORD, begin);
     return vk_submit(dev, s->flight);
 }
 
@@ -212,7 +304,8 @@ static bool is_pure(const struct prepared *p, uint32_t instr)
 // within one that can begin again.
 static bool may_stop(const struct device *dev, const struct cursor *c)
 {
-    if (!dev->stop || !atomic_load(dev->stop) || c->item >= c->end)
+    if (!dev->stop || !atomic_load(dev->stop) || c->item >= c->end ||
+        (is_in_waves(c) && (c->item > c->wave_first || c->done > 0)))
         return false;
     const struct prepared *p = c->p;
     const uint32_t i = p->list.items[c->item].instr;
@@ -273,7 +366,7 @@ int vk_run(struct device *dev, const struct prepared *p, uint32_t first,
             continue;
         }
         if ((rc = finish(dev, s)) >= 0)
-            rc = send(dev, s, &c);
+            rc = send(dev, s, &c, turn);
         turn++;
     }
     for (uint32_t i = 0; i < dev->depth && rc >= 0; i++)

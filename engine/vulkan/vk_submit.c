@@ -5,6 +5,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/fault.h"
+#include "engine/vulkan/vk_profile.h"
 
 #include <errno.h>
 
@@ -38,8 +39,10 @@ int vk_wait(struct device *dev, struct vk_flight *f)
     };
     const bool is_cpu = dev->traits.type == VK_PHYSICAL_DEVICE_TYPE_CPU;
     const uint64_t patience_s = is_cpu ? CPU_PATIENCE_S : PATIENCE_S;
+    const uint64_t begin = vk_profile_begin(dev);
     const VkResult r =
         dev->vk.WaitSemaphores(dev->device, &wait, patience_s * 1000000000);
+    vk_profile_end(dev, VK_DOING_WAIT, begin);
     if (r != VK_SUCCESS)
         return lose(dev, r);
     if (f->value > dev->done) {
@@ -92,11 +95,13 @@ int vk_submit(struct device *dev, struct vk_flight *f)
         .signalSemaphoreCount = 1,
         .pSignalSemaphores = &dev->timeline,
     };
+    const uint64_t begin = vk_profile_begin(dev);
     VkResult r = dev->vk.EndCommandBuffer(f->cmd);
     if (r >= 0)
         r = fault_hit(FAULT_DEVICE)
                 ? VK_ERROR_DEVICE_LOST
                 : dev->vk.QueueSubmit(dev->queue, 1, &info, VK_NULL_HANDLE);
+    vk_profile_end(dev, VK_DOING_SUBMIT, begin);
     if (r < 0)
         return lose(dev, r);
     dev->value = value;

@@ -74,6 +74,11 @@ static uint32_t vulkan_threads(const struct device *dev)
     return 1;
 }
 
+static uint64_t vulkan_peak_bytes(const struct device *dev)
+{
+    return dev->peak_bytes;
+}
+
 static uint32_t vulkan_kernels(struct backend_kernel out[BACKEND_KERNELS_MAX],
                                const struct device *dev, enum op op)
 {
@@ -181,7 +186,7 @@ static int vulkan_prepare(struct prepared **out, struct device *dev,
                           const struct instr *instrs, uint32_t count,
                           const struct bindings *b, struct error *err)
 {
-    return vk_prepare(out, dev, instrs, count, b, err);
+    return vk_prepare(out, dev, instrs, count, b, true, err);
 }
 
 static int vulkan_run(struct device *dev, const struct instr *instrs,
@@ -194,7 +199,7 @@ static int vulkan_run(struct device *dev, const struct instr *instrs,
         return 0;
     if (p)
         return vk_run(dev, p, (uint32_t) (instrs - p->instrs), count);
-    if ((rc = vk_prepare(&p, dev, instrs, count, b, NULL)) < 0)
+    if ((rc = vk_prepare(&p, dev, instrs, count, b, false, NULL)) < 0)
         return rc;
     rc = vk_run(dev, p, 0, count);
     vk_release(p);
@@ -209,6 +214,7 @@ const struct backend vulkan_backend = {
     .identify = vulkan_identify,
     .notice = vulkan_notice,
     .threads = vulkan_threads,
+    .peak_bytes = vulkan_peak_bytes,
     .kernels = vulkan_kernels,
     .buffer_create = vulkan_buffer_create,
     .buffer_import = vulkan_buffer_import,
@@ -217,6 +223,7 @@ const struct backend vulkan_backend = {
     .buffer_read = vulkan_buffer_read,
     .supports = vulkan_supports,
     .scratch_bytes = vulkan_scratch,
+    .beside = 24,
     .prepare = vulkan_prepare,
     .release = vk_release,
     .switch_ns = vulkan_switch_ns,

@@ -242,6 +242,9 @@ static void print(struct bench *b)
     (void) printf("| anonymous memory at most, MiB | %.1f |\n", b->peak_mib);
     (void) printf("| of that before training, MiB | %.1f |\n", b->open_mib);
     (void) printf("| resident memory at most, MiB | %.1f |\n", b->total_mib);
+    if (!engine_is_cpu(b->engine))
+        (void) printf("| device memory at most, MiB | %.0f |\n",
+                      (double) engine_peak_bytes(b->engine) / 1048576);
     (void) printf("| loss | %.3f |\n", b->loss);
 }
 

@@ -3,11 +3,11 @@
 # SPDX-License-Identifier: Apache-2.0
 
 # Training on a GPU: tokens/s of the shapes that README's table has, memory of the
-# device at most (by nvidia-smi, contexts included), frames of somebody else on
-# the same GPU, and where the time goes. Models of random weights are made in DIR,
-# 24 GB.
+# device at most, and frames of somebody else on the same GPU. Models of random
+# weights are made in DIR, 24 GB. With $TORCH_LORA, a program that trains the same
+# with PyTorch (DEVICE SHAPE lora BATCH LENGTH) and prints a line, it has its turn.
 #
-# usage: gpu.sh BUILD DIR [DEVICE]      DEVICE: vulkan, or vulkan:NAME
+# usage: [TORCH_LORA=FILE] gpu.sh BUILD DIR [DEVICE]   DEVICE: vulkan, or vulkan:NAME
 
 set -eu
 [ $# -ge 2 ] || {
@@ -27,27 +27,29 @@ shape()
 # row SHAPE TYPE BENCH-ARGUMENTS...
 row()
 {
-    local model=$dir/$1-$2.gguf watch=
+    local model=$dir/$1-$2.gguf
     shape "$1" "$2"
     echo "== $*"
-    if command -v nvidia-smi >/dev/null; then
-        nvidia-smi --query-gpu=memory.used --format=csv,noheader -lms 100 >"$dir/memory" &
-        watch=$!
-    fi
     shift 2
     "$bench/bench_train" "$model" --device "$device" memory_mib=100000 length=512 "$@" |
-        grep -E 'rows at once|median|ms a step|GFLOP'
-    [ -z "$watch" ] || {
-        kill "$watch"
-        echo "memory at most: $(sort -n "$dir/memory" | tail -1)"
-    }
+        grep -E 'rows at once|median|ms a step|GFLOP|device memory'
+}
+
+# peer SHAPE BATCH
+peer()
+{
+    [ -z "${TORCH_LORA:-}" ] || python3 "$TORCH_LORA" cuda "$1" lora "$2" 512
 }
 
 row smollm135m f16 batch=1
+peer smollm135m 1
 row smollm135m f16 batch=8
+peer smollm135m 8
 row smollm135m q8_0 batch=8
 row llama1b f16 batch=4
+peer llama1b 4
 row llama7b f16 batch=1
+peer llama7b 1
 row llama7b f16 batch=1 last_blocks=5
 row llama7b f16 batch=1 last_blocks=5 prefix_cache=f16 --rows 6
 row llama7b q8_0 batch=1

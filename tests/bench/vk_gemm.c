@@ -32,6 +32,9 @@ struct args {
     uint32_t m, n, k, a_rows, ldw;
     float alpha;
     uint32_t group, k_each;
+    uint64_t low_a, low_b; // there is none
+    uint32_t low_k;
+    float low_alpha;
 };
 struct pack_args {
     uint64_t a, to, row_scales;

@@ -258,7 +258,7 @@ static int look(struct rig *r, const struct instr *in, const struct bindings *b,
 {
     struct prepared *prepared;
 
-    int rc = vk_prepare(&prepared, r->dev, in, 1, b, err);
+    int rc = vk_prepare(&prepared, r->dev, in, 1, b, false, err);
     if (rc < 0)
         return rc;
     for (uint32_t i = 0; i < prepared->list.n && rc == 0; i++)

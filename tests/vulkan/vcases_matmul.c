@@ -186,6 +186,8 @@ void vcases_matmul(void)
     forms(8, 96, 2000, 0);
     forms(1030, 8, 256, 0);
     forms(300, 4, 130, 0);
+    forms(2100, 12, 1300, 0);
+    forms(1027, 7, 1100, 0);
     forms(1, 300, 1024, 0);
     forms(1, 301, 1023, 0);
 }
@@ -240,4 +242,5 @@ void vcases_cm(void)
     cm(131, 192, 96, DTYPE_q4_0);
     cm(20, 32, 2080, DTYPE_f16);
     cm(20, 2080, 32, DTYPE_q8_0);
+    cm(2050, 40, 104, DTYPE_f16);
 }

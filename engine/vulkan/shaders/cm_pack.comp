@@ -14,13 +14,14 @@
 // nothing overflows, and only what is 2^27 times smaller is rounded to less
 // than 11 bits. As bf16 it is not divided.
 //
-// A workgroup makes a row. A row of infinities or NaN stays one.
+// LANES threads make a row. A row of infinities or NaN stays one.
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint WG = 128; // a power of two
 layout(constant_id = 1) const uint BK = 32;
 layout(constant_id = 2) const bool IS_BF16 = false;
 layout(constant_id = 3) const bool BY_4 = true; // rows of a begin at quads
+layout(constant_id = 4) const uint LANES = 128; // a power of two, WG at most
 
 layout(buffer_reference, std430, buffer_reference_align = 4) readonly buffer Floats {
     float v[];
@@ -58,18 +59,19 @@ vec4 four(uint row, uint col)
 float largest_of_row(uint row)
 {
     uint t = gl_LocalInvocationID.x;
+    uint lane = t % LANES;
     vec4 most = vec4(0);
 
-    for (uint col = t * 4; col < k; col += WG * 4)
+    for (uint col = lane * 4; col < k; col += LANES * 4)
         most = max(most, abs(four(row, col)));
     largest[t] = max(max(most.x, most.y), max(most.z, most.w));
-    for (uint half_ = WG / 2; half_ > 0; half_ /= 2) {
+    for (uint half_ = LANES / 2; half_ > 0; half_ /= 2) {
         barrier();
-        if (t < half_)
+        if (lane < half_)
             largest[t] = max(largest[t], largest[t + half_]);
     }
     barrier();
-    return largest[0];
+    return largest[t - lane];
 }
 
 uvec2 to_bf16(vec4 x)
@@ -87,7 +89,8 @@ uvec2 to_f16(vec4 x)
 
 void main()
 {
-    uint row = gl_WorkGroupID.x;
+    uint lane = gl_LocalInvocationID.x % LANES;
+    uint row = gl_WorkGroupID.x * (WG / LANES) + gl_LocalInvocationID.x / LANES;
     float down = 1.0;
 
     if (!IS_BF16) {
@@ -96,11 +99,11 @@ void main()
         if (most == 0.0)
             e = 0;
         down = uintBitsToFloat(uint(127 - e) << 23);
-        if (gl_LocalInvocationID.x == 0)
+        if (lane == 0 && row < a_rows)
             row_scales.v[row] = uintBitsToFloat(uint(127 + e) << 23);
     }
     uint panels = (k + BK - 1) / BK;
-    for (uint q = gl_LocalInvocationID.x; q < panels * (BK / 8); q += WG) {
+    for (uint q = lane; q < panels * (BK / 8) && row < a_rows; q += LANES) {
         vec4 low = four(row, q * 8) * down, high = four(row, q * 8 + 4) * down;
         uvec4 v = IS_BF16 ? uvec4(to_bf16(low), to_bf16(high)) : uvec4(to_f16(low), to_f16(high));
         to.v[(q / (BK / 8) * a_rows + row) * (BK / 8) + q % (BK / 8)] = v;

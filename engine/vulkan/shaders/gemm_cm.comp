@@ -36,6 +36,7 @@ const bool HAS_SCALES = (FLAGS & 2) != 0; // of rows
 const bool HAS_LIVE = (FLAGS & 4) != 0;
 const bool BY_4 = (FLAGS & 8) != 0;     // rows of y and c begin at quads
 const bool IS_PART = (FLAGS & 16) != 0; // without alpha and c
+const bool HAS_LOW = (FLAGS & 32) != 0;
 
 // A quad is eight operands, or four sums.
 const uint A_PITCH = BK / 8 + 1;
@@ -132,9 +133,9 @@ void store_tile()
     }
 }
 
-void multiply_tile(uint wm, uint wn)
+void multiply_tile(uint wm, uint wn, uint depth)
 {
-    [[unroll]] for (uint k = 0; k < BK / TK; k++) {
+    [[unroll]] for (uint k = 0; k < depth / TK; k++) {
         MAT_A fa[FRAGS_M];
         [[unroll]] for (uint i = 0; i < FRAGS_M; i++)
             coopMatLoad(fa[i], lds, (wm + i * TM) * A_PITCH + k * (TK / 8), A_PITCH,
@@ -151,6 +152,70 @@ void multiply_tile(uint wm, uint wn)
             [[unroll]] for (uint i = 0; i < FRAGS_M; i++)
                 sums[i][j] = coopMatMulAdd(fa[i], fb, sums[i][j]);
         }
+    }
+}
+
+// The other product is LOW_K more of the same sum. Its rows get the factors of
+// a, whose values they are about as large as; what is too large for f16 by then
+// is infinite, and seen as such. LOW_SHIFT keeps that away: rows 64 times
+// smaller, for columns 64 times larger, which those of an adapter bear.
+const uint LOW_K = 16;
+#ifdef OPERAND_BF16
+const float LOW_SHIFT = 1.0;
+#else
+const float LOW_SHIFT = 64.0;
+#endif
+
+float low_row(uint row, uint i, float factor)
+{
+    return row < m && i < low_k ? Floats(low_a).v[row * low_k + i] * factor : 0.0;
+}
+
+float low_column(uint col, uint i)
+{
+    if (col >= n || i >= low_k)
+        return 0.0;
+#ifdef BACK
+    return Floats(low_b).v[i * n + col] * LOW_SHIFT;
+#else
+    return Floats(low_b).v[col * low_k + i] * LOW_SHIFT;
+#endif
+}
+
+void store_low_rows(uint m0)
+{
+    for (uint u = gl_LocalInvocationIndex; u < BM * (LOW_K / 8); u += WG) {
+        uint row = m0 + u / (LOW_K / 8), i0 = u % (LOW_K / 8) * 8;
+        float factor = low_alpha / (alpha * LOW_SHIFT);
+        uvec4 v;
+        if (HAS_SCALES && row < m)
+            factor /= Floats(row_scales).v[row];
+        [[unroll]] for (uint i = 0; i < 4; i++)
+            v[i] = operand_pair(vec2(low_row(row, i0 + i * 2, factor), low_row(row, i0 + i * 2 + 1, factor)));
+        lds[u / (LOW_K / 8) * A_PITCH + i0 / 8] = v;
+    }
+}
+
+void store_low_columns(uint n0)
+{
+#ifdef BACK
+    const uint per_line = BN / 8;
+    const uint units = LOW_K * per_line;
+#else
+    const uint per_line = LOW_K / 8;
+    const uint units = BN * per_line;
+#endif
+    for (uint u = gl_LocalInvocationIndex; u < units; u += WG) {
+        uint line = u / per_line, at = u % per_line * 8;
+        uvec4 v;
+        [[unroll]] for (uint i = 0; i < 4; i++) {
+#ifdef BACK
+            v[i] = operand_pair(vec2(low_column(n0 + at + i * 2, line), low_column(n0 + at + i * 2 + 1, line)));
+#else
+            v[i] = operand_pair(vec2(low_column(n0 + line, at + i * 2), low_column(n0 + line, at + i * 2 + 1)));
+#endif
+        }
+        lds[A_QUADS + line * W_PITCH + at / 8] = v;
     }
 }
 
@@ -226,17 +291,24 @@ void main()
 
     fetch_a(m0, first);
     fetch_w(n0, first);
+    if (HAS_LOW && first == 0) {
+        store_low_rows(m0);
+        store_low_columns(n0);
+        barrier();
+        multiply_tile(wm, wn, LOW_K);
+        barrier();
+    }
     store_tile();
     barrier();
     for (uint k0 = first + BK; k0 < end; k0 += BK) {
         fetch_a(m0, k0);
         fetch_w(n0, k0);
-        multiply_tile(wm, wn);
+        multiply_tile(wm, wn, BK);
         barrier();
         store_tile();
         barrier();
     }
-    multiply_tile(wm, wn);
+    multiply_tile(wm, wn, BK);
     barrier();
     put_sums(m0 + wm, n0 + wn);
 }

@@ -5,6 +5,7 @@
 
 #include "engine/base/error.h"
 #include "engine/base/fault.h"
+#include "engine/base/half.h"
 #include "engine/base/memfile.h"
 #include "engine/base/rng.h"
 
@@ -443,6 +444,26 @@ static int with_key(void **state)
 #test "_with_a_key", test, with_key, NULL, NULL \
     }
 
+// As half.h says, of all there are; states are read in great numbers.
+static void f16_widens_as_halves_do(void **state)
+{
+    enum { ALL = 1 << 16 };
+    uint16_t *halves = malloc(ALL * sizeof *halves);
+    float *floats = malloc(ALL * sizeof *floats);
+
+    assert_non_null(halves);
+    assert_non_null(floats);
+    for (uint32_t i = 0; i < ALL; i++)
+        halves[i] = (uint16_t) i;
+    prefix_values_decode(floats, PREFIX_VALUES_F16, halves, 1, ALL);
+    for (uint32_t i = 0; i < ALL; i++) {
+        const float expected = half_to_f32(halves[i]);
+        assert_memory_equal(&floats[i], &expected, sizeof expected);
+    }
+    free(halves);
+    free(floats);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -458,6 +479,7 @@ int main(void)
         TWICE(with_a_key_nothing_is_in_the_clear),
         TWICE(values_come_back_as_near_as_promised),
         TWICE(what_is_no_number_stays_none),
+        cmocka_unit_test(f16_widens_as_halves_do),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

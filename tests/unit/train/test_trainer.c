@@ -29,6 +29,23 @@
  * A CPU that stops after so many instructions, as if the owner came back.
  */
 static uint64_t instrs_left = UINT64_MAX;
+// Precisions of products in programs that compute frozen prefixes, as bits.
+static unsigned prefix_precisions;
+
+static void note_prefix(const struct instr *instrs, uint32_t count)
+{
+    unsigned seen = 0;
+
+    if (instrs[0].op != OP_embed)
+        return;
+    for (uint32_t i = 0; i < count; i++) {
+        if (instrs[i].op == OP_xent)
+            return;
+        if (op_infos[instrs[i].op].flags & OP_PRODUCTS)
+            seen |= 1u << instrs[i].attr.precision;
+    }
+    prefix_precisions |= seen;
+}
 
 static int run_some(struct device *dev, const struct instr *instrs,
                     uint32_t count, const struct bindings *b)
@@ -36,6 +53,7 @@ static int run_some(struct device *dev, const struct instr *instrs,
     uint32_t n = instrs_left < count ? (uint32_t) instrs_left : count;
     const uint32_t counted = n;
 
+    note_prefix(instrs, count);
     // What ends a thing that has begun is not stopped.
     while (n > 0 && n < count && instrs[n].is_tail)
         n++;
@@ -648,6 +666,38 @@ static void a_kept_prefix_learns_as_well(void **state)
     assert_true(fabs(best[2] - best[0]) < 2e-2);
 }
 
+// What is learned from is computed as training computes, what is judged by is
+// not rounded, and neither is taken for the other.
+static void a_prefix_is_rounded_where_the_recipe_allows_it(void **state)
+{
+    const unsigned f32 = 1u << PRECISION_F32, bf16 = 1u << PRECISION_BF16;
+    static const char *const recipes[] = {"precision=bf16", "precision=f32"};
+    struct prefix_file file = prefix_file(1 << 20);
+    struct prefix_cache_stats stats;
+    struct trainer_info info;
+    struct error err = {0};
+    uint64_t misses = 0;
+    struct rig r;
+
+    for (int i = 0; i < 2; i++) {
+        prefix_rig_init(&r, recipes[i]);
+        r.prefix = &file;
+        prefix_precisions = 0;
+        struct trainer *t = rig_trainer(&r);
+        trainer_describe(&info, t);
+        assert_int_equal(trainer_run(t, info.steps_epoch, NULL, NULL, &err), 1);
+        assert_int_equal(prefix_precisions, i == 0 ? f32 | bf16 : f32);
+        trainer_prefix_stats(&stats, t);
+        assert_true(stats.misses >= info.n_trained);
+        // Only held-out ones were there.
+        assert_true(i == 0 || stats.misses < misses);
+        misses = stats.misses;
+        trainer_destroy(t);
+        rig_finish(&r);
+    }
+    close(file.fd);
+}
+
 static void a_damaged_or_stale_prefix_is_said_once(void **state)
 {
     struct prefix_file file = prefix_file(1 << 20);
@@ -699,6 +749,7 @@ int main(void)
         cmocka_unit_test(a_prefix_is_computed_once),
         cmocka_unit_test(bytes_do_not_depend_on_what_was_kept),
         cmocka_unit_test(a_kept_prefix_learns_as_well),
+        cmocka_unit_test(a_prefix_is_rounded_where_the_recipe_allows_it),
         cmocka_unit_test(a_damaged_or_stale_prefix_is_said_once),
     };
     test_device_begin();

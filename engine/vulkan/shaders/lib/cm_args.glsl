@@ -4,10 +4,12 @@
 // What products by cooperative matrices are called with.
 //
 //   y (m,n) = alpha * scale[row] * sum over k of a (m,k) op(w) (k,n) + c (m,n)
+//             + low_alpha * low_a (m,low_k) op(low_b)
 //
 // a: 16-bit, as cm_pack.comp leaves it: panels of BK columns, each with
 // `a_rows` rows, zeros beyond m and k. w: as vk_emit.h has it, lines of `ldw`
-// values; forward reads it as (n,k), backward (BACK) as (k,n).
+// values; forward reads it as (n,k), backward (BACK) as (k,n). low_a and low_b,
+// if there are such, in f32, low_b turned as w; low_k is at most LOW_K.
 
 #extension GL_EXT_buffer_reference : require
 #extension GL_EXT_buffer_reference_uvec2 : require
@@ -56,6 +58,9 @@ layout(push_constant, std430) uniform Push {
     float alpha;
     uint group;  // tile rows that are worked on together
     uint k_each; // of a part of the sum, a multiple of BK
+    uvec2 low_a, low_b;
+    uint low_k;
+    float low_alpha;
 };
 
 // Tiles in an order in which neighbours share operands: all columns of `group`

@@ -1,0 +1,130 @@
+// SPDX-FileCopyrightText: the pockd authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "engine/vulkan/vk_fold.h"
+
+#include "engine/vulkan/vk_kernels.h"
+#include "engine/vulkan/vk_operands.h"
+#include "engine/vulkan/vk_prepare.h"
+#include "engine/vulkan/vk_product.h"
+
+#include <string.h>
+
+enum { LOOK_AHEAD = 6 };
+
+static size_t bytes_of(const struct operand *o)
+{
+    return (size_t) (o->ne[0] * o->ne[1] * o->ne[2]) *
+           dtype_row_bytes((enum dtype) o->dtype, o->ne[3]);
+}
+
+// What lies in other regions or slots never meets.
+static bool meets(const struct operand *a, const struct operand *b)
+{
+    if (a->region == REGION_NONE || a->region != b->region)
+        return false;
+    if (a->region != REGION_ARENA && a->slot != b->slot)
+        return false;
+    return a->offset < b->offset + bytes_of(b) &&
+           b->offset < a->offset + bytes_of(a);
+}
+
+static bool is_same(const struct operand *a, const struct operand *b)
+{
+    return a->region == b->region && a->slot == b->slot &&
+           a->offset == b->offset && memcmp(a->ne, b->ne, sizeof(a->ne)) == 0;
+}
+
+static bool writes(const struct instr *in, const struct operand *o)
+{
+    for (int i = 0; i < in->n_out; i++)
+        if (meets(&in->out[i], o))
+            return true;
+    return meets(&in->scratch, o);
+}
+
+static bool reads(const struct instr *in, const struct operand *o)
+{
+    for (int i = 0; i < in->n_in; i++)
+        if (meets(&in->in[i], o))
+            return true;
+    return false;
+}
+
+static bool writes_an_input(const struct instr *in, const struct instr *of)
+{
+    for (int i = 0; i < of->n_in; i++)
+        if (of->in[i].region != REGION_WEIGHT && writes(in, &of->in[i]))
+            return true;
+    return false;
+}
+
+// Does `later` add to what `first` gives, in its place, and is that all that
+// happens to it?
+static bool is_sum_of(const struct instr *first, const struct instr *later)
+{
+    return later->op == OP_matmul && later->n_in == 3 &&
+           is_same(&first->out[0], &later->in[2]) &&
+           is_same(&first->out[0], &later->out[0]);
+}
+
+static bool uses(const struct instr *in, const struct operand *o)
+{
+    return reads(in, o) || writes(in, o);
+}
+
+// When `later` runs, what `first` reads must still be there, but for what it
+// adds to, which y may lie upon.
+static bool keeps_inputs(const struct instr *later, const struct instr *first)
+{
+    if (reads(later, &first->scratch) || meets(&later->out[0], &first->scratch))
+        return false;
+    for (int i = 0; i < first->n_in; i++) {
+        const struct operand *o = &first->in[i];
+        if (o->region == REGION_WEIGHT)
+            continue;
+        if (meets(&later->scratch, o))
+            return false;
+        if (meets(&later->out[0], o) && (i != 2 || !is_same(&later->out[0], o)))
+            return false;
+    }
+    return true;
+}
+
+static bool is_on_device(const struct instr *in)
+{
+    return in->kernel != VK_KERNEL_CPU && vk_kernel_of((enum op) in->op);
+}
+
+// The instruction that adds to what `i` gives, or `count`.
+static uint32_t partner_of(const struct instr *instrs, uint32_t i,
+                           uint32_t count)
+{
+    const struct instr *first = &instrs[i];
+
+    for (uint32_t j = i + 1; j < count && j <= i + LOOK_AHEAD; j++) {
+        const struct instr *in = &instrs[j];
+        if (!is_on_device(in) || in->is_tail != first->is_tail)
+            return count;
+        if (is_sum_of(first, in))
+            return keeps_inputs(in, first) ? j : count;
+        if (writes_an_input(in, first) || uses(in, &first->out[0]) ||
+            uses(in, &first->scratch))
+            return count;
+    }
+    return count;
+}
+
+void vk_fold_find(uint32_t *folds, struct device *dev,
+                  const struct instr *instrs, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (instrs[i].op != OP_matmul || folds[i] || !is_on_device(&instrs[i]))
+            continue;
+        const uint32_t j = partner_of(instrs, i, count);
+        if (j == count || !vk_product_folds(dev, &instrs[i], &instrs[j]))
+            continue;
+        folds[i] = VK_FOLD_SKIP;
+        folds[j] = 1 + i;
+    }
+}
