@@ -89,6 +89,10 @@ void vk_emit_attention(struct vk_emit *e)
     (void) vk_values(e, &e->in->in[0]);
     if (!check_head(e))
         return;
+    if (vk_attention_by_matrices(e->dev, e->in)) {
+        vk_emit_attention_cm(e, push.scale);
+        return;
+    }
     tile_specs(specs, e, all, 4);
     vk_dispatch(e, &(struct vk_dispatch){
                        .shader = VK_SHADER_attention_f32,
@@ -216,7 +220,6 @@ static bool emit_back_cm(struct vk_emit *e, const struct back_push *push,
         .dk = vk_out(e, 1),
         .dv = vk_out(e, 2),
         .by_head = by_head,
-        .delta = push->delta,
         .scratch = push->delta + plain_back_bytes(e->in),
     };
 
