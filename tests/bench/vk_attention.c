@@ -54,8 +54,27 @@ struct back_args {
     uint32_t tiles;
 };
 
-enum { Q, K, V, O, DOUT, LSE, START, DELTA, DQ, DK, DV, // plain ones
-       Q16, K16, V16, DOUT16, STATS, OUT, OUT2, N_BUFFERS };
+enum {
+    Q,
+    K,
+    V,
+    O,
+    DOUT,
+    LSE,
+    START,
+    DELTA,
+    DQ,
+    DK,
+    DV, // plain ones
+    Q16,
+    K16,
+    V16,
+    DOUT16,
+    STATS,
+    OUT,
+    OUT2,
+    N_BUFFERS
+};
 
 struct bench {
     struct gpu gpu;
@@ -194,19 +213,21 @@ static int run_plain(struct bench *b)
     const uint32_t tiles = ceil_of(s->len, 64);
     const float scale = 1.0f / sqrtf((float) s->dim);
     const uint32_t specs[] = {ceil_of(s->dim, 64), 1, 0, 3};
-    struct plain_args a = {at(b, O),    at(b, LSE),   at(b, Q),
-                           at(b, K),    at(b, V),     at(b, START),
-                           rows_of(s),  s->len,       s->heads,
-                           s->kv_heads, s->dim,       0,
-                           scale,       0,            tiles};
-    struct plain_back_args c = {at(b, DQ),  0,          at(b, DOUT),
-                                at(b, Q),   at(b, K),   at(b, V),
-                                at(b, O),   at(b, LSE), at(b, DELTA),
-                                at(b, START), s->len,   s->heads,
-                                s->kv_heads, s->dim,    0,
-                                scale,      0,          tiles};
-    struct gpu_call call = {
-        NULL, {s->n_seq * tiles, s->heads, 1}, &a, sizeof(a)};
+    struct plain_args a = {at(b, O),    at(b, LSE), at(b, Q),
+                           at(b, K),    at(b, V),   at(b, START),
+                           rows_of(s),  s->len,     s->heads,
+                           s->kv_heads, s->dim,     0,
+                           scale,       0,          tiles};
+    struct plain_back_args c = {at(b, DQ),    0,          at(b, DOUT),
+                                at(b, Q),     at(b, K),   at(b, V),
+                                at(b, O),     at(b, LSE), at(b, DELTA),
+                                at(b, START), s->len,     s->heads,
+                                s->kv_heads,  s->dim,     0,
+                                scale,        0,          tiles};
+    struct gpu_call call = {NULL,
+                            {s->n_seq * tiles, s->heads, 1},
+                            &a,
+                            sizeof(a)};
     double ns[3];
 
     if (run_kernel(b, "attention", specs, 2, &call, &ns[0]) != 0)
@@ -227,8 +248,7 @@ static int run_plain(struct bench *b)
         const int w = kept[i];
         free(b->wanted[w]);
         b->wanted[w] = malloc(count_of(s, w) * 4);
-        if (!b->wanted[w] ||
-            read_back(b, w, b->wanted[w], count_of(s, w)) != 0)
+        if (!b->wanted[w] || read_back(b, w, b->wanted[w], count_of(s, w)) != 0)
             return -1;
     }
     return 0;
@@ -268,8 +288,8 @@ static double error_of(struct bench *b, int which, int wanted, bool by_head)
     const uint32_t group = by_head ? s->heads / s->kv_heads : 1;
     double off = 0.0, most = 1e-30;
 
-    if (gpu_copy(&b->gpu, &b->stage, 0, &b->buffers[which], 0,
-                 n * group * 4) != 0)
+    if (gpu_copy(&b->gpu, &b->stage, 0, &b->buffers[which], 0, n * group * 4) !=
+        0)
         return -1.0;
     for (size_t i = 0; i < n; i++) {
         double sum = 0.0;
@@ -320,14 +340,14 @@ static int run_trial(struct bench *b, const struct trial *t)
                               t->parts,
                               s->len % rows == 0,
                               t->by_head};
-    const struct forward_args f = {at(b, OUT), at(b, OUT2),  at(b, Q),
-                                   at(b, K),   at(b, V),     at(b, START),
-                                   s->len,     s->heads,     s->kv_heads,
-                                   0,          scale,        tiles};
-    const struct back_args c = {at(b, OUT), at(b, OUT2), at(b, Q16),
-                                at(b, K16), at(b, V16),  at(b, DOUT16),
-                                at(b, STATS), rows_of(s), s->len,
-                                s->heads,   s->kv_heads, scale,
+    const struct forward_args f = {at(b, OUT), at(b, OUT2), at(b, Q),
+                                   at(b, K),   at(b, V),    at(b, START),
+                                   s->len,     s->heads,    s->kv_heads,
+                                   0,          scale,       tiles};
+    const struct back_args c = {at(b, OUT),   at(b, OUT2), at(b, Q16),
+                                at(b, K16),   at(b, V16),  at(b, DOUT16),
+                                at(b, STATS), rows_of(s),  s->len,
+                                s->heads,     s->kv_heads, scale,
                                 tiles};
     const uint32_t heads = is_keys && !t->by_head ? s->kv_heads : s->heads;
     struct gpu_call call = {NULL,
@@ -358,9 +378,8 @@ static int run_trial(struct bench *b, const struct trial *t)
     const double products = is_forward ? 2 : is_keys ? 4 : 3;
     printf(" %7.1f us %6.1f TFLOP/s error %.1e %.1e%s\n", ns / 1e3,
            2e-3 * pairs * s->dim * products / ns, error, other,
-           error >= 0 && error < 5e-3 && other >= 0 && other < 5e-3
-               ? ""
-               : " WRONG");
+           error >= 0 && error < 5e-3 && other >= 0 && other < 5e-3 ? ""
+                                                                    : " WRONG");
     return 0;
 }
 
