@@ -6,7 +6,8 @@
 //
 //   vk_attention DIR DEVICE < LIST
 //
-// DIR holds the SPIR-V, DEVICE is a part of the device's name. Lines of LIST:
+// DIR holds the SPIR-V, DEVICE is a part of the device's name. Lines of LIST,
+// of which the first is a shape:
 //   shape SEQUENCES LENGTH HEADS KV_HEADS DIM
 //   forward|prep|queries|keys FILE SUBGROUPS PARTS STEP BY_HEAD
 // FILE is a name in DIR without .spv; prep has threads for SUBGROUPS.
@@ -15,10 +16,13 @@
 #include "vk_gemm.h"
 
 #include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 struct shape {
     uint32_t n_seq, len, heads, kv_heads, dim;
@@ -76,14 +80,27 @@ enum {
     N_BUFFERS
 };
 
+struct trial {
+    char line[200], kind[16], file[64];
+    uint32_t subgroups, parts, step, by_head;
+    uint32_t sizes[4];
+    struct shape s;
+    struct gpu_kernel kernel;
+    double ns;
+    int failed;
+};
+
+enum { TRIALS_MAX = 512 };
+
 struct bench {
     struct gpu gpu;
     const char *dir;
     struct gpu_buffer buffers[N_BUFFERS], stage;
     struct shape s;
-    uint32_t sizes[4];
     float *wanted[N_BUFFERS];
-    bool is_warm;
+    struct trial trials[TRIALS_MAX];
+    uint32_t n_trials;
+    atomic_uint n_taken;
 };
 
 #define BUFFER_BYTES ((uint64_t) 1 << 27)
@@ -151,15 +168,15 @@ static uint64_t at(const struct bench *b, int which)
     return b->buffers[which].address;
 }
 
-static int time_call(struct bench *b, const struct gpu_call *call, double *best)
+// The device forgets its clock within some milliseconds of idleness.
+static int time_call(struct bench *b, const struct gpu_call *call, double warm,
+                     double *best)
 {
     double ns = 0.0;
 
     if (gpu_run(&b->gpu, call, 1, 1, best) != 0)
         return -1;
-    // The device forgets its clock within some milliseconds of idleness.
-    const double until = now() + (b->is_warm ? 0.03 : 1.0);
-    b->is_warm = true;
+    const double until = now() + warm;
     const uint32_t repeats = *best > 4e6   ? 1
                              : *best < 4e4 ? 100
                                            : (uint32_t) (4e6 / *best);
@@ -200,8 +217,7 @@ static int run_kernel(struct bench *b, const char *name, const uint32_t *specs,
     if (open_kernel(b, &k, name, specs, n_specs) != 0)
         return -1;
     call->kernel = &k;
-    const int r = time_call(b, call, ns);
-    gpu_kernel_print(&b->gpu, &k);
+    const int r = time_call(b, call, 0.2, ns);
     gpu_kernel_destroy(&b->gpu, &k);
     return r;
 }
@@ -303,43 +319,71 @@ static double error_of(struct bench *b, int which, int wanted, bool by_head)
     return off / most;
 }
 
-struct trial {
-    char kind[16], file[64];
-    uint32_t subgroups, parts, step, by_head;
-};
-
-static int run_prep(struct bench *b, const struct trial *t, double *ns)
+static uint32_t trial_rows(const struct trial *t)
 {
-    const struct shape *s = &b->s;
-    const struct prep_args a = {at(b, Q),     at(b, K),      at(b, V),
-                                at(b, DOUT),  at(b, O),      at(b, LSE),
-                                at(b, START), at(b, Q16),    at(b, K16),
-                                at(b, V16),   at(b, DOUT16), at(b, STATS),
-                                rows_of(s),   s->len,        0};
-    const uint32_t specs[] = {t->subgroups, s->dim, s->heads, s->kv_heads};
-    struct gpu_call call = {NULL, {rows_of(s), 1, 1}, &a, sizeof(a)};
-
-    return run_kernel(b, t->file, specs, 4, &call, ns);
+    return t->subgroups / t->parts * t->sizes[0];
 }
 
-static int run_trial(struct bench *b, const struct trial *t)
+static int open_trial(struct bench *b, struct trial *t)
+{
+    const struct shape *s = &t->s;
+    const uint32_t specs[] = {t->subgroups * t->sizes[3],
+                              t->sizes[3],
+                              t->sizes[0],
+                              t->sizes[1],
+                              t->sizes[2],
+                              s->dim,
+                              t->step,
+                              t->parts,
+                              s->len % trial_rows(t) == 0,
+                              t->by_head};
+    const uint32_t prep[] = {t->subgroups, s->dim, s->heads, s->kv_heads};
+
+    if (strcmp(t->kind, "shape") == 0)
+        return 0;
+    if (strcmp(t->kind, "prep") == 0)
+        return open_kernel(b, &t->kernel, t->file, prep, 4);
+    return open_kernel(b, &t->kernel, t->file, specs,
+                       strcmp(t->kind, "forward") == 0 ? 9 : 10);
+}
+
+// Opens the trials that no other thread has taken.
+static void *open_some(void *of)
+{
+    struct bench *b = of;
+    uint32_t i;
+
+    while ((i = atomic_fetch_add(&b->n_taken, 1)) < b->n_trials)
+        b->trials[i].failed = open_trial(b, &b->trials[i]);
+    return NULL;
+}
+
+static void open_trials(struct bench *b)
+{
+    const long n_cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    pthread_t threads[64];
+    int n = 0;
+
+    while (n < 64 && n < n_cpus &&
+           pthread_create(&threads[n], NULL, open_some, b) == 0)
+        n++;
+    while (n > 0)
+        pthread_join(threads[--n], NULL);
+}
+
+// Runs it for so long; 0: once.
+static int run_trial(struct bench *b, struct trial *t, double warm)
 {
     const struct shape *s = &b->s;
     const bool is_forward = strcmp(t->kind, "forward") == 0;
     const bool is_keys = strcmp(t->kind, "keys") == 0;
-    const uint32_t rows = t->subgroups / t->parts * b->sizes[0];
-    const uint32_t tiles = ceil_of(s->len, rows);
+    const uint32_t tiles = ceil_of(s->len, trial_rows(t));
     const float scale = 1.0f / sqrtf((float) s->dim);
-    const uint32_t specs[] = {t->subgroups * b->sizes[3],
-                              b->sizes[3],
-                              b->sizes[0],
-                              b->sizes[1],
-                              b->sizes[2],
-                              s->dim,
-                              t->step,
-                              t->parts,
-                              s->len % rows == 0,
-                              t->by_head};
+    const struct prep_args p = {at(b, Q),     at(b, K),      at(b, V),
+                                at(b, DOUT),  at(b, O),      at(b, LSE),
+                                at(b, START), at(b, Q16),    at(b, K16),
+                                at(b, V16),   at(b, DOUT16), at(b, STATS),
+                                rows_of(s),   s->len,        0};
     const struct forward_args f = {at(b, OUT), at(b, OUT2), at(b, Q),
                                    at(b, K),   at(b, V),    at(b, START),
                                    s->len,     s->heads,    s->kv_heads,
@@ -350,65 +394,107 @@ static int run_trial(struct bench *b, const struct trial *t)
                                 s->heads,     s->kv_heads, scale,
                                 tiles};
     const uint32_t heads = is_keys && !t->by_head ? s->kv_heads : s->heads;
-    struct gpu_call call = {NULL,
+    struct gpu_call call = {&t->kernel,
                             {s->n_seq, heads, tiles},
                             is_forward ? (const void *) &f : &c,
                             is_forward ? sizeof(f) : sizeof(c)};
-    double ns, error, other;
 
-    if (strcmp(t->kind, "prep") == 0) {
-        if (run_prep(b, t, &ns) != 0)
-            return -1;
-        printf(" %.1f us\n", ns / 1e3);
-        return 0;
-    }
-    if (gpu_fill(&b->gpu, &b->buffers[OUT], 0xffffffffu) != 0 ||
+    if (strcmp(t->kind, "prep") == 0)
+        call = (struct gpu_call){&t->kernel, {rows_of(s), 1, 1}, &p, sizeof(p)};
+    if (warm > 0)
+        return time_call(b, &call, warm, &t->ns);
+    double ns;
+    return gpu_run(&b->gpu, &call, 1, 1, &ns);
+}
+
+static void print_trial(struct bench *b, struct trial *t)
+{
+    const struct shape *s = &b->s;
+    const bool is_forward = strcmp(t->kind, "forward") == 0;
+    const bool is_keys = strcmp(t->kind, "keys") == 0;
+    double error = 0.0, other = 0.0;
+
+    printf("%-26s", t->line);
+    if (t->failed || gpu_fill(&b->gpu, &b->buffers[OUT], 0xffffffffu) != 0 ||
         gpu_fill(&b->gpu, &b->buffers[OUT2], 0xffffffffu) != 0 ||
-        run_kernel(b, t->file, specs, is_forward ? 9 : 10, &call, &ns) != 0)
-        return -1;
+        run_trial(b, t, 0) != 0) {
+        printf(" failed");
+        if (t->kernel.pipeline)
+            gpu_kernel_print(&b->gpu, &t->kernel);
+        printf("\n");
+        return;
+    }
+    printf(" %7.1f us", t->ns / 1e3);
     if (is_forward) {
         error = error_of(b, OUT, O, false);
         other = error_of(b, OUT2, LSE, false);
-    } else {
+    } else if (strcmp(t->kind, "prep") != 0) {
         error = error_of(b, OUT, is_keys ? DK : DQ, is_keys && t->by_head);
         other = is_keys ? error_of(b, OUT2, DV, t->by_head) : 0.0;
+        // Causal: half of the products.
     }
-    // Causal: half of the products.
     const double pairs = 0.5 * s->len * (double) rows_of(s) * s->heads;
     const double products = is_forward ? 2 : is_keys ? 4 : 3;
-    printf(" %7.1f us %6.1f TFLOP/s error %.1e %.1e%s\n", ns / 1e3,
-           2e-3 * pairs * s->dim * products / ns, error, other,
+    printf(" %6.1f TFLOP/s error %.1e %.1e%s",
+           2e-3 * pairs * s->dim * products / t->ns, error, other,
            error >= 0 && error < 5e-3 && other >= 0 && other < 5e-3 ? ""
                                                                     : " WRONG");
-    return 0;
+    gpu_kernel_print(&b->gpu, &t->kernel);
+    printf("\n");
+    fflush(stdout);
 }
 
-static void run_line(struct bench *b, const char *line)
+static void run_shape(struct bench *b, struct trial *first)
 {
-    struct shape *s = &b->s;
-    struct trial t = {.parts = 1};
+    struct trial *end = b->trials + b->n_trials;
+    struct trial *t;
 
-    if (sscanf(line, "sizes %u %u %u %u", &b->sizes[0], &b->sizes[1],
-               &b->sizes[2], &b->sizes[3]) == 4)
-        return;
-    printf("%s:", line);
-    if (sscanf(line, "shape %u %u %u %u %u", &s->n_seq, &s->len, &s->heads,
-               &s->kv_heads, &s->dim) == 5) {
-        if (set_shape(b) != 0)
-            printf(" failed\n");
-    } else if (sscanf(line, "%15s %63s %u %u %u %u", t.kind, t.file,
-                      &t.subgroups, &t.parts, &t.step, &t.by_head) >= 3) {
-        if (run_trial(b, &t) != 0)
-            printf(" failed\n");
-    } else
-        printf(" cannot be read\n");
-    fflush(stdout);
+    b->s = first->s;
+    printf("%s:", first->line);
+    if (set_shape(b) != 0) {
+        printf(" failed\n");
+        for (t = first + 1; t < end && strcmp(t->kind, "shape") != 0; t++)
+            t->failed = -1;
+    }
+    for (t = first + 1; t < end && strcmp(t->kind, "shape") != 0; t++)
+        if (!t->failed)
+            t->failed = run_trial(b, t, t == first + 1 ? 0.5 : 0.05);
+    for (t = first + 1; t < end && strcmp(t->kind, "shape") != 0; t++)
+        print_trial(b, t);
+}
+
+static void read_list(struct bench *b)
+{
+    uint32_t sizes[4] = {16, 16, 16, 32};
+    struct shape s = {1, 64, 1, 1, 64};
+
+    while (b->n_trials < TRIALS_MAX) {
+        struct trial *t = &b->trials[b->n_trials];
+        *t = (struct trial){.parts = 1};
+        if (!fgets(t->line, sizeof(t->line), stdin))
+            return;
+        t->line[strcspn(t->line, "\n")] = '\0';
+        if (t->line[0] == '\0' || t->line[0] == '#' ||
+            sscanf(t->line, "sizes %u %u %u %u", &sizes[0], &sizes[1],
+                   &sizes[2], &sizes[3]) == 4)
+            continue;
+        const int n = sscanf(t->line, "%15s %63s %u %u %u %u", t->kind, t->file,
+                             &t->subgroups, &t->parts, &t->step, &t->by_head);
+        if (sscanf(t->line, "shape %u %u %u %u %u", &s.n_seq, &s.len, &s.heads,
+                   &s.kv_heads, &s.dim) != 5 &&
+            n < 3) {
+            fprintf(stderr, "cannot be read: %s\n", t->line);
+            continue;
+        }
+        t->s = s;
+        memcpy(t->sizes, sizes, sizeof(sizes));
+        b->n_trials++;
+    }
 }
 
 int main(int argc, char **argv)
 {
-    static struct bench b = {.sizes = {16, 16, 16, 32}};
-    char line[200];
+    static struct bench b;
 
     if (argc < 3) {
         fprintf(stderr, "usage: vk_attention DIR DEVICE < LIST\n");
@@ -425,11 +511,14 @@ int main(int argc, char **argv)
             return 1;
     if (gpu_buffer_create(&b.gpu, &b.stage, bytes, true) != 0)
         return 1;
-    while (fgets(line, sizeof(line), stdin)) {
-        line[strcspn(line, "\n")] = '\0';
-        if (line[0] != '\0' && line[0] != '#')
-            run_line(&b, line);
-    }
+    read_list(&b);
+    open_trials(&b);
+    for (uint32_t i = 0; i < b.n_trials; i++)
+        if (strcmp(b.trials[i].kind, "shape") == 0)
+            run_shape(&b, &b.trials[i]);
+    for (uint32_t i = 0; i < b.n_trials; i++)
+        if (b.trials[i].kernel.pipeline)
+            gpu_kernel_destroy(&b.gpu, &b.trials[i].kernel);
     for (int i = 0; i < N_BUFFERS; i++) {
         gpu_buffer_destroy(&b.gpu, &b.buffers[i]);
         free(b.wanted[i]);

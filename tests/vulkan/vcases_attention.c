@@ -273,6 +273,10 @@ void vcases_attention(void)
 {
     whole_sequences();
     packed();
+}
+
+void vcases_attention_cm(void)
+{
     rounded();
     rounded_edges();
 }

@@ -7,8 +7,8 @@
 #include "attention_cm.glsl"
 
 // attention.comp by cooperative matrices (attention_cm.glsl says how). Softmax
-// goes along: a row's largest score is found through shared memory, what was
-// summed before is scaled down where it grew. Keys are tile 0, values tile 1;
+// goes along: where a row's largest score grows, what was summed before is scaled
+// down. Keys are tile 0, values tile 1;
 // while one is multiplied the other is on its way into registers.
 //
 // Workgroup (sequence, head, tile of queries).
@@ -27,22 +27,21 @@ layout(push_constant) uniform Push {
 
 const uint DEPTH_N = DIM / TN;
 const uint ACROSS = STEP / TN;
-const uint LANES = SUBGROUP / TM; // that share a row
 const float NOT_SEEN = -3e38;     // a score that counts for nothing
 const float LOW = -1e30;          // below all scores
 
-shared vec2 of_row[ROWS]; // what all threads of a subgroup want to know
 shared int seen_from[ROWS];
 shared int first_of[SUBGROUPS];
 
 vec4 fetched[2 * EACH];
 MAT_A query[DEPTH_K];
 SUMS sums[DEPTH_N];
+SUMS high;  // of each element's row: its largest score
 SUMS total; // of weights, column by column
+bool has_mates, is_near;
+uvec2 mates;
 
 uint place = gl_SubgroupID * TM * W_PITCH; // of weights, here a matrix of f32 too
-uint row = gl_SubgroupInvocationID / LANES; // this thread's
-float high = LOW;                           // its largest score
 
 void fetch(InVec4 x, uint first, uint end, uint heads, uint h)
 {
@@ -78,28 +77,77 @@ void load_queries(uint first, uint end, uint h)
     barrier();
 }
 
-// Of a matrix: the largest value of this thread's row, or the sum.
-float largest_of(SUMS m)
+// Where four threads have two rows between them, four elements of each, these
+// can be reduced without shared memory: threads whose numbers differ in the
+// bits of `mates`, and elements 0, 1, and of 2 .. 5 the first (is_near) or the
+// last two, of one row.
+void find_mates()
 {
-    coopMatStore(m, weights, place, TN / 4 + 1, gl_CooperativeMatrixLayoutRowMajor);
-    sync();
-    vec4 x = vec4(NOT_SEEN);
-    [[unroll]] for (uint i = 0; i < TN / 4 / LANES; i++)
-        x = max(x, uintBitsToFloat(weights[place + row * (TN / 4 + 1) + gl_SubgroupInvocationID % LANES * (TN / 4 / LANES) + i]));
-    float y = max(max(x.x, x.y), max(x.z, x.w));
-    [[unroll]] for (uint i = 1; i < LANES; i *= 2)
-        y = max(y, subgroupShuffleXor(y, i));
-    return y;
+    uint found = 0;
+    has_mates = false;
+    mates = uvec2(0);
+    if (ELEMENTS != 8 || TN != 16)
+        return;
+    for (uint bit = 1; bit < SUBGROUP; bit *= 2) {
+        bool is_same = true;
+        [[unroll]] for (uint i = 0; i < ELEMENTS; i++)
+            is_same = is_same && ROW_OF(i) == subgroupShuffleXor(ROW_OF(i), bit);
+        if (subgroupAll(is_same)) {
+            mates = uvec2(bit, mates.x);
+            found++;
+        }
+    }
+    is_near = subgroupAll(ROW_OF(0) == ROW_OF(ELEMENTS / 4));
+    uint third = is_near ? 2 : 4;
+    bool is_pair = true;
+    [[unroll]] for (uint i = 0; i < ELEMENTS; i++) {
+        bool is_first = i < 2 || (i < 6 && i / 2 * 2 == third);
+        is_pair = is_pair && ROW_OF(i) == (is_first ? ROW_OF(0) : ROW_OF(ELEMENTS - 1));
+    }
+    has_mates = found == 2 && subgroupAll(is_pair);
 }
 
-float sum_of(SUMS m)
+float both(float x, float y, bool adds)
 {
+    return adds ? x + y : max(x, y);
+}
+
+float of_mates(float x, bool adds)
+{
+    x = both(x, subgroupShuffleXor(x, mates.x), adds);
+    return both(x, subgroupShuffleXor(x, mates.y), adds);
+}
+
+// Of each element: the largest of its row, or their sum.
+SUMS of_rows(SUMS m, bool adds)
+{
+    SUMS all = m;
+
+    if (has_mates) {
+        float c = both(m[2], m[3], adds), d = both(m[4], m[5], adds);
+        float x = of_mates(both(both(m[0], m[1], adds), is_near ? c : d, adds), adds);
+        float y = of_mates(both(both(m[6], m[7], adds), is_near ? d : c, adds), adds);
+        all[0] = all[1] = x;
+        all[2] = all[3] = is_near ? x : y;
+        all[4] = all[5] = is_near ? y : x;
+        all[6] = all[7] = y;
+        return all;
+    }
     coopMatStore(m, weights, place, TN / 4 + 1, gl_CooperativeMatrixLayoutRowMajor);
     sync();
-    float y = 0.0;
-    [[unroll]] for (uint i = 0; i < TN / 4; i++)
-        y += dot(uintBitsToFloat(weights[place + row * (TN / 4 + 1) + i]), vec4(1.0));
-    return y;
+    uint own = place + gl_SubgroupInvocationID % TM * (TN / 4 + 1);
+    vec4 x = uintBitsToFloat(weights[own]);
+    for (uint j = 1; j < TN / 4; j++) {
+        vec4 y = uintBitsToFloat(weights[own + j]);
+        x = adds ? x + y : max(x, y);
+    }
+    sync();
+    weights[own].x = floatBitsToUint(both(both(x.x, x.y, adds), both(x.z, x.w, adds), adds));
+    sync();
+    [[unroll]] for (uint i = 0; i < ELEMENTS; i++)
+        all[i] = uintBitsToFloat(weights[place + ROW_OF(i) * (TN / 4 + 1)].x);
+    sync();
+    return all;
 }
 
 // What 16 queries make of a tile of keys: weights, in shared memory.
@@ -119,29 +167,30 @@ void find_weights(uint first, uint u, bool is_masked)
     if (is_masked)
         [[unroll]] for (uint j = 0; j < ACROSS; j++)
             [[unroll]] for (uint i = 0; i < ELEMENTS; i++) {
-                uint key = u + j * TN + col_of[i];
-                if (key > first + row_of[i] || int(key) < seen_from[block * TM + row_of[i]])
+                uint key = u + j * TN + COL_OF(i);
+                if (key > first + ROW_OF(i) || int(key) < seen_from[block * TM + ROW_OF(i)])
                     s[j][i] = NOT_SEEN;
             }
     SUMS most = s[0];
     [[unroll]] for (uint j = 1; j < ACROSS; j++)
         [[unroll]] for (uint i = 0; i < ELEMENTS; i++)
             most[i] = max(most[i], s[j][i]);
-    float now = max(high, largest_of(most));
-    bool grew = subgroupAny(now > high);
-    of_row[block * TM + row] = vec2(now * c, exp2((high - now) * c));
-    high = now;
-    sync();
-    float shift[ELEMENTS];
+    most = of_rows(most, false);
+    bool grew = false;
     [[unroll]] for (uint i = 0; i < ELEMENTS; i++)
-        shift[i] = of_row[block * TM + row_of[i]].x;
-    if (grew)
+        grew = grew || most[i] > high[i];
+    if (subgroupAny(grew))
         [[unroll]] for (uint i = 0; i < ELEMENTS; i++) {
-            float down = of_row[block * TM + row_of[i]].y;
+            float now = max(high[i], most[i]);
+            float down = exp2((high[i] - now) * c);
+            high[i] = now;
             total[i] = total[i] * down;
             [[unroll]] for (uint d = 0; d < DEPTH_N; d++)
                 sums[d][i] = sums[d][i] * down;
         }
+    float shift[ELEMENTS];
+    [[unroll]] for (uint i = 0; i < ELEMENTS; i++)
+        shift[i] = high[i] * c;
     [[unroll]] for (uint j = 0; j < ACROSS; j++) {
         [[unroll]] for (uint i = 0; i < ELEMENTS; i++) {
             s[j][i] = exp2(s[j][i] * c - shift[i]);
@@ -168,15 +217,12 @@ void add_weighted()
 
 void put(uint first, uint end, uint h)
 {
-    float all = sum_of(total);
-    uint t = first + row;
-
-    of_row[block * TM + row].x = all > 0.0 ? 1.0 / all : isnan(all) ? all : 0.0;
-    if (t < end && is_some(uvec2(lse)))
-        lse.v[t * n_heads + h] = all == 0.0 ? uintBitsToFloat(0xff800000u) : high * scale + log(all);
-    sync();
+    total = of_rows(total, true);
     [[unroll]] for (uint i = 0; i < ELEMENTS; i++) {
-        float factor = of_row[block * TM + row_of[i]].x;
+        uint t = first + ROW_OF(i);
+        float factor = total[i] == 0.0 ? 0.0 : 1.0 / total[i];
+        if (t < end && COL_OF(i) == 0 && is_some(uvec2(lse)))
+            lse.v[t * n_heads + h] = total[i] == 0.0 ? uintBitsToFloat(0xff800000u) : high[i] * scale + log(total[i]);
         [[unroll]] for (uint d = 0; d < DEPTH_N; d++)
             sums[d][i] = sums[d][i] * factor;
     }
@@ -186,8 +232,8 @@ void put(uint first, uint end, uint h)
             coopMatStore(sums[d], o.v, at, n_heads * DIM, gl_CooperativeMatrixLayoutRowMajor);
         else
             [[unroll]] for (uint i = 0; i < ELEMENTS; i++)
-                if (first + row_of[i] < end)
-                    o.v[at + row_of[i] * n_heads * DIM + col_of[i]] = sums[d][i];
+                if (first + ROW_OF(i) < end)
+                    o.v[at + ROW_OF(i) * n_heads * DIM + COL_OF(i)] = sums[d][i];
     }
 }
 
@@ -203,12 +249,13 @@ void main()
     uint last = min(tile + ROWS, end); // key behind the last
     int from = int(end);
 
-    if (first + row < end) {
-        from = max(start.v[first + row], int(base));
+    uint t = first + gl_SubgroupInvocationID % TM;
+    if (t < end) {
+        from = max(start.v[t], int(base));
         if (window > 0)
-            from = max(from, int(first + row) - int(window) + 1);
+            from = max(from, int(t) - int(window) + 1);
     }
-    seen_from[block * TM + row] = from;
+    seen_from[block * TM + gl_SubgroupInvocationID % TM] = from;
     int lowest = subgroupMin(from);
     int highest = subgroupMax(from);
     first_of[gl_SubgroupID] = lowest;
@@ -219,6 +266,8 @@ void main()
     [[unroll]] for (uint d = 0; d < DEPTH_N; d++)
         sums[d] = SUMS(0.0);
     total = SUMS(0.0);
+    high = SUMS(LOW);
+    find_mates();
 
     uint u = base + uint(lowest - int(base)) / STEP * STEP;
     if (u < last) {

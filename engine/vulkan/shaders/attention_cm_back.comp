@@ -127,8 +127,8 @@ void put_sums(SUMS sums[DEPTH_N], F32 to, uint first, uint end, uint heads, uint
             coopMatStore(sums[d], to.v, at, heads * DIM, gl_CooperativeMatrixLayoutRowMajor);
         else
             [[unroll]] for (uint i = 0; i < ELEMENTS; i++)
-                if (first + row_of[i] < end)
-                    to.v[at + row_of[i] * heads * DIM + col_of[i]] = sums[d][i];
+                if (first + ROW_OF(i) < end)
+                    to.v[at + ROW_OF(i) * heads * DIM + COL_OF(i)] = sums[d][i];
     }
 }
 
@@ -156,8 +156,8 @@ void find_weights(uint first, uint u, bool is_masked)
         [[unroll]] for (uint i = 0; i < ELEMENTS; i++) {
             float p = exp2(s[i] * c - of_row_lse[i]);
             if (is_masked) {
-                uint key = u + j * TN + col_of[i];
-                p = key <= first + row_of[i] && int(key) >= seen_from[block * TM + row_of[i]] ? p : 0.0;
+                uint key = u + j * TN + COL_OF(i);
+                p = key <= first + ROW_OF(i) && int(key) >= seen_from[block * TM + ROW_OF(i)] ? p : 0.0;
             }
             s[i] = p * (dp[i] - of_row_delta[i]);
         }
@@ -186,7 +186,7 @@ void main()
     load_own(own, q, first, n_heads, h);
     load_own(own_other, dout, first, n_heads, h);
     [[unroll]] for (uint i = 0; i < ELEMENTS; i++) {
-        uvec4 x = stats.v[h * rows + min(first + row_of[i], end - 1)];
+        uvec4 x = stats.v[h * rows + min(first + ROW_OF(i), end - 1)];
         of_row_lse[i] = uintBitsToFloat(x.x);
         of_row_delta[i] = uintBitsToFloat(x.y);
     }
@@ -212,7 +212,7 @@ void main()
         barrier();
     }
     [[unroll]] for (uint i = 0; i < ELEMENTS; i++) {
-        float factor = scale * uintBitsToFloat(stats.v[h * rows + min(first + row_of[i], end - 1)].z);
+        float factor = scale * uintBitsToFloat(stats.v[h * rows + min(first + ROW_OF(i), end - 1)].z);
         [[unroll]] for (uint d = 0; d < DEPTH_N; d++)
             dq[d][i] = dq[d][i] * factor;
     }
@@ -234,10 +234,10 @@ void find_weights(uint first, uint t, bool is_masked, uint end)
         SUMS s = multiply(own, 0, j * TN);
         SUMS dp = multiply(own_other, 1, j * TN);
         [[unroll]] for (uint i = 0; i < ELEMENTS; i++) {
-            vec4 x = of_column[j * TN + col_of[i]];
+            vec4 x = of_column[j * TN + COL_OF(i)];
             float p = exp2(s[i] * c - x.x) * x.z;
             if (is_masked) {
-                uint key = first + row_of[i], query = t + j * TN + col_of[i];
+                uint key = first + ROW_OF(i), query = t + j * TN + COL_OF(i);
                 p = key <= query && query < end && int(key) >= floatBitsToInt(x.w) ? p : 0.0;
             }
             s[i] = p;

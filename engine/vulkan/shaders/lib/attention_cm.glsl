@@ -53,8 +53,10 @@ const float LN_2 = 0.693147181;
 shared uvec4 tiles[2 * TILE];
 shared uvec4 weights[WEIGHTS * ROWS * W_PITCH];
 
-uint row_of[ELEMENTS];
-uint col_of[ELEMENTS];
+// Of a matrix of sums: where this thread's elements are.
+uint place_of[ELEMENTS];
+#define ROW_OF(i) (place_of[i] / TN)
+#define COL_OF(i) (place_of[i] % TN)
 
 #define id gl_LocalInvocationIndex
 uint block = gl_SubgroupID / PARTS; // of TM rows
@@ -73,10 +75,8 @@ void find_places()
         tiles[i] = floatBitsToUint(vec4(4 * i, 4 * i + 1, 4 * i + 2, 4 * i + 3));
     barrier();
     coopMatLoad(m, tiles, 0, TN / 4, gl_CooperativeMatrixLayoutRowMajor);
-    [[unroll]] for (uint i = 0; i < ELEMENTS; i++) {
-        row_of[i] = uint(m[i]) / TN;
-        col_of[i] = uint(m[i]) % TN;
-    }
+    [[unroll]] for (uint i = 0; i < ELEMENTS; i++)
+        place_of[i] = uint(m[i]);
     barrier();
 }
 
