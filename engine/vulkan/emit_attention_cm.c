@@ -17,31 +17,50 @@ struct cm_tile {
     uint32_t subgroups, parts, step;
 };
 
-static struct cm_tile forward_tile(const struct device *dev,
-                                   const struct op_attr *a)
+// Are tiles of 64 rows too few for a large device?
+static bool is_small(const struct instr *in)
 {
-    (void) a;
-    return (struct cm_tile){4, 1, dev->traits.subgroup < 32 ? 32 : 64};
+    const struct op_attr *a = &in->attr;
+    const int64_t n_seq = vk_rows(&in->in[1]) / a->length;
+
+    return n_seq * vk_ceil(a->length, 64) * a->n_heads < VK_ATTENTION_CM_GROUPS;
+}
+
+// The rules for tiles, as measured on an H200 with heads of 64 and 128: many
+// small steps where there are many workgroups, and else what ends a workgroup
+// soon.
+static struct cm_tile forward_tile(const struct device *dev,
+                                   const struct instr *in)
+{
+    const bool is_long = is_small(in) && in->attr.head_dim <= 64;
+
+    return (struct cm_tile){4, 1,
+                            dev->traits.subgroup == 32 && is_long ? 64 : 32};
+}
+
+static bool has_halves(const struct device *dev, const struct instr *in)
+{
+    return in->attr.head_dim % (2 * dev->traits.coopmat_n) == 0;
 }
 
 static struct cm_tile queries_tile(const struct device *dev,
-                                   const struct op_attr *a)
+                                   const struct instr *in)
 {
     if (dev->traits.subgroup < 32)
         return (struct cm_tile){4, 1, 16};
-    return (struct cm_tile){4, 1, a->head_dim > 64 ? 32 : 64};
+    return (struct cm_tile){4, is_small(in) && has_halves(dev, in) ? 2 : 1, 32};
 }
 
 static struct cm_tile keys_tile(const struct device *dev,
-                                const struct op_attr *a)
+                                const struct instr *in)
 {
-    const bool is_even = a->head_dim % (2 * dev->traits.coopmat_n) == 0;
+    const uint32_t parts = has_halves(dev, in) ? 2 : 1;
 
     if (dev->traits.subgroup < 32)
-        return (struct cm_tile){4, is_even ? 2 : 1, 16};
-    if (a->head_dim <= 64)
-        return (struct cm_tile){4, 1, 64};
-    return (struct cm_tile){8, is_even ? 2 : 1, 32};
+        return (struct cm_tile){4, parts, 16};
+    if (in->attr.head_dim <= 64 && parts == 2)
+        return (struct cm_tile){8, 2, 64};
+    return (struct cm_tile){4, parts, 32};
 }
 
 static uint32_t rows_of(const struct device *dev, const struct cm_tile *t)
@@ -89,9 +108,9 @@ bool vk_attention_by_matrices(const struct device *dev, const struct instr *in)
         a->length < 2 * t->coopmat_m || a->head_dim % 16 != 0 ||
         a->head_dim > 128 || a->n_heads * (a->head_dim / 8) > UNITS_MAX)
         return false;
-    const struct cm_tile forward = forward_tile(dev, a);
-    const struct cm_tile queries = queries_tile(dev, a);
-    const struct cm_tile keys = keys_tile(dev, a);
+    const struct cm_tile forward = forward_tile(dev, in);
+    const struct cm_tile queries = queries_tile(dev, in);
+    const struct cm_tile keys = keys_tile(dev, in);
     return is_back ? fits(dev, a, &queries, 1) && fits(dev, a, &keys, 2)
                    : fits(dev, a, &forward, 1);
 }
@@ -140,7 +159,7 @@ struct forward_push {
 void vk_emit_attention_cm(struct vk_emit *e, float scale)
 {
     const struct op_attr *a = &e->in->attr;
-    const struct cm_tile tile = forward_tile(e->dev, a);
+    const struct cm_tile tile = forward_tile(e->dev, e->in);
     const struct forward_push push = {
         .o = vk_out(e, 0),
         .lse = vk_out(e, 1),
@@ -240,8 +259,8 @@ void vk_emit_attention_back_cm(struct vk_emit *e, float scale,
 {
     const struct op_attr *a = &e->in->attr;
     const struct back_scratch s = scratch_of(e->in);
-    const struct cm_tile of_queries = queries_tile(e->dev, a);
-    const struct cm_tile of_keys = keys_tile(e->dev, a);
+    const struct cm_tile of_queries = queries_tile(e->dev, e->in);
+    const struct cm_tile of_keys = keys_tile(e->dev, e->in);
     struct back_push push = {
         .q = keys->scratch + s.q,
         .k = keys->scratch + s.k,

@@ -7,6 +7,9 @@
 
 #include "engine/vulkan/vk_emit.h"
 
+// Workgroups with which they keep a large device busy.
+enum { VK_ATTENTION_CM_GROUPS = 128 };
+
 // Does the device have them, and do they take this OP_attention or
 // OP_attention_back?
 bool vk_attention_by_matrices(const struct device *dev, const struct instr *in);
