@@ -89,6 +89,10 @@ void vk_emit_attention(struct vk_emit *e)
     (void) vk_values(e, &e->in->in[0]);
     if (!check_head(e))
         return;
+    if (vk_attention_by_matrices(e->dev, e->in)) {
+        vk_emit_attention_cm(e, push.scale);
+        return;
+    }
     tile_specs(specs, e, all, 4);
     vk_dispatch(e, &(struct vk_dispatch){
                        .shader = VK_SHADER_attention_f32,
@@ -139,13 +143,16 @@ static struct back_push back_push_of(struct vk_emit *e)
 }
 
 // Keys are few to a device, and their gradients are found by query head.
-static bool is_by_head(const struct instr *in)
+static bool is_by_head(const struct device *dev, const struct instr *in)
 {
     const struct op_attr *a = &in->attr;
     const int64_t n_seq = vk_rows(&in->in[1]) / a->length;
+    const int64_t enough = vk_attention_by_matrices(dev, in)
+                               ? VK_ATTENTION_CM_GROUPS
+                               : MANY_GROUPS;
 
     return a->n_heads > a->n_kv_heads &&
-           n_seq * vk_ceil(a->length, TILE) * a->n_kv_heads < MANY_GROUPS;
+           n_seq * vk_ceil(a->length, TILE) * a->n_kv_heads < enough;
 }
 
 // Of the scratch: delta (T,H); by head, then gradients of keys and of values
@@ -162,19 +169,19 @@ static size_t by_head_bytes(const struct instr *in)
     return ((size_t) vk_count(&in->in[1]) * sizeof(float) + 63) & ~(size_t) 63;
 }
 
-static size_t plain_back_bytes(const struct instr *in)
+static size_t plain_back_bytes(const struct device *dev, const struct instr *in)
 {
     const size_t bytes =
-        delta_bytes(in) + (is_by_head(in) ? 2 * by_head_bytes(in) : 0);
+        delta_bytes(in) + (is_by_head(dev, in) ? 2 * by_head_bytes(in) : 0);
     return (bytes + 255) & ~(size_t) 255;
 }
 
 size_t vk_scratch_attention_back(const struct device *dev,
                                  const struct instr *in)
 {
-    return plain_back_bytes(in) + (vk_attention_by_matrices(dev, in)
-                                       ? vk_attention_cm_scratch(in)
-                                       : 0);
+    return plain_back_bytes(dev, in) + (vk_attention_by_matrices(dev, in)
+                                            ? vk_attention_cm_scratch(in)
+                                            : 0);
 }
 
 struct heads_push {
@@ -216,8 +223,7 @@ static bool emit_back_cm(struct vk_emit *e, const struct back_push *push,
         .dk = vk_out(e, 1),
         .dv = vk_out(e, 2),
         .by_head = by_head,
-        .delta = push->delta,
-        .scratch = push->delta + plain_back_bytes(e->in),
+        .scratch = push->delta + plain_back_bytes(e->dev, e->in),
     };
 
     if (!vk_attention_by_matrices(e->dev, e->in) || !push->da || !keys.dk ||
@@ -260,7 +266,7 @@ void vk_emit_attention_back(struct vk_emit *e)
     const uint32_t rows = (uint32_t) vk_rows(&e->in->in[1]);
     const VkDeviceAddress dk = vk_out(e, 1);
     const VkDeviceAddress dv = vk_out(e, 2);
-    const bool by_head = is_by_head(e->in);
+    const bool by_head = is_by_head(e->dev, e->in);
     struct back_push push = back_push_of(e);
     const VkDeviceAddress all[] = {push.da, push.q,    push.k, push.v,
                                    push.o,  push.dout, dk,     dv};

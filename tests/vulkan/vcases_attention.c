@@ -15,7 +15,7 @@ static double tolerance_of(const struct op_attr *a)
     return a->precision == PRECISION_BF16 ? 2e-2 : 1e-5;
 }
 
-enum { ROWS_MAX = 600 };
+enum { ROWS_MAX = 8320 };
 
 static int32_t start[ROWS_MAX];
 
@@ -30,9 +30,10 @@ static float *numbers(struct rng *rng, int64_t n, float scale)
     return x;
 }
 
-// o and lse must be those of q, k, and v, or gradients mean nothing.
-static void back(const char *name, int64_t rows, const struct op_attr *a,
-                 const bool is_wanted[3])
+// o and lse must be those of q, k, and v, or gradients mean nothing. Those of o
+// are as large as `scale`.
+static void back_of(const char *name, int64_t rows, const struct op_attr *a,
+                    const bool is_wanted[3], float scale)
 {
     const int64_t hd = (int64_t) a->n_heads * a->head_dim;
     const int64_t gd = (int64_t) a->n_kv_heads * a->head_dim;
@@ -64,6 +65,7 @@ static void back(const char *name, int64_t rows, const struct op_attr *a,
                .attr = *a,
                .in = {wide, wide, narrow, narrow, wide,
                       vcase_f32(rows, a->n_heads), vcase_i32(rows)}},
+        .scale = {scale},
         .data = {NULL, q, k, v, o, lse, start},
         .tolerance = tolerance_of(a),
     };
@@ -77,6 +79,12 @@ static void back(const char *name, int64_t rows, const struct op_attr *a,
     free(o);
     free(lse);
     free(scratch);
+}
+
+static void back(const char *name, int64_t rows, const struct op_attr *a,
+                 const bool is_wanted[3])
+{
+    back_of(name, rows, a, is_wanted, 1);
 }
 
 static void attention(const char *name, int64_t n_seq, struct op_attr a)
@@ -170,6 +178,35 @@ static void rounded(void)
     }
 }
 
+// What tiles of matrices do not fill, and what f16 alone would not hold.
+static void rounded_edges(void)
+{
+    static const bool all[] = {true, true, true};
+    struct op_attr a = heads(4, 2, 80, 150);
+
+    a.precision = PRECISION_BF16;
+    pack(ROWS_MAX);
+    attention("bf16, a tile and a bit", 2, a);
+    a.window = 70;
+    attention("bf16, window", 2, a);
+    back_of("bf16, gradients near zero", 150, &a, all, 1e-25f);
+    back_of("bf16, large gradients", 150, &a, all, 1e15f);
+    a = heads(2, 1, 32, 200);
+    a.precision = PRECISION_BF16;
+    // Tokens that see nothing: behind themselves.
+    for (int i = 0; i < ROWS_MAX; i++)
+        start[i] = i % 3 == 0 ? i + 1 : i - 5;
+    attention("bf16, some see nothing", 1, a);
+    pack(ROWS_MAX);
+    a = heads(4, 2, 16, 32);
+    a.precision = PRECISION_BF16;
+    attention("bf16, many sequences", 260, a);
+    a = heads(2, 1, 128, 31);
+    a.precision = PRECISION_BF16;
+    a.cap = 2;
+    attention("bf16, cap", 2, a);
+}
+
 static void packed(void)
 {
     struct op_attr a = heads(4, 1, 48, 200);
@@ -236,7 +273,12 @@ void vcases_attention(void)
 {
     whole_sequences();
     packed();
+}
+
+void vcases_attention_cm(void)
+{
     rounded();
+    rounded_edges();
 }
 
 void vcases_cached(void)
