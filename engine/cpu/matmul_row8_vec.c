@@ -39,6 +39,17 @@ ALWAYS_INLINE bool is_large(enum dtype type)
     return type == DTYPE_q4_k || type == DTYPE_q5_k || type == DTYPE_q6_k;
 }
 
+// Do high nibbles stay where they are, sixteen times what they mean? The scale
+// of their activations makes up for it. Without VNNI there is no room for them.
+ALWAYS_INLINE bool is_unshifted(enum dtype type)
+{
+#if defined(__AVX512VNNI__)
+    return type == DTYPE_q4_k;
+#else
+    return false;
+#endif
+}
+
 /*
  * Activations
  */
@@ -80,6 +91,8 @@ static void round_row(const struct row8 *r)
             r->s[i] =
                 r->d[i] *
                 (float) sum_lanes(sums_of_4(_mm256_setzero_si256(), q[i - at]));
+            if (is_unshifted(type) && i > at)
+                r->d[i] /= 16;
         }
         if (type == DTYPE_q6_k) {
             store_alone(r, at, q[0], zero);
@@ -167,6 +180,29 @@ ALWAYS_INLINE struct pair pair_32(enum dtype type, const char *row, int64_t at,
 #undef HIGH
 }
 
+// The fifth bits of pieces 2 * i and 2 * i + 1, of which x has 16 bytes twice.
+ALWAYS_INLINE __m256i add_fifth(__m256i w, __m256i x, int i)
+{
+#if defined(__AVX512VL__)
+    const char low = (char) (1 << 2 * i), high = (char) (2 << 2 * i);
+    const __m256i bit =
+        _mm256_set_m128i(_mm_set1_epi8(high), _mm_set1_epi8(low));
+    return _mm256_mask_add_epi8(w, _mm256_test_epi8_mask(x, bit), w,
+                                _mm256_set1_epi8(16));
+#else
+    const __m256i to_bit =
+        _mm256_setr_epi64x(2 * i, 2 * i, 2 * i + 1, 2 * i + 1);
+    const __m256i bit =
+        _mm256_and_si256(_mm256_srlv_epi64(x, to_bit), _mm256_set1_epi8(1));
+    return _mm256_or_si256(w, _mm256_slli_epi16(bit, 4));
+#endif
+}
+
+ALWAYS_INLINE __m256i load_16_twice(const uint8_t *p)
+{
+    return _mm256_broadcastsi128_si256(_mm_loadu_si128((const void *) p));
+}
+
 // Pieces 2 * i and 2 * i + 1 of a block of 256: its bytes hold both.
 ALWAYS_INLINE struct pair pair_256(enum dtype type, const char *row,
                                    int64_t block, int i)
@@ -176,23 +212,19 @@ ALWAYS_INLINE struct pair pair_256(enum dtype type, const char *row,
                                  : BLOCK(quant_q4_k, row, block)->q;
     const uint8_t *high = BLOCK(quant_q5_k, row, block)->high;
     const __m256i to_4 = _mm256_setr_epi64x(0, 0, 4, 4);
-    const __m256i to_bit =
-        _mm256_setr_epi64x(2 * i, 2 * i, 2 * i + 1, 2 * i + 1);
+    const __m256i four = _mm256_set1_epi8(15);
+    const __m256i halves =
+        _mm256_set_m128i(_mm_set1_epi8(-16), _mm_set1_epi8(15));
     struct pair p;
 
 #pragma GCC unroll 2
     for (int k = 0; k < 2; k++) {
-        const __m256i x = _mm256_broadcastsi128_si256(
-            _mm_loadu_si128((const void *) (q + 32 * i + 16 * k)));
-        p.w[k] =
-            _mm256_and_si256(_mm256_srlv_epi64(x, to_4), _mm256_set1_epi8(15));
-        if (!has_fifth)
-            continue;
-        const __m256i h = _mm256_broadcastsi128_si256(
-            _mm_loadu_si128((const void *) (high + 16 * k)));
-        const __m256i bit =
-            _mm256_and_si256(_mm256_srlv_epi64(h, to_bit), _mm256_set1_epi8(1));
-        p.w[k] = _mm256_or_si256(p.w[k], _mm256_slli_epi16(bit, 4));
+        const __m256i x = load_16_twice(q + 32 * i + 16 * k);
+        p.w[k] = is_unshifted(type)
+                     ? _mm256_and_si256(x, halves)
+                     : _mm256_and_si256(_mm256_srlv_epi64(x, to_4), four);
+        if (has_fifth)
+            p.w[k] = add_fifth(p.w[k], load_16_twice(high + 16 * k), i);
     }
     return p;
 }
@@ -311,13 +343,10 @@ ALWAYS_INLINE void add_row_256(struct sums *s, const struct row8 *r,
             add_q6_k(s, r, row, block);
             continue;
         }
-        if (type == DTYPE_q4_k) {
-            const struct quant_q4_k *b = BLOCK(quant_q4_k, row, block);
-            scales_6(&scale, &min, b->d, b->m, b->scales);
-        } else {
-            const struct quant_q5_k *b = BLOCK(quant_q5_k, row, block);
-            scales_6(&scale, &min, b->d, b->m, b->scales);
-        }
+        if (type == DTYPE_q4_k)
+            scales_6(&scale, &min, BLOCK(quant_q4_k, row, block));
+        else
+            scales_6(&scale, &min, BLOCK(quant_q5_k, row, block));
         scale *= v8_load(r->d + 8 * block);
         s->mins += min * v8_load(r->s + 8 * block);
 #pragma GCC unroll 4

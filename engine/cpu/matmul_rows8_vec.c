@@ -94,11 +94,9 @@ ALWAYS_INLINE void scales_of(v8 scales[2], v8 *min, enum dtype type,
                              const char *row, int64_t block)
 {
     if (type == DTYPE_q4_k) {
-        const struct quant_q4_k *b = BLOCK(quant_q4_k, row, block);
-        scales_6(scales, min, b->d, b->m, b->scales);
+        scales_6(scales, min, BLOCK(quant_q4_k, row, block));
     } else if (type == DTYPE_q5_k) {
-        const struct quant_q5_k *b = BLOCK(quant_q5_k, row, block);
-        scales_6(scales, min, b->d, b->m, b->scales);
+        scales_6(scales, min, BLOCK(quant_q5_k, row, block));
     } else {
         const struct quant_q6_k *b = BLOCK(quant_q6_k, row, block);
         const v8 d = scale_8(b->d);

@@ -120,32 +120,6 @@ ALWAYS_INLINE __m256i sums_of_4(__m256i base, __m256i q)
     return dot_4(base, _mm256_set1_epi8(1), q);
 }
 
-ALWAYS_INLINE v8 scale_8(uint16_t h)
-{
-    return (v8) _mm256_cvtph_ps(_mm_set1_epi16((short) h));
-}
-
-// Eight bytes as floats.
-ALWAYS_INLINE v8 bytes_8(uint64_t x)
-{
-    return (v8) _mm256_cvtepi32_ps(
-        _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((int64_t) x)));
-}
-
-// Scales and minima of q4_k and q5_k, eight at a time; quant_scales_6().
-ALWAYS_INLINE void scales_6(v8 *scale, v8 *min, uint16_t d, uint16_t m,
-                            const uint8_t scales[12])
-{
-    uint32_t x[3];
-#pragma GCC unroll 3
-    for (int i = 0; i < 3; i++)
-        memcpy(&x[i], scales + 4 * i, sizeof(x[i]));
-    const uint32_t s = (x[2] & 0x0f0f0f0f) | (x[0] >> 2 & 0x30303030);
-    const uint32_t t = (x[2] >> 4 & 0x0f0f0f0f) | (x[1] >> 2 & 0x30303030);
-    *scale = scale_8(d) * bytes_8((x[0] & 0x3f3f3f3f) | (uint64_t) s << 32);
-    *min = scale_8(m) * bytes_8((x[1] & 0x3f3f3f3f) | (uint64_t) t << 32);
-}
-
 // Numbers of eight bits: one side without a sign, see zero_of().
 ALWAYS_INLINE void eight_bits(__m256i *w, __m256i *a)
 {
