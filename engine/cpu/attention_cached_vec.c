@@ -11,8 +11,8 @@
  * query i of a head is token i / group, head i % group of its group. A task
  * packs a panel of keys at a time and multiplies it with all its queries; then
  * a softmax for each, and one product with the values. A prompt has tasks of
- * many queries, which pay for the packing; a token has tasks of two, so that
- * keys are read once for two heads and there are tasks for everybody.
+ * many queries, which pay for the packing; a token has tasks of two, which meet
+ * keys as they are, so that there are tasks for everybody.
  */
 
 struct cached {
@@ -74,11 +74,40 @@ ALWAYS_INLINE void strips(float *y, int64_t ldy, const float *a, int64_t lda,
              ldb, depth, 1.0f, 1, vecs);
 }
 
+// Scores of one query: products with eight keys at a time, where they are.
+static void score_alone(float *p, const struct cached *c, const float *q,
+                        int64_t kv, struct range seen)
+{
+    const int64_t stride = c->n_kv_heads * c->dim;
+
+    for (int64_t s = seen.first; s <= seen.last; s += 8) {
+        const int64_t n = min(8, seen.last + 1 - s);
+        const float *k = c->k + s * stride + kv * c->dim;
+        vec acc[8] = {{0}};
+        int64_t at[8];
+        for (int64_t j = 0; j < 8; j++) // the last one again
+            at[j] = min(j, n - 1) * stride;
+        for (int64_t d = 0; d < c->dim; d += LANES) {
+            const vec x = vec_load(q + d);
+#pragma GCC unroll 8
+            for (int j = 0; j < 8; j++)
+                acc[j] += x * vec_load(k + at[j] + d);
+        }
+        const v8 sums = vec_sums(acc);
+        memcpy(p + s, &sums, (size_t) n * sizeof(*p));
+    }
+}
+
 static void score_keys(const struct cached *c, const struct room *r, int64_t kv,
                        int64_t n, struct range seen)
 {
     const int64_t stride = c->n_kv_heads * c->dim;
 
+    // Two products with a key cost less than its packing.
+    for (int64_t i = 0; n <= 2 && i < n; i++)
+        score_alone(r->p + i * c->plan.ld, c, r->q + i * c->dim, kv, seen);
+    if (n <= 2)
+        return;
     for (int64_t s = seen.first / TILE_COLS * TILE_COLS; s <= seen.last;
          s += TILE_COLS) {
         pack_head(r->panel, c->k + s * stride + kv * c->dim, stride,

@@ -361,6 +361,39 @@ ALWAYS_INLINE struct piece piece_of(enum dtype type, const char *row,
     return p;
 }
 
+#if defined(__AVX2__)
+/*
+ * Scales of a whole block
+ */
+
+ALWAYS_INLINE v8 scale_8(uint16_t h)
+{
+    return (v8) _mm256_cvtph_ps(_mm_set1_epi16((short) h));
+}
+
+// Scales and minima of q4_k and q5_k, eight at a time; quant_scales_6(). `head`
+// is where d, m and the twelve bytes are.
+ALWAYS_INLINE void scales_6(v8 *scale, v8 *min, const void *head)
+{
+    const uint16_t *d = head;
+    const __m128i x = _mm_loadu_si128(head);
+    // s 0 to 3, s 4 to 7, t 0 to 3, t 4 to 7: all six bits, or the low four and
+    // what stands above them.
+    const __m128i low =
+        _mm_srlv_epi32(_mm_shuffle_epi32(x, 0xed), _mm_setr_epi32(0, 0, 0, 4));
+    const __m128i high = _mm_srli_epi32(_mm_shuffle_epi32(x, 0xa5), 2);
+    const __m128i is_high = _mm_setr_epi32(0, 0x30303030, 0, 0x30303030);
+    const __m128i six =
+        _mm_and_si128(_mm_or_si128(_mm_and_si128(is_high, high),
+                                   _mm_andnot_si128(is_high, low)),
+                      _mm_set1_epi8(0x3f));
+
+    *scale = scale_8(d[0]) * (v8) _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(six));
+    *min = scale_8(d[1]) * (v8) _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(
+                               _mm_unpackhi_epi64(six, six)));
+}
+#endif
+
 /*
  * Rows
  */

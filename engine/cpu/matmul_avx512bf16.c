@@ -261,6 +261,59 @@ ALWAYS_INLINE int64_t before(enum dtype type, int64_t at)
     return (int64_t) dtype_row_bytes(type, 256) * at / 256;
 }
 
+// Of a block of 256 of 16 rows, where pieces of 32 have scales and minima of
+// six bits: those of all pieces are unpacked at once.
+struct six {
+    _Alignas(32) float scale[16][8], min[16][8];
+};
+
+ALWAYS_INLINE bool has_six(enum dtype type)
+{
+    return type == DTYPE_q4_k || type == DTYPE_q5_k;
+}
+
+ALWAYS_INLINE void load_six(struct six *s, enum dtype type, const char *b,
+                            int64_t row_bytes, int64_t at)
+{
+    b += (int64_t) dtype_row_bytes(type, 256) * (at / 256);
+#pragma GCC unroll 4
+    for (int i = 0; i < 16; i++) {
+        v8 scale, min;
+        scales_6(&scale, &min, b + i * row_bytes);
+        v8_store(s->scale[i], scale);
+        v8_store(s->min[i], min);
+    }
+}
+
+// decode_2x16() of row i.
+ALWAYS_INLINE void decode_six(__m512 out[2], const struct six *s, int i,
+                              enum dtype type, const char *row, int64_t at)
+{
+    const int64_t piece = at / 32 % 8;
+    const __m512 scale = _mm512_set1_ps(s->scale[i][piece]);
+    const __m512 min = _mm512_set1_ps(s->min[i][piece]);
+    u8x32 x;
+
+    if (type == DTYPE_q4_k) {
+        const struct quant_q4_k *b = (const void *) row;
+        b += at / 256;
+        x = bytes_field(bytes_load(b->q + piece / 2 * 32), piece % 2 * 4, 15);
+    } else {
+        const struct quant_q5_k *b = (const void *) row;
+        b += at / 256;
+        x = bytes_field(bytes_load(b->q + piece / 2 * 32), piece % 2 * 4, 15) |
+            bytes_up(bytes_field(bytes_load(b->high), (int) piece, 1), 4);
+    }
+    out[0] = _mm512_cvtepi32_ps(
+                 _mm512_cvtepu8_epi32(_mm256_castsi256_si128((__m256i) x))) *
+                 scale -
+             min;
+    out[1] = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(
+                 _mm256_extracti128_si256((__m256i) x, 1))) *
+                 scale -
+             min;
+}
+
 // Columns j .. j + 16 of op(b) are rows of b (N,K): values k0 .. k0 + ks.
 ALWAYS_INLINE void pack_rows(pair *out, const struct rounded_product *p,
                              enum dtype type, int64_t j, int64_t k0, int64_t ks)
@@ -268,10 +321,13 @@ ALWAYS_INLINE void pack_rows(pair *out, const struct rounded_product *p,
     const int64_t row_bytes = (int64_t) dtype_row_bytes(type, p->k);
     const int64_t cols = p->n - j;
     const char *b = p->b + j * row_bytes;
+    struct six six;
 
     for (int64_t q = 0; q < ks; q += 32) {
         const int64_t depth = min(32, ks - q);
         __m512i r[16];
+        if (has_six(type) && cols >= 16 && (q == 0 || (k0 + q) % 256 == 0))
+            load_six(&six, type, b, row_bytes, k0 + q);
         if (cols >= 16 && depth == 32 && !p->d) {
             const char *row = b;
 #pragma GCC unroll 16
@@ -279,7 +335,10 @@ ALWAYS_INLINE void pack_rows(pair *out, const struct rounded_product *p,
                 __m512 x[2];
                 __builtin_prefetch(row + 16 * row_bytes + before(type, k0 + q),
                                    0, 2);
-                decode_2x16(x, type, row, k0 + q);
+                if (has_six(type))
+                    decode_six(x, &six, i, type, row, k0 + q);
+                else
+                    decode_2x16(x, type, row, k0 + q);
                 r[i] = round_32(x[0], x[1]);
             }
         } else {

@@ -3,6 +3,8 @@
 
 #include "engine/cpu/rows8_vec.h"
 
+#include <stdatomic.h>
+
 /*
  * Generation, a token at a time: one row that is rounded to eight bits
  *
@@ -14,12 +16,27 @@
  * together.
  *
  * q6_k has a scale for each 16 numbers: there a block alone fills a register.
+ *
+ * An adapter's z = x p^T is added up by the first tasks, each over a part of x.
+ * Tasks are taken in order, so those of b find it done, or nearly: no thread
+ * waits for the others between the two. One that waited in vain, because the
+ * system runs something else in place of another, adds up that part itself.
  */
 
 enum {
     GROUP = 8,    // blocks
     ROWS = 8,     // of b
     TASK = 65536, // weights
+    PARTS = 8,    // of x, at most
+    PART = 1024,  // values, where x has so many
+    LOOKS = 100,  // at a part, a few us
+};
+
+// z of each part of x; with bits of those that are there.
+struct low_parts {
+    float z[PARTS][OP_LORA_RANK_MAX];
+    uint32_t n;
+    _Atomic uint32_t done;
 };
 
 // The row, rounded, in the scratch: of each pair of blocks 64 bytes and 8
@@ -32,11 +49,23 @@ struct row8 {
     int64_t ns;   // rows of b of a task, whole ROWS
     int64_t blocks;
     int64_t row_bytes;
+    struct low_parts *low; // or NULL
 };
 
 ALWAYS_INLINE bool is_large(enum dtype type)
 {
     return type == DTYPE_q4_k || type == DTYPE_q5_k || type == DTYPE_q6_k;
+}
+
+// Do high nibbles stay where they are, sixteen times what they mean? The scale
+// of their activations makes up for it. Without VNNI there is no room for them.
+ALWAYS_INLINE bool is_unshifted(enum dtype type)
+{
+#if defined(__AVX512VNNI__)
+    return type == DTYPE_q4_k;
+#else
+    return false;
+#endif
 }
 
 /*
@@ -80,6 +109,8 @@ static void round_row(const struct row8 *r)
             r->s[i] =
                 r->d[i] *
                 (float) sum_lanes(sums_of_4(_mm256_setzero_si256(), q[i - at]));
+            if (is_unshifted(type) && i > at)
+                r->d[i] /= 16;
         }
         if (type == DTYPE_q6_k) {
             store_alone(r, at, q[0], zero);
@@ -167,6 +198,29 @@ ALWAYS_INLINE struct pair pair_32(enum dtype type, const char *row, int64_t at,
 #undef HIGH
 }
 
+// The fifth bits of pieces 2 * i and 2 * i + 1, of which x has 16 bytes twice.
+ALWAYS_INLINE __m256i add_fifth(__m256i w, __m256i x, int i)
+{
+#if defined(__AVX512VL__)
+    const char low = (char) (1 << 2 * i), high = (char) (2 << 2 * i);
+    const __m256i bit =
+        _mm256_set_m128i(_mm_set1_epi8(high), _mm_set1_epi8(low));
+    return _mm256_mask_add_epi8(w, _mm256_test_epi8_mask(x, bit), w,
+                                _mm256_set1_epi8(16));
+#else
+    const __m256i to_bit =
+        _mm256_setr_epi64x(2 * i, 2 * i, 2 * i + 1, 2 * i + 1);
+    const __m256i bit =
+        _mm256_and_si256(_mm256_srlv_epi64(x, to_bit), _mm256_set1_epi8(1));
+    return _mm256_or_si256(w, _mm256_slli_epi16(bit, 4));
+#endif
+}
+
+ALWAYS_INLINE __m256i load_16_twice(const uint8_t *p)
+{
+    return _mm256_broadcastsi128_si256(_mm_loadu_si128((const void *) p));
+}
+
 // Pieces 2 * i and 2 * i + 1 of a block of 256: its bytes hold both.
 ALWAYS_INLINE struct pair pair_256(enum dtype type, const char *row,
                                    int64_t block, int i)
@@ -176,23 +230,19 @@ ALWAYS_INLINE struct pair pair_256(enum dtype type, const char *row,
                                  : BLOCK(quant_q4_k, row, block)->q;
     const uint8_t *high = BLOCK(quant_q5_k, row, block)->high;
     const __m256i to_4 = _mm256_setr_epi64x(0, 0, 4, 4);
-    const __m256i to_bit =
-        _mm256_setr_epi64x(2 * i, 2 * i, 2 * i + 1, 2 * i + 1);
+    const __m256i four = _mm256_set1_epi8(15);
+    const __m256i halves =
+        _mm256_set_m128i(_mm_set1_epi8(-16), _mm_set1_epi8(15));
     struct pair p;
 
 #pragma GCC unroll 2
     for (int k = 0; k < 2; k++) {
-        const __m256i x = _mm256_broadcastsi128_si256(
-            _mm_loadu_si128((const void *) (q + 32 * i + 16 * k)));
-        p.w[k] =
-            _mm256_and_si256(_mm256_srlv_epi64(x, to_4), _mm256_set1_epi8(15));
-        if (!has_fifth)
-            continue;
-        const __m256i h = _mm256_broadcastsi128_si256(
-            _mm_loadu_si128((const void *) (high + 16 * k)));
-        const __m256i bit =
-            _mm256_and_si256(_mm256_srlv_epi64(h, to_bit), _mm256_set1_epi8(1));
-        p.w[k] = _mm256_or_si256(p.w[k], _mm256_slli_epi16(bit, 4));
+        const __m256i x = load_16_twice(q + 32 * i + 16 * k);
+        p.w[k] = is_unshifted(type)
+                     ? _mm256_and_si256(x, halves)
+                     : _mm256_and_si256(_mm256_srlv_epi64(x, to_4), four);
+        if (has_fifth)
+            p.w[k] = add_fifth(p.w[k], load_16_twice(high + 16 * k), i);
     }
     return p;
 }
@@ -220,7 +270,8 @@ ALWAYS_INLINE void add_pair(struct sums *s, const struct row8 *r,
                             v8 scale)
 {
     const int8_t *q = r->q + 64 * pair;
-    __m256i sum = load_32(r->base + 8 * pair);
+    __m256i sum = zero_of(type) != 0 ? load_32(r->base + 8 * pair)
+                                     : _mm256_setzero_si256();
 
 #pragma GCC unroll 2
     for (int i = 0; i < 2; i++) {
@@ -311,13 +362,10 @@ ALWAYS_INLINE void add_row_256(struct sums *s, const struct row8 *r,
             add_q6_k(s, r, row, block);
             continue;
         }
-        if (type == DTYPE_q4_k) {
-            const struct quant_q4_k *b = BLOCK(quant_q4_k, row, block);
-            scales_6(&scale, &min, b->d, b->m, b->scales);
-        } else {
-            const struct quant_q5_k *b = BLOCK(quant_q5_k, row, block);
-            scales_6(&scale, &min, b->d, b->m, b->scales);
-        }
+        if (type == DTYPE_q4_k)
+            scales_6(&scale, &min, BLOCK(quant_q4_k, row, block));
+        else
+            scales_6(&scale, &min, BLOCK(quant_q5_k, row, block));
         scale *= v8_load(r->d + 8 * block);
         s->mins += min * v8_load(r->s + 8 * block);
 #pragma GCC unroll 4
@@ -327,9 +375,47 @@ ALWAYS_INLINE void add_row_256(struct sums *s, const struct row8 *r,
     }
 }
 
+/*
+ * The adapter
+ */
+
+static void add_part(float *z, const struct row8 *r, uint32_t part)
+{
+    const int64_t k = r->p->k;
+    const int64_t unit = (r->blocks + r->low->n - 1) / r->low->n * 32;
+    const int64_t k0 = part * unit < k ? part * unit : k;
+
+    low_row(z, r->p->low, r->p->a, k, k0, k0 + unit < k ? k0 + unit : k);
+}
+
+static bool is_done(const struct low_parts *l, uint32_t part)
+{
+    for (int i = 0; i < LOOKS; i++) {
+        if (atomic_load_explicit(&l->done, memory_order_acquire) >> part & 1)
+            return true;
+        _mm_pause();
+    }
+    return false;
+}
+
+static void take_z(float z[OP_LORA_RANK_MAX], const struct row8 *r)
+{
+    memset(z, 0, OP_LORA_RANK_MAX * sizeof *z);
+    for (uint32_t part = 0; part < r->low->n; part++) {
+        float own[OP_LORA_RANK_MAX];
+        const float *x = r->low->z[part];
+        if (!is_done(r->low, part)) {
+            add_part(own, r, part);
+            x = own;
+        }
+        for (int64_t j = 0; j < r->p->low->rank; j += 8)
+            v8_store(z + j, v8_load(z + j) + v8_load(x + j));
+    }
+}
+
 // y[j0 .. j0 + n): n rows of b.
-ALWAYS_INLINE void add_rows(const struct row8 *r, enum dtype type, int64_t j0,
-                            int64_t n)
+ALWAYS_INLINE void add_rows(const struct row8 *r, enum dtype type,
+                            const float *z, int64_t j0, int64_t n)
 {
     const struct rows8_product *p = r->p;
     const struct row8 from = *r;
@@ -344,7 +430,7 @@ ALWAYS_INLINE void add_rows(const struct row8 *r, enum dtype type, int64_t j0,
             add_row_32(&s, &from, type, row);
         y[j] = s.acc[0] + s.acc[1] - s.mins;
         if (p->low)
-            y[j] += low_sums(p->low, 0, j0 + j);
+            y[j] += low_sums(p->low, z, j0 + j);
     }
     for (int64_t j = n; j < ROWS; j++)
         y[j] = (v8){0};
@@ -356,26 +442,27 @@ ALWAYS_INLINE void add_rows(const struct row8 *r, enum dtype type, int64_t j0,
 ALWAYS_INLINE void add_columns(const struct row8 *r, enum dtype type,
                                int64_t j0, int64_t j1)
 {
+    float z[OP_LORA_RANK_MAX];
+
+    if (r->low)
+        take_z(z, r);
     for (int64_t j = j0; j < j1; j += ROWS)
-        add_rows(r, type, j, j1 - j < ROWS ? j1 - j : ROWS);
+        add_rows(r, type, z, j, j1 - j < ROWS ? j1 - j : ROWS);
 }
 
-static void columns_task(void *ctx, uint32_t task, uint32_t worker)
+ROWS8_COLUMNS_TASK(struct row8)
+
+static void low_task(void *ctx, uint32_t task, uint32_t worker)
 {
     const struct row8 *r = ctx;
-    const int64_t j0 = task * r->ns;
-    const int64_t j1 = j0 + r->ns < r->p->n ? j0 + r->ns : r->p->n;
 
-    switch ((int) r->p->b_type) {
-#define TYPE(name)                            \
-    case DTYPE_##name:                        \
-        add_columns(r, DTYPE_##name, j0, j1); \
-        break;
-        CPU_ROWS8_TYPES(TYPE)
-#undef TYPE
-    default:
-        break;
+    if (task >= r->low->n) {
+        columns_task(ctx, task - r->low->n, worker);
+        return;
     }
+    add_part(r->low->z[task], r, task);
+    atomic_fetch_or_explicit(&r->low->done, (uint32_t) 1 << task,
+                             memory_order_release);
 }
 
 MATMUL_ROWS8(VEC_NAME(matmul_row8))
@@ -395,8 +482,17 @@ MATMUL_ROWS8(VEC_NAME(matmul_row8))
         .row_bytes = (int64_t) dtype_row_bytes(p->b_type, p->k),
     };
 
+    const uint32_t tasks = (uint32_t) ((p->n + r.ns - 1) / r.ns);
+    const int64_t parts = p->k / PART;
+    struct low_parts low;
+
     round_row(&r);
-    if (p->low)
-        low_rows(p->low, p->a, 1, p->k);
-    pool_run(pool, (uint32_t) ((p->n + r.ns - 1) / r.ns), columns_task, &r);
+    if (!p->low) {
+        pool_run(pool, tasks, columns_task, &r);
+        return;
+    }
+    low.n = (uint32_t) (parts < 2 ? 2 : parts > PARTS ? PARTS : parts);
+    atomic_init(&low.done, 0);
+    r.low = &low;
+    pool_run(pool, low.n + tasks, low_task, &r);
 }

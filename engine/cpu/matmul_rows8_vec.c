@@ -94,11 +94,9 @@ ALWAYS_INLINE void scales_of(v8 scales[2], v8 *min, enum dtype type,
                              const char *row, int64_t block)
 {
     if (type == DTYPE_q4_k) {
-        const struct quant_q4_k *b = BLOCK(quant_q4_k, row, block);
-        scales_6(scales, min, b->d, b->m, b->scales);
+        scales_6(scales, min, BLOCK(quant_q4_k, row, block));
     } else if (type == DTYPE_q5_k) {
-        const struct quant_q5_k *b = BLOCK(quant_q5_k, row, block);
-        scales_6(scales, min, b->d, b->m, b->scales);
+        scales_6(scales, min, BLOCK(quant_q5_k, row, block));
     } else {
         const struct quant_q6_k *b = BLOCK(quant_q6_k, row, block);
         const v8 d = scale_8(b->d);
@@ -173,7 +171,8 @@ ALWAYS_INLINE void add_rows(const struct rows8 *r, enum dtype type, int64_t m0,
             const int64_t at = (m0 + i) * p->n + j0 + j;
             v8 sum = s.acc[i][j] - s.mins[i][j];
             if (p->low)
-                sum += low_sums(p->low, m0 + i, j0 + j);
+                sum +=
+                    low_sums(p->low, p->low->z + (m0 + i) * p->low->ld, j0 + j);
             p->y[at] = p->alpha * v8_sum(sum) + (p->c ? p->c[at] : 0.0f);
         }
 }
@@ -201,23 +200,7 @@ ALWAYS_INLINE void add_columns(const struct rows8 *r, enum dtype type,
     }
 }
 
-static void columns_task(void *ctx, uint32_t task, uint32_t worker)
-{
-    const struct rows8 *r = ctx;
-    const int64_t j0 = task * r->ns;
-    const int64_t j1 = j0 + r->ns < r->p->n ? j0 + r->ns : r->p->n;
-
-    switch ((int) r->p->b_type) {
-#define TYPE(name)                            \
-    case DTYPE_##name:                        \
-        add_columns(r, DTYPE_##name, j0, j1); \
-        break;
-        CPU_ROWS8_TYPES(TYPE)
-#undef TYPE
-    default:
-        break;
-    }
-}
+ROWS8_COLUMNS_TASK(struct rows8)
 
 MATMUL_ROWS8(VEC_NAME(matmul_rows8))
 {
@@ -238,8 +221,9 @@ MATMUL_ROWS8(VEC_NAME(matmul_rows8))
         .row_bytes = (int64_t) dtype_row_bytes(p->b_type, p->k),
     };
 
-    if (p->low)
-        low_rows(p->low, p->a, p->m, p->k);
+    for (int64_t i = 0; p->low && i < p->m; i++)
+        low_row(p->low->z + i * p->low->ld, p->low, p->a + i * p->k, p->k, 0,
+                p->k);
     for (int64_t i = 0; i < blocks; i++)
         round_block(&r, i, p->a + 32 * i, zero_of(p->b_type));
     pool_run(pool, (uint32_t) ((p->n + r.ns - 1) / r.ns), columns_task, &r);

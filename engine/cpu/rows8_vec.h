@@ -120,32 +120,6 @@ ALWAYS_INLINE __m256i sums_of_4(__m256i base, __m256i q)
     return dot_4(base, _mm256_set1_epi8(1), q);
 }
 
-ALWAYS_INLINE v8 scale_8(uint16_t h)
-{
-    return (v8) _mm256_cvtph_ps(_mm_set1_epi16((short) h));
-}
-
-// Eight bytes as floats.
-ALWAYS_INLINE v8 bytes_8(uint64_t x)
-{
-    return (v8) _mm256_cvtepi32_ps(
-        _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((int64_t) x)));
-}
-
-// Scales and minima of q4_k and q5_k, eight at a time; quant_scales_6().
-ALWAYS_INLINE void scales_6(v8 *scale, v8 *min, uint16_t d, uint16_t m,
-                            const uint8_t scales[12])
-{
-    uint32_t x[3];
-#pragma GCC unroll 3
-    for (int i = 0; i < 3; i++)
-        memcpy(&x[i], scales + 4 * i, sizeof(x[i]));
-    const uint32_t s = (x[2] & 0x0f0f0f0f) | (x[0] >> 2 & 0x30303030);
-    const uint32_t t = (x[2] >> 4 & 0x0f0f0f0f) | (x[1] >> 2 & 0x30303030);
-    *scale = scale_8(d) * bytes_8((x[0] & 0x3f3f3f3f) | (uint64_t) s << 32);
-    *min = scale_8(m) * bytes_8((x[1] & 0x3f3f3f3f) | (uint64_t) t << 32);
-}
-
 // Numbers of eight bits: one side without a sign, see zero_of().
 ALWAYS_INLINE void eight_bits(__m256i *w, __m256i *a)
 {
@@ -244,9 +218,10 @@ ALWAYS_INLINE vec low_vec(const void *x, bool is_half, int64_t at)
 #endif
 }
 
-// z (ld) = alpha * a p^T of a row of a; zeros behind the rank.
-ALWAYS_INLINE void low_row(float *z, const struct rows8_low *l, const float *a,
-                           int64_t k, bool is_half)
+// z (rank, up to a multiple of 8) = alpha * a p^T of a row of a, whose values
+// k0 .. k1 are looked at; zeros behind the rank.
+ALWAYS_INLINE void low_part(float *z, const struct rows8_low *l, const float *a,
+                            int64_t k, int64_t k0, int64_t k1, bool is_half)
 {
     for (int64_t j = 0; j < l->rank; j += 8) {
         const int64_t n = l->rank - j < 8 ? l->rank - j : 8;
@@ -254,7 +229,7 @@ ALWAYS_INLINE void low_row(float *z, const struct rows8_low *l, const float *a,
         int64_t at[8];
         for (int64_t i = 0; i < 8; i++) // the last one again
             at[i] = (j + (i < n ? i : n - 1)) * k;
-        for (int64_t q = 0; q < k; q += LANES) {
+        for (int64_t q = k0; q < k1; q += LANES) {
             const vec x = vec_load(a + q);
 #pragma GCC unroll 8
             for (int i = 0; i < 8; i++)
@@ -266,21 +241,19 @@ ALWAYS_INLINE void low_row(float *z, const struct rows8_low *l, const float *a,
     }
 }
 
-static inline void low_rows(const struct rows8_low *l, const float *a,
-                            int64_t m, int64_t k)
+static inline void low_row(float *z, const struct rows8_low *l, const float *a,
+                           int64_t k, int64_t k0, int64_t k1)
 {
-    for (int64_t i = 0; i < m; i++)
-        if (l->type == DTYPE_bf16)
-            low_row(l->z + i * l->ld, l, a + i * k, k, true);
-        else
-            low_row(l->z + i * l->ld, l, a + i * k, k, false);
+    if (l->type == DTYPE_bf16)
+        low_part(z, l, a, k, k0, k1, true);
+    else
+        low_part(z, l, a, k, k0, k1, false);
 }
 
-// Row i of z times row j of q: sums of eight lanes.
-ALWAYS_INLINE v8 low_sums(const struct rows8_low *l, int64_t i, int64_t j)
+// z times row j of q: sums of eight lanes.
+ALWAYS_INLINE v8 low_sums(const struct rows8_low *l, const float *z, int64_t j)
 {
     const bool is_half = l->type == DTYPE_bf16;
-    const float *z = l->z + i * l->ld;
     v8 s = {0};
     int64_t p = 0;
 
@@ -291,3 +264,23 @@ ALWAYS_INLINE v8 low_sums(const struct rows8_low *l, int64_t i, int64_t j)
              low_some(l->q, is_half, j * l->rank + p, l->rank - p);
     return s;
 }
+
+// The task that adds up columns task * ns .. of y, with add_columns() compiled
+// for each type of weights. `type_of_ctx` has p, of which y is, and ns.
+#define ROWS8_TYPE(name)                      \
+    case DTYPE_##name:                        \
+        add_columns(r, DTYPE_##name, j0, j1); \
+        break;
+#define ROWS8_COLUMNS_TASK(type_of_ctx)                                 \
+    static void columns_task(void *ctx, uint32_t task, uint32_t worker) \
+    {                                                                   \
+        const type_of_ctx *r = ctx;                                     \
+        const int64_t j0 = task * r->ns;                                \
+        const int64_t j1 = j0 + r->ns < r->p->n ? j0 + r->ns : r->p->n; \
+                                                                        \
+        switch ((int) r->p->b_type) {                                   \
+            CPU_ROWS8_TYPES(ROWS8_TYPE)                                 \
+        default:                                                        \
+            break;                                                      \
+        }                                                               \
+    }

@@ -92,22 +92,35 @@ static void sift_down(struct candidate *heap, uint32_t n, uint32_t i)
     }
 }
 
-// The k best, best first. With k < n a heap with its worst on top keeps them,
-// which looks at most tokens only once.
+// The first of logits[i, n) above `least`; n if there is none. Most are not:
+// eight are looked at together.
+static uint32_t first_above(const float *logits, uint32_t i, uint32_t n,
+                            float least)
+{
+    for (; i + 8 <= n; i += 8) {
+        int any = 0;
+        for (uint32_t j = i; j < i + 8; j++)
+            any |= logits[j] > least;
+        if (any)
+            break;
+    }
+    while (i < n && !(logits[i] > least))
+        i++;
+    return i;
+}
+
+// The k best, best first: a heap with its worst on top keeps them. Equals of
+// that come later, so they are not better.
 static void keep_best(struct candidate *c, const float *logits, uint32_t n,
                       uint32_t k)
 {
-    for (uint32_t i = 0; i < n; i++) {
-        const struct candidate next = {.id = (int32_t) i, .logit = logits[i]};
-        if (i < k) {
-            c[i] = next;
-            if (i + 1 == k)
-                for (uint32_t j = k / 2; j-- > 0;)
-                    sift_down(c, k, j);
-        } else if (is_better(&next, &c[0])) {
-            c[0] = next;
-            sift_down(c, k, 0);
-        }
+    for (uint32_t i = 0; i < k; i++)
+        c[i] = (struct candidate){.id = (int32_t) i, .logit = logits[i]};
+    for (uint32_t j = k / 2; j-- > 0;)
+        sift_down(c, k, j);
+    for (uint32_t i = k; (i = first_above(logits, i, n, c[0].logit)) < n; i++) {
+        c[0] = (struct candidate){.id = (int32_t) i, .logit = logits[i]};
+        sift_down(c, k, 0);
     }
     qsort(c, k, sizeof *c, by_logit);
 }

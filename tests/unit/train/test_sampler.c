@@ -86,6 +86,23 @@ static void the_heap_finds_the_best_of_many(void **state)
     sampler_destroy(s);
 }
 
+static void of_equals_the_first_are_kept(void **state)
+{
+    enum { MANY = 50, BEST = 31 };
+    float many[MANY] = {0};
+    uint32_t hits[MANY] = {0};
+    const struct sampler_params params = {.temperature = 1, .top_k = 3};
+    struct sampler *s;
+
+    many[BEST] = 0.5F;
+    assert_int_equal(sampler_create(&s, MANY, &params), 0);
+    for (int i = 0; i < 1000; i++)
+        hits[sampler_pick(s, many)]++;
+    for (int i = 0; i < MANY; i++)
+        assert_int_equal(hits[i] > 0, i == 0 || i == 1 || i == BEST);
+    sampler_destroy(s);
+}
+
 static void a_seed_gives_the_same_tokens_again(void **state)
 {
     const struct sampler_params params = {.temperature = 1, .seed = 9};
@@ -106,6 +123,7 @@ int main(void)
         cmocka_unit_test(draws_follow_the_softmax),
         cmocka_unit_test(top_k_and_top_p_cut_the_tail),
         cmocka_unit_test(the_heap_finds_the_best_of_many),
+        cmocka_unit_test(of_equals_the_first_are_kept),
         cmocka_unit_test(a_seed_gives_the_same_tokens_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
