@@ -42,7 +42,7 @@ torch()
 {
     "$here/peer_root.sh" run "$root" env OMP_NUM_THREADS="$threads" \
         LD_LIBRARY_PATH="$blas" python3 "${inside#"$root"}/torch_mezo.py" \
-        "$shape" "${size%x*}" "${size#*x}" "$1" "$2" --threads $threads \
+        "$shape" "${size%x*}" "${size#*x}" "$1" "$2" --threads "$threads" \
         --seconds "$seconds"
 }
 
