@@ -276,7 +276,7 @@ static const struct {
 } forward_defaults[] = {
     {"queries", 1, 8, 8},
     {"noise", NOISE_GAUSSIAN, NOISE_GAUSSIAN, NOISE_RADEMACHER},
-    {"lr", 5e-4, 1e-3, 1e-3},
+    {"lr", 5e-4, 2e-3, 2e-2},
     {"eps", 1e-2, 1e-2, 1e-2},
     {"warmup", 0, 0, 0},
     {"schedule", RECIPE_SCHEDULE_CONSTANT, RECIPE_SCHEDULE_CONSTANT,

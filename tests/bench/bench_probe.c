@@ -8,8 +8,14 @@
  * run at all; and the memory of each. A query is two passes, and its share of
  * the update. Best of the rounds.
  *
+ * How near that is to what the cores can do, before and behind it measured:
+ * products of the shared sweep against fused multiply-adds (of bf16, where it
+ * has that and --bf16 is given), and the weights that one pass of one copy
+ * reads against reading memory.
+ *
  * usage: bench_probe MODEL.gguf [--queries N] [--rounds N] [--rank N]
- *                    [--last K] [--threads N] [--bf16] ROWSxLENGTH...
+ *                    [--last K] [--threads N] [--bf16] [--json]
+ *                    ROWSxLENGTH...
  */
 
 #include "engine/base/clock.h"
@@ -17,12 +23,15 @@
 #include "engine/train/adapter_state.h"
 #include "engine/train/base_model.h"
 #include "engine/train/program_cache.h"
+#include "tests/bench/peak.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 struct bench {
@@ -33,6 +42,17 @@ struct bench {
     struct program_cache *programs;
     uint32_t queries, rounds, rank, last, threads;
     enum precision precision;
+    bool is_json;
+    struct peak peak;
+};
+
+// What a program takes.
+struct cost {
+    double seconds; // best
+    double cpu;     // best, of all threads
+    double flops;   // of its products
+    double weights; // bytes, each read once
+    size_t arena;
 };
 
 static int bind_state(struct binding *out, const struct program_slot *slot,
@@ -100,8 +120,47 @@ static int write_rows(struct executor *x, const struct bench *b, uint32_t rows,
     return rc;
 }
 
-// Best seconds of a program; its arena.
-static int time_program(double *seconds, size_t *arena, struct bench *b,
+static double cpu_s(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double) t.tv_sec + (double) t.tv_nsec * 1e-9;
+}
+
+static double numbers(const struct operand *o)
+{
+    return (double) (o->ne[0] * o->ne[1] * o->ne[2] * o->ne[3]);
+}
+
+// Products with weights and factors, two operations for each number of one side
+// and row of the other; what is in attention and the rest is little beside it.
+static double products(const struct program *p)
+{
+    double flops = 0;
+
+    for (uint32_t i = 0; i < program_instr_count(p); i++) {
+        const struct instr *in = program_instr(p, i);
+        const struct operand *x = &in->in[0], *w = &in->in[1];
+        if (in->op == OP_matmul || in->op == OP_matmul_copies ||
+            in->op == OP_matmul_lora)
+            flops += 2 * numbers(&in->out[0]) *
+                     (double) x->ne[in->attr.trans_a ? 2 : 3];
+        if (in->op == OP_xent)
+            flops += 2 * numbers(w) * numbers(x) / (double) x->ne[3];
+    }
+    return flops;
+}
+
+static double weight_bytes(const struct program *p)
+{
+    double bytes = 0;
+
+    for (uint32_t i = 0; i < program_weight_count(p); i++)
+        bytes += (double) program_weight(p, i)->bytes;
+    return bytes;
+}
+
+static int time_program(struct cost *out, struct bench *b,
                         const struct program_params *params, uint32_t rows,
                         struct error *err)
 {
@@ -117,7 +176,13 @@ static int time_program(double *seconds, size_t *arena, struct bench *b,
 
     if (rc < 0)
         return rc;
-    *arena = program_arena_bytes(program);
+    *out = (struct cost){
+        .seconds = 1e9,
+        .cpu = 1e9,
+        .flops = products(program),
+        .weights = weight_bytes(program),
+        .arena = program_arena_bytes(program),
+    };
     program_destroy(program);
     if ((rc = program_cache_get(&x, b->programs, params, err)) < 0)
         return rc;
@@ -133,12 +198,15 @@ static int time_program(double *seconds, size_t *arena, struct bench *b,
         return rc;
     if (rc == 0 && p->copies > 0)
         rc = executor_write(x, sizes, size, 4 * p->copies);
-    *seconds = 1e9;
     for (uint32_t i = 0; i <= b->rounds && rc == 0; i++) {
         const uint64_t begin = clock_monotonic_ns();
+        const double cpu = cpu_s();
         rc = executor_run(x);
-        const double s = (double) (clock_monotonic_ns() - begin) * 1e-9;
-        *seconds = i > 0 && s < *seconds ? s : *seconds;
+        const double wall = (double) (clock_monotonic_ns() - begin) * 1e-9;
+        if (i > 0) {
+            out->seconds = fmin(out->seconds, wall);
+            out->cpu = fmin(out->cpu, cpu_s() - cpu);
+        }
     }
     return rc;
 }
@@ -148,8 +216,12 @@ static double mib(size_t bytes)
     return (double) bytes / (1 << 20);
 }
 
-static int bench_shape(struct bench *b, uint32_t rows, uint32_t length,
-                       struct error *err)
+struct costs {
+    struct cost move, dual, one, eval, prefix, rest;
+};
+
+static int time_all(struct costs *c, struct bench *b, uint32_t rows,
+                    uint32_t length, struct error *err)
 {
     const uint32_t q = b->queries;
     struct program_params params = {.kind = PROGRAM_MOVE,
@@ -159,24 +231,22 @@ static int bench_shape(struct bench *b, uint32_t rows, uint32_t length,
                                     .precision = b->precision,
                                     .perturb = {.copies = q, .queries = q}};
     const uint32_t first = scheme_first_block(&b->scheme, &b->base->config);
-    double move, dual, one, eval, prefix = 0, rest = 0;
-    size_t a_move, a_dual, a_one, a_eval, a;
     int rc;
 
-    if ((rc = time_program(&move, &a_move, b, &params, rows, err)) < 0)
+    if ((rc = time_program(&c->move, b, &params, rows, err)) < 0)
         return rc;
     params.kind = PROGRAM_PERTURBED;
     params.perturb.copies = 2 * q;
-    if ((rc = time_program(&dual, &a_dual, b, &params, 2 * q * rows, err)) < 0)
+    if ((rc = time_program(&c->dual, b, &params, 2 * q * rows, err)) < 0)
         return rc;
     if (first > 0) {
         params.first_block = first;
-        if ((rc = time_program(&rest, &a, b, &params, 2 * q * rows, err)) < 0)
+        if ((rc = time_program(&c->rest, b, &params, 2 * q * rows, err)) < 0)
             return rc;
         params.kind = PROGRAM_PREFIX;
         params.scheme = NULL;
         params.perturb = (struct perturb){0};
-        if ((rc = time_program(&prefix, &a, b, &params, rows, err)) < 0)
+        if ((rc = time_program(&c->prefix, b, &params, rows, err)) < 0)
             return rc;
         params.scheme = &b->scheme;
         params.first_block = 0;
@@ -184,25 +254,67 @@ static int bench_shape(struct bench *b, uint32_t rows, uint32_t length,
         params.perturb = (struct perturb){.queries = q};
     }
     params.perturb.copies = 1;
-    if ((rc = time_program(&one, &a_one, b, &params, rows, err)) < 0)
+    if ((rc = time_program(&c->one, b, &params, rows, err)) < 0)
         return rc;
     params.kind = PROGRAM_EVAL;
     params.perturb = (struct perturb){0};
-    if ((rc = time_program(&eval, &a_eval, b, &params, rows, err)) < 0)
+    return time_program(&c->eval, b, &params, rows, err);
+}
+
+static double peak_flops(const struct bench *b)
+{
+    return b->precision == PRECISION_BF16 && !isnan(b->peak.bf16_flops)
+               ? b->peak.bf16_flops
+               : b->peak.f32_flops;
+}
+
+static int bench_shape(struct bench *b, uint32_t rows, uint32_t length,
+                       struct error *err)
+{
+    const uint32_t q = b->queries;
+    struct costs c = {0};
+    struct peak after;
+    int rc = peak_measure(&b->peak, cpu_backend.threads(b->dev));
+
+    if (rc == 0 && (rc = time_all(&c, b, rows, length, err)) == 0)
+        rc = peak_measure(&after, cpu_backend.threads(b->dev));
+    if (rc < 0)
         return rc;
-    const double each = (2 * q * one + move) / q * 1e3;
-    const double all = (dual + move) / q * 1e3;
+    b->peak.f32_flops = fmax(b->peak.f32_flops, after.f32_flops);
+    b->peak.bf16_flops = fmax(b->peak.bf16_flops, after.bf16_flops);
+    b->peak.read_bytes = fmax(b->peak.read_bytes, after.read_bytes);
+    const double move = c.move.seconds;
+    const double each = (2 * q * c.one.seconds + move) / q * 1e3;
+    const double all = (c.dual.seconds + move) / q * 1e3;
+    const double gflops = c.dual.flops / c.dual.seconds * 1e-9;
+    const double share = gflops * 1e11 / peak_flops(b);
+    const double read = c.one.weights / c.one.seconds * 1e-9;
+    const double read_share = read * 1e11 / b->peak.read_bytes;
+    if (b->is_json) {
+        (void)
+            printf("{\"bench\":\"probe\",\"device\":\"%s\",\"queries\":%u,"
+                   "\"rows\":%u,\"length\":%u,\"sequential_ms\":%.2f,"
+                   "\"query_ms\":%.2f,\"gflops\":%.1f,\"peak_gflops\":%.1f,"
+                   "\"cpu_ms\":%.2f,\"read_gb_s\":%.2f,\"peak_gb_s\":%.2f}\n",
+                   cpu_backend.describe(b->dev), q, rows, length, each, all,
+                   gflops, peak_flops(b) * 1e-9,
+                   (c.dual.cpu + c.move.cpu) / q * 1e3, read,
+                   b->peak.read_bytes * 1e-9);
+        return 0;
+    }
     (void) printf("| %u x %u | %.1f | %.1f | %.2f | %.1f | %.1f | %.1f | %.1f "
-                  "| %.1f |\n",
-                  rows, length, each, all, each / all, move * 1e3, mib(a_eval),
-                  mib(a_one), mib(a_dual), eval * 1e3);
-    if (first > 0)
+                  "| %.1f | %.0f | %.0f %% | %.1f | %.0f %% |\n",
+                  rows, length, each, all, each / all, move * 1e3,
+                  mib(c.eval.arena), mib(c.one.arena), mib(c.dual.arena),
+                  c.eval.seconds * 1e3, gflops, share, read, read_share);
+    if (c.rest.seconds > 0) {
+        const double shared =
+            (c.rest.seconds + c.prefix.seconds + move) / q * 1e3;
+        const double cached = (c.rest.seconds + move) / q * 1e3;
         (void) printf("  last %u blocks: shared prefix %.1f ms (%.2fx), "
                       "cached %.1f ms (%.2fx)\n",
-                      b->last, (rest + prefix + move) / q * 1e3,
-                      all / ((rest + prefix + move) / q * 1e3),
-                      (rest + move) / q * 1e3, all / ((rest + move) / q * 1e3));
-    (void) a_move;
+                      b->last, shared, all / shared, cached, all / cached);
+    }
     return 0;
 }
 
@@ -218,6 +330,10 @@ int main(int argc, char **argv)
             b.precision = PRECISION_BF16;
             continue;
         }
+        if (strcmp(argv[at], "--json") == 0) {
+            b.is_json = true;
+            continue;
+        }
         uint32_t *value = strcmp(argv[at], "--queries") == 0   ? &b.queries
                           : strcmp(argv[at], "--rounds") == 0  ? &b.rounds
                           : strcmp(argv[at], "--rank") == 0    ? &b.rank
@@ -231,15 +347,17 @@ int main(int argc, char **argv)
     if (at >= argc || b.queries < 1 || b.queries > PERTURB_COPIES_MAX / 2) {
         (void) fprintf(stderr, "usage: bench_probe MODEL [--queries N] "
                                "[--rounds N] [--rank N] [--last K] "
-                               "[--threads N] [--bf16] ROWSxLENGTH...\n");
+                               "[--threads N] [--bf16] [--json] "
+                               "ROWSxLENGTH...\n");
         return 2;
     }
-    if ((rc = open_all(&b, argv[1], &err)) == 0)
+    if ((rc = open_all(&b, argv[1], &err)) == 0 && !b.is_json)
         (void) printf(
             "probe: %s, %u queries\n"
             "| tokens | sequential, ms a query | dual | ratio | move, ms | "
-            "MiB eval | one copy | dual | eval, ms |\n|---|---|---|---|---|---|"
-            "---|---|---|\n",
+            "MiB eval | one copy | dual | eval, ms | dual, GFLOP/s | of peak | "
+            "one copy reads, GB/s | of peak |\n|---|---|---|---|---|---|"
+            "---|---|---|---|---|---|---|\n",
             cpu_backend.describe(b.dev), b.queries);
     for (; at < argc && rc == 0; at++) {
         char *x;
