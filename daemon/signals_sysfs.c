@@ -454,7 +454,7 @@ static double read_overload(const char *root)
     snprintf(dir, sizeof(dir), "%s/proc", root);
     if (!sysfs_read_number(&load, dir, "loadavg") || load < 0 || cores < 1)
         return NAN;
-    return load > cores ? 100 * (load - cores) / load : 0;
+    return load > cores ? 100 * (1 - cores / load) : 0;
 }
 
 void signals_sysfs_read_load(struct snapshot *s, const char *root)

@@ -77,7 +77,7 @@ for alternatives in $todo; do
     done
 done
 # shellcheck disable=SC2086
-$sudo apt-get -q install -y --no-install-recommends $names >/dev/null
+$sudo apt-get -q -o Dpkg::Use-Pty=0 install -y --no-install-recommends $names >/dev/null
 todo=$(missing)
 if [ -n "$todo" ]; then
     echo "packages.sh: could not install: $todo" >&2

@@ -71,7 +71,7 @@ now_ms()
 
 $demo/packages.sh build
 if [ ! -e $build/build.ninja ]; then
-    say "Building (once)"
+    say "Building (once; some minutes)"
     rm -rf $build
     meson setup $build --native-file tests/presets/release.ini -Dtests=false \
         >$build.log 2>&1 || { tail -20 $build.log; exit 1; }

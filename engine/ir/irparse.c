@@ -377,7 +377,7 @@ int irparse_graph(struct graph **out, const char *text, size_t bytes,
                   struct arena *a, struct error *err)
 {
     struct parse p = {.err = err, .at = text};
-    const char *const end = text + bytes;
+    const char *const end = bytes > 0 ? text + bytes : text;
     int rc;
 
     if (bytes > IRPARSE_BYTES_MAX)

@@ -10,7 +10,8 @@ batch, nothing of an acknowledged erase, exactly one active version of the
 adapter, and its file is whole; now and then it also answers. The seed of a
 failure is printed.
 
-usage: kill_cycles.py [CYCLES [SEED]]     40 cycles, 10,000 before a release
+usage: kill_cycles.py [CYCLES [SEED [SECONDS]]]
+40 cycles, or as many as begin within SECONDS; 10,000 before a release.
 """
 import hashlib
 import os
@@ -28,6 +29,7 @@ from test_pockd_train import RECIPE, night, records, worker_pid  # noqa: E402
 
 CYCLES = int(sys.argv[1]) if len(sys.argv) > 1 else 40
 SEED = int(sys.argv[2]) if len(sys.argv) > 2 else 1
+SECONDS = float(sys.argv[3]) if len(sys.argv) > 3 else float('inf')
 BATCH = 4
 CLIENTS = 3
 ALIVE_MAX = 400 # batches of a client
@@ -145,6 +147,7 @@ class Cycles:
         self.random = random.Random(SEED)
         self.models = [Model('client-%d' % i) for i in range(CLIENTS)]
         self.active = 0
+        self.cycles = 0
         self.kills = 0
 
     def kill(self):
@@ -235,13 +238,17 @@ class Cycles:
         for t in clients:
             if t.problem:
                 raise t.problem
+        self.cycles += 1
 
 
 def what_was_acknowledged_survives_every_kill():
     with night() as d:
         d.c.call('data.put_many', records=records(40, stream='base'), create_stream=True)
         cycles = Cycles(d)
+        end = time.monotonic() + SECONDS
         for n in range(CYCLES):
+            if time.monotonic() > end:
+                break
             try:
                 cycles.run(n)
             except BaseException as e:
@@ -250,8 +257,8 @@ def what_was_acknowledged_survives_every_kill():
             if n % 500 == 499:
                 print('# %d kills' % cycles.kills, flush=True)
         d.stop()
-        print('# %d kills, %d batches, version %d is active' % (
-            cycles.kills, sum(m.next for m in cycles.models), cycles.active))
+        print('# %d cycles, %d kills, %d batches, version %d is active' % (
+            cycles.cycles, cycles.kills, sum(m.next for m in cycles.models), cycles.active))
 
 
 if __name__ == '__main__':

@@ -16,10 +16,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static char dir[] = "/tmp/pockd-fuzz-XXXXXX";
+static char dir[64];
 static struct store *store;
 
 static int on_entry(const char *path, const struct stat *st, int type,
@@ -42,6 +43,8 @@ static struct store *open_store(void)
     int64_t model, adapter;
 
     memset(m.sha256, 0x11, sizeof(m.sha256));
+    (void) snprintf(dir, sizeof(dir), "%s/pockd-fuzz-XXXXXX",
+                    access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
     if (!mkdtemp(dir) ||
         store_open(&s, &(struct store_params){.dir = dir}, &report, NULL) < 0 ||
         store_model_add(s, &m, &model, NULL) < 0 ||

@@ -12,10 +12,6 @@
 #include <stdint.h>
 #include <unistd.h>
 
-// [0, 0x7d, "ping", [{}]]
-static const uint8_t ping[] = {0x94, 0,   0x7d, 0xa4, 'p',
-                               'i',  'n', 'g',  0x91, 0x80};
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -23,8 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (live_hello(fd)) {
         live_send(fd, data, size);
-        live_send(fd, ping, sizeof(ping));
-        live_wait(fd, 0x7d);
+        live_ping(fd);
     }
     (void) close(fd);
     live_check();

@@ -21,6 +21,9 @@ int live_connect(void);
 void live_send(int fd, const void *data, size_t bytes);
 // Reads until the other end hangs up, or it answered a request with this id.
 void live_wait(int fd, unsigned char id);
+
+// The same for a ping, behind whatever was sent.
+void live_ping(int fd);
 // hello, and the answer to it. False: it was not accepted.
 bool live_hello(int fd);
 // Somebody else is still served: a new connection, hello, data.count (which

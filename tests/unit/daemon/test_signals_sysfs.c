@@ -274,6 +274,10 @@ static void without_pressure_figures_the_load_has_to_do(void **state)
     put("proc/loadavg", "1000000 0.10 0.10 1/300 999\n");
     signals_sysfs_read_load(&s, root);
     assert_true(s.psi_cpu_some > 90 && s.psi_cpu_some <= 100);
+    // 100 * x / x may be more than 100.
+    put("proc/loadavg", "999999999999999999999999999");
+    signals_sysfs_read_load(&s, root);
+    assert_true(s.psi_cpu_some <= 100);
     put("proc/loadavg", "-3 nan");
     signals_sysfs_read_load(&s, root);
     assert_true(isnan(s.psi_cpu_some));

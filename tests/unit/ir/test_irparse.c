@@ -145,6 +145,17 @@ static void every_prefix_is_read_or_refused(void **state)
     }
 }
 
+// As an empty file is mapped.
+static void nothing_at_all_is_an_empty_graph(void **state)
+{
+    struct arena *a;
+    struct graph *g;
+
+    assert_int_equal(arena_create(&a, 64u << 20), 0);
+    assert_int_equal(irparse_graph(&g, NULL, 0, a, NULL), 0);
+    arena_destroy(a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -153,6 +164,7 @@ int main(void)
         cmocka_unit_test(skips_remarks_and_takes_any_numbers),
         cmocka_unit_test(says_what_is_wrong_and_where),
         cmocka_unit_test(every_prefix_is_read_or_refused),
+        cmocka_unit_test(nothing_at_all_is_an_empty_graph),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
