@@ -375,7 +375,6 @@ static int compile_graph(struct program **out, struct graph *g,
         goto error;
     if ((rc = lower_places(p, layout.plan)) < 0)
         goto error;
-    p->live_bytes = layout.live;
     for (uint32_t i = 1; i < p->n_instrs && r.is_whole; i++)
         p->instrs[i].is_tail = true;
 
