@@ -26,6 +26,8 @@
 
 enum { CHECK_POOLS = 3, CHECK_THREADS = 8 }; // of one, two and eight threads
 extern struct pool *check_pools[CHECK_POOLS];
+// Of the cases of products each n-th: 1, or more where everything is slow.
+extern unsigned check_stride;
 
 // Memory of one case, freed by check_end(). Sizes in floats.
 float *check_room(int64_t n); // NaN

@@ -105,7 +105,7 @@ int check_matmul_lora(KERNEL_matmul_lora((*ref)), KERNEL_matmul_lora((*fn)),
     for (size_t s = 0; s < sizeof(shapes) / sizeof(shapes[0]); s++)
         for (int v = 0; v < 6 * DTYPE_COUNT; v++) {
             const enum dtype type = (enum dtype)(v / 6);
-            if (!dtype_is_weight(type))
+            if (!dtype_is_weight(type) || (s + (size_t) v) % check_stride)
                 continue;
             // Rows of blocks are whole blocks.
             const int64_t block = dtype_infos[type].block;

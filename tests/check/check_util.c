@@ -21,6 +21,7 @@ enum {
 };
 
 struct pool *check_pools[CHECK_POOLS];
+unsigned check_stride = 1;
 
 static struct block {
     unsigned char *memory;
