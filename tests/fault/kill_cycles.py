@@ -200,7 +200,9 @@ class Cycles:
             assert hashlib.sha256(f.read()).hexdigest() == actives[0]['sha256'], 'another file'
         if asks:
             g = c.call('gen.start', prompt='bee', max_tokens=4, seed=1)
-            assert g['version'] == a['active'], g
+            # A job may have ended since.
+            now = c.call('adapter.list')['adapters'][0]['active']
+            assert a['active'] <= g['version'] <= now, (g, a['active'], now)
         if len(a['versions']) > VERSIONS_MAX:
             self.begin_anew(c)
 
