@@ -298,7 +298,8 @@ static void sums_are_those_of_each(void **state)
     assert_non_null(each);
     const int rc = vulkan_backend.open(&r->dev, &params, &err);
     if (rc < 0 || !r->dev->traits.has_coopmat) {
-        print_message("# skipped: no Vulkan device with cooperative matrices\n");
+        print_message(
+            "# skipped: no Vulkan device with cooperative matrices\n");
         if (rc >= 0)
             vulkan_backend.close(r->dev);
         free(r);
