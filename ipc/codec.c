@@ -20,7 +20,9 @@ static int key_width(struct codec_bytes key)
 
 static struct codec_bytes str_of(const msgpack_object *o)
 {
-    return (struct codec_bytes){o->via.str.ptr, o->via.str.size};
+    // An empty one need not have a place.
+    return (struct codec_bytes){o->via.str.size > 0 ? o->via.str.ptr : "",
+                                o->via.str.size};
 }
 
 static int check_keys(const msgpack_object_map *m, struct error *err)
