@@ -42,7 +42,7 @@ static int close_fixture(void **state)
 static struct liveness *find(struct fixture *f, const size_t *scratch,
                              bool no_inplace)
 {
-    const struct liveness_params params = {scratch, no_inplace};
+    const struct liveness_params params = {scratch, no_inplace, 0};
     struct schedule *s;
     struct liveness *l;
 

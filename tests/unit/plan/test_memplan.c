@@ -18,7 +18,7 @@ static struct memplan *plan_random(struct arena *a, uint64_t seed, int n_nodes,
 {
     static struct random_graph x;
     size_t scratch[512];
-    const struct liveness_params params = {scratch, no_inplace};
+    const struct liveness_params params = {scratch, no_inplace, 0};
     struct schedule *s;
     struct liveness *l;
     struct memplan *p;
