@@ -171,7 +171,8 @@ def jobs_that_wait_can_be_held_and_hurried():
         d.c.call('data.put_many', records=records(40), create_stream=True)
         job = d.c.call('train.start')['job']['id']
         d.c.call('train.pause', job=job)
-        assert d.c.call('train.status', job=job)['jobs'][0]['state'] == 'paused'
+        # It may have begun before anybody saw that the power is gone.
+        wait_for('its rest', 30, lambda: d.c.call('train.status', job=job)['jobs'][0]['state'] == 'paused')
         d.plug(True)
         assert not d.c.call('why')['would_run']
         d.c.call('train.resume', job=job)
