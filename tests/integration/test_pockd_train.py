@@ -196,8 +196,9 @@ def a_worker_that_dies_wherever_it_is_ends_the_job():
             return d.c.call('train.status', job=job)['jobs'][0]['state'] == 'failed'
         wait_for('the job to be given up', 60, kill)
         j = d.c.call('train.status', job=job)['jobs'][0]
-        # Three times at one place, or as often as anything may fail.
-        assert 3 <= len(seen) <= 6, seen
+        # Three times at one place, or as often as anything may fail; where it was
+        # reading, the records at hand are tried by themselves before that.
+        assert 3 <= len(seen) <= 40, seen
         assert 'killed' in j['message'] or 'SIGKILL' in j['message'], j
 
 
