@@ -12,12 +12,6 @@
 
 enum { LOOK_AHEAD = 6 };
 
-static size_t bytes_of(const struct operand *o)
-{
-    return (size_t) (o->ne[0] * o->ne[1] * o->ne[2]) *
-           dtype_row_bytes((enum dtype) o->dtype, o->ne[3]);
-}
-
 // What lies in other regions or slots never meets.
 static bool meets(const struct operand *a, const struct operand *b)
 {
@@ -25,8 +19,8 @@ static bool meets(const struct operand *a, const struct operand *b)
         return false;
     if (a->region != REGION_ARENA && a->slot != b->slot)
         return false;
-    return a->offset < b->offset + bytes_of(b) &&
-           b->offset < a->offset + bytes_of(a);
+    return a->offset < b->offset + vk_operand_bytes(b) &&
+           b->offset < a->offset + vk_operand_bytes(a);
 }
 
 static bool is_same(const struct operand *a, const struct operand *b)

@@ -27,6 +27,12 @@ static inline int64_t vk_count(const struct operand *o)
     return vk_rows(o) * vk_cols(o);
 }
 
+static inline size_t vk_operand_bytes(const struct operand *o)
+{
+    return (size_t) vk_rows(o) *
+           dtype_row_bytes((enum dtype) o->dtype, o->ne[3]);
+}
+
 // The values of an operand; fails when a shader cannot count them.
 uint32_t vk_values(struct vk_emit *e, const struct operand *o);
 

@@ -9,6 +9,7 @@
 #include "engine/vulkan/vk_fold.h"
 #include "engine/vulkan/vk_host.h"
 #include "engine/vulkan/vk_kernels.h"
+#include "engine/vulkan/vk_operands.h"
 #include "engine/vulkan/vk_packs.h"
 #include "engine/vulkan/vk_product.h"
 #include "engine/vulkan/vk_waves.h"
@@ -47,12 +48,6 @@ static const struct binding *slot_of(const struct bindings *b,
                                      : &b->weights[o->slot];
 }
 
-static size_t operand_bytes(const struct operand *o)
-{
-    return (size_t) (o->ne[0] * o->ne[1] * o->ne[2]) *
-           dtype_row_bytes((enum dtype) o->dtype, o->ne[3]);
-}
-
 static VkDeviceAddress address_of(const struct bindings *b,
                                   const struct operand *o)
 {
@@ -70,7 +65,7 @@ static bool span_of(struct vk_span *out, const struct bindings *b,
     if (o->region == REGION_NONE || o->region == REGION_WEIGHT)
         return false;
     out->from = address_of(b, o);
-    out->to = out->from + operand_bytes(o);
+    out->to = out->from + vk_operand_bytes(o);
     return true;
 }
 

@@ -110,22 +110,6 @@ static uint32_t ceil_of(uint32_t n, uint32_t by)
     return (n + by - 1) / by;
 }
 
-static uint32_t mixed(uint32_t x)
-{
-    x = (x ^ x >> 16) * 0x7feb352du;
-    x = (x ^ x >> 15) * 0x846ca68bu;
-    return x ^ x >> 16;
-}
-
-// About normal, of variance 1.
-static float drawn(uint32_t i)
-{
-    const uint32_t x = mixed(i + 1), y = mixed(x);
-    const float s = (float) (x & 0xffff) + (float) (x >> 16) +
-                    (float) (y & 0xffff) + (float) (y >> 16) - 131070.0f;
-    return s / 37837.0f;
-}
-
 static double now(void)
 {
     struct timespec t;

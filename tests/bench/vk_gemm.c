@@ -86,22 +86,6 @@ static uint32_t round_up(uint32_t x, uint32_t to)
     return (x + to - 1) / to * to;
 }
 
-static uint32_t mixed(uint32_t x)
-{
-    x = (x ^ x >> 16) * 0x7feb352du;
-    x = (x ^ x >> 15) * 0x846ca68bu;
-    return x ^ x >> 16;
-}
-
-// About normal, of variance 1.
-static float drawn(uint32_t i)
-{
-    const uint32_t x = mixed(i + 1), y = mixed(x);
-    const float s = (float) (x & 0xffff) + (float) (x >> 16) +
-                    (float) (y & 0xffff) + (float) (y >> 16) - 131070.0f;
-    return s / 37837.0f;
-}
-
 static float f16_value(uint16_t h)
 {
     const int e = h >> 10 & 31;

@@ -71,3 +71,20 @@ void gpu_kernel_print(const struct gpu *g, const struct gpu_kernel *k);
 // one repetition.
 int gpu_run(struct gpu *g, const struct gpu_call *calls, uint32_t n_calls,
             uint32_t repeats, double *ns);
+
+// Numbers for operands: of an index, the same everywhere.
+static inline uint32_t mixed(uint32_t x)
+{
+    x = (x ^ x >> 16) * 0x7feb352du;
+    x = (x ^ x >> 15) * 0x846ca68bu;
+    return x ^ x >> 16;
+}
+
+// About normal, of variance 1.
+static inline float drawn(uint32_t i)
+{
+    const uint32_t x = mixed(i + 1), y = mixed(x);
+    const float s = (float) (x & 0xffff) + (float) (x >> 16) +
+                    (float) (y & 0xffff) + (float) (y >> 16) - 131070.0f;
+    return s / 37837.0f;
+}
