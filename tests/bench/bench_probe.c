@@ -14,8 +14,9 @@
  * reads against reading memory.
  *
  * usage: bench_probe MODEL.gguf [--queries N] [--rounds N] [--rank N]
- *                    [--last K] [--threads N] [--bf16] [--json]
- *                    ROWSxLENGTH...
+ *                    [--last K] [--threads N] [--bf16] [--vulkan NAME]
+ *                    [--json] ROWSxLENGTH...
+ *        --vulkan: on that device; what it could do is not measured then
  */
 
 #include "engine/base/clock.h"
@@ -35,6 +36,8 @@
 #include <unistd.h>
 
 struct bench {
+    const struct backend *backend;
+    const char *name; // of a Vulkan device; NULL: the CPU
     struct device *dev;
     struct base_model *base;
     struct scheme scheme;
@@ -64,15 +67,18 @@ static int bind_state(struct binding *out, const struct program_slot *slot,
 
 static int open_all(struct bench *b, const char *path, struct error *err)
 {
-    const struct device_params device = {.threads = b->threads};
+    const struct device_params device = {
+        .threads = b->threads,
+        .tier = b->name,
+    };
     const struct scheme_lora lora = {b->rank, 16, LORA_ALL, b->last};
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
     int rc;
 
     if (fd < 0)
         return error_set(err, -errno, "%s cannot be opened", path);
-    if ((rc = cpu_backend.open(&b->dev, &device, err)) == 0)
-        rc = base_model_open(&b->base, &cpu_backend, b->dev, fd, err);
+    if ((rc = b->backend->open(&b->dev, &device, err)) == 0)
+        rc = base_model_open(&b->base, b->backend, b->dev, fd, err);
     close(fd);
     if (rc < 0)
         return rc;
@@ -83,7 +89,7 @@ static int open_all(struct bench *b, const char *path, struct error *err)
         for (int k = 0; k < MODEL_LINEARS; k++)
             if (b->scheme.linears[i][k].learn == LEARN_LORA)
                 b->scheme.linears[i][k].learn = LEARN_LORA_B;
-    const struct adapter_state_params params = {.backend = &cpu_backend,
+    const struct adapter_state_params params = {.backend = b->backend,
                                                 .dev = b->dev,
                                                 .config = m,
                                                 .scheme = &b->scheme};
@@ -171,7 +177,7 @@ static int time_program(struct cost *out, struct bench *b,
     float size[PERTURB_COPIES_MAX];
     struct program *program;
     struct executor *x;
-    int rc = program_compile(&program, &b->base->config, params, &cpu_backend,
+    int rc = program_compile(&program, &b->base->config, params, b->backend,
                              b->dev, err);
 
     if (rc < 0)
@@ -273,11 +279,13 @@ static int bench_shape(struct bench *b, uint32_t rows, uint32_t length,
 {
     const uint32_t q = b->queries;
     struct costs c = {0};
-    struct peak after;
-    int rc = peak_measure(&b->peak, cpu_backend.threads(b->dev));
+    struct peak after = {NAN, NAN, NAN};
+    const bool is_cpu = b->backend == &cpu_backend;
+    const uint32_t threads = b->backend->threads(b->dev);
+    int rc = is_cpu ? peak_measure(&b->peak, threads) : 0;
 
-    if (rc == 0 && (rc = time_all(&c, b, rows, length, err)) == 0)
-        rc = peak_measure(&after, cpu_backend.threads(b->dev));
+    if (rc == 0 && (rc = time_all(&c, b, rows, length, err)) == 0 && is_cpu)
+        rc = peak_measure(&after, threads);
     if (rc < 0)
         return rc;
     b->peak.f32_flops = fmax(b->peak.f32_flops, after.f32_flops);
@@ -296,7 +304,7 @@ static int bench_shape(struct bench *b, uint32_t rows, uint32_t length,
                    "\"rows\":%u,\"length\":%u,\"sequential_ms\":%.2f,"
                    "\"query_ms\":%.2f,\"gflops\":%.1f,\"peak_gflops\":%.1f,"
                    "\"cpu_ms\":%.2f,\"read_gb_s\":%.2f,\"peak_gb_s\":%.2f}\n",
-                   cpu_backend.describe(b->dev), q, rows, length, each, all,
+                   b->backend->describe(b->dev), q, rows, length, each, all,
                    gflops, peak_flops(b) * 1e-9,
                    (c.dual.cpu + c.move.cpu) / q * 1e3, read,
                    b->peak.read_bytes * 1e-9);
@@ -320,7 +328,13 @@ static int bench_shape(struct bench *b, uint32_t rows, uint32_t length,
 
 int main(int argc, char **argv)
 {
-    static struct bench b = {.queries = 8, .rounds = 3, .rank = 8};
+    static struct bench b = {
+        .backend = &cpu_backend,
+        .queries = 8,
+        .rounds = 3,
+        .rank = 8,
+        .peak = {NAN, NAN, NAN},
+    };
     struct error err = {0};
     int rc = 0;
     int at = 2;
@@ -334,6 +348,13 @@ int main(int argc, char **argv)
             b.is_json = true;
             continue;
         }
+#ifdef POCK_VULKAN
+        if (strcmp(argv[at], "--vulkan") == 0 && at + 1 < argc) {
+            b.backend = &vulkan_backend;
+            b.name = argv[++at];
+            continue;
+        }
+#endif
         uint32_t *value = strcmp(argv[at], "--queries") == 0   ? &b.queries
                           : strcmp(argv[at], "--rounds") == 0  ? &b.rounds
                           : strcmp(argv[at], "--rank") == 0    ? &b.rank
@@ -347,7 +368,8 @@ int main(int argc, char **argv)
     if (at >= argc || b.queries < 1 || b.queries > PERTURB_COPIES_MAX / 2) {
         (void) fprintf(stderr, "usage: bench_probe MODEL [--queries N] "
                                "[--rounds N] [--rank N] [--last K] "
-                               "[--threads N] [--bf16] [--json] "
+                               "[--threads N] [--bf16] "
+                               "[--vulkan NAME] [--json] "
                                "ROWSxLENGTH...\n");
         return 2;
     }
@@ -358,7 +380,7 @@ int main(int argc, char **argv)
             "MiB eval | one copy | dual | eval, ms | dual, GFLOP/s | of peak | "
             "one copy reads, GB/s | of peak |\n|---|---|---|---|---|---|"
             "---|---|---|---|---|---|---|\n",
-            cpu_backend.describe(b.dev), b.queries);
+            b.backend->describe(b.dev), b.queries);
     for (; at < argc && rc == 0; at++) {
         char *x;
         const uint32_t rows = (uint32_t) strtoul(argv[at], &x, 10);
@@ -373,6 +395,6 @@ int main(int argc, char **argv)
     adapter_state_destroy(b.state);
     base_model_close(b.base);
     if (b.dev)
-        cpu_backend.close(b.dev);
+        b.backend->close(b.dev);
     return rc < 0;
 }
