@@ -142,10 +142,13 @@ static int open_auto(struct device_opened *out,
     rc = open_one(&gpu, DEVNAME_VULKAN, &any, &why);
     if (rc == 0)
         rc = compare(out->why, sizeof(out->why), &gpu, out, &why);
-    if (rc < 0)
+    if (rc == -EINTR)
+        (void) snprintf(out->why, sizeof(out->why),
+                        "told to stop before the GPU was compared with it");
+    else if (rc < 0)
         (void) snprintf(out->why, sizeof(out->why), "%.300s", why.text);
     // No driver for what is there: as if it were not.
-    out->is_refused = rc < 0 && rc != -ENODEV;
+    out->is_refused = rc < 0 && rc != -ENODEV && rc != -EINTR;
     if (rc <= 0) {
         device_close(&gpu);
         return 0;

@@ -47,6 +47,8 @@ static struct instr instr_of(const struct check *c)
         .op = (uint8_t) c->op,
         .n_in = 2,
         .n_out = 1,
+        // Short, and no fault of the device if somebody asks it to stop.
+        .is_tail = true,
         .in = {o, o},
         .out = {o},
     };

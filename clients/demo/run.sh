@@ -252,7 +252,7 @@ charger 0
 import
 display Off
 charger 1
-wait_for 60 "the second job" job_is version ""
+wait_for 120 "the second job" job_is version ""
 watch_night
 $pockctl adapter list
 

@@ -101,6 +101,19 @@ static void one_that_computes_wrongly_is_refused_by_name(void **state)
     assert_non_null(strstr(err.text, "computes wrongly"));
 }
 
+static void a_stop_does_not_make_it_fail(void **state)
+{
+    const atomic_bool stop = true;
+    const struct device_params stopped = {.threads = 1, .stop = &stop};
+    struct device_opened d;
+    struct error err = {0};
+
+    if (!has_player())
+        return;
+    assert_int_equal(device_open(&d, "vulkan:cpu", &stopped, &err), 0);
+    device_close(&d);
+}
+
 static void one_that_is_lost_at_once_is_refused(void **state)
 {
     struct device_opened d;
@@ -225,6 +238,7 @@ int main(void)
         cmocka_unit_test(auto_always_finds_one),
         cmocka_unit_test(a_player_passes_its_selftest),
         cmocka_unit_test(one_that_computes_wrongly_is_refused_by_name),
+        cmocka_unit_test(a_stop_does_not_make_it_fail),
         cmocka_unit_test(one_that_is_lost_at_once_is_refused),
         cmocka_unit_test(there_may_be_no_library),
         cmocka_unit_test(there_may_be_no_driver),
