@@ -50,7 +50,8 @@ struct program_params {
     uint32_t cache_length;
     uint32_t n_rows;
     const struct scheme *scheme; // borrowed for the call; NULL: base alone
-    uint32_t first_block; // 0, or where to begin: input hidden, not tokens
+    // 0, or where to begin: with inputs hidden and state instead of tokens.
+    uint32_t first_block;
     // Bytes of the arena that the planner tries to keep to by making values of
     // the forward pass again for the gradients; 0: no limit. Where nothing
     // meets it, program_arena_bytes() is larger. Results do not hang on it.

@@ -58,9 +58,11 @@ static bool may_be_quantised(enum op op, int in)
 static void check_value(struct verify *v, value_id id)
 {
     const struct value *x = &v->g->values[id];
-    // States of bf16 are an adapter's halves: nothing updates them.
+    // States of bf16 are an adapter's halves, inputs of f16 hidden states:
+    // nothing updates them.
     const bool is_plain = x->dtype == DTYPE_f32 || x->dtype == DTYPE_i32 ||
-                          (x->dtype == DTYPE_bf16 && x->kind == VALUE_STATE);
+                          (x->dtype == DTYPE_bf16 && x->kind == VALUE_STATE) ||
+                          (x->dtype == DTYPE_f16 && x->kind == VALUE_INPUT);
 
     if (x->kind != VALUE_TEMP && !x->name)
         fault(v, NODE_NONE, "value %u has no name", id);

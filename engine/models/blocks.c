@@ -491,11 +491,10 @@ static value_id entry(struct blocks *l, const struct shape *s)
 
     if (!l->p->first_block)
         return embed(l, builder_input(l->b, "tokens", DTYPE_i32, s));
-    const value_id x = builder_input(l->b, "hidden", DTYPE_f32, &sx);
-    if (copies < 2)
-        return x;
-    return builder_binary(l->b, OP_rows, NULL, x,
-                          builder_input(l->b, "copy", DTYPE_i32, s));
+    // Halves are half of what a device must be handed.
+    const value_id state = builder_input(l->b, "state", DTYPE_i32, s);
+    return builder_binary(l->b, OP_embed, NULL, state,
+                          builder_input(l->b, "hidden", DTYPE_f16, &sx));
 }
 
 static void build_loss(struct blocks *l)

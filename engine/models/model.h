@@ -150,8 +150,9 @@ static inline bool model_drop_has(const struct model_drop *d, uint32_t branch)
 
 enum model_phase {
     // inputs tokens pos start targets i32 (T), weights f32 (T), T = batch *
-    // length; outputs loss (1), nll (T). With first_block: input hidden
-    // f32 (T,C) instead of tokens, and only the blocks from there on. Where
+    // length; outputs loss (1), nll (T). With first_block: inputs hidden
+    // f16 (T,C), state i32 (T), the row of it, instead of tokens, and only the
+    // blocks from there on. Where
     // tokens are chosen for gradients, token_norms f32 (T), draw i32 (4)
     MODEL_PHASE_LOSS,
     // inputs tokens pos i32 (length), rows i32 (n_rows); states cache.k.N,
@@ -178,7 +179,7 @@ struct model_graph_params {
     struct model_drop drop;      // LOSS
     // LOSS: the batch is that many times `batch` rows, one copy after another;
     // 0: once. Input hidden is of one copy: what comes before first_block is
-    // the same for all; input copy i32 (T): the row of it.
+    // the same for all.
     uint32_t copies;
     // LOSS, where gradients follow; borrowed. NULL: inputs stay whole
     const struct kept *kept;

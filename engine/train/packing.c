@@ -157,12 +157,17 @@ int packing_rows_init(struct packing_rows *r, size_t n)
         .start = calloc(n, sizeof *r->start),
         .targets = calloc(n, sizeof *r->targets),
         .weights = calloc(n, sizeof *r->weights),
+        .state = calloc(n, sizeof *r->state),
         .places = n,
     };
-    if (r->tokens && r->pos && r->start && r->targets && r->weights)
-        return 0;
-    packing_rows_finish(r);
-    return -ENOMEM;
+    if (!r->tokens || !r->pos || !r->start || !r->targets || !r->weights ||
+        !r->state) {
+        packing_rows_finish(r);
+        return -ENOMEM;
+    }
+    for (size_t i = 0; i < n; i++)
+        r->state[i] = (int32_t) i;
+    return 0;
 }
 
 void packing_rows_finish(struct packing_rows *r)
@@ -172,6 +177,7 @@ void packing_rows_finish(struct packing_rows *r)
     free(r->start);
     free(r->targets);
     free(r->weights);
+    free(r->state);
     *r = (struct packing_rows){0};
 }
 

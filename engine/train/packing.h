@@ -52,7 +52,8 @@ struct packing_rows {
     int32_t *start;
     int32_t *targets;
     float *weights;
-    size_t places; // that there is room for
+    int32_t *state; // its hidden state, where a program begins with those
+    size_t places;  // that there is room for
 };
 
 int packing_rows_init(struct packing_rows *r, size_t places);

@@ -35,8 +35,8 @@ struct fill {
     struct want *wants;
     uint32_t n_wants, n_missing;
     uint32_t wants_size;
-    uint8_t *kept; // (places, row_bytes), as in the cache
-    float *states; // (places, width), when nothing is missing
+    uint8_t *kept;    // (places, row_bytes), as in the cache
+    uint16_t *halves; // (places, width), of kept bytes; NULL: kept is that
 };
 
 /*
@@ -54,6 +54,7 @@ struct prefix {
     struct packing packing; // of the windows that are missing
     struct packing_rows rows;
     uint32_t *missing;      // windows, as many as now.wants has room for
+    float *computed;        // (places, width)
     struct fill now, ahead; // ahead: nothing of it without a job
     struct sidejob *job;    // NULL: nothing is read ahead
     bool is_expecting;      // `ahead` is read, or being read
@@ -118,15 +119,18 @@ static int fill_init(struct fill *f, const struct prefix *p)
     const size_t places = (size_t) p->params.rows * p->params.length;
 
     f->kept = fault_calloc(places, p->row_bytes);
-    f->states = fault_calloc(places, p->width * sizeof *f->states);
-    return f->kept && f->states ? 0 : -ENOMEM;
+    if (f->kept && p->params.values != PREFIX_VALUES_F16)
+        f->halves = fault_calloc(places, p->width * sizeof *f->halves);
+    return f->kept && (f->halves || p->params.values == PREFIX_VALUES_F16)
+               ? 0
+               : -ENOMEM;
 }
 
 static void fill_finish(struct fill *f)
 {
     free(f->wants);
     free(f->kept);
-    free(f->states);
+    free(f->halves);
 }
 
 // Processors have no time to spare while they compute; other devices leave
@@ -148,7 +152,9 @@ int prefix_create(struct prefix **out, const struct prefix_params *params,
     p->params.file = NULL;
     p->width = params->base->config.width;
     p->row_bytes = prefix_values_row_bytes(params->values, p->width);
-    if (fill_init(&p->now, p) < 0 || packing_rows_init(&p->rows, places) < 0)
+    p->computed = fault_calloc(places, p->width * sizeof *p->computed);
+    if (!p->computed || fill_init(&p->now, p) < 0 ||
+        packing_rows_init(&p->rows, places) < 0)
         goto error;
     set_owner(p);
     if (params->file && open_cache(p, params->file) == -ENOMEM)
@@ -174,6 +180,7 @@ void prefix_destroy(struct prefix *p)
     packing_rows_finish(&p->rows);
     packing_finish(&p->packing);
     free(p->missing);
+    free(p->computed);
     fill_finish(&p->now);
     fill_finish(&p->ahead);
     free(p);
@@ -276,22 +283,24 @@ static void read_known(struct prefix *p, struct fill *f)
 
 // Places without a token are zero: they weigh nothing, and nobody sees them.
 // Wants stand by place.
-static void decode(const struct prefix *p, struct fill *f)
+static void clear_gaps(const struct prefix *p, struct fill *f)
 {
-    const size_t width = p->width;
     size_t end = 0;
 
     for (uint32_t i = 0; i < f->n_wants; i++) {
         const size_t at = f->wants[i].at;
-        const uint32_t rows = places_of(f, f->wants[i].window);
-        memset(f->states + end * width, 0,
-               (at - end) * width * sizeof *f->states);
-        prefix_values_decode(f->states + at * width, p->params.values,
-                             f->kept + at * p->row_bytes, rows, p->width);
-        end = at + rows;
+        memset(f->kept + end * p->row_bytes, 0, (at - end) * p->row_bytes);
+        end = at + places_of(f, f->wants[i].window);
     }
-    memset(f->states + end * width, 0,
-           (f->places - end) * width * sizeof *f->states);
+    memset(f->kept + end * p->row_bytes, 0, (f->places - end) * p->row_bytes);
+}
+
+static void decode(const struct prefix *p, struct fill *f)
+{
+    clear_gaps(p, f);
+    if (f->halves)
+        prefix_values_halves(f->halves, p->params.values, f->kept, f->places,
+                             p->width);
 }
 
 static void read_ahead(void *arg)
@@ -351,8 +360,8 @@ static int compute(struct prefix *p, uint32_t first, uint32_t n,
         (rc = executor_write(x, "pos", p->rows.pos, bytes)) < 0 ||
         (rc = executor_write(x, "start", p->rows.start, bytes)) < 0 ||
         (rc = executor_run(x)) < 0 ||
-        (rc = executor_read(x, "hidden", p->now.states,
-                            places * p->width * sizeof *p->now.states)) < 0)
+        (rc = executor_read(x, "hidden", p->computed,
+                            places * p->width * sizeof *p->computed)) < 0)
         return error_set(err, rc, "training: the first blocks: %s",
                          strerror(-rc));
     for (uint32_t i = 0; i < p->packing.n_items; i++) {
@@ -364,7 +373,7 @@ static int compute(struct prefix *p, uint32_t first, uint32_t n,
         const uint32_t rows = places_of(&p->now, item->window);
         uint8_t *home = home_of(p, item->window);
         prefix_values_encode(home, p->params.values,
-                             p->now.states + at * p->width, rows, p->width);
+                             p->computed + at * p->width, rows, p->width);
         if (p->cache) {
             key_of(key, p, &p->now, item->window);
             prefix_cache_put(p->cache, key, rows, home);
@@ -435,8 +444,11 @@ int prefix_fill(struct prefix *p, const struct prefix_rows *r,
 
 int prefix_write(const struct prefix *p, struct executor *x)
 {
-    return executor_write(x, "hidden", p->now.states,
-                          p->now.places * p->width * sizeof *p->now.states);
+    const struct fill *f = &p->now;
+    const void *halves = f->halves ? (const void *) f->halves : f->kept;
+
+    return executor_write(x, "hidden", halves,
+                          f->places * p->width * sizeof *f->halves);
 }
 
 /*
@@ -452,10 +464,12 @@ size_t prefix_bytes(const struct base_model *base, enum prefix_values values,
                     size_t places)
 {
     const size_t width = base->config.width;
-    const size_t each = prefix_values_row_bytes(values, base->config.width) +
-                        width * sizeof(float);
+    const size_t halves =
+        values == PREFIX_VALUES_F16 ? 0 : width * sizeof(uint16_t);
+    const size_t each = prefix_values_row_bytes(values, base->config.width);
 
-    return places * each * (is_ahead(base) ? 2 : 1);
+    return places *
+           ((each + halves) * (is_ahead(base) ? 2 : 1) + width * sizeof(float));
 }
 
 void prefix_stats(struct prefix_cache_stats *out, const struct prefix *p)

@@ -33,47 +33,19 @@ size_t prefix_values_row_bytes(enum prefix_values v, uint32_t width)
                                   : sizeof(float) + (size_t) width;
 }
 
+static uint16_t half_saturated(float v)
+{
+    if (isfinite(v) && fabsf(v) > F16_MAX)
+        v = copysignf(F16_MAX, v);
+    return half_from_f32(v);
+}
+
 static void encode_f16(uint8_t *out, const float *x, uint32_t width)
 {
     for (uint32_t i = 0; i < width; i++) {
-        float v = x[i];
-        if (isfinite(v) && fabsf(v) > F16_MAX)
-            v = copysignf(F16_MAX, v);
-        const uint16_t h = half_from_f32(v);
+        const uint16_t h = half_saturated(x[i]);
         out[2 * (size_t) i] = (uint8_t) h;
         out[2 * (size_t) i + 1] = (uint8_t) (h >> 8);
-    }
-}
-
-// half_to_f32() without branches, so that compilers make vectors of it: a GPU
-// waits for millions of values. Exponents move by 112, those at the top by 224;
-// subnormals are products of integers, since a float that is subnormal may be
-// taken for zero (fpmode.h).
-static inline float widen(uint16_t h)
-{
-    const uint32_t low = h & 0x7fffu;
-    const uint32_t is_top = 0u - (low >= 0x7c00u);
-    const uint32_t is_small = 0u - (low < 0x400u);
-    const uint32_t quiet = (0u - (low > 0x7c00u)) & 0x400000u;
-    const uint32_t move = (112u << 23) + (is_top & 112u << 23);
-    const float small = (float) (int32_t) (low & 0x3ffu) * 0x1p-24F;
-    uint32_t u;
-    float f;
-
-    memcpy(&u, &small, sizeof u);
-    u = (u & is_small) | (((low << 13) + move) & ~is_small) | quiet |
-        (uint32_t) (h & 0x8000u) << 16;
-    memcpy(&f, &u, sizeof f);
-    return f;
-}
-
-static void decode_f16(float *restrict out, const uint8_t *restrict data,
-                       uint32_t width)
-{
-    for (uint32_t i = 0; i < width; i++) {
-        uint16_t h;
-        memcpy(&h, data + 2 * (size_t) i, sizeof h);
-        out[i] = widen(h);
     }
 }
 
@@ -114,12 +86,13 @@ static void encode_int8(uint8_t *out, const float *x, uint32_t width)
     }
 }
 
-static void decode_int8(float *out, const uint8_t *data, uint32_t width)
+// No state is beyond f16 by more than the rounding of its scale.
+static void halve_int8(uint16_t *out, const uint8_t *data, uint32_t width)
 {
     const float scale = get_f32(data);
 
     for (uint32_t i = 0; i < width; i++)
-        out[i] = scale * (float) (int8_t) data[4 + i];
+        out[i] = half_saturated(scale * (float) (int8_t) data[4 + i]);
 }
 
 void prefix_values_encode(void *out, enum prefix_values v, const float *x,
@@ -136,16 +109,15 @@ void prefix_values_encode(void *out, enum prefix_values v, const float *x,
     }
 }
 
-void prefix_values_decode(float *out, enum prefix_values v, const void *data,
+void prefix_values_halves(uint16_t *out, enum prefix_values v, const void *data,
                           size_t rows, uint32_t width)
 {
     const size_t row = prefix_values_row_bytes(v, width);
 
-    for (size_t r = 0; r < rows; r++) {
-        const uint8_t *from = (const uint8_t *) data + r * row;
-        if (v == PREFIX_VALUES_F16)
-            decode_f16(out + r * width, from, width);
-        else
-            decode_int8(out + r * width, from, width);
+    if (v == PREFIX_VALUES_F16) {
+        memcpy(out, data, rows * row);
+        return;
     }
+    for (size_t r = 0; r < rows; r++)
+        halve_int8(out + r * width, (const uint8_t *) data + r * row, width);
 }

@@ -29,5 +29,6 @@ size_t prefix_values_row_bytes(enum prefix_values v, uint32_t width);
 // (rows, width). f16 saturates: no finite state becomes infinite.
 void prefix_values_encode(void *out, enum prefix_values v, const float *x,
                           size_t rows, uint32_t width);
-void prefix_values_decode(float *out, enum prefix_values v, const void *data,
+// As f16, which is what programs begin with; it saturates as well.
+void prefix_values_halves(uint16_t *out, enum prefix_values v, const void *data,
                           size_t rows, uint32_t width);

@@ -29,7 +29,6 @@ struct prober {
     uint32_t queries;
     uint32_t places; // that there is room for, in all copies of a sweep
     struct packing_rows one, all; // of one copy, and of a sweep
-    int32_t *copy;                // row of the hidden states, for each place
     float *nll;
     double *losses; // (copies)
     // Where examples count by themselves, else NULL:
@@ -59,7 +58,6 @@ void prober_destroy(struct prober *p)
         return;
     packing_rows_finish(&p->one);
     packing_rows_finish(&p->all);
-    free(p->copy);
     free(p->nll);
     free(p->losses);
     free(p->own);
@@ -98,9 +96,8 @@ static int make_room(struct prober *p)
     const size_t one = (size_t) m->rows * m->length;
     const size_t all = one * m->copies;
 
-    p->copy = calloc(all, sizeof *p->copy);
     p->nll = calloc(all, sizeof *p->nll);
-    if (!p->copy || !p->nll || packing_rows_init(&p->one, one) < 0 ||
+    if (!p->nll || packing_rows_init(&p->one, one) < 0 ||
         packing_rows_init(&p->all, all) < 0)
         return -ENOMEM;
     return 0;
@@ -226,7 +223,7 @@ static void repeat_rows(struct prober *p, size_t places, uint32_t copies)
         memcpy(p->all.weights + at, p->one.weights, places * sizeof(float));
         for (size_t i = 0; i < places; i++) {
             p->all.start[at + i] = p->one.start[i] + (int32_t) at;
-            p->copy[at + i] = (int32_t) i;
+            p->all.state[at + i] = (int32_t) i;
         }
     }
 }
@@ -272,9 +269,6 @@ static int run_sweep(struct prober *p, struct executor *x, uint64_t step,
     if ((rc = evaluator_inputs(x, &p->all, all, p->params.prefix)) < 0 ||
         (rc = write_noise(p, x, step, p->number + first, "sizes",
                           p->sizes + first, copies)) < 0)
-        return rc;
-    if (executor_has(x, "copy") &&
-        (rc = executor_write(x, "copy", p->copy, all * sizeof *p->copy)) < 0)
         return rc;
     if ((rc = executor_run(x)) < 0 ||
         (rc = executor_read(x, "nll", p->nll, all * sizeof *p->nll)) < 0)

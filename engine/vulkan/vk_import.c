@@ -21,7 +21,12 @@
  * of memory hold many weights and are given back together.
  */
 
-enum { BLOCK_BYTES = 128 << 20 };
+enum {
+    BLOCK_BYTES = 32 << 20,
+    // What is larger has a block of its own, as large as it is: what such ones
+    // leave of a common one adds up to gigabytes.
+    SHARED_BYTES = BLOCK_BYTES / 8,
+};
 
 struct vk_copied {
     struct vk_copied *next;
@@ -165,9 +170,10 @@ static int take(struct vk_pool_block **out, size_t *offset, struct buffer *buf,
                 size_t bytes, struct error *err)
 {
     struct vk_import *import = buf->import;
+    const bool is_shared = bytes <= SHARED_BYTES;
     int rc;
 
-    for (struct vk_pool_block *b = import->blocks; b; b = b->next)
+    for (struct vk_pool_block *b = import->blocks; b && is_shared; b = b->next)
         if (b->used + bytes <= b->block.bytes) {
             *out = b;
             *offset = b->used;
@@ -177,10 +183,9 @@ static int take(struct vk_pool_block **out, size_t *offset, struct buffer *buf,
     struct vk_pool_block *b = fault_calloc(1, sizeof(*b));
     if (!b)
         return error_set(err, -ENOMEM, "no memory for weights");
-    rc = vk_block_create(&b->block, buf->dev,
-                         bytes > BLOCK_BYTES ? bytes : BLOCK_BYTES,
+    rc = vk_block_create(&b->block, buf->dev, is_shared ? BLOCK_BYTES : bytes,
                          &buf->dev->local);
-    if (rc < 0 && bytes < BLOCK_BYTES)
+    if (rc < 0 && is_shared)
         rc = vk_block_create(&b->block, buf->dev, bytes, &buf->dev->local);
     if (rc < 0) {
         free(b);

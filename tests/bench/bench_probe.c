@@ -117,7 +117,7 @@ static int write_rows(struct executor *x, const struct bench *b, uint32_t rows,
         const void *data;
     } inputs[] = {{"tokens", ints},    {"targets", ints},
                   {"pos", ints + n},   {"start", ints + 2 * n},
-                  {"weights", floats}, {"copy", ints + n}};
+                  {"weights", floats}, {"state", ints + n}};
     for (size_t i = 0; i < 6 && rc == 0; i++)
         if (executor_has(x, inputs[i].name))
             rc = executor_write(x, inputs[i].name, inputs[i].data, n * 4);
