@@ -153,6 +153,12 @@ struct backend {
     int (*buffer_read)(struct buffer *buf, size_t offset, void *data,
                        size_t bytes);
 
+    // Zeroed memory of the host from where buffer_write() need not copy: what
+    // is written from there stays as it is until the next run() has ended.
+    // NULL: there is none, any memory does as well. The call may be NULL.
+    void *(*host_alloc)(struct device *dev, size_t bytes);
+    void (*host_free)(struct device *dev, void *data);
+
     // Can this instruction run here? Asked at compile time with shapes,
     // dtypes and attributes filled in, offsets not.
     bool (*supports)(const struct device *dev, const struct instr *in);

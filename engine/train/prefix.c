@@ -36,7 +36,9 @@ struct fill {
     uint32_t n_wants, n_missing;
     uint32_t wants_size;
     uint8_t *kept;    // (places, row_bytes), as in the cache
-    uint16_t *halves; // (places, width), of kept bytes; NULL: kept is that
+    uint16_t *halves; // (places, width), what programs begin with: in `kept`,
+                      // or made of it
+    bool is_lent;     // that memory is the backend's
 };
 
 /*
@@ -116,21 +118,30 @@ static void look_at_cache(struct prefix *p)
 
 static int fill_init(struct fill *f, const struct prefix *p)
 {
+    const struct base_model *base = p->params.base;
     const size_t places = (size_t) p->params.rows * p->params.length;
+    const size_t bytes = places * p->width * sizeof *f->halves;
 
-    f->kept = fault_calloc(places, p->row_bytes);
-    if (f->kept && p->params.values != PREFIX_VALUES_F16)
-        f->halves = fault_calloc(places, p->width * sizeof *f->halves);
-    return f->kept && (f->halves || p->params.values == PREFIX_VALUES_F16)
-               ? 0
-               : -ENOMEM;
+    if (base->backend->host_alloc)
+        f->halves = base->backend->host_alloc(base->dev, bytes);
+    f->is_lent = f->halves != NULL;
+    if (!f->halves)
+        f->halves = fault_calloc(1, bytes);
+    f->kept = (uint8_t *) f->halves;
+    if (p->params.values != PREFIX_VALUES_F16)
+        f->kept = fault_calloc(places, p->row_bytes);
+    return f->kept && f->halves ? 0 : -ENOMEM;
 }
 
-static void fill_finish(struct fill *f)
+static void fill_finish(struct fill *f, const struct base_model *base)
 {
     free(f->wants);
-    free(f->kept);
-    free(f->halves);
+    if (f->kept != (uint8_t *) f->halves)
+        free(f->kept);
+    if (f->is_lent)
+        base->backend->host_free(base->dev, f->halves);
+    else
+        free(f->halves);
 }
 
 // Processors have no time to spare while they compute; other devices leave
@@ -181,8 +192,8 @@ void prefix_destroy(struct prefix *p)
     packing_finish(&p->packing);
     free(p->missing);
     free(p->computed);
-    fill_finish(&p->now);
-    fill_finish(&p->ahead);
+    fill_finish(&p->now, p->params.base);
+    fill_finish(&p->ahead, p->params.base);
     free(p);
 }
 
@@ -298,7 +309,7 @@ static void clear_gaps(const struct prefix *p, struct fill *f)
 static void decode(const struct prefix *p, struct fill *f)
 {
     clear_gaps(p, f);
-    if (f->halves)
+    if (p->params.values != PREFIX_VALUES_F16)
         prefix_values_halves(f->halves, p->params.values, f->kept, f->places,
                              p->width);
 }
@@ -444,11 +455,8 @@ int prefix_fill(struct prefix *p, const struct prefix_rows *r,
 
 int prefix_write(const struct prefix *p, struct executor *x)
 {
-    const struct fill *f = &p->now;
-    const void *halves = f->halves ? (const void *) f->halves : f->kept;
-
-    return executor_write(x, "hidden", halves,
-                          f->places * p->width * sizeof *f->halves);
+    return executor_write(x, "hidden", p->now.halves,
+                          p->now.places * p->width * sizeof *p->now.halves);
 }
 
 /*

@@ -58,7 +58,8 @@ static int find_types(struct device *dev, struct error *err)
     const VkMemoryPropertyFlags seen = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT |
                                        VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
     const bool is_apart =
-        dev->traits.type == VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU;
+        dev->traits.type == VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU ||
+        fault_hit(FAULT_DRIVER);
 
     dev->vk.GetPhysicalDeviceMemoryProperties2(dev->physical, &m);
     dev->memory = m.memoryProperties;

@@ -83,6 +83,7 @@ struct device {
     uint64_t done_ns;
     struct vk_flight flights[VK_FLIGHTS];
     struct vk_copies *copies;
+    struct vk_lent *lent;       // memory of the host's side, see vk_lend()
     struct vk_host *host;       // NULL: the CPU does not see its memory
     struct vk_profile *profile; // NULL: off
     const atomic_bool *stop;
@@ -121,6 +122,7 @@ struct vk_block {
     VkDeviceAddress address;
     unsigned char *mapped; // NULL: not the host's to see
     size_t bytes;
+    bool is_counted; // among the device's own memory
 };
 // -ENOMEM when there is none, or the device cannot give it in one piece.
 int vk_block_create(struct vk_block *out, struct device *dev, size_t bytes,
@@ -151,6 +153,10 @@ int vk_copy_in(struct device *dev, const struct vk_block *to, size_t offset,
 void *vk_copy_in_place(struct device *dev, const struct vk_block *to,
                        size_t offset, size_t bytes);
 size_t vk_copy_room(void);
+// Memory that copies need not go through staging memory from. NULL: there is
+// none, or the device sees all of the host's.
+void *vk_lend(struct device *dev, size_t bytes);
+void vk_take_back(struct device *dev, void *data);
 // So many bytes of staging memory will be there, in several pieces.
 int vk_copies_reserve(struct device *dev, size_t bytes);
 int vk_copy_zero(struct device *dev, const struct vk_block *to);

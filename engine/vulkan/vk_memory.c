@@ -7,6 +7,7 @@
 #include "engine/base/fault.h"
 #include "engine/vulkan/vk_profile.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,7 +78,9 @@ int vk_block_create(struct vk_block *out, struct device *dev, size_t bytes,
         vk_block_destroy(out, dev);
         return vk_errno(r);
     }
-    dev->used_bytes += out->bytes;
+    out->is_counted = type == &dev->local;
+    if (out->is_counted)
+        dev->used_bytes += out->bytes;
     if (dev->used_bytes > dev->peak_bytes)
         dev->peak_bytes = dev->used_bytes;
     return 0;
@@ -89,15 +92,16 @@ void vk_block_destroy(struct vk_block *b, struct device *dev)
         dev->vk.DestroyBuffer(dev->device, b->buffer, NULL);
     if (b->memory)
         dev->vk.FreeMemory(dev->device, b->memory, NULL);
-    dev->used_bytes -= b->bytes;
+    if (b->is_counted)
+        dev->used_bytes -= b->bytes;
     memset(b, 0, sizeof(*b));
 }
 
 // One copy or fill that waits for the next submission.
 struct copy {
-    VkBuffer to;
+    VkBuffer from, to;
     VkDeviceSize to_offset;
-    VkDeviceSize from_offset; // in staging; VK_WHOLE_SIZE: zeros
+    VkDeviceSize from_offset; // VK_WHOLE_SIZE: zeros
     VkDeviceSize bytes;
 };
 
@@ -118,8 +122,6 @@ int vk_copies_create(struct device *dev, struct error *err)
     if (rc < 0)
         return error_set(err, rc, "no memory to exchange data with %.60s",
                          dev->traits.name);
-    // Not the device's own.
-    dev->used_bytes = dev->peak_bytes = 0;
     return 0;
 }
 
@@ -127,6 +129,7 @@ void vk_copies_destroy(struct device *dev)
 {
     if (!dev->copies)
         return;
+    assert(!dev->lent);
     vk_block_destroy(&dev->copies->staging, dev);
     free(dev->copies);
     dev->copies = NULL;
@@ -145,6 +148,7 @@ static struct copy *add_copy(struct device *dev, size_t staged)
         vk_flush(dev) < 0)
         return NULL;
     struct copy *copy = &c->list[c->n++];
+    copy->from = c->staging.buffer;
     copy->from_offset = c->used;
     c->used += (staged + 63) & ~(size_t) 63;
     return copy;
@@ -176,9 +180,85 @@ void *vk_copy_in_place(struct device *dev, const struct vk_block *to,
     return dev->copies->staging.mapped + copy->from_offset;
 }
 
+/*
+ * Memory that was lent to the host
+ */
+
+struct vk_lent {
+    struct vk_lent *next;
+    struct vk_block block;
+};
+
+void *vk_lend(struct device *dev, size_t bytes)
+{
+    struct vk_lent *l;
+
+    if (dev->local.is_mapped || !(l = fault_calloc(1, sizeof(*l))))
+        return NULL;
+    if (vk_block_create(&l->block, dev, bytes, &dev->staging) < 0) {
+        free(l);
+        return NULL;
+    }
+    memset(l->block.mapped, 0, bytes);
+    l->next = dev->lent;
+    dev->lent = l;
+    return l->block.mapped;
+}
+
+void vk_take_back(struct device *dev, void *data)
+{
+    for (struct vk_lent **at = &dev->lent; *at; at = &(*at)->next) {
+        struct vk_lent *l = *at;
+        if (l->block.mapped != data)
+            continue;
+        // Nothing may still be read from it.
+        (void) vk_flush(dev);
+        *at = l->next;
+        vk_block_destroy(&l->block, dev);
+        free(l);
+        return;
+    }
+}
+
+static const struct vk_block *lent_block(const struct device *dev,
+                                         const unsigned char *data,
+                                         size_t bytes)
+{
+    for (const struct vk_lent *l = dev->lent; l; l = l->next) {
+        const uintptr_t at = (uintptr_t) data - (uintptr_t) l->block.mapped;
+        if ((uintptr_t) data >= (uintptr_t) l->block.mapped &&
+            at < l->block.bytes && bytes <= l->block.bytes - at)
+            return &l->block;
+    }
+    return NULL;
+}
+
+static int copy_from_lent(struct device *dev, const struct vk_block *to,
+                          size_t offset, const struct vk_block *from,
+                          const unsigned char *data, size_t bytes)
+{
+    struct copy *copy = add_copy(dev, 0);
+
+    if (!copy)
+        return -EIO;
+    *copy = (struct copy){
+        .from = from->buffer,
+        .to = to->buffer,
+        .from_offset = (VkDeviceSize) (data - from->mapped),
+        .to_offset = offset,
+        .bytes = bytes,
+    };
+    return 0;
+}
+
 int vk_copy_in(struct device *dev, const struct vk_block *to, size_t offset,
                const void *data, size_t bytes)
 {
+    const struct vk_block *lent =
+        to->mapped || bytes == 0 ? NULL : lent_block(dev, data, bytes);
+
+    if (lent)
+        return copy_from_lent(dev, to, offset, lent, data, bytes);
     for (size_t at = 0; at < bytes;) {
         const size_t part =
             bytes - at < vk_copy_room() ? bytes - at : vk_copy_room();
@@ -249,7 +329,7 @@ void vk_copies_record(struct device *dev, VkCommandBuffer cmd)
         }
         const VkBufferCopy region = {copy->from_offset, copy->to_offset,
                                      copy->bytes};
-        dev->vk.CmdCopyBuffer(cmd, c->staging.buffer, copy->to, 1, &region);
+        dev->vk.CmdCopyBuffer(cmd, copy->from, copy->to, 1, &region);
     }
     if (c->n > 0)
         barrier(dev, cmd);
