@@ -16,6 +16,7 @@
  * usage: bench_forward MODEL.gguf sst2|demo DIR [--json] [--alone]
  *                      [--seeds N] [--first-seed N] [--steps N] [--every N]
  *                      [--records N] [--held-out N] [--threads N]
+ *                      [--device NAME]
  *                      [--gradient NAME=VALUE]... [NAME=VALUE ...]
  */
 
@@ -61,6 +62,7 @@ struct curve {
 struct bench {
     struct engine *engine;
     struct engine_model *model;
+    const char *device; // NULL: the CPU
     struct task task;
     struct recipe forward, gradient;
     uint32_t steps, every, seeds, first_seed, records, held_out, threads;
@@ -404,7 +406,8 @@ static void print_json(const struct bench *b, const char *task,
 static int run(struct bench *b, const char *model, const char *task,
                const char *dir, struct error *err)
 {
-    const struct engine_params device = {.threads = b->threads};
+    const struct engine_params device = {.threads = b->threads,
+                                         .device = b->device};
     const int fd = open(model, O_RDONLY | O_CLOEXEC);
     struct summary s[2];
     int rc;
@@ -458,6 +461,8 @@ static int parse(struct bench *b, int argc, char **argv, struct error *err)
             b->is_alone = true;
         else if (value && i + 1 < argc)
             *value = (uint32_t) strtoul(argv[++i], NULL, 10);
+        else if (strcmp(a, "--device") == 0 && i + 1 < argc)
+            b->device = argv[++i];
         else if (strcmp(a, "--gradient") == 0 && i + 1 < argc)
             rc = recipe_parse(&b->gradient, argv[++i], err);
         else
@@ -489,11 +494,12 @@ int main(int argc, char **argv)
     recipe_set_method(&b.forward, RECIPE_METHOD_PRGE);
     if (argc < 4 ||
         (strcmp(argv[2], "sst2") != 0 && strcmp(argv[2], "demo") != 0)) {
-        (void) fprintf(stderr,
-                       "usage: bench_forward MODEL sst2|demo DIR "
-                       "[--json] [--alone] [--seeds N] [--steps N] [--every N] "
-                       "[--records N] [--held-out N] [--threads N] "
-                       "[--gradient NAME=VALUE] [NAME=VALUE ...]\n");
+        (void) fprintf(
+            stderr,
+            "usage: bench_forward MODEL sst2|demo DIR "
+            "[--json] [--alone] [--seeds N] [--steps N] [--every N] "
+            "[--records N] [--held-out N] [--threads N] "
+            "[--device NAME] [--gradient NAME=VALUE] [NAME=VALUE ...]\n");
         return 2;
     }
     if ((rc = parse(&b, argc, argv, &err)) == 0)
