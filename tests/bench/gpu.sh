@@ -41,21 +41,21 @@ peer()
     [ -z "${TORCH_LORA:-}" ] || python3 "$TORCH_LORA" cuda "$1" lora "$2" 512
 }
 
-row smollm135m f16 batch=1
-peer smollm135m 1
 # Budgets of activations by which the device's memory stays below PyTorch's.
+row smollm135m f16 batch=1 memory_mib=550
+peer smollm135m 1
 row smollm135m f16 batch=8 memory_mib=4900
 peer smollm135m 8
 row smollm135m q8_0 batch=8 memory_mib=4900
 row smollm135m q4_0 batch=8 memory_mib=4900
-row llama1b f16 batch=4 memory_mib=6200
+row llama1b f16 batch=4 memory_mib=6000
 peer llama1b 4
-row llama7b f16 batch=1 memory_mib=2500
+row llama7b f16 batch=1 memory_mib=3000
 peer llama7b 1
 row llama7b f16 batch=1 last_blocks=5
 row llama7b f16 batch=1 last_blocks=5 prefix_cache=f16 --rows 6
-row llama7b q8_0 batch=1 memory_mib=2500
-row llama7b q4_0 batch=1 memory_mib=2500
+row llama7b q8_0 batch=1 memory_mib=3000
+row llama7b q4_0 batch=1 memory_mib=3000
 
 echo "== frames alone, and beside training"
 name=${device#vulkan}
