@@ -21,6 +21,7 @@ enum product_flag {
     PRODUCT_D_BY_4 = 128,
     PRODUCT_Y_BY_4 = 256,
     PRODUCT_IS_PART = 512,
+    PRODUCT_IS_COPIES = 1024,
 };
 
 struct product_push {
@@ -60,7 +61,7 @@ static void cut_k(struct way *w, const struct vk_product *p, uint32_t enough,
 {
     const uint32_t tiles = vk_ceil(p->m, w->tile_m) * vk_ceil(p->n, w->tile_n);
     const uint32_t wanted = vk_ceil(enough, tiles);
-    const uint32_t most = p->k / least;
+    const uint32_t most = p->copies > 0 ? 1 : p->k / least;
 
     w->parts = wanted < most ? wanted : most;
     w->k_each = p->k;
@@ -286,6 +287,7 @@ static uint32_t flags_of(const struct vk_product *p, bool is_part)
     f |= p->d && is_by_4(p->d, b_cols) ? PRODUCT_D_BY_4 : 0;
     f |= is_by_4(p->y, p->n) && is_by_4(p->c, p->n) ? PRODUCT_Y_BY_4 : 0;
     f |= is_part ? PRODUCT_IS_PART : 0;
+    f |= p->copies > 0 ? PRODUCT_IS_COPIES : 0;
     return f;
 }
 
@@ -324,8 +326,10 @@ static void emit_tiles(struct vk_emit *e, const struct vk_product *p,
                        .push = &push,
                        .push_bytes = sizeof(push),
                        .groups = {vk_ceil(p->n, w->tile_n),
-                                  vk_ceil(p->m, w->tile_m), w->parts},
-                       .work = (double) p->m * p->n * p->k,
+                                  vk_ceil(p->m, w->tile_m),
+                                  p->copies > 0 ? p->copies : w->parts},
+                       .work = (double) p->m * p->n * p->k *
+                               (p->copies > 0 ? p->copies : 1),
                    });
 }
 

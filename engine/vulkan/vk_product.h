@@ -32,6 +32,9 @@ struct vk_product {
     VkDeviceAddress live;
     VkDeviceAddress scratch; // vk_product_scratch()
     uint32_t m, n, k;
+    // That many products, each behind the one before in y, a, b and c; b is
+    // turned, a is not, and d and live are none. 0: one.
+    uint32_t copies;
     float alpha;
     bool trans_a;
     bool trans_b;
