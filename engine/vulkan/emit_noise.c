@@ -3,10 +3,16 @@
 
 #include "engine/vulkan/vk_noise.h"
 
+#include "engine/base/error.h"
+#include "engine/base/fault.h"
 #include "engine/base/noise.h"
+#include "engine/base/noise_table.h"
 #include "engine/vulkan/vk_kernels.h"
 #include "engine/vulkan/vk_operands.h"
 #include "engine/vulkan/vk_product.h"
+
+#include <errno.h>
+#include <stdlib.h>
 
 // Learning without gradients: copies of what learns, their products, and steps
 // along the same directions.
@@ -28,9 +34,56 @@ enum copies_flag {
     COPIES_IS_RADEMACHER = 16,
 };
 
+/*
+ * The cubics, which lie on the device from when they are first asked for
+ */
+
+static int create_table(struct device *dev, struct error *err)
+{
+    struct vk_block *b = fault_calloc(1, sizeof(*b));
+    int rc;
+
+    if (!b)
+        return error_set(err, -ENOMEM, "no memory for a program");
+    rc = vk_block_create(b, dev, sizeof(noise_cubics), &dev->local);
+    if (rc < 0) {
+        free(b);
+        return error_set(err, rc, "no memory on %.60s for a table",
+                         dev->traits.name);
+    }
+    dev->noise = b;
+    rc = vk_copy_in(dev, b, 0, noise_cubics, sizeof(noise_cubics));
+    if (rc < 0) {
+        vk_noise_table_destroy(dev);
+        return error_set(err, rc, "%.60s failed", dev->traits.name);
+    }
+    return 0;
+}
+
+void vk_noise_table_destroy(struct device *dev)
+{
+    if (!dev->noise)
+        return;
+    vk_block_destroy(dev->noise, dev);
+    free(dev->noise);
+    dev->noise = NULL;
+}
+
+static VkDeviceAddress table_of(struct vk_emit *e)
+{
+    if (e->rc >= 0 && !e->dev->noise)
+        e->rc = create_table(e->dev, e->err);
+    return e->dev->noise ? e->dev->noise->address : 0;
+}
+
+/*
+ * Noise
+ */
+
 struct vk_noise vk_noise_of(struct vk_emit *e)
 {
     return (struct vk_noise){
+        .cubics = table_of(e),
         .draw = vk_in(e, 1),
         .queries = vk_in(e, 2),
         .sizes = vk_in(e, 3),

@@ -10,6 +10,7 @@
 #include "engine/vulkan/vk_emit.h"
 
 struct vk_noise {
+    VkDeviceAddress cubics; // of engine/base/noise_table.h
     VkDeviceAddress draw, queries;
     VkDeviceAddress sizes, limits;
 };
@@ -22,3 +23,6 @@ struct vk_noise vk_noise_of(struct vk_emit *e);
 bool vk_noise_folds(const struct instr *first, const struct instr *later);
 // vk_emit_accumulate() where it does.
 void vk_emit_noise_added(struct vk_emit *e);
+
+// The device's copy of those, if there is one.
+void vk_noise_table_destroy(struct device *dev);

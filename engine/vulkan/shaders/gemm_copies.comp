@@ -30,6 +30,7 @@ const bool IS_RADEMACHER = (FLAGS & 16) != 0;
 layout(push_constant) uniform Push {
     F32 y;
     InF32 a, b, c;
+    InVec4 cubics;
     InI32 draw, queries;
     InF32 sizes, limits;
     uint m, n;
@@ -56,10 +57,8 @@ vec4 quad_of(InF32 x, bool by_4, uint first, uint at)
     return v;
 }
 
-void load_b(uint copy, uint col)
+void load_b(Noise from, uint copy, uint col)
 {
-    Noise from = Noise(draw, queries, sizes, limits, stream);
-
     [[unroll]] for (uint q = 0; q < QUADS; q++) {
         if (!IS_PERTURBED) {
             bv[q] = quad_of(b, B_BY_4, (copy * n + col) * K, q * 4);
@@ -100,12 +99,13 @@ void main()
     uint copy = gl_WorkGroupID.z;
     uint first = gl_WorkGroupID.y * rows;
     uint end = copy * m + min(m, first + rows);
+    Noise from = Noise(cubics, draw, queries, sizes, limits, stream);
 
     if (IS_PERTURBED)
-        prepare_noise();
+        prepare_noise(from);
     if (col >= n)
         return;
-    load_b(copy, col);
+    load_b(from, copy, col);
     for (uint row = copy * m + first; row < end; row += ROWS)
         multiply(row, end, col);
 }

@@ -20,6 +20,7 @@ const uint ADDED = 2; // y, which is c, plus the sum
 layout(push_constant) uniform Push {
     F32 y;   // (D,n), or (n)
     InF32 c; // (n)
+    InVec4 cubics;
     InI32 draw, queries;
     InF32 sizes, limits;
     uint n;
@@ -59,12 +60,12 @@ void store(uint first, uint at, vec4 x)
 
 void main()
 {
-    Noise from = Noise(draw, queries, sizes, limits, stream);
+    Noise from = Noise(cubics, draw, queries, sizes, limits, stream);
     uint group = linear_group();
     uint copy = group / groups;
     uint quad = group % groups * gl_WorkGroupSize.x + gl_LocalInvocationID.x;
 
-    prepare_noise();
+    prepare_noise(from);
     // The last line of workgroups may be too long.
     if (4 * quad >= n || copy >= (WAY == COPIES ? n_queries : 1))
         return;

@@ -5,9 +5,9 @@
 // `precise`, so that none is contracted.
 
 #include "philox.glsl"
-#include "noise_table.glsl"
 
 struct Noise {
+    InVec4 cubics; // of engine/base/noise_table.h
     InI32 draw;    // (4): seed and step, low words first
     InI32 queries; // of each direction
     InF32 sizes;   // of each
@@ -15,15 +15,13 @@ struct Noise {
     uint stream;   // of the tensor
 };
 
-// Where values are looked up by threads that differ, shared memory is faster
-// than constants.
 shared vec4 noise_cubics[96];
 
 // By all threads of a workgroup, before noise is asked for.
-void prepare_noise()
+void prepare_noise(Noise from)
 {
     for (uint i = gl_LocalInvocationID.x; i < 96; i += gl_WorkGroupSize.x)
-        noise_cubics[i] = uintBitsToFloat(NOISE_CUBICS[i]);
+        noise_cubics[i] = from.cubics.v[i];
     barrier();
 }
 
