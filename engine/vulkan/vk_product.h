@@ -46,9 +46,10 @@ struct vk_product {
 
 // Families that can be asked for, as numbers of instr.kernel.
 enum vk_product_family {
-    VK_PRODUCT_REG = 3, // no shared memory
-    VK_PRODUCT_LDS = 4, // tiles in shared memory
-    VK_PRODUCT_CM = 5,  // cooperative matrices, if they take it
+    VK_PRODUCT_REG = 3,     // no shared memory
+    VK_PRODUCT_LDS = 4,     // tiles in shared memory
+    VK_PRODUCT_CM = 5,      // cooperative matrices, if they take it
+    VK_PRODUCT_TURNED = 16, // of few rows, a weight's as of many, if it can be
 };
 void vk_emit_product(struct vk_emit *e, const struct vk_product *p);
 // Looks at sizes, types and forms, at no address.
