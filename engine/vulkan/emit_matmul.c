@@ -21,6 +21,7 @@ enum product_flag {
     PRODUCT_D_BY_4 = 128,
     PRODUCT_Y_BY_4 = 256,
     PRODUCT_IS_PART = 512,
+    PRODUCT_IS_COPIES = 1024,
 };
 
 struct product_push {
@@ -60,7 +61,7 @@ static void cut_k(struct way *w, const struct vk_product *p, uint32_t enough,
 {
     const uint32_t tiles = vk_ceil(p->m, w->tile_m) * vk_ceil(p->n, w->tile_n);
     const uint32_t wanted = vk_ceil(enough, tiles);
-    const uint32_t most = p->k / least;
+    const uint32_t most = p->copies > 0 ? 1 : p->k / least;
 
     w->parts = wanted < most ? wanted : most;
     w->k_each = p->k;
@@ -109,14 +110,16 @@ static struct way way_of_dots(const struct vk_product *p)
     };
 }
 
-// Many rows, few columns: what LoRA makes of tokens.
+// Many rows, few columns: what LoRA makes of tokens. Turned: few rows and a
+// large weight.
 static struct way way_of_thin(const struct device *dev,
-                              const struct vk_product *p)
+                              const struct vk_product *p, bool is_turned)
 {
     enum { THREADS = 256, ROW_LANES = 4, ENOUGH = 128, SHARED = 40 << 10 };
     const uint32_t shared =
         dev->traits.shared_bytes < SHARED ? dev->traits.shared_bytes : SHARED;
-    const uint32_t few = p->n <= 8 ? 8 : 16;
+    const uint32_t many = is_turned ? p->n : p->m;
+    const uint32_t few = (is_turned ? p->m : p->n) <= 8 ? 8 : 16;
     const uint32_t step = THREADS / ROW_LANES * 4;
     const uint32_t step_bytes = step / 4 * (few + 1) * 16;
     uint32_t rows = few == 8 ? 4 : 2, depth = 1;
@@ -124,18 +127,19 @@ static struct way way_of_thin(const struct device *dev,
     // Sums of all threads lie there at the end.
     while (rows * few * THREADS * sizeof(float) > shared)
         rows /= 2;
-    while (rows > 1 && p->m / (rows * ROW_LANES) < ENOUGH)
+    while (rows > 1 && many / (rows * ROW_LANES) < ENOUGH)
         rows /= 2;
-    while (depth * rows < 4 && depth * 2 * step_bytes <= shared &&
-           depth * step < p->k)
+    // Turned, what is read ahead are 16 bits of each value.
+    while (depth * rows < (is_turned ? 8u : 4u) &&
+           depth * 2 * step_bytes <= shared && depth * step < p->k)
         depth *= 2;
     return (struct way){
         .shader = VK_SHADER_gemm_thin_f32,
-        .specs = {few, rows, depth},
-        .n_specs = 3,
+        .specs = {few, rows, depth, is_turned},
+        .n_specs = 4,
         .threads = THREADS,
-        .tile_m = rows * ROW_LANES,
-        .tile_n = few,
+        .tile_m = is_turned ? few : rows * ROW_LANES,
+        .tile_n = is_turned ? rows * ROW_LANES : few,
         .parts = 1,
         .k_each = p->k,
     };
@@ -210,6 +214,16 @@ static bool likes_lds(const struct vk_traits *t)
            t->shared_bytes >= LDS_BYTES && t->max_workgroup >= LDS_THREADS;
 }
 
+// Few tokens and a weight that takes no work to decode: `dots` keeps too much
+// of a thread's in registers for that many rows, and waits.
+static bool is_turned_thin(const struct vk_product *p)
+{
+    return p->m > 2 && p->m <= FEW && p->n >= 64 && p->k >= 64 && p->trans_b &&
+           !p->trans_a && !p->d &&
+           (p->b.dtype == DTYPE_f32 || p->b.dtype == DTYPE_f16 ||
+            p->b.dtype == DTYPE_bf16);
+}
+
 // The one place where families are chosen: by what was asked for, by sizes,
 // then by the device.
 static struct way pick_family(const struct device *dev,
@@ -217,14 +231,18 @@ static struct way pick_family(const struct device *dev,
 {
     const struct vk_traits *t = &dev->traits;
     const bool is_narrow = p->m <= FEW || p->n <= FEW;
+    const bool has_room =
+        t->max_workgroup >= 256 && t->shared_bytes >= LDS_BYTES;
 
     if (p->family == VK_PRODUCT_REG)
         return way_of_reg(dev, p);
     if (p->family == VK_PRODUCT_LDS)
         return way_of_lds(dev, p);
-    if (p->n <= FEW && p->m >= 64 && p->k >= 64 && !p->trans_a &&
-        t->max_workgroup >= 256 && t->shared_bytes >= LDS_BYTES)
-        return way_of_thin(dev, p);
+    if (p->n <= FEW && p->m >= 64 && p->k >= 64 && !p->trans_a && has_room)
+        return way_of_thin(dev, p, false);
+    if (is_turned_thin(p) && has_room &&
+        (likes_lds(t) || p->family == VK_PRODUCT_TURNED))
+        return way_of_thin(dev, p, true);
     if (is_narrow && !p->trans_a && (p->trans_b || p->n <= FEW) && p->k >= 64 &&
         t->has_subgroup_sum)
         return way_of_dots(p);
@@ -286,6 +304,7 @@ static uint32_t flags_of(const struct vk_product *p, bool is_part)
     f |= p->d && is_by_4(p->d, b_cols) ? PRODUCT_D_BY_4 : 0;
     f |= is_by_4(p->y, p->n) && is_by_4(p->c, p->n) ? PRODUCT_Y_BY_4 : 0;
     f |= is_part ? PRODUCT_IS_PART : 0;
+    f |= p->copies > 0 ? PRODUCT_IS_COPIES : 0;
     return f;
 }
 
@@ -324,8 +343,10 @@ static void emit_tiles(struct vk_emit *e, const struct vk_product *p,
                        .push = &push,
                        .push_bytes = sizeof(push),
                        .groups = {vk_ceil(p->n, w->tile_n),
-                                  vk_ceil(p->m, w->tile_m), w->parts},
-                       .work = (double) p->m * p->n * p->k,
+                                  vk_ceil(p->m, w->tile_m),
+                                  p->copies > 0 ? p->copies : w->parts},
+                       .work = (double) p->m * p->n * p->k *
+                               (p->copies > 0 ? p->copies : 1),
                    });
 }
 

@@ -139,7 +139,7 @@ static bool takes(const struct device *dev, const struct vk_product *p)
     const bool is_asked = p->family == VK_PRODUCT_CM;
     const uint32_t width = p->trans_b ? p->k : p->n; // of a line of b
 
-    if (!t->has_coopmat || p->trans_a || p->d ||
+    if (!t->has_coopmat || p->trans_a || p->d || p->copies > 0 ||
         width % (has_blocks(p) ? 32 : 8) != 0)
         return false;
     // The others' subgroups may have more than one size.

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 #include "engine/vulkan/vk_kernels.h"
+#include "engine/vulkan/vk_noise.h"
 #include "engine/vulkan/vk_operands.h"
 
 #include "engine/base/error.h"
@@ -114,6 +115,10 @@ void vk_emit_accumulate(struct vk_emit *e)
 {
     const VkDeviceAddress sum = vk_in(e, 0);
 
+    if (e->fold) {
+        vk_emit_noise_added(e);
+        return;
+    }
     pointwise(e, POINTWISE_ADD,
               (struct pointwise_push){.y = sum,
                                       .a = sum,

@@ -9,6 +9,7 @@
 #include "engine/vulkan/vk_choose.h"
 #include "engine/vulkan/vk_features.h"
 #include "engine/vulkan/vk_host.h"
+#include "engine/vulkan/vk_noise.h"
 #include "engine/vulkan/vk_profile.h"
 
 #include <errno.h>
@@ -268,6 +269,7 @@ void vk_device_close(struct device *dev)
             (void) dev->vk.DeviceWaitIdle(dev->device);
         vk_profile_destroy(dev);
         vk_copies_destroy(dev);
+        vk_noise_table_destroy(dev);
         vk_pipelines_destroy(dev);
         for (int i = 0; i < VK_FLIGHTS; i++)
             dev->vk.DestroyCommandPool(dev->device, dev->flights[i].pool, NULL);

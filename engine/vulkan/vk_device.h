@@ -61,6 +61,7 @@ struct vk_flight {
 struct vk_pipeline;
 struct vk_copies;
 struct vk_host;
+struct vk_block;
 struct vk_profile;
 
 struct device {
@@ -86,6 +87,7 @@ struct device {
     struct vk_lent *lent;       // memory of the host's side, see vk_lend()
     struct vk_host *host;       // NULL: the CPU does not see its memory
     struct vk_profile *profile; // NULL: off
+    struct vk_block *noise;     // table of noise.h; NULL: nobody asked for it
     const atomic_bool *stop;
     const atomic_int *manners; // enum manners; NULL: nobody else uses it
     int behaves;               // as what of them it does now; -1: none yet

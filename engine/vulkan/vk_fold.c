@@ -4,6 +4,7 @@
 #include "engine/vulkan/vk_fold.h"
 
 #include "engine/vulkan/vk_kernels.h"
+#include "engine/vulkan/vk_noise.h"
 #include "engine/vulkan/vk_operands.h"
 #include "engine/vulkan/vk_prepare.h"
 #include "engine/vulkan/vk_product.h"
@@ -109,16 +110,73 @@ static uint32_t partner_of(const struct instr *instrs, uint32_t i,
     return count;
 }
 
+// Does nobody read `o` from instruction i on until something else lies there?
+static bool is_over(const struct operand *o, const struct instr *instrs,
+                    uint32_t i, uint32_t count)
+{
+    for (; i < count; i++) {
+        if (reads(&instrs[i], o))
+            return false;
+        if (writes(&instrs[i], o))
+            return true;
+    }
+    return true;
+}
+
+// Does `in` read the noise of `first` where it can make it, and only there?
+static bool takes_noise(const struct instr *in, const struct instr *first)
+{
+    const struct operand *noise = &first->out[0];
+
+    if (!is_on_device(in) || in->is_tail != first->is_tail ||
+        !vk_noise_folds(first, in) || !is_same(&in->in[1], noise) ||
+        meets(&in->in[0], noise) || meets(&in->in[2], noise))
+        return false;
+    // A sum is added where what learns lies.
+    return first->op == OP_perturb || is_same(&in->in[0], &first->in[0]);
+}
+
+// The instruction in which the noise that `i` makes is used up, or `count`.
+static uint32_t user_of(const struct instr *instrs, uint32_t i, uint32_t count)
+{
+    const struct instr *first = &instrs[i];
+    const struct operand *noise = &first->out[0];
+
+    for (uint32_t j = i + 1; j < count; j++) {
+        const struct instr *in = &instrs[j];
+        if (reads(in, noise))
+            return takes_noise(in, first) &&
+                           is_over(noise, instrs, j + 1, count)
+                       ? j
+                       : count;
+        if (writes(in, noise) || writes_an_input(in, first))
+            return count;
+    }
+    return count;
+}
+
+static void fold(uint32_t *folds, uint32_t i, uint32_t j)
+{
+    folds[i] = VK_FOLD_SKIP;
+    folds[j] = 1 + i;
+}
+
 void vk_fold_find(uint32_t *folds, struct device *dev,
                   const struct instr *instrs, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
-        if (instrs[i].op != OP_matmul || folds[i] || !is_on_device(&instrs[i]))
+        const enum op op = (enum op) instrs[i].op;
+        if (folds[i] || !is_on_device(&instrs[i]))
             continue;
-        const uint32_t j = partner_of(instrs, i, count);
-        if (j == count || !vk_product_folds(dev, &instrs[i], &instrs[j]))
-            continue;
-        folds[i] = VK_FOLD_SKIP;
-        folds[j] = 1 + i;
+        if (op == OP_perturb || op == OP_noise_sum) {
+            const uint32_t j = user_of(instrs, i, count);
+            if (j < count)
+                fold(folds, i, j);
+        }
+        if (op == OP_matmul) {
+            const uint32_t j = partner_of(instrs, i, count);
+            if (j < count && vk_product_folds(dev, &instrs[i], &instrs[j]))
+                fold(folds, i, j);
+        }
     }
 }

@@ -4,11 +4,15 @@
 #pragma once
 
 /*
- * Two products that give one sum
+ * Two instructions that are done as one
  *
  * LoRA adds a product of a few columns to one of a large weight: y = x W^T,
  * then y = z B^T + y; and backwards, where the small one comes first. As one
  * product whose sum is a little longer, y is written once and not read.
+ *
+ * Noise that one instruction alone reads is made there, and never stored:
+ * perturbed copies of a factor in their products, and the sum of directions
+ * where it is added to what learns.
  */
 
 #include "engine/backend.h"

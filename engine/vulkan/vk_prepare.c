@@ -69,12 +69,22 @@ static bool span_of(struct vk_span *out, const struct bindings *b,
     return true;
 }
 
+// What the other one would have made, and does not.
+static bool is_unmade(const struct instr *fold, const struct operand *o)
+{
+    const struct operand *y = &fold->out[0];
+
+    return (fold->op == OP_perturb || fold->op == OP_noise_sum) &&
+           y->region == o->region && y->offset == o->offset;
+}
+
 void vk_spans_of(struct vk_spans *out, const struct instr *in,
                  const struct instr *fold, const struct bindings *b)
 {
     memset(out, 0, sizeof(*out));
     for (int i = 0; i < in->n_in; i++)
-        out->n_reads += span_of(&out->reads[out->n_reads], b, &in->in[i]);
+        if (!fold || !is_unmade(fold, &in->in[i]))
+            out->n_reads += span_of(&out->reads[out->n_reads], b, &in->in[i]);
     for (int i = 0; fold && i < fold->n_in; i++)
         out->n_reads += span_of(&out->reads[out->n_reads], b, &fold->in[i]);
     for (int i = 0; i < in->n_out; i++)

@@ -32,6 +32,9 @@ struct vk_product {
     VkDeviceAddress live;
     VkDeviceAddress scratch; // vk_product_scratch()
     uint32_t m, n, k;
+    // That many products, each behind the one before in y, a, b and c; b is
+    // turned, a is not, and d and live are none. 0: one.
+    uint32_t copies;
     float alpha;
     bool trans_a;
     bool trans_b;
@@ -43,9 +46,10 @@ struct vk_product {
 
 // Families that can be asked for, as numbers of instr.kernel.
 enum vk_product_family {
-    VK_PRODUCT_REG = 3, // no shared memory
-    VK_PRODUCT_LDS = 4, // tiles in shared memory
-    VK_PRODUCT_CM = 5,  // cooperative matrices, if they take it
+    VK_PRODUCT_REG = 3,     // no shared memory
+    VK_PRODUCT_LDS = 4,     // tiles in shared memory
+    VK_PRODUCT_CM = 5,      // cooperative matrices, if they take it
+    VK_PRODUCT_TURNED = 16, // of few rows, a weight's as of many, if it can be
 };
 void vk_emit_product(struct vk_emit *e, const struct vk_product *p);
 // Looks at sizes, types and forms, at no address.

@@ -246,19 +246,20 @@ static int compile(struct program **out, const struct rig *r,
                  .groups = c->kept == KEPT_SUBTOKENS ? 8 : 0,
                  .scale = c->kept == KEPT_SUBTOKENS ? 1 : 0,
                  .part = c->kept == KEPT_TOKENS ? 0.3F : 0},
+        .perturb = {.copies = 8, .queries = 4, .update = PERTURB_MOMENTUM},
         .precision = PRECISION_BF16,
     };
     return program_compile(out, &m, &params, &r->backend, r->dev, err);
 }
 
-// Makes the pipelines of one instruction, and looks at them. Its operands have
+// Makes the pipelines of `n` instructions, and looks at them. Operands have
 // addresses, and nothing lies there.
-static int look(struct rig *r, const struct instr *in, const struct bindings *b,
-                struct error *err)
+static int look(struct rig *r, const struct instr *in, uint32_t n,
+                const struct bindings *b, struct error *err)
 {
     struct prepared *prepared;
 
-    int rc = vk_prepare(&prepared, r->dev, in, 1, b, false, err);
+    int rc = vk_prepare(&prepared, r->dev, in, n, b, n > 1, err);
     if (rc < 0)
         return rc;
     for (uint32_t i = 0; i < prepared->list.n && rc == 0; i++)
@@ -295,9 +296,12 @@ static int run_case(struct rig *r, const struct rig_case *c, struct error *err)
             if (kernels[k].number == VK_KERNEL_CPU)
                 continue;
             in.kernel = kernels[k].number;
-            rc = look(r, &in, &b, err);
+            rc = look(r, &in, 1, &b, err);
         }
     }
+    // What is made where it is used.
+    if (c->kind == PROGRAM_PERTURBED && rc == 0)
+        rc = look(r, program_instr(p, 0), program_instr_count(p), &b, err);
     free(all);
     program_destroy(p);
     return rc;

@@ -18,6 +18,7 @@ layout(local_size_x = 256) in;
 
 const uint THREADS = 256;
 
+#include "philox.glsl"
 #include "reduce.glsl"
 
 layout(push_constant) uniform Push {
@@ -37,21 +38,6 @@ shared uint last_row; // that may be drawn
 
 #define id gl_LocalInvocationID.x
 
-// Salmon et al., SC'11: block n of a stream.
-uvec4 philox(uint n, uvec2 stream_, uvec2 key)
-{
-    uvec4 c = uvec4(n, 0, stream_);
-
-    for (int round_ = 0; round_ < 10; round_++) {
-        uint h0, l0, h1, l1;
-        umulExtended(0xD2511F53u, c.x, h0, l0);
-        umulExtended(0xCD9E8D57u, c.z, h1, l1);
-        c = uvec4(h1 ^ c.y ^ key.x, l1, h0 ^ c.w ^ key.y, l0);
-        key += uvec2(0x9E3779B9u, 0xBB67AE85u);
-    }
-    return c;
-}
-
 // Number k of the run, from [0, 1).
 float uniform_of(uint k)
 {
@@ -59,7 +45,7 @@ float uniform_of(uint k)
     uvec2 at = uvec2(draw.v[2], draw.v[3]);
     uvec2 own = uvec2(at.x << 11 ^ stream,
                       (at.y << 11 | at.x >> 21) ^ 0x40000000u);
-    uvec4 words = philox(k / 2, own, seed);
+    uvec4 words = philox(uvec4(k / 2, 0, own), seed);
 
     return float((k % 2 == 0 ? words.x : words.z) >> 8) * 5.9604644775390625e-8;
 }

@@ -5,7 +5,9 @@
 //
 //     y (M,N) = alpha * op(a) (M,K) (op(b) + op(d)) (K,N) + c (M,N)
 //
-// Workgroup (x, y, z) has a tile of columns, of rows, and a part of K.
+// Workgroup (x, y, z) has a tile of columns, of rows, and a part of K; or, of
+// products that are one behind the other in memory, the number of its own. b of
+// those is turned, a is not.
 
 #include "dequant.glsl"
 
@@ -26,6 +28,7 @@ const bool D_BY_4 = (FLAGS & 128) != 0;
 const bool Y_BY_4 = (FLAGS & 256) != 0;
 // What is written are sums of a part of K, without alpha and c.
 const bool IS_PART = (FLAGS & 512) != 0;
+const bool IS_COPIES = (FLAGS & 1024) != 0;
 
 layout(push_constant) uniform Push {
     F32 y;
@@ -37,6 +40,11 @@ layout(push_constant) uniform Push {
     float alpha;
     uint k_each; // of a part; a multiple of 4
 };
+
+uint copy()
+{
+    return IS_COPIES ? gl_WorkGroupID.z : 0;
+}
 
 // Values [at, at + 4) of a line of `x` that begins at `line` and ends at `end`.
 vec4 line_4(InF32 x, bool by_4, uint line, uint at, uint end)
@@ -70,7 +78,7 @@ vec4 weight_4(uint line, uint at, uint end)
 // there are none, and from `end` of k on.
 vec4 a_along_k(uint row, uint at, uint end)
 {
-    return row < m ? line_4(a, A_BY_4, row * k, at, end) : vec4(0);
+    return row < m ? line_4(a, A_BY_4, (copy() * m + row) * k, at, end) : vec4(0);
 }
 
 vec4 a_along_m(uint row, uint at, uint end)
@@ -80,7 +88,7 @@ vec4 a_along_m(uint row, uint at, uint end)
 
 vec4 b_along_k(uint col, uint at, uint end)
 {
-    return col < n ? weight_4(col * k, at, end) : vec4(0);
+    return col < n ? weight_4((copy() * n + col) * k, at, end) : vec4(0);
 }
 
 vec4 b_along_n(uint col, uint at, uint end)
@@ -90,7 +98,7 @@ vec4 b_along_n(uint col, uint at, uint end)
 
 uint first_k()
 {
-    return gl_WorkGroupID.z * k_each;
+    return IS_COPIES ? 0 : gl_WorkGroupID.z * k_each;
 }
 
 uint last_k()
@@ -102,7 +110,7 @@ uint last_k()
 // stored, because c may be y and no compiler knows better.
 float before(uint row, uint col)
 {
-    return HAS_C && !IS_PART && row < m && col < n ? c.v[row * n + col] : 0.0;
+    return HAS_C && !IS_PART && row < m && col < n ? c.v[(copy() * m + row) * n + col] : 0.0;
 }
 
 vec4 before_4(uint row, uint col)
@@ -110,7 +118,7 @@ vec4 before_4(uint row, uint col)
     if (!HAS_C || IS_PART)
         return vec4(0);
     if (Y_BY_4)
-        return row < m && col < n ? InVec4(c).v[(row * n + col) >> 2] : vec4(0);
+        return row < m && col < n ? InVec4(c).v[((copy() * m + row) * n + col) >> 2] : vec4(0);
     return vec4(before(row, col), before(row, col + 1), before(row, col + 2), before(row, col + 3));
 }
 
@@ -118,7 +126,7 @@ void put(uint row, uint col, float sum, float added)
 {
     if (row >= m || col >= n)
         return;
-    uint at = row * n + col;
+    uint at = (copy() * m + row) * n + col;
     if (IS_PART)
         y.v[gl_WorkGroupID.z * m * n + at] = sum;
     else
@@ -135,7 +143,7 @@ void put_4(uint row, uint col, vec4 sum, vec4 added)
     }
     if (row >= m || col >= n)
         return;
-    uint at = (row * n + col) >> 2;
+    uint at = ((copy() * m + row) * n + col) >> 2;
     if (IS_PART)
         Vec4(y).v[((gl_WorkGroupID.z * m * n) >> 2) + at] = sum;
     else
