@@ -60,7 +60,10 @@ struct tuner {
     struct buffer *states;
     struct binding *weights;
     struct binding *state_places;
-    uint32_t bound; // program whose weights and states are bound
+    uint32_t bound;       // program whose weights and states are bound
+    bool has_clock;       // the device says itself how long an instruction took
+    struct instr *instrs; // room for those of a program, and
+    uint64_t *took;       // for what they took
     // ns for a unit of work, of the largest shape so far; 0: not known
     double rate[OP_COUNT][TIMETABLE_TARGETS_MAX];
     double overall[TIMETABLE_TARGETS_MAX];
@@ -284,6 +287,7 @@ static int make_buffers(struct tuner *t, struct error *err)
     size_t arena = 64;
     size_t states = 64;
     uint32_t slots = 1;
+    uint32_t instrs = 1;
     int rc;
 
     for (uint32_t i = 0; i < t->n_programs; i++) {
@@ -292,10 +296,14 @@ static int make_buffers(struct tuner *t, struct error *err)
         arena = program_arena_bytes(p) > arena ? program_arena_bytes(p) : arena;
         states = state_bytes(p) > states ? state_bytes(p) : states;
         slots = n > slots ? n : slots;
+        if (program_instr_count(p) > instrs)
+            instrs = program_instr_count(p);
     }
     t->weights = calloc(slots, sizeof *t->weights);
     t->state_places = calloc(slots, sizeof *t->state_places);
-    rc = t->weights && t->state_places ? 0 : -ENOMEM;
+    t->instrs = calloc(instrs, sizeof *t->instrs);
+    t->took = calloc(instrs, sizeof *t->took);
+    rc = t->weights && t->state_places && t->instrs && t->took ? 0 : -ENOMEM;
     if (rc == 0)
         rc = backend->buffer_create(&t->arena, t->base->dev, arena);
     if (rc == 0)
@@ -370,6 +378,14 @@ static int write_inputs(const struct tuner *t, const struct program *p)
  * Time
  */
 
+// Does the device tell? Then what its host does beside it does not count.
+static bool look_for_clock(const struct tuner *t)
+{
+    const struct backend *b = t->base->backend;
+
+    return b->time && b->time(t->base->dev, NULL, 0, NULL, NULL) == 0;
+}
+
 static double cpu_ns(void)
 {
     struct timespec ts;
@@ -378,13 +394,32 @@ static double cpu_ns(void)
     return (double) ts.tv_sec * 1e9 + (double) ts.tv_nsec;
 }
 
+static struct bindings bindings_of(const struct tuner *t)
+{
+    return (struct bindings){.arena = t->arena,
+                             .weights = t->weights,
+                             .states = t->state_places};
+}
+
+// By the device's clock.
+static int64_t run_timed(struct tuner *t, const struct instr *in)
+{
+    const struct bindings b = bindings_of(t);
+    uint64_t ns = 0;
+    const int n = t->base->backend->time(t->base->dev, in, 1, &b, &ns);
+
+    if (n < 1)
+        return n < 0 ? n : -EINTR;
+    return ns > 0 ? (int64_t) ns : 1;
+}
+
 // One run, in ns; negative: an errno. What is long and takes all threads tells
 // whether they had the processors for themselves.
 static int64_t run_once(struct tuner *t, const struct instr *in)
 {
-    const struct bindings b = {.arena = t->arena,
-                               .weights = t->weights,
-                               .states = t->state_places};
+    if (t->has_clock)
+        return run_timed(t, in);
+    const struct bindings b = bindings_of(t);
     const uint32_t threads = t->base->backend->threads(t->base->dev);
     const double cpu = cpu_ns();
     const uint64_t begin = clock_monotonic_ns();
@@ -393,7 +428,8 @@ static int64_t run_once(struct tuner *t, const struct instr *in)
 
     if (n < 1)
         return n < 0 ? n : -EINTR;
-    if (took > 1000000 && in->threads == threads) {
+    if (took > 1000000 && in->threads == threads &&
+        !t->base->backend->switch_ns) {
         t->wall_ns += (double) took * threads;
         t->cpu_ns += cpu_ns() - cpu;
     }
@@ -407,20 +443,25 @@ static int64_t overhead_of(const struct tuner *t, uint32_t target)
     const struct backend *b = t->base->backend;
     const char *kernel = timetable_target(t->times, target)->kernel;
 
-    return b->switch_ns && strcmp(kernel, BACKEND_KERNEL_HOST) != 0
+    return b->switch_ns && !t->has_clock &&
+                   strcmp(kernel, BACKEND_KERNEL_HOST) != 0
                ? (int64_t) b->switch_ns(t->base->dev)
                : 0;
 }
 
-// What is short runs twice, so that threads are awake and code is in the cache.
+// What is short runs twice, so that threads are awake and code is in the cache;
+// on a device whose clock has to rise more often, and the least counts.
 static int64_t time_once(struct tuner *t, const struct instr *in,
                          uint32_t target)
 {
     const int64_t overhead = overhead_of(t, target);
+    const int more = t->has_clock ? 3 : 1;
     int64_t ns = run_once(t, in);
 
-    if (ns >= 0 && ns <= 2000000)
-        ns = run_once(t, in);
+    for (int i = 0; i < more && ns >= 0 && ns <= 2000000; i++) {
+        const int64_t again = run_once(t, in);
+        ns = t->has_clock && again > ns ? ns : again;
+    }
     return ns < 0 ? ns : ns > overhead ? ns - overhead : 1;
 }
 
@@ -438,7 +479,7 @@ static bool put_on(struct instr *out, const struct tuner *t,
     for (uint32_t i = 0; i < n; i++)
         if (strcmp(k[i].name, x->kernel) == 0) {
             out->kernel = k[i].number;
-            return true;
+            return program_offers(t->base->backend, t->base->dev, out);
         }
     return false;
 }
@@ -476,9 +517,11 @@ static bool is_worth_it(const struct tuner *t, const struct job *j, enum op op,
 {
     const double best = least_of(j->ns, timetable_targets(t->times));
 
+    // A device that has just begun to work may still be slow.
+    const double far = t->has_clock ? HOPELESS : FAR_BEHIND;
+
     return is_first ? expected_ns(t, j, op, target) <= HOPELESS * best
-                    : j->ns[target] > 0 &&
-                          (double) j->ns[target] <= FAR_BEHIND * best;
+                    : j->ns[target] > 0 && (double) j->ns[target] <= far * best;
 }
 
 // Each target once.
@@ -622,43 +665,91 @@ static uint32_t put_near(struct instr *out, const struct tuner *t,
     return target;
 }
 
-// The whole program on one target, but for what is hopeless there: caches and
-// threads are as they will be. `is_dry`: only, would anything be timed?
-static int time_whole(struct tuner *t, uint32_t p, uint32_t target, bool is_dry)
+// Instruction i of a program for a target, or where that is hopeless as it is
+// usual; returns what it is then.
+static uint32_t put_for(struct instr *out, bool *is_tried,
+                        const struct tuner *t, uint32_t p, uint32_t i,
+                        uint32_t target)
 {
-    int n = 0;
+    const struct instr *in = program_instr(t->programs[p], i);
+    const struct job *j = &t->jobs[t->job_of[p][i]];
+    const uint32_t at = put_near(out, t, in, target);
+    const bool is_worth = is_worth_it(t, j, (enum op) in->op, at, false);
+
+    *is_tried = is_worth && at == target;
+    return is_worth ? at : put_near(out, t, in, 0);
+}
+
+static void note_among(struct job *j, uint32_t target, uint64_t ns)
+{
+    if (ns > 0 && (j->among[target] == 0 || ns < j->among[target]))
+        j->among[target] = ns;
+}
+
+// Is there anything to time of the program on that target?
+static bool has_whole(const struct tuner *t, uint32_t p, uint32_t target)
+{
+    bool is_tried = false;
 
     for (uint32_t i = 0; i < program_instr_count(t->programs[p]); i++) {
-        const struct instr *in = program_instr(t->programs[p], i);
-        struct job *j = &t->jobs[t->job_of[p][i]];
         struct instr out;
-        uint32_t at = put_near(&out, t, in, target);
-        const bool is_tried = is_worth_it(t, j, (enum op) in->op, at, false);
-        n += is_tried && at == target;
-        if (is_dry)
-            continue;
-        if (!is_tried)
-            at = put_near(&out, t, in, 0);
+        (void) put_for(&out, &is_tried, t, p, i, target);
+        if (is_tried)
+            return true;
+    }
+    return false;
+}
+
+// The whole program on one target, but for what is hopeless there: caches and
+// threads are as they will be.
+static int time_whole(struct tuner *t, uint32_t p, uint32_t target)
+{
+    bool is_tried;
+
+    for (uint32_t i = 0; i < program_instr_count(t->programs[p]); i++) {
+        struct instr out;
+        const uint32_t at = put_for(&out, &is_tried, t, p, i, target);
         const int64_t took = run_once(t, &out);
         if (took < 0)
             return (int) took;
-        if (j->among[at] == 0 || (uint64_t) took < j->among[at])
-            j->among[at] = (uint64_t) took;
+        note_among(&t->jobs[t->job_of[p][i]], at, (uint64_t) took);
     }
-    return n;
+    return 0;
+}
+
+// The same at one piece, so that the device has no time to rest.
+static int time_at_once(struct tuner *t, uint32_t p, uint32_t target)
+{
+    const uint32_t n = program_instr_count(t->programs[p]);
+    const struct bindings b = bindings_of(t);
+    bool is_tried;
+
+    for (uint32_t i = 0; i < n; i++)
+        (void) put_for(&t->instrs[i], &is_tried, t, p, i, target);
+    const int rc =
+        t->base->backend->time(t->base->dev, t->instrs, n, &b, t->took);
+    if (rc < (int) n)
+        return rc < 0 ? rc : -EINTR;
+    for (uint32_t i = 0; i < n; i++) {
+        struct instr out;
+        const uint32_t at = put_for(&out, &is_tried, t, p, i, target);
+        note_among(&t->jobs[t->job_of[p][i]], at, t->took[i]);
+    }
+    return 0;
 }
 
 static int pass_whole(struct tuner *t, uint32_t p, struct error *err)
 {
     for (uint32_t i = 0; i < timetable_targets(t->times); i++) {
         int rc = 0;
-        if (time_whole(t, p, i, true) == 0)
+        if (!has_whole(t, p, i))
             continue;
         t->bound = UINT32_MAX;
         if ((rc = bind(t, p, err)) < 0)
             return rc;
         if ((rc = write_inputs(t, t->programs[p])) < 0 ||
-            (rc = time_whole(t, p, i, false)) < 0)
+            (rc = t->has_clock ? time_at_once(t, p, i) : time_whole(t, p, i)) <
+                0)
             return error_set(err, rc, "kernel times: %s", strerror(-rc));
     }
     return 0;
@@ -767,6 +858,7 @@ int tuner_run(struct tuner_result *out, struct timetable *times,
     t->params = params;
     t->times = times;
     t->bound = UINT32_MAX;
+    t->has_clock = look_for_clock(t);
     rc = recipe_scheme(&t->scheme, params->recipe, &base->config, err);
     if (rc < 0 || (rc = add_programs(t, err)) < 0 ||
         (rc = list_jobs(t, err)) < 0 || (rc = map_jobs(t, err)) < 0 ||
@@ -787,6 +879,8 @@ out:
     }
     base->backend->buffer_destroy(t->arena);
     base->backend->buffer_destroy(t->states);
+    free(t->took);
+    free(t->instrs);
     free(t->state_places);
     free(t->weights);
     free(t->jobs);
