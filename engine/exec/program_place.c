@@ -14,9 +14,8 @@
 #include "engine/base/hash.h"
 #include "engine/plan/place.h"
 
-// Less than this is noise of the measurement: what is chosen without a table
-// stays.
-static const double GAIN_MIN = 1.05;
+// What is chosen without a table stays where less is gained.
+static const double GAIN_MIN = 1 + TIMETABLE_GAIN_PCT / 100.0;
 
 /*
  * Shapes
