@@ -62,11 +62,14 @@ struct tuner {
     struct binding *state_places;
     uint32_t bound;       // program whose weights and states are bound
     bool has_clock;       // the device says itself how long an instruction took
+    bool tries_all;       // nothing is hopeless yet
     struct instr *instrs; // room for those of a program, and
     uint64_t *took;       // for what they took
     // ns for a unit of work, of the largest shape so far; 0: not known
     double rate[OP_COUNT][TIMETABLE_TARGETS_MAX];
     double overall[TIMETABLE_TARGETS_MAX];
+    // What it took of what the first target did, with a clock.
+    double ratio[OP_COUNT][TIMETABLE_TARGETS_MAX];
     double wall_ns; // of long runs, times their threads
     double cpu_ns;  // that these had
 };
@@ -487,6 +490,9 @@ static bool put_on(struct instr *out, const struct tuner *t,
 static double expected_ns(const struct tuner *t, const struct job *j,
                           enum op op, uint32_t target)
 {
+    // Little work takes a device as long as some more.
+    if (j->ns[0] > 0 && t->ratio[op][target] > 0)
+        return t->ratio[op][target] * (double) j->ns[0];
     const double rate =
         t->rate[op][target] > 0 ? t->rate[op][target] : t->overall[target];
     return rate * (double) j->shape.work;
@@ -494,10 +500,14 @@ static double expected_ns(const struct tuner *t, const struct job *j,
 
 static void learn_rates(struct tuner *t, const struct job *j, enum op op)
 {
-    for (uint32_t i = 0; i < timetable_targets(t->times); i++)
-        if (j->ns[i] > 0)
-            t->overall[i] = t->rate[op][i] =
-                (double) j->ns[i] / (double) j->shape.work;
+    for (uint32_t i = 0; i < timetable_targets(t->times); i++) {
+        if (j->ns[i] == 0)
+            continue;
+        t->overall[i] = t->rate[op][i] =
+            (double) j->ns[i] / (double) j->shape.work;
+        if (t->has_clock && j->ns[0] > 0)
+            t->ratio[op][i] = (double) j->ns[i] / (double) j->ns[0];
+    }
 }
 
 static double least_of(const uint64_t *ns, uint32_t n)
@@ -517,6 +527,8 @@ static bool is_worth_it(const struct tuner *t, const struct job *j, enum op op,
 {
     const double best = least_of(j->ns, timetable_targets(t->times));
 
+    if (!is_first && t->tries_all)
+        return true;
     // A device that has just begun to work may still be slow.
     const double far = t->has_clock ? HOPELESS : FAR_BEHIND;
 
@@ -597,6 +609,11 @@ static int prepare(struct tuner *t, const struct job *j, struct error *err)
     return rc < 0 ? error_set(err, rc, "kernel times: %s", strerror(-rc)) : 0;
 }
 
+static bool is_timed(const struct tuner *t, const struct job *j)
+{
+    return isfinite(least_of(j->ns, timetable_targets(t->times)));
+}
+
 // Everything once, from the smallest work up, as far as there is time.
 static int first_pass(struct tuner_result *out, struct tuner *t, double until,
                       struct error *err)
@@ -608,7 +625,7 @@ static int first_pass(struct tuner_result *out, struct tuner *t, double until,
         const struct program *p = t->programs[j->program];
         const enum op op = (enum op) program_instr(p, j->instr)->op;
         int rc;
-        if (timetable_has(t->times, &j->shape))
+        if (timetable_has(t->times, &j->shape) || is_timed(t, j))
             continue;
         const double left = until - (double) clock_monotonic_ns();
         if (left < 0 || expected_ns(t, j, op, 0) > left / 2) {
@@ -738,21 +755,72 @@ static int time_at_once(struct tuner *t, uint32_t p, uint32_t target)
     return 0;
 }
 
+static int pass_target(struct tuner *t, uint32_t p, uint32_t target,
+                       struct error *err)
+{
+    int rc;
+
+    if (!has_whole(t, p, target))
+        return 0;
+    t->bound = UINT32_MAX;
+    if ((rc = bind(t, p, err)) < 0)
+        return rc;
+    if ((rc = write_inputs(t, t->programs[p])) < 0 ||
+        (rc = t->has_clock ? time_at_once(t, p, target)
+                           : time_whole(t, p, target)) < 0)
+        return error_set(err, rc, "kernel times: %s", strerror(-rc));
+    return 0;
+}
+
 static int pass_whole(struct tuner *t, uint32_t p, struct error *err)
 {
-    for (uint32_t i = 0; i < timetable_targets(t->times); i++) {
-        int rc = 0;
-        if (!has_whole(t, p, i))
-            continue;
-        t->bound = UINT32_MAX;
-        if ((rc = bind(t, p, err)) < 0)
-            return rc;
-        if ((rc = write_inputs(t, t->programs[p])) < 0 ||
-            (rc = t->has_clock ? time_at_once(t, p, i) : time_whole(t, p, i)) <
-                0)
-            return error_set(err, rc, "kernel times: %s", strerror(-rc));
+    int rc = 0;
+
+    for (uint32_t i = 0; i < timetable_targets(t->times) && rc == 0; i++)
+        rc = pass_target(t, p, i, err);
+    return rc;
+}
+
+// What the program took on the first target.
+static double first_ns(const struct tuner *t, uint32_t p)
+{
+    double sum = 0;
+
+    for (uint32_t i = 0; i < program_instr_count(t->programs[p]); i++)
+        sum += (double) t->jobs[t->job_of[p][i]].among[0];
+    return sum;
+}
+
+// With a clock, a program that is short is timed as a whole from the beginning,
+// on every target: no instruction has to be prepared by itself.
+static int begin_whole(struct tuner *t, uint32_t p, double budget_ns,
+                       struct error *err)
+{
+    const uint32_t n = timetable_targets(t->times);
+    int rc;
+
+    t->tries_all = true;
+    rc = pass_target(t, p, 0, err);
+    t->is_whole[p] = rc == 0 && first_ns(t, p) * n * HOPELESS < budget_ns;
+    for (uint32_t i = 1; i < n && t->is_whole[p] && rc == 0; i++)
+        rc = pass_target(t, p, i, err);
+    t->tries_all = false;
+    for (uint32_t i = 0; i < program_instr_count(t->programs[p]); i++) {
+        struct job *j = &t->jobs[t->job_of[p][i]];
+        if (t->is_whole[p])
+            memcpy(j->ns, j->among, sizeof j->ns);
+        else if (!is_timed(t, j))
+            memset(j->among, 0, sizeof j->among);
     }
-    return 0;
+    return rc;
+}
+
+static bool has_new(const struct tuner *t, uint32_t p)
+{
+    for (uint32_t i = 0; i < program_instr_count(t->programs[p]); i++)
+        if (!timetable_has(t->times, &t->jobs[t->job_of[p][i]].shape))
+            return true;
+    return false;
 }
 
 static int pass_alone(struct tuner *t, double until, struct error *err)
@@ -761,8 +829,7 @@ static int pass_alone(struct tuner *t, double until, struct error *err)
 
     for (uint32_t i = 0; i < t->n_jobs && rc == 0; i++) {
         struct job *j = &t->jobs[i];
-        if (t->is_whole[j->program] ||
-            !isfinite(least_of(j->ns, timetable_targets(t->times))))
+        if (t->is_whole[j->program] || !is_timed(t, j))
             continue; // there is a row, or there was no time
         if ((double) clock_monotonic_ns() > until)
             return 0;
@@ -781,14 +848,19 @@ static int time_jobs(struct tuner_result *out, struct tuner *t, uint64_t begin,
     const double seconds =
         t->params->seconds > 0 ? t->params->seconds : SECONDS;
     const double until = (double) begin + seconds * 1e9;
-    int rc = first_pass(out, t, until, err);
+    const double share = seconds * 1e9 / t->n_programs;
+    int rc = 0;
 
+    for (uint32_t p = 0; p < t->n_programs && t->has_clock && rc == 0; p++)
+        if (has_new(t, p) && (double) clock_monotonic_ns() < until)
+            rc = begin_whole(t, p, share, err);
+    if (rc == 0)
+        rc = first_pass(out, t, until, err);
     // Programs that can run three times on every target, in a share of the
     // time, are timed as a whole.
     for (uint32_t p = 0; p < t->n_programs; p++) {
         const double ns = whole_ns(t, p);
-        t->is_whole[p] = ns > 0 && ns * 3 * targets_of(t) <
-                                       seconds * 1e9 / t->n_programs * 2;
+        t->is_whole[p] |= ns > 0 && ns * 3 * targets_of(t) < share * 2;
     }
     for (int pass = 1; pass < PASSES && rc == 0; pass++) {
         for (uint32_t p = 0; p < t->n_programs && rc == 0; p++)

@@ -135,6 +135,7 @@ static int tune(struct bench *b, struct error *err)
            "%.0f us; others had %.0f %%\n",
            info.device, info.threads, tuned.n_shapes, tuned.n_timed,
            tuned.n_left, tuned.seconds, info.wake_us, tuned.others * 100);
+    printf("fastest: %s\n", info.kernels);
     printf("predicted: %.1f ms a step; %u of %u instructions measured\n",
            plan.step_ms, plan.n_measured, plan.n_instrs);
     for (uint32_t i = 0; i < plan.n_steps; i++) {
