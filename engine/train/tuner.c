@@ -24,11 +24,12 @@
 enum {
     SECONDS = 20,
     PROGRAMS_MAX = 8,
-    EVAL_PLACES = 1024, // as in evaluations
-    CACHE_LENGTH = 256, // of generation: the shortest
-    CHUNK = 128,        // of a prompt
-    PASSES = 12,        // over all shapes, while there is time
-    WAKES = 15,         // samples of how long threads take to wake
+    KERNELS_MAX = 2 * BACKEND_KERNELS_MAX, // by name, of all operators
+    EVAL_PLACES = 1024,                    // as in evaluations
+    CACHE_LENGTH = 256,                    // of generation: the shortest
+    CHUNK = 128,                           // of a prompt
+    PASSES = 12, // over all shapes, while there is time
+    WAKES = 15,  // samples of how long threads take to wake
 };
 
 static const double HOPELESS = 4;      // times the best: not tried
@@ -78,21 +79,40 @@ struct tuner {
  * Targets
  */
 
-// "c", "avx2", ... in the order of the device, the best one last.
-static uint32_t list_kernels(struct backend_kernel out[BACKEND_KERNELS_MAX],
+static bool has_kernel(const struct backend_kernel *k, uint32_t n,
+                       const char *name)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (strcmp(k[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+// "c", "avx2", ... in the order of the device, the best one last: those of the
+// operator that has most of them, and in front of these what others have.
+static uint32_t list_kernels(struct backend_kernel out[KERNELS_MAX],
                              const struct base_model *base)
 {
-    uint32_t most = 0;
+    struct backend_kernel k[BACKEND_KERNELS_MAX];
+    uint32_t n = 0, first = KERNELS_MAX;
 
     for (int op = 0; op < OP_COUNT; op++) {
-        struct backend_kernel k[BACKEND_KERNELS_MAX];
-        const uint32_t n = base->backend->kernels(k, base->dev, (enum op) op);
-        if (n > most) {
-            memcpy(out, k, n * sizeof *k);
-            most = n;
+        const uint32_t m = base->backend->kernels(k, base->dev, (enum op) op);
+        if (m > n) {
+            memcpy(out, k, m * sizeof *k);
+            n = m;
         }
     }
-    return most;
+    memmove(out + KERNELS_MAX - n, out, n * sizeof *out);
+    first -= n;
+    for (int op = 0; op < OP_COUNT; op++) {
+        const uint32_t m = base->backend->kernels(k, base->dev, (enum op) op);
+        for (uint32_t i = 0; i < m && first > 0; i++)
+            if (!has_kernel(out + first, KERNELS_MAX - first, k[i].name))
+                out[--first] = k[i];
+    }
+    memmove(out, out + first, (KERNELS_MAX - first) * sizeof *out);
+    return KERNELS_MAX - first;
 }
 
 int tuner_table(struct timetable **out, const struct base_model *base,
@@ -100,7 +120,7 @@ int tuner_table(struct timetable **out, const struct base_model *base,
 {
     const uint32_t threads = base->backend->threads(base->dev);
     struct timetable_target targets[TIMETABLE_TARGETS_MAX] = {0};
-    struct backend_kernel kernels[BACKEND_KERNELS_MAX];
+    struct backend_kernel kernels[KERNELS_MAX];
     const uint32_t n_kernels = list_kernels(kernels, base);
     char build[TIMETABLE_BUILD];
     uint32_t n = 0;

@@ -5,6 +5,7 @@
 
 #include "engine/base/error.h"
 #include "engine/base/fault.h"
+#include "engine/vulkan/vk_attention.h"
 #include "engine/vulkan/vk_clock.h"
 #include "engine/vulkan/vk_host.h"
 #include "engine/vulkan/vk_kernels.h"
@@ -87,6 +88,11 @@ static bool is_product(enum op op)
            op == OP_matmul_kept;
 }
 
+static bool is_attention(enum op op)
+{
+    return op == OP_attention || op == OP_attention_back;
+}
+
 static uint32_t vulkan_kernels(struct backend_kernel out[BACKEND_KERNELS_MAX],
                                const struct device *dev, enum op op)
 {
@@ -97,6 +103,8 @@ static uint32_t vulkan_kernels(struct backend_kernel out[BACKEND_KERNELS_MAX],
                                            .number = VK_KERNEL_CPU};
     if (is_product(op))
         n += vk_matmul_kernels(out + n, dev);
+    if (is_attention(op))
+        n += vk_attention_kernels(out + n, dev);
     if (vk_kernel_of(op))
         out[n++] = (struct backend_kernel){.name = "vulkan",
                                            .number = VK_KERNEL_VULKAN};
@@ -105,8 +113,11 @@ static uint32_t vulkan_kernels(struct backend_kernel out[BACKEND_KERNELS_MAX],
 
 static bool vulkan_offers(const struct device *dev, const struct instr *in)
 {
+    const enum op op = (enum op) in->op;
+
     return in->kernel <= VK_KERNEL_CPU ||
-           (is_product((enum op) in->op) && vk_matmul_offers(dev, in));
+           (is_product(op) && vk_matmul_offers(dev, in)) ||
+           (is_attention(op) && vk_attention_offers(dev, in));
 }
 
 static int vulkan_buffer_create(struct buffer **out, struct device *dev,
