@@ -12,6 +12,7 @@
 #include "engine/exec/program_place.h"
 #include "engine/plan/timetable.h"
 #include "engine/train/tuner.h"
+#include "engine/vulkan/vk_attention.h"
 #include "engine/vulkan/vk_device.h"
 #include "engine/vulkan/vk_kernels.h"
 #include "engine/vulkan/vk_prepare.h"
@@ -138,6 +139,54 @@ static void matrices_are_for_devices_whose_subgroups_are_known(void **state)
     assert_int_equal(n_by_shape, 6);
     assert_int_equal(vulkan_backend.kernels(k, &amd, OP_matmul), n - 3);
     assert_int_equal(vulkan_backend.kernels(k, &nvidia, OP_add), 1);
+}
+
+static struct instr attention(uint32_t length, uint32_t dim)
+{
+    const uint32_t heads = 4;
+    const struct operand x =
+        matrix(REGION_ARENA, DTYPE_f32, 4 * length, (int64_t) heads * dim, 0);
+
+    return (struct instr){
+        .op = OP_attention,
+        .n_in = 4,
+        .n_out = 2,
+        .attr = {.n_heads = heads,
+                 .n_kv_heads = heads,
+                 .head_dim = dim,
+                 .length = length,
+                 .precision = PRECISION_BF16},
+        .in = {x, x, x},
+        .out = {x},
+    };
+}
+
+static bool is_offered(const struct device *dev, struct instr in,
+                       uint8_t kernel)
+{
+    in.kernel = kernel;
+    return vulkan_backend.offers(dev, &in);
+}
+
+static void tiles_of_attention_are_offered_where_they_are_others(void **state)
+{
+    const struct device nvidia = gpu(NVIDIA), amd = gpu(AMD);
+    const struct instr few = attention(128, 64), many = attention(1024, 64);
+    struct instr capped = many;
+
+    if (!vk_shader_is_built(VK_SHADER_attention_cm_f16))
+        skip();
+    capped.attr.cap = 30;
+    assert_true(is_offered(&nvidia, few, VK_ATTENTION_PLAIN));
+    assert_true(is_offered(&nvidia, few, VK_ATTENTION_32));
+    assert_false(is_offered(&nvidia, few, VK_ATTENTION_64)); // by the rules
+    assert_false(is_offered(&nvidia, many, VK_ATTENTION_32));
+    assert_true(is_offered(&nvidia, many, VK_ATTENTION_64));
+    for (uint8_t k = VK_ATTENTION_PLAIN; k <= VK_ATTENTION_64; k++) {
+        assert_false(is_offered(&amd, many, k));
+        assert_false(is_offered(&nvidia, capped, k)); // matrices do not
+        assert_false(is_offered(&nvidia, product(512, 512, 512), k));
+    }
 }
 
 /*
@@ -387,7 +436,7 @@ static void a_device_is_tuned(void **state)
         skip();
     const struct engine_tune_params params = {
         .recipe = &r.recipe,
-        .seconds = 8,
+        .seconds = 100, // it is done long before, but where others work
         .when = 5,
     };
     // Not forced: it does not count processors, which a device does not use.
@@ -407,6 +456,7 @@ int main(void)
         cmocka_unit_test(tiles_are_offered_where_they_need_no_more_scratch),
         cmocka_unit_test(what_the_rules_do_is_not_offered_again),
         cmocka_unit_test(matrices_are_for_devices_whose_subgroups_are_known),
+        cmocka_unit_test(tiles_of_attention_are_offered_where_they_are_others),
         cmocka_unit_test(the_device_times_each_instruction_itself),
         cmocka_unit_test(a_table_chooses_tiles_at_the_shapes_that_were_timed),
         cmocka_unit_test(a_table_of_another_driver_is_not_used),
