@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -28,6 +29,7 @@ struct tuning {
     int file_fd;
     char model[STORE_NAME_SIZE];
     char recipe[TRAIN_RECIPE_BYTES];
+    char device[TRAIN_DEVICE_BYTES]; // the policy's
     struct worker_tuned tuned;
 };
 
@@ -90,6 +92,7 @@ static int run_answer(struct store *s, struct dbcall *c, struct error *err)
         encoder_put_int(e, "shapes", t->rows);
         encoder_put_int(e, "time", (int64_t) t->when * 1000);
         encoder_put_float(e, "wake_us", t->wake_us);
+        encoder_put_cstr(e, "kernels", t->kernels);
     }
     if (x->is_measuring) {
         encoder_put_int(e, "wanted", t->shapes);
@@ -131,9 +134,9 @@ static void after_open(struct dbcall *c)
     m.tune.req = 1;
     _Static_assert(sizeof(m.tune.recipe) >= TRAIN_RECIPE_BYTES, "a recipe");
     memcpy(m.tune.recipe, x->recipe, sizeof(x->recipe));
-    // It is timed on the CPU, wherever it runs.
-    (void) train_recipe_take_device((char[TRAIN_DEVICE_BYTES]){0},
-                                    m.tune.recipe);
+    // Where a job with that recipe would run.
+    if (!train_recipe_take_device(m.tune.device, m.tune.recipe))
+        (void) snprintf(m.tune.device, sizeof(m.tune.device), "%s", x->device);
     m.tune.is_measuring = x->is_measuring;
     m.tune.seconds = x->seconds;
     m.tune.is_forced = x->is_forced;
@@ -157,6 +160,8 @@ static int take_params(struct tuning *x, struct pockd *p, struct error *err)
         return error_set(err, -EINVAL,
                          "seconds is %g, but must be from 1 to 600",
                          x->seconds);
+    (void) snprintf(x->device, sizeof(x->device), "%.60s",
+                    p->policy.device[0] ? p->policy.device : "auto");
     return train_recipe_make(x->recipe, recipe, &p->policy, err);
 }
 

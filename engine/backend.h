@@ -99,7 +99,7 @@ struct device_params {
     int cache_fd;
 };
 
-enum { BACKEND_KERNELS_MAX = 8 };
+enum { BACKEND_KERNELS_MAX = 12 };
 
 // Who else uses the device, by which it leaves more or less to them.
 enum manners {
@@ -116,6 +116,9 @@ enum manners {
 struct backend_kernel {
     const char *name; // "avx2"
     uint8_t number;   // of instr.kernel
+    // It is better or worse by an instruction's very shape: what was timed at
+    // others says nothing of it.
+    bool is_by_shape;
 };
 
 struct backend {
@@ -162,6 +165,10 @@ struct backend {
     // Can this instruction run here? Asked at compile time with shapes,
     // dtypes and attributes filled in, offsets not.
     bool (*supports)(const struct device *dev, const struct instr *in);
+    // Is the kernel that it names one to choose for this instruction? Those
+    // that would need more scratch than scratch_bytes() says without a name are
+    // not. NULL: all of kernels() are.
+    bool (*offers)(const struct device *dev, const struct instr *in);
     // Bytes of scratch that the instruction needs in the arena.
     size_t (*scratch_bytes)(const struct device *dev, const struct instr *in);
 
@@ -188,6 +195,12 @@ struct backend {
     // memory is undefined.
     int (*run)(struct device *dev, const struct instr *instrs, uint32_t count,
                const struct bindings *b);
+    // As run() without bindings.prepared, but each instruction waits for the
+    // one before it; ns: how long each took by the device's own clock. -ENOTSUP
+    // when it has none, also for a count of 0. NULL: the host's clock is as
+    // good.
+    int (*time)(struct device *dev, const struct instr *instrs, uint32_t count,
+                const struct bindings *b, uint64_t *ns);
 };
 
 extern const struct backend cpu_backend;

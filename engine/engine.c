@@ -12,7 +12,7 @@
 #include "engine/engine_inside.h"
 #include "engine/formats/gguf.h"
 #include "engine/models/scheme_text.h"
-#include "engine/plan/timetable.h"
+#include "engine/plan/timetables.h"
 #include "engine/tokenizer/chat.h"
 #include "engine/train/adapter.h"
 #include "engine/train/adapter_merge.h"
@@ -498,21 +498,11 @@ static int read_times(struct timetable **out, const struct base_model *base,
                       const void *data, size_t bytes, struct error *err)
 {
     const struct backend *b = base->backend;
-    struct timetable *t;
     char build[TIMETABLE_BUILD];
-    int rc = timetable_decode(&t, data, bytes, err);
 
-    if (rc < 0)
-        return rc;
     buildid_get(build, sizeof build);
-    rc = timetable_match(t, b->identify(base->dev), build,
-                         b->threads(base->dev), err);
-    if (rc < 0) {
-        timetable_destroy(t);
-        return rc;
-    }
-    *out = t;
-    return 0;
+    return timetables_find(out, data, bytes, b->identify(base->dev), build,
+                           b->threads(base->dev), err);
 }
 
 int engine_times_use(struct engine_model *m, const void *data, size_t bytes,
@@ -537,7 +527,14 @@ int engine_times_use(struct engine_model *m, const void *data, size_t bytes,
 
 int engine_times_save(void **out, size_t *bytes, const struct engine_model *m)
 {
-    return m->base->times ? timetable_encode(out, bytes, m->base->times)
+    return engine_times_put(out, bytes, m, NULL, 0);
+}
+
+int engine_times_put(void **out, size_t *bytes, const struct engine_model *m,
+                     const void *others, size_t others_bytes)
+{
+    return m->base->times ? timetables_put(out, bytes, m->base->times, others,
+                                           others_bytes)
                           : -ENOENT;
 }
 
@@ -554,6 +551,7 @@ void engine_times_describe(struct engine_times_info *out,
     out->n_shapes = timetable_rows(t);
     out->when = timetable_when(t);
     out->wake_us = (double) timetable_wake_ns(t) * 1e-3;
+    timetable_winners(out->kernels, sizeof out->kernels, t);
 }
 
 int engine_tune(struct engine_tuned *out, struct engine_model *m,
@@ -577,7 +575,9 @@ int engine_tune(struct engine_tuned *out, struct engine_model *m,
                                           params->table_bytes, &why)) < 0) {
         if (rc == -ENOMEM)
             return error_set(err, rc, "%s", why.text);
-        (void) snprintf(tuned.notice, sizeof tuned.notice, "%.250s", why.text);
+        if (rc != -ENODATA)
+            (void) snprintf(tuned.notice, sizeof tuned.notice, "%.250s",
+                            why.text);
     }
     if (!t && (rc = tuner_table(&t, m->base, err)) < 0)
         return rc;

@@ -229,13 +229,17 @@ int engine_score(struct engine_loss *out, struct engine_model *m,
  * best kernel and all threads.
  */
 
-// -EBADMSG and -ESTALE with a sentence when the table is damaged, or of another
-// device or build; -ENODATA when it knows nothing of this model. Then as
-// before.
+// Tables of one or several devices. -EBADMSG and -ESTALE with a sentence when
+// they are damaged, or that of this device is of another build or driver;
+// -ENODATA when they know nothing of this device or model. Then as before.
 int engine_times_use(struct engine_model *m, const void *data, size_t bytes,
                      struct error *err);
 // malloc'ed bytes of what is in use. -ENOENT when nothing is.
 int engine_times_save(void **out, size_t *bytes, const struct engine_model *m);
+// The same, and behind it what `others`, tables of before, have of other
+// devices.
+int engine_times_put(void **out, size_t *bytes, const struct engine_model *m,
+                     const void *others, size_t others_bytes);
 
 struct engine_times_info {
     char device[128]; // on which they were measured
@@ -243,6 +247,7 @@ struct engine_times_info {
     uint32_t n_shapes;
     uint64_t when; // the newest, in seconds since 1970
     double wake_us;
+    char kernels[160]; // "avx2 120, c 27": which are the fastest how often
 };
 void engine_times_describe(struct engine_times_info *out,
                            const struct engine_model *m); // zero: none

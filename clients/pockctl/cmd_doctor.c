@@ -320,10 +320,12 @@ void check_times(const struct patient *p, struct finding *f)
     out_duration_format(age,
                         clock_unix_ms() - pock_get_int(p->times, "time", 0));
     SEEN(f,
-         "%" PRId64 " shapes timed %s ago on %s, up to %" PRId64 " thread(s)",
+         "%" PRId64 " shapes timed %s ago on %s, up to %" PRId64
+         " thread(s); the fastest: %s",
          pock_get_int(p->times, "shapes", 0), age,
          pock_get_str(p->times, "device", "?"),
-         pock_get_int(p->times, "threads", 0));
+         pock_get_int(p->times, "threads", 0),
+         pock_get_str(p->times, "kernels", "?"));
 }
 
 static int64_t available_memory(void)

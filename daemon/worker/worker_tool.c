@@ -40,11 +40,12 @@ int tool_open_model(struct engine_model **out, struct tool *t, int fd)
 }
 
 // A model on as many threads as training has, whose time is predicted.
-static int open_threaded(struct engine **engine, struct engine_model **model,
-                         struct tool *t, int fd)
+static int open_on(struct engine **engine, struct engine_model **model,
+                   struct tool *t, const char *device, int fd)
 {
     const struct engine_params params = {
         .threads = t->threads,
+        .device = device,
         .stop = worker_control_stop_flag(t->control),
     };
     struct error *err = &t->failure.err;
@@ -55,6 +56,12 @@ static int open_threaded(struct engine **engine, struct engine_model **model,
     if ((rc = engine_model_open(model, *engine, fd, err)) < 0)
         return fail(t, rc, "BAD_MODEL", WORKER_SEVERITY_PERMANENT);
     return 0;
+}
+
+static int open_threaded(struct engine **engine, struct engine_model **model,
+                         struct tool *t, int fd)
+{
+    return open_on(engine, model, t, "cpu", fd);
 }
 
 int tool_open_adapter(struct adapter **out, struct tool *t,
@@ -542,6 +549,7 @@ static int tune(struct worker_tuned *out, const struct worker_tune *q,
     const void *map = NULL;
     size_t bytes = 0;
     void *table = NULL;
+    size_t table_bytes = 0;
     int rc;
 
     recipe_init(&recipe);
@@ -560,6 +568,9 @@ static int tune(struct worker_tuned *out, const struct worker_tune *q,
         .table_bytes = bytes,
     };
     rc = engine_tune(&tuned, model, &params, err);
+    if (rc == 0 &&
+        (rc = engine_times_put(&table, &table_bytes, model, map, bytes)) < 0)
+        (void) error_set(err, rc, "no room for the table of kernel times");
     memfile_unmap(map, bytes);
     if (rc < 0)
         return rc;
@@ -568,9 +579,8 @@ static int tune(struct worker_tuned *out, const struct worker_tune *q,
     out->timed = tuned.n_timed;
     out->left = tuned.n_left;
     out->seconds = tuned.seconds;
-    if ((rc = engine_times_save(&table, &bytes, model)) < 0 ||
-        (rc = memfile_create(&out->file_fd, "pock-times")) < 0 ||
-        (rc = file_write_all(out->file_fd, table, bytes)) < 0)
+    if ((rc = memfile_create(&out->file_fd, "pock-times")) < 0 ||
+        (rc = file_write_all(out->file_fd, table, table_bytes)) < 0)
         (void) error_set(err, rc, "no room for the table of kernel times");
     else
         rc = worker_file_seal(out->file_fd, &out->bytes, out->sha256, err);
@@ -588,6 +598,7 @@ static void fill_tuned(struct worker_tuned *out, const struct engine_model *m)
     out->rows = info.n_shapes;
     out->when = info.when <= INT64_MAX ? info.when : 0;
     out->wake_us = info.wake_us;
+    put_name(out->kernels, sizeof(out->kernels), info.kernels);
 }
 
 static int handle_tune(struct tool *t, const struct worker_tune *q)
@@ -599,7 +610,8 @@ static int handle_tune(struct tool *t, const struct worker_tune *q)
 
     worker_msg_init(&m, WORKER_MSG_tuned);
     m.tuned.req = q->req;
-    if ((rc = open_threaded(&engine, &model, t, q->model_fd)) < 0)
+    if ((rc = open_on(&engine, &model, t, q->device[0] ? q->device : "cpu",
+                      q->model_fd)) < 0)
         goto out;
     if (!q->is_measuring)
         m.tuned.drop_times = worker_times_use(m.tuned.msg, model, q->times_fd);

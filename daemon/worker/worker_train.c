@@ -110,9 +110,7 @@ static void open_times(struct training *t)
 {
     char why[WORKER_TIMES_TEXT];
 
-    // The table is the CPU's: that it does not fit a GPU is nothing to tell.
-    if (worker_times_use(why, t->model, t->start.times_fd) &&
-        engine_is_cpu(t->device.engine))
+    if (worker_times_use(why, t->model, t->start.times_fd))
         say(t, why, true);
 }
 

@@ -129,8 +129,8 @@ static uint32_t cpu_kernels_of(struct backend_kernel out[BACKEND_KERNELS_MAX],
     for (uint32_t i = 0; i < dev->n_tiers; i++)
         if (i == 0 ||
             !is_same_kernel(&dev->kernels[i - 1], &dev->kernels[i], op))
-            out[n++] =
-                (struct backend_kernel){dev->tiers[i].name, (uint8_t) (i + 1)};
+            out[n++] = (struct backend_kernel){.name = dev->tiers[i].name,
+                                               .number = (uint8_t) (i + 1)};
     return n;
 }
 

@@ -14,9 +14,8 @@
 #include "engine/base/hash.h"
 #include "engine/plan/place.h"
 
-// Less than this is noise of the measurement: what is chosen without a table
-// stays.
-static const double GAIN_MIN = 1.05;
+// What is chosen without a table stays where less is gained.
+static const double GAIN_MIN = 1 + TIMETABLE_GAIN_PCT / 100.0;
 
 /*
  * Shapes
@@ -138,15 +137,26 @@ static const struct backend_kernel *kernel_of(
     return NULL;
 }
 
-static bool may_run(const struct choosing *c,
+bool program_offers(const struct backend *backend, const struct device *dev,
+                    const struct instr *in)
+{
+    return !backend->offers || backend->offers(dev, in);
+}
+
+static bool may_run(const struct choosing *c, uint32_t i,
                     const struct backend_kernel *kernels, uint32_t n,
                     uint32_t t)
 {
     const struct timetable_target *x = timetable_target(c->r->times, t);
     const struct backend_kernel *k = kernel_of(kernels, n, x->kernel);
+    struct instr in = c->p->instrs[i];
 
-    return k && x->threads <= c->threads &&
-           (!c->r->is_exact || k == &kernels[n - 1]);
+    if (!k || x->threads > c->threads ||
+        (c->r->is_exact && k != &kernels[n - 1]) ||
+        (k->is_by_shape && !c->places[i].is_measured))
+        return false;
+    in.kernel = k->number;
+    return program_offers(c->target->backend, c->target->dev, &in);
 }
 
 // What runs without a table: the best kernel, most threads.
@@ -184,7 +194,7 @@ static void weigh(struct choosing *c, uint32_t i)
     place->is_measured =
         timetable_find(cost, c->r->times, &shape) == TIMETABLE_MEASURED;
     for (uint32_t t = 0; t < c->n_targets; t++) {
-        if (!may_run(c, kernels, n, t))
+        if (!may_run(c, i, kernels, n, t))
             cost[t] = INFINITY;
         biased[t] = (int32_t) t == usual ? cost[t] : cost[t] * GAIN_MIN;
         is_known |= isfinite(cost[t]);

@@ -25,6 +25,10 @@ struct place_request {
 int program_choose(struct program *p, const struct place_request *r,
                    const struct lower_target *target);
 
+// Is the kernel that an instruction names one to choose for it?
+bool program_offers(const struct backend *backend, const struct device *dev,
+                    const struct instr *in);
+
 // What a table calls the instruction.
 void program_shape(struct timetable_shape *out, const struct program *p,
                    uint32_t i);

@@ -213,6 +213,21 @@ static bool is_text(const char *text, size_t size)
     return true;
 }
 
+size_t timetable_length(const void *data, size_t bytes)
+{
+    struct header h;
+
+    if (bytes < sizeof(h) + HASH_BYTES)
+        return 0;
+    memcpy(&h, data, sizeof(h));
+    if (memcmp(h.magic, magic, sizeof(magic)) != 0 ||
+        h.n_targets > TIMETABLE_TARGETS_MAX || h.n_rows > TIMETABLE_ROWS_MAX ||
+        h.n_models > TIMETABLE_MODELS_MAX)
+        return 0;
+    const size_t n = sizeof(h) + body_bytes(&h) + HASH_BYTES;
+    return n <= bytes ? n : 0;
+}
+
 static int check_header(const struct header *h, size_t bytes, struct error *err)
 {
     if (memcmp(h->magic, magic, sizeof(magic)) != 0)
@@ -337,6 +352,11 @@ int timetable_match(const struct timetable *t, const char *device,
 const char *timetable_device(const struct timetable *t)
 {
     return t->head.device;
+}
+
+const char *timetable_build(const struct timetable *t)
+{
+    return t->head.build;
 }
 
 uint32_t timetable_threads(const struct timetable *t)
@@ -550,4 +570,47 @@ enum timetable_source timetable_find(double *ns, const struct timetable *t,
         ns[k] = x > 0 ? scale * (double) x : (double) INFINITY;
     }
     return is_here ? TIMETABLE_MEASURED : TIMETABLE_SCALED;
+}
+
+// The target that a row is for.
+static uint32_t winner_of(const struct timetable *t, uint32_t row)
+{
+    const uint64_t *ns = t->ns + (size_t) row * t->head.n_targets;
+    uint32_t usual = 0, best = 0;
+
+    while (ns[usual] == 0)
+        usual++;
+    best = usual;
+    for (uint32_t k = usual; k < t->head.n_targets; k++)
+        if (ns[k] > 0 && ns[k] < ns[best])
+            best = k;
+    return (double) ns[best] * (100 + TIMETABLE_GAIN_PCT) / 100 <
+                   (double) ns[usual]
+               ? best
+               : usual;
+}
+
+void timetable_winners(char *out, size_t size, const struct timetable *t)
+{
+    uint32_t wins[TIMETABLE_TARGETS_MAX] = {0}; // of the first of that kernel
+    size_t n = 0;
+
+    out[0] = '\0';
+    for (uint32_t i = 0; i < t->head.n_rows; i++) {
+        const char *kernel = t->targets[winner_of(t, i)].target.kernel;
+        uint32_t k = 0;
+        while (strcmp(t->targets[k].target.kernel, kernel) != 0)
+            k++;
+        wins[k]++;
+    }
+    for (;;) {
+        uint32_t most = 0;
+        for (uint32_t k = 1; k < t->head.n_targets; k++)
+            most = wins[k] > wins[most] ? k : most;
+        if (wins[most] == 0 || n + TIMETABLE_KERNEL + 16 > size)
+            return;
+        n += (size_t) snprintf(out + n, size - n, "%s%s %u", n ? ", " : "",
+                               t->targets[most].target.kernel, wins[most]);
+        wins[most] = 0;
+    }
 }

@@ -37,6 +37,7 @@ enum {
     TIMETABLE_DEVICE = 128,
     TIMETABLE_BUILD = 64,
     TIMETABLE_BYTES_MAX = 2 << 20,
+    TIMETABLE_GAIN_PCT = 5, // less is noise of the measurement
 };
 
 struct timetable_target {
@@ -73,12 +74,16 @@ int timetable_encode(void **out, size_t *bytes, const struct timetable *t);
 // -EBADMSG with a sentence when the bytes are not what was written.
 int timetable_decode(struct timetable **out, const void *data, size_t bytes,
                      struct error *err);
+// Of the table that these bytes begin with, as it says itself; 0: it does not
+// say, or they are fewer.
+size_t timetable_length(const void *data, size_t bytes);
 // -ESTALE with a sentence when it was made on another device, by another build
 // (NULL: any will do), or with fewer threads.
 int timetable_match(const struct timetable *t, const char *device,
                     const char *build, uint32_t threads, struct error *err);
 
 const char *timetable_device(const struct timetable *t);
+const char *timetable_build(const struct timetable *t);
 uint32_t timetable_threads(const struct timetable *t);
 uint32_t timetable_rows(const struct timetable *t);
 uint64_t timetable_when(const struct timetable *t); // newest row; 0: none
@@ -111,6 +116,11 @@ enum timetable_source {
     TIMETABLE_SCALED,   // from the nearest by work
     TIMETABLE_MEASURED, // this very shape
 };
+// "avx2 120, c 27": kernels by how many shapes they are the fastest of, where
+// what is usual, the first target that was timed, wins unless it takes
+// TIMETABLE_GAIN_PCT longer.
+void timetable_winners(char *out, size_t size, const struct timetable *t);
+
 // ns (targets), INFINITY where nothing is known.
 enum timetable_source timetable_find(double *ns, const struct timetable *t,
                                      const struct timetable_shape *shape);

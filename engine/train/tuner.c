@@ -24,11 +24,12 @@
 enum {
     SECONDS = 20,
     PROGRAMS_MAX = 8,
-    EVAL_PLACES = 1024, // as in evaluations
-    CACHE_LENGTH = 256, // of generation: the shortest
-    CHUNK = 128,        // of a prompt
-    PASSES = 12,        // over all shapes, while there is time
-    WAKES = 15,         // samples of how long threads take to wake
+    KERNELS_MAX = 2 * BACKEND_KERNELS_MAX, // by name, of all operators
+    EVAL_PLACES = 1024,                    // as in evaluations
+    CACHE_LENGTH = 256,                    // of generation: the shortest
+    CHUNK = 128,                           // of a prompt
+    PASSES = 12, // over all shapes, while there is time
+    WAKES = 15,  // samples of how long threads take to wake
 };
 
 static const double HOPELESS = 4;      // times the best: not tried
@@ -60,10 +61,16 @@ struct tuner {
     struct buffer *states;
     struct binding *weights;
     struct binding *state_places;
-    uint32_t bound; // program whose weights and states are bound
+    uint32_t bound;       // program whose weights and states are bound
+    bool has_clock;       // the device says itself how long an instruction took
+    bool tries_all;       // nothing is hopeless yet
+    struct instr *instrs; // room for those of a program, and
+    uint64_t *took;       // for what they took
     // ns for a unit of work, of the largest shape so far; 0: not known
     double rate[OP_COUNT][TIMETABLE_TARGETS_MAX];
     double overall[TIMETABLE_TARGETS_MAX];
+    // What it took of what the first target did, with a clock.
+    double ratio[OP_COUNT][TIMETABLE_TARGETS_MAX];
     double wall_ns; // of long runs, times their threads
     double cpu_ns;  // that these had
 };
@@ -72,21 +79,40 @@ struct tuner {
  * Targets
  */
 
-// "c", "avx2", ... in the order of the device, the best one last.
-static uint32_t list_kernels(struct backend_kernel out[BACKEND_KERNELS_MAX],
+static bool has_kernel(const struct backend_kernel *k, uint32_t n,
+                       const char *name)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (strcmp(k[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+// "c", "avx2", ... in the order of the device, the best one last: those of the
+// operator that has most of them, and in front of these what others have.
+static uint32_t list_kernels(struct backend_kernel out[KERNELS_MAX],
                              const struct base_model *base)
 {
-    uint32_t most = 0;
+    struct backend_kernel k[BACKEND_KERNELS_MAX];
+    uint32_t n = 0, first = KERNELS_MAX;
 
     for (int op = 0; op < OP_COUNT; op++) {
-        struct backend_kernel k[BACKEND_KERNELS_MAX];
-        const uint32_t n = base->backend->kernels(k, base->dev, (enum op) op);
-        if (n > most) {
-            memcpy(out, k, n * sizeof *k);
-            most = n;
+        const uint32_t m = base->backend->kernels(k, base->dev, (enum op) op);
+        if (m > n) {
+            memcpy(out, k, m * sizeof *k);
+            n = m;
         }
     }
-    return most;
+    memmove(out + KERNELS_MAX - n, out, n * sizeof *out);
+    first -= n;
+    for (int op = 0; op < OP_COUNT; op++) {
+        const uint32_t m = base->backend->kernels(k, base->dev, (enum op) op);
+        for (uint32_t i = 0; i < m && first > 0; i++)
+            if (!has_kernel(out + first, KERNELS_MAX - first, k[i].name))
+                out[--first] = k[i];
+    }
+    memmove(out, out + first, (KERNELS_MAX - first) * sizeof *out);
+    return KERNELS_MAX - first;
 }
 
 int tuner_table(struct timetable **out, const struct base_model *base,
@@ -94,7 +120,7 @@ int tuner_table(struct timetable **out, const struct base_model *base,
 {
     const uint32_t threads = base->backend->threads(base->dev);
     struct timetable_target targets[TIMETABLE_TARGETS_MAX] = {0};
-    struct backend_kernel kernels[BACKEND_KERNELS_MAX];
+    struct backend_kernel kernels[KERNELS_MAX];
     const uint32_t n_kernels = list_kernels(kernels, base);
     char build[TIMETABLE_BUILD];
     uint32_t n = 0;
@@ -284,6 +310,7 @@ static int make_buffers(struct tuner *t, struct error *err)
     size_t arena = 64;
     size_t states = 64;
     uint32_t slots = 1;
+    uint32_t instrs = 1;
     int rc;
 
     for (uint32_t i = 0; i < t->n_programs; i++) {
@@ -292,10 +319,14 @@ static int make_buffers(struct tuner *t, struct error *err)
         arena = program_arena_bytes(p) > arena ? program_arena_bytes(p) : arena;
         states = state_bytes(p) > states ? state_bytes(p) : states;
         slots = n > slots ? n : slots;
+        if (program_instr_count(p) > instrs)
+            instrs = program_instr_count(p);
     }
     t->weights = calloc(slots, sizeof *t->weights);
     t->state_places = calloc(slots, sizeof *t->state_places);
-    rc = t->weights && t->state_places ? 0 : -ENOMEM;
+    t->instrs = calloc(instrs, sizeof *t->instrs);
+    t->took = calloc(instrs, sizeof *t->took);
+    rc = t->weights && t->state_places && t->instrs && t->took ? 0 : -ENOMEM;
     if (rc == 0)
         rc = backend->buffer_create(&t->arena, t->base->dev, arena);
     if (rc == 0)
@@ -370,6 +401,14 @@ static int write_inputs(const struct tuner *t, const struct program *p)
  * Time
  */
 
+// Does the device tell? Then what its host does beside it does not count.
+static bool look_for_clock(const struct tuner *t)
+{
+    const struct backend *b = t->base->backend;
+
+    return b->time && b->time(t->base->dev, NULL, 0, NULL, NULL) == 0;
+}
+
 static double cpu_ns(void)
 {
     struct timespec ts;
@@ -378,13 +417,32 @@ static double cpu_ns(void)
     return (double) ts.tv_sec * 1e9 + (double) ts.tv_nsec;
 }
 
+static struct bindings bindings_of(const struct tuner *t)
+{
+    return (struct bindings){.arena = t->arena,
+                             .weights = t->weights,
+                             .states = t->state_places};
+}
+
+// By the device's clock.
+static int64_t run_timed(struct tuner *t, const struct instr *in)
+{
+    const struct bindings b = bindings_of(t);
+    uint64_t ns = 0;
+    const int n = t->base->backend->time(t->base->dev, in, 1, &b, &ns);
+
+    if (n < 1)
+        return n < 0 ? n : -EINTR;
+    return ns > 0 ? (int64_t) ns : 1;
+}
+
 // One run, in ns; negative: an errno. What is long and takes all threads tells
 // whether they had the processors for themselves.
 static int64_t run_once(struct tuner *t, const struct instr *in)
 {
-    const struct bindings b = {.arena = t->arena,
-                               .weights = t->weights,
-                               .states = t->state_places};
+    if (t->has_clock)
+        return run_timed(t, in);
+    const struct bindings b = bindings_of(t);
     const uint32_t threads = t->base->backend->threads(t->base->dev);
     const double cpu = cpu_ns();
     const uint64_t begin = clock_monotonic_ns();
@@ -393,7 +451,8 @@ static int64_t run_once(struct tuner *t, const struct instr *in)
 
     if (n < 1)
         return n < 0 ? n : -EINTR;
-    if (took > 1000000 && in->threads == threads) {
+    if (took > 1000000 && in->threads == threads &&
+        !t->base->backend->switch_ns) {
         t->wall_ns += (double) took * threads;
         t->cpu_ns += cpu_ns() - cpu;
     }
@@ -407,20 +466,25 @@ static int64_t overhead_of(const struct tuner *t, uint32_t target)
     const struct backend *b = t->base->backend;
     const char *kernel = timetable_target(t->times, target)->kernel;
 
-    return b->switch_ns && strcmp(kernel, BACKEND_KERNEL_HOST) != 0
+    return b->switch_ns && !t->has_clock &&
+                   strcmp(kernel, BACKEND_KERNEL_HOST) != 0
                ? (int64_t) b->switch_ns(t->base->dev)
                : 0;
 }
 
-// What is short runs twice, so that threads are awake and code is in the cache.
+// What is short runs twice, so that threads are awake and code is in the cache;
+// on a device whose clock has to rise more often, and the least counts.
 static int64_t time_once(struct tuner *t, const struct instr *in,
                          uint32_t target)
 {
     const int64_t overhead = overhead_of(t, target);
+    const int more = t->has_clock ? 3 : 1;
     int64_t ns = run_once(t, in);
 
-    if (ns >= 0 && ns <= 2000000)
-        ns = run_once(t, in);
+    for (int i = 0; i < more && ns >= 0 && ns <= 2000000; i++) {
+        const int64_t again = run_once(t, in);
+        ns = t->has_clock && again > ns ? ns : again;
+    }
     return ns < 0 ? ns : ns > overhead ? ns - overhead : 1;
 }
 
@@ -438,7 +502,7 @@ static bool put_on(struct instr *out, const struct tuner *t,
     for (uint32_t i = 0; i < n; i++)
         if (strcmp(k[i].name, x->kernel) == 0) {
             out->kernel = k[i].number;
-            return true;
+            return program_offers(t->base->backend, t->base->dev, out);
         }
     return false;
 }
@@ -446,6 +510,9 @@ static bool put_on(struct instr *out, const struct tuner *t,
 static double expected_ns(const struct tuner *t, const struct job *j,
                           enum op op, uint32_t target)
 {
+    // Little work takes a device as long as some more.
+    if (j->ns[0] > 0 && t->ratio[op][target] > 0)
+        return t->ratio[op][target] * (double) j->ns[0];
     const double rate =
         t->rate[op][target] > 0 ? t->rate[op][target] : t->overall[target];
     return rate * (double) j->shape.work;
@@ -453,10 +520,14 @@ static double expected_ns(const struct tuner *t, const struct job *j,
 
 static void learn_rates(struct tuner *t, const struct job *j, enum op op)
 {
-    for (uint32_t i = 0; i < timetable_targets(t->times); i++)
-        if (j->ns[i] > 0)
-            t->overall[i] = t->rate[op][i] =
-                (double) j->ns[i] / (double) j->shape.work;
+    for (uint32_t i = 0; i < timetable_targets(t->times); i++) {
+        if (j->ns[i] == 0)
+            continue;
+        t->overall[i] = t->rate[op][i] =
+            (double) j->ns[i] / (double) j->shape.work;
+        if (t->has_clock && j->ns[0] > 0)
+            t->ratio[op][i] = (double) j->ns[i] / (double) j->ns[0];
+    }
 }
 
 static double least_of(const uint64_t *ns, uint32_t n)
@@ -476,9 +547,13 @@ static bool is_worth_it(const struct tuner *t, const struct job *j, enum op op,
 {
     const double best = least_of(j->ns, timetable_targets(t->times));
 
+    if (!is_first && t->tries_all)
+        return true;
+    // A device that has just begun to work may still be slow.
+    const double far = t->has_clock ? HOPELESS : FAR_BEHIND;
+
     return is_first ? expected_ns(t, j, op, target) <= HOPELESS * best
-                    : j->ns[target] > 0 &&
-                          (double) j->ns[target] <= FAR_BEHIND * best;
+                    : j->ns[target] > 0 && (double) j->ns[target] <= far * best;
 }
 
 // Each target once.
@@ -554,6 +629,11 @@ static int prepare(struct tuner *t, const struct job *j, struct error *err)
     return rc < 0 ? error_set(err, rc, "kernel times: %s", strerror(-rc)) : 0;
 }
 
+static bool is_timed(const struct tuner *t, const struct job *j)
+{
+    return isfinite(least_of(j->ns, timetable_targets(t->times)));
+}
+
 // Everything once, from the smallest work up, as far as there is time.
 static int first_pass(struct tuner_result *out, struct tuner *t, double until,
                       struct error *err)
@@ -565,7 +645,7 @@ static int first_pass(struct tuner_result *out, struct tuner *t, double until,
         const struct program *p = t->programs[j->program];
         const enum op op = (enum op) program_instr(p, j->instr)->op;
         int rc;
-        if (timetable_has(t->times, &j->shape))
+        if (timetable_has(t->times, &j->shape) || is_timed(t, j))
             continue;
         const double left = until - (double) clock_monotonic_ns();
         if (left < 0 || expected_ns(t, j, op, 0) > left / 2) {
@@ -622,46 +702,145 @@ static uint32_t put_near(struct instr *out, const struct tuner *t,
     return target;
 }
 
-// The whole program on one target, but for what is hopeless there: caches and
-// threads are as they will be. `is_dry`: only, would anything be timed?
-static int time_whole(struct tuner *t, uint32_t p, uint32_t target, bool is_dry)
+// Instruction i of a program for a target, or where that is hopeless as it is
+// usual; returns what it is then.
+static uint32_t put_for(struct instr *out, bool *is_tried,
+                        const struct tuner *t, uint32_t p, uint32_t i,
+                        uint32_t target)
 {
-    int n = 0;
+    const struct instr *in = program_instr(t->programs[p], i);
+    const struct job *j = &t->jobs[t->job_of[p][i]];
+    const uint32_t at = put_near(out, t, in, target);
+    const bool is_worth = is_worth_it(t, j, (enum op) in->op, at, false);
+
+    *is_tried = is_worth && at == target;
+    return is_worth ? at : put_near(out, t, in, 0);
+}
+
+static void note_among(struct job *j, uint32_t target, uint64_t ns)
+{
+    if (ns > 0 && (j->among[target] == 0 || ns < j->among[target]))
+        j->among[target] = ns;
+}
+
+// Is there anything to time of the program on that target?
+static bool has_whole(const struct tuner *t, uint32_t p, uint32_t target)
+{
+    bool is_tried = false;
 
     for (uint32_t i = 0; i < program_instr_count(t->programs[p]); i++) {
-        const struct instr *in = program_instr(t->programs[p], i);
-        struct job *j = &t->jobs[t->job_of[p][i]];
         struct instr out;
-        uint32_t at = put_near(&out, t, in, target);
-        const bool is_tried = is_worth_it(t, j, (enum op) in->op, at, false);
-        n += is_tried && at == target;
-        if (is_dry)
-            continue;
-        if (!is_tried)
-            at = put_near(&out, t, in, 0);
+        (void) put_for(&out, &is_tried, t, p, i, target);
+        if (is_tried)
+            return true;
+    }
+    return false;
+}
+
+// The whole program on one target, but for what is hopeless there: caches and
+// threads are as they will be.
+static int time_whole(struct tuner *t, uint32_t p, uint32_t target)
+{
+    bool is_tried;
+
+    for (uint32_t i = 0; i < program_instr_count(t->programs[p]); i++) {
+        struct instr out;
+        const uint32_t at = put_for(&out, &is_tried, t, p, i, target);
         const int64_t took = run_once(t, &out);
         if (took < 0)
             return (int) took;
-        if (j->among[at] == 0 || (uint64_t) took < j->among[at])
-            j->among[at] = (uint64_t) took;
+        note_among(&t->jobs[t->job_of[p][i]], at, (uint64_t) took);
     }
-    return n;
+    return 0;
+}
+
+// The same at one piece, so that the device has no time to rest.
+static int time_at_once(struct tuner *t, uint32_t p, uint32_t target)
+{
+    const uint32_t n = program_instr_count(t->programs[p]);
+    const struct bindings b = bindings_of(t);
+    bool is_tried;
+
+    for (uint32_t i = 0; i < n; i++)
+        (void) put_for(&t->instrs[i], &is_tried, t, p, i, target);
+    const int rc =
+        t->base->backend->time(t->base->dev, t->instrs, n, &b, t->took);
+    if (rc < (int) n)
+        return rc < 0 ? rc : -EINTR;
+    for (uint32_t i = 0; i < n; i++) {
+        struct instr out;
+        const uint32_t at = put_for(&out, &is_tried, t, p, i, target);
+        note_among(&t->jobs[t->job_of[p][i]], at, t->took[i]);
+    }
+    return 0;
+}
+
+static int pass_target(struct tuner *t, uint32_t p, uint32_t target,
+                       struct error *err)
+{
+    int rc;
+
+    if (!has_whole(t, p, target))
+        return 0;
+    t->bound = UINT32_MAX;
+    if ((rc = bind(t, p, err)) < 0)
+        return rc;
+    if ((rc = write_inputs(t, t->programs[p])) < 0 ||
+        (rc = t->has_clock ? time_at_once(t, p, target)
+                           : time_whole(t, p, target)) < 0)
+        return error_set(err, rc, "kernel times: %s", strerror(-rc));
+    return 0;
 }
 
 static int pass_whole(struct tuner *t, uint32_t p, struct error *err)
 {
-    for (uint32_t i = 0; i < timetable_targets(t->times); i++) {
-        int rc = 0;
-        if (time_whole(t, p, i, true) == 0)
-            continue;
-        t->bound = UINT32_MAX;
-        if ((rc = bind(t, p, err)) < 0)
-            return rc;
-        if ((rc = write_inputs(t, t->programs[p])) < 0 ||
-            (rc = time_whole(t, p, i, false)) < 0)
-            return error_set(err, rc, "kernel times: %s", strerror(-rc));
+    int rc = 0;
+
+    for (uint32_t i = 0; i < timetable_targets(t->times) && rc == 0; i++)
+        rc = pass_target(t, p, i, err);
+    return rc;
+}
+
+// What the program took on the first target.
+static double first_ns(const struct tuner *t, uint32_t p)
+{
+    double sum = 0;
+
+    for (uint32_t i = 0; i < program_instr_count(t->programs[p]); i++)
+        sum += (double) t->jobs[t->job_of[p][i]].among[0];
+    return sum;
+}
+
+// With a clock, a program that is short is timed as a whole from the beginning,
+// on every target: no instruction has to be prepared by itself.
+static int begin_whole(struct tuner *t, uint32_t p, double budget_ns,
+                       struct error *err)
+{
+    const uint32_t n = timetable_targets(t->times);
+    int rc;
+
+    t->tries_all = true;
+    rc = pass_target(t, p, 0, err);
+    t->is_whole[p] = rc == 0 && first_ns(t, p) * n * HOPELESS < budget_ns;
+    for (uint32_t i = 1; i < n && t->is_whole[p] && rc == 0; i++)
+        rc = pass_target(t, p, i, err);
+    t->tries_all = false;
+    for (uint32_t i = 0; i < program_instr_count(t->programs[p]); i++) {
+        struct job *j = &t->jobs[t->job_of[p][i]];
+        if (t->is_whole[p])
+            memcpy(j->ns, j->among, sizeof j->ns);
+        else if (!is_timed(t, j))
+            memset(j->among, 0, sizeof j->among);
     }
-    return 0;
+    return rc;
+}
+
+static bool has_new(const struct tuner *t, uint32_t p)
+{
+    for (uint32_t i = 0; i < program_instr_count(t->programs[p]); i++)
+        if (!timetable_has(t->times, &t->jobs[t->job_of[p][i]].shape))
+            return true;
+    return false;
 }
 
 static int pass_alone(struct tuner *t, double until, struct error *err)
@@ -670,8 +849,7 @@ static int pass_alone(struct tuner *t, double until, struct error *err)
 
     for (uint32_t i = 0; i < t->n_jobs && rc == 0; i++) {
         struct job *j = &t->jobs[i];
-        if (t->is_whole[j->program] ||
-            !isfinite(least_of(j->ns, timetable_targets(t->times))))
+        if (t->is_whole[j->program] || !is_timed(t, j))
             continue; // there is a row, or there was no time
         if ((double) clock_monotonic_ns() > until)
             return 0;
@@ -690,14 +868,19 @@ static int time_jobs(struct tuner_result *out, struct tuner *t, uint64_t begin,
     const double seconds =
         t->params->seconds > 0 ? t->params->seconds : SECONDS;
     const double until = (double) begin + seconds * 1e9;
-    int rc = first_pass(out, t, until, err);
+    const double share = seconds * 1e9 / t->n_programs;
+    int rc = 0;
 
+    for (uint32_t p = 0; p < t->n_programs && t->has_clock && rc == 0; p++)
+        if (has_new(t, p) && (double) clock_monotonic_ns() < until)
+            rc = begin_whole(t, p, share, err);
+    if (rc == 0)
+        rc = first_pass(out, t, until, err);
     // Programs that can run three times on every target, in a share of the
     // time, are timed as a whole.
     for (uint32_t p = 0; p < t->n_programs; p++) {
         const double ns = whole_ns(t, p);
-        t->is_whole[p] = ns > 0 && ns * 3 * targets_of(t) <
-                                       seconds * 1e9 / t->n_programs * 2;
+        t->is_whole[p] |= ns > 0 && ns * 3 * targets_of(t) < share * 2;
     }
     for (int pass = 1; pass < PASSES && rc == 0; pass++) {
         for (uint32_t p = 0; p < t->n_programs && rc == 0; p++)
@@ -767,6 +950,7 @@ int tuner_run(struct tuner_result *out, struct timetable *times,
     t->params = params;
     t->times = times;
     t->bound = UINT32_MAX;
+    t->has_clock = look_for_clock(t);
     rc = recipe_scheme(&t->scheme, params->recipe, &base->config, err);
     if (rc < 0 || (rc = add_programs(t, err)) < 0 ||
         (rc = list_jobs(t, err)) < 0 || (rc = map_jobs(t, err)) < 0 ||
@@ -787,6 +971,8 @@ out:
     }
     base->backend->buffer_destroy(t->arena);
     base->backend->buffer_destroy(t->states);
+    free(t->took);
+    free(t->instrs);
     free(t->state_places);
     free(t->weights);
     free(t->jobs);

@@ -4,6 +4,7 @@
 #include "engine/vulkan/vk_attention.h"
 #include "engine/vulkan/vk_kernels.h"
 #include "engine/vulkan/vk_operands.h"
+#include "engine/vulkan/vk_product.h"
 
 // Attention by cooperative matrices of f16 with f32 sums. The forward pass
 // rounds rows on their way into shared memory; gradients, which read them more
@@ -26,16 +27,23 @@ static bool is_small(const struct instr *in)
     return n_seq * vk_ceil(a->length, 64) * a->n_heads < VK_ATTENTION_CM_GROUPS;
 }
 
+// What is asked for, else what the rule says.
+static bool takes_64(const struct instr *in, bool by_rule)
+{
+    return in->kernel == VK_ATTENTION_64 ||
+           (by_rule && in->kernel != VK_ATTENTION_32);
+}
+
 // The rules for tiles, as measured on an H200 with heads of 64 and 128: many
 // small steps where there are many workgroups, and else what ends a workgroup
 // soon.
 static struct cm_tile forward_tile(const struct device *dev,
                                    const struct instr *in)
 {
-    const bool is_long = is_small(in) && in->attr.head_dim <= 64;
+    const bool is_long =
+        dev->traits.subgroup == 32 && is_small(in) && in->attr.head_dim <= 64;
 
-    return (struct cm_tile){4, 1,
-                            dev->traits.subgroup == 32 && is_long ? 64 : 32};
+    return (struct cm_tile){4, 1, takes_64(in, is_long) ? 64 : 32};
 }
 
 static bool has_halves(const struct device *dev, const struct instr *in)
@@ -46,21 +54,22 @@ static bool has_halves(const struct device *dev, const struct instr *in)
 static struct cm_tile queries_tile(const struct device *dev,
                                    const struct instr *in)
 {
-    if (dev->traits.subgroup < 32)
-        return (struct cm_tile){4, 1, 16};
-    return (struct cm_tile){4, is_small(in) && has_halves(dev, in) ? 2 : 1, 32};
+    const bool is_large = dev->traits.subgroup == 32;
+    const uint32_t parts =
+        takes_64(in, is_large && is_small(in)) && has_halves(dev, in) ? 2 : 1;
+
+    return (struct cm_tile){4, parts, is_large ? 32 : 16};
 }
 
 static struct cm_tile keys_tile(const struct device *dev,
                                 const struct instr *in)
 {
     const uint32_t parts = has_halves(dev, in) ? 2 : 1;
+    const bool is_large = dev->traits.subgroup == 32;
 
-    if (dev->traits.subgroup < 32)
-        return (struct cm_tile){4, parts, 16};
-    if (in->attr.head_dim <= 64 && parts == 2)
-        return (struct cm_tile){8, 2, 64};
-    return (struct cm_tile){4, parts, 32};
+    if (takes_64(in, is_large && in->attr.head_dim <= 64 && parts == 2))
+        return (struct cm_tile){4 * parts, parts, is_large ? 64 : 32};
+    return (struct cm_tile){4, parts, is_large ? 32 : 16};
 }
 
 static uint32_t rows_of(const struct device *dev, const struct cm_tile *t)
@@ -100,7 +109,8 @@ bool vk_attention_by_matrices(const struct device *dev, const struct instr *in)
         (t->vendor == NVIDIA && t->subgroup == 32) ||
         (t->type == VK_PHYSICAL_DEVICE_TYPE_CPU && t->subgroup == 8);
 
-    if (!t->has_coopmat || !t->has_subgroup_sum || !is_known ||
+    if (in->kernel == VK_ATTENTION_PLAIN || !t->has_coopmat ||
+        !t->has_subgroup_sum || !is_known ||
         t->coopmat_m * t->coopmat_n != 8 * t->subgroup || t->coopmat_m > 16 ||
         t->coopmat_n > 16 || t->coopmat_k > 16 || !has_shaders())
         return false;
@@ -286,4 +296,49 @@ void vk_emit_attention_back_cm(struct vk_emit *e, float scale,
     vk_parallel(e);
     run(e, VK_SHADER_attention_cm_back_queries, &of_queries, &push,
         sizeof(push), a->n_heads, false);
+}
+
+uint32_t vk_attention_kernels(struct backend_kernel *out,
+                              const struct device *dev)
+{
+    if (!vk_product_knows_cm(dev))
+        return 0;
+    out[0] = (struct backend_kernel){"plain", VK_ATTENTION_PLAIN, true};
+    out[1] = (struct backend_kernel){"step32", VK_ATTENTION_32, true};
+    out[2] = (struct backend_kernel){"step64", VK_ATTENTION_64, true};
+    return 3;
+}
+
+static bool is_same(const struct cm_tile *x, const struct cm_tile *y)
+{
+    return x->subgroups == y->subgroups && x->parts == y->parts &&
+           x->step == y->step;
+}
+
+static bool has_same_tiles(const struct device *dev, const struct instr *a,
+                           const struct instr *b)
+{
+    const struct cm_tile x[] = {forward_tile(dev, a), queries_tile(dev, a),
+                                keys_tile(dev, a)};
+    const struct cm_tile y[] = {forward_tile(dev, b), queries_tile(dev, b),
+                                keys_tile(dev, b)};
+
+    return a->op == OP_attention
+               ? is_same(&x[0], &y[0])
+               : is_same(&x[1], &y[1]) && is_same(&x[2], &y[2]);
+}
+
+bool vk_attention_offers(const struct device *dev, const struct instr *in)
+{
+    const bool is_plain = in->kernel == VK_ATTENTION_PLAIN;
+    struct instr usual = *in;
+
+    usual.kernel = 0;
+    // Where the rules do without matrices, they are not to be had.
+    if (!vk_attention_by_matrices(dev, &usual) ||
+        (!is_plain && (!vk_attention_by_matrices(dev, in) ||
+                       has_same_tiles(dev, in, &usual))))
+        return false;
+    return in->op == OP_attention || vk_scratch_attention_back(dev, in) <=
+                                         vk_scratch_attention_back(dev, &usual);
 }

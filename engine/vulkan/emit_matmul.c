@@ -168,8 +168,10 @@ static struct way way_of_outer(const struct device *dev,
 static struct way way_of_lds(const struct device *dev,
                              const struct vk_product *p)
 {
-    const bool is_large = (uint64_t) vk_ceil(p->m, 128) * vk_ceil(p->n, 128) >=
-                          enough_groups(dev);
+    const bool is_large = p->family == VK_PRODUCT_LDS_128 ||
+                          (p->family != VK_PRODUCT_LDS_64 &&
+                           (uint64_t) vk_ceil(p->m, 128) * vk_ceil(p->n, 128) >=
+                               enough_groups(dev));
     // Where shaders become a CPU's code, large ones take long to compile.
     const bool is_cpu = dev->traits.type == VK_PHYSICAL_DEVICE_TYPE_CPU;
     const uint32_t across = is_large && !is_cpu ? 16 : 8;
@@ -204,6 +206,11 @@ static struct way way_of_reg(const struct device *dev,
     return w;
 }
 
+static bool has_lds(const struct vk_traits *t)
+{
+    return t->shared_bytes >= LDS_BYTES && t->max_workgroup >= LDS_THREADS;
+}
+
 // Is shared memory faster than reading again? On phones and Apple's it is not.
 static bool likes_lds(const struct vk_traits *t)
 {
@@ -211,7 +218,13 @@ static bool likes_lds(const struct vk_traits *t)
 
     return t->type != VK_PHYSICAL_DEVICE_TYPE_CPU &&
            (t->vendor == AMD || t->vendor == NVIDIA || t->vendor == INTEL) &&
-           t->shared_bytes >= LDS_BYTES && t->max_workgroup >= LDS_THREADS;
+           has_lds(t);
+}
+
+static bool is_lds(const struct vk_product *p)
+{
+    return p->family == VK_PRODUCT_LDS || p->family == VK_PRODUCT_LDS_64 ||
+           p->family == VK_PRODUCT_LDS_128;
 }
 
 // Few tokens and a weight that takes no work to decode: `dots` keeps too much
@@ -236,7 +249,7 @@ static struct way pick_family(const struct device *dev,
 
     if (p->family == VK_PRODUCT_REG)
         return way_of_reg(dev, p);
-    if (p->family == VK_PRODUCT_LDS)
+    if (is_lds(p))
         return way_of_lds(dev, p);
     if (p->n <= FEW && p->m >= 64 && p->k >= 64 && !p->trans_a && has_room)
         return way_of_thin(dev, p, false);
@@ -541,6 +554,9 @@ static struct lora lora_of(const struct device *dev, const struct instr *in)
     l.base.alpha = 1;
     l.base.trans_b = true;
     l.low = l.high = l.base;
+    // Those of an adapter have sides for which there are rules.
+    if (l.base.family != VK_PRODUCT_CM)
+        l.low.family = l.high.family = 0;
     l.low.b.dtype = (enum dtype) in->in[2].dtype;
     l.low.n = l.high.k = (uint32_t) vk_rows(&in->in[2]);
     l.high.b.dtype = (enum dtype) in->in[3].dtype;
@@ -592,4 +608,55 @@ void vk_emit_matmul_lora(struct vk_emit *e)
 size_t vk_matmul_lora_scratch(const struct device *dev, const struct instr *in)
 {
     return lora_of(dev, in).bytes;
+}
+
+/*
+ * What may be chosen of
+ */
+
+uint32_t vk_matmul_kernels(struct backend_kernel *out, const struct device *dev)
+{
+    const struct vk_traits *t = &dev->traits;
+    uint32_t n = 0;
+
+    out[n++] = (struct backend_kernel){"reg", VK_PRODUCT_REG, true};
+    if (has_lds(t))
+        out[n++] = (struct backend_kernel){"lds64", VK_PRODUCT_LDS_64, true};
+    if (has_lds(t) && t->type != VK_PHYSICAL_DEVICE_TYPE_CPU)
+        out[n++] = (struct backend_kernel){"lds128", VK_PRODUCT_LDS_128, true};
+    if (!vk_product_knows_cm(dev))
+        return n;
+    out[n++] = (struct backend_kernel){"cm64", VK_PRODUCT_CM_64, true};
+    out[n++] = (struct backend_kernel){"cm128", VK_PRODUCT_CM_128, true};
+    out[n++] = (struct backend_kernel){"cm256", VK_PRODUCT_CM_256, true};
+    return n;
+}
+
+static bool is_same_way(const struct device *dev, const struct vk_product *p,
+                        const struct vk_product *q)
+{
+    if (vk_product_takes_cm(dev, p) || vk_product_takes_cm(dev, q))
+        return vk_product_same_cm(dev, p, q);
+    const struct way x = pick_family(dev, p), y = pick_family(dev, q);
+    return x.shader == y.shader && x.n_specs == y.n_specs &&
+           memcmp(x.specs, y.specs, x.n_specs * sizeof(*x.specs)) == 0 &&
+           x.parts == y.parts;
+}
+
+bool vk_matmul_offers(const struct device *dev, const struct instr *in)
+{
+    const struct vk_kernel *k = vk_kernel_of((enum op) in->op);
+    struct instr usual = *in;
+
+    usual.kernel = 0;
+    struct vk_product p = shape_of(in), q = shape_of(&usual);
+    if (in->op == OP_matmul_lora)
+        p.trans_b = q.trans_b = true;
+    // Narrow ones, and those that are done with another one, have their own.
+    if (p.m <= FEW || p.n <= FEW || p.k <= FEW)
+        return false;
+    if (p.family >= VK_PRODUCT_CM_64 && !vk_product_takes_cm(dev, &p))
+        return false;
+    return !is_same_way(dev, &p, &q) &&
+           k->scratch(dev, in) <= k->scratch(dev, &usual);
 }

@@ -98,24 +98,41 @@ static bool has_blocks(const struct vk_product *p)
 // Where some of its 132 cores would have two large tiles and most have one,
 // half as many high ones take 0.83 of the time, and little ones 0.8 where few
 // are large.
+static uint8_t tile_by_rules(const struct vk_product *p)
+{
+    if (has_blocks(p) && vk_ceil(p->m, 256) * vk_ceil(p->n, 128) >= 256)
+        return VK_PRODUCT_CM_256;
+    const uint32_t tiles = vk_ceil(p->m, 128) * vk_ceil(p->n, 128);
+    if (tiles > 132 && tiles <= 192 && p->k < 4096)
+        return VK_PRODUCT_CM_256;
+    if (tiles <= 64 && p->m >= 2048 && p->k < 1024)
+        return VK_PRODUCT_CM_64;
+    return tiles > 48 || p->k >= 8192 ? VK_PRODUCT_CM_128 : VK_PRODUCT_CM_64;
+}
+
+static bool has_own_tile(const struct vk_product *p)
+{
+    return p->family >= VK_PRODUCT_CM_64 && p->family <= VK_PRODUCT_CM_256;
+}
+
 static struct cm_tile tile_for(const struct device *dev,
                                const struct vk_product *p)
 {
-    static const struct cm_tile high = {256, 256, 128, 32, 64, 64};
-    static const struct cm_tile large = {256, 128, 128, 64, 64, 32};
-    static const struct cm_tile small = {128, 64, 64, 64, 32, 32};
-    const struct vk_traits *t = &dev->traits;
+    const uint32_t lanes = dev->traits.subgroup;
+    // Small, large and high, for subgroups of 32 and of 8.
+    const struct cm_tile tiles[2][3] = {
+        {{128, 64, 64, 64, 32, 32},
+         {256, 128, 128, 64, 64, 32},
+         {256, 256, 128, 32, 64, 64}},
+        {{4 * lanes, 16, 32, 32, 8, 16},
+         {4 * lanes, 16, 32, 64, 8, 16},
+         {4 * lanes, 32, 16, 32, 8, 16}},
+    };
+    const uint8_t family = has_own_tile(p) ? p->family
+                           : lanes < 32    ? VK_PRODUCT_CM_64
+                                           : tile_by_rules(p);
 
-    if (t->subgroup < 32)
-        return (struct cm_tile){4 * t->subgroup, 16, 32, 32, 8, 16};
-    if (has_blocks(p) && vk_ceil(p->m, 256) * vk_ceil(p->n, 128) >= 256)
-        return high;
-    const uint32_t tiles = vk_ceil(p->m, 128) * vk_ceil(p->n, 128);
-    if (tiles > 132 && tiles <= 192 && p->k < 4096)
-        return high;
-    if (tiles <= 64 && p->m >= 2048 && p->k < 1024)
-        return small;
-    return tiles > 48 || p->k >= 8192 ? large : small;
+    return tiles[lanes < 32][family - VK_PRODUCT_CM_64];
 }
 
 static uint32_t shared_bytes(const struct device *dev, const struct cm_tile *t,
@@ -131,20 +148,35 @@ static uint32_t shared_bytes(const struct device *dev, const struct cm_tile *t,
     return 16 * (a + w > out ? a + w : out);
 }
 
+enum { NVIDIA = 0x10de };
+
+bool vk_product_knows_cm(const struct device *dev)
+{
+    const struct vk_traits *t = &dev->traits;
+
+    return t->has_coopmat &&
+           (t->vendor == NVIDIA || t->type == VK_PHYSICAL_DEVICE_TYPE_CPU);
+}
+
+// What was asked for, or else what the rules say: no others, whose subgroups
+// may have more than one size, and no CPU.
+static bool is_wanted(const struct device *dev, const struct vk_product *p)
+{
+    if (p->family == VK_PRODUCT_CM)
+        return true;
+    if (has_own_tile(p))
+        return vk_product_knows_cm(dev);
+    return p->family < VK_PRODUCT_REG && dev->traits.vendor == NVIDIA;
+}
+
 // Whether they take a product, by all but addresses.
 static bool takes(const struct device *dev, const struct vk_product *p)
 {
-    enum { NVIDIA = 0x10de };
     const struct vk_traits *t = &dev->traits;
-    const bool is_asked = p->family == VK_PRODUCT_CM;
     const uint32_t width = p->trans_b ? p->k : p->n; // of a line of b
 
     if (!t->has_coopmat || p->trans_a || p->d || p->copies > 0 ||
-        width % (has_blocks(p) ? 32 : 8) != 0)
-        return false;
-    // The others' subgroups may have more than one size.
-    if (p->family == VK_PRODUCT_REG || p->family == VK_PRODUCT_LDS ||
-        (!is_asked && t->vendor != NVIDIA))
+        width % (has_blocks(p) ? 32 : 8) != 0 || !is_wanted(dev, p))
         return false;
     if (!op_rounds(p->precision, p->m, p->n, p->k) || p->m > 60000)
         return false;
@@ -320,4 +352,13 @@ size_t vk_product_packs_cm(const struct device *dev, const struct vk_product *p)
 bool vk_product_takes_cm(const struct device *dev, const struct vk_product *p)
 {
     return takes(dev, p);
+}
+
+bool vk_product_same_cm(const struct device *dev, const struct vk_product *p,
+                        const struct vk_product *q)
+{
+    if (!takes(dev, p) || !takes(dev, q))
+        return false;
+    const struct cm_tile x = tile_for(dev, p), y = tile_for(dev, q);
+    return memcmp(&x, &y, sizeof(x)) == 0;
 }

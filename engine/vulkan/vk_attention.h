@@ -10,6 +10,18 @@
 // Workgroups with which they keep a large device busy.
 enum { VK_ATTENTION_CM_GROUPS = 128 };
 
+// Numbers of instr.kernel, beside those of products: the plain shaders, and
+// matrices with few or many rows at a time.
+enum vk_attention_kernel {
+    VK_ATTENTION_PLAIN = 11,
+    VK_ATTENTION_32 = 12,
+    VK_ATTENTION_64 = 13,
+};
+// As those of products: what a timed table may choose of.
+uint32_t vk_attention_kernels(struct backend_kernel *out,
+                              const struct device *dev);
+bool vk_attention_offers(const struct device *dev, const struct instr *in);
+
 // Does the device have them, and do they take this OP_attention or
 // OP_attention_back?
 bool vk_attention_by_matrices(const struct device *dev, const struct instr *in);

@@ -104,6 +104,8 @@ static int find_family(struct device *dev, struct error *err)
         return error_set(err, -ENOTSUP, "%.60s cannot compute",
                          dev->traits.name);
     dev->family = (uint32_t) best;
+    dev->timestamp_bits =
+        families[best].queueFamilyProperties.timestampValidBits;
     return 0;
 }
 

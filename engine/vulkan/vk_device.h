@@ -63,6 +63,7 @@ struct vk_copies;
 struct vk_host;
 struct vk_block;
 struct vk_profile;
+struct vk_clock;
 
 struct device {
     struct vk_api vk;
@@ -70,6 +71,7 @@ struct device {
     VkDevice device;
     VkQueue queue;
     uint32_t family;
+    uint32_t timestamp_bits; // of the queue; 0: it has none
     struct vk_traits traits;
     VkPhysicalDeviceMemoryProperties memory;
     struct vk_memory_type local;   // where tensors live
@@ -88,6 +90,7 @@ struct device {
     struct vk_host *host;       // NULL: the CPU does not see its memory
     struct vk_profile *profile; // NULL: off
     struct vk_block *noise;     // table of noise.h; NULL: nobody asked for it
+    struct vk_clock *clock;     // NULL: nobody looks at it
     const atomic_bool *stop;
     const atomic_int *manners; // enum manners; NULL: nobody else uses it
     int behaves;               // as what of them it does now; -1: none yet

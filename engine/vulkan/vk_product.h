@@ -46,9 +46,15 @@ struct vk_product {
 
 // Families that can be asked for, as numbers of instr.kernel.
 enum vk_product_family {
-    VK_PRODUCT_REG = 3,     // no shared memory
-    VK_PRODUCT_LDS = 4,     // tiles in shared memory
-    VK_PRODUCT_CM = 5,      // cooperative matrices, if they take it
+    VK_PRODUCT_REG = 3, // no shared memory
+    VK_PRODUCT_LDS = 4, // tiles in shared memory
+    VK_PRODUCT_CM = 5,  // cooperative matrices, if they take it
+    // The same with these tiles, not those of the rules.
+    VK_PRODUCT_LDS_64 = 6,
+    VK_PRODUCT_LDS_128 = 7,
+    VK_PRODUCT_CM_64 = 8,
+    VK_PRODUCT_CM_128 = 9,
+    VK_PRODUCT_CM_256 = 10,
     VK_PRODUCT_TURNED = 16, // of few rows, a weight's as of many, if it can be
 };
 void vk_emit_product(struct vk_emit *e, const struct vk_product *p);
@@ -58,6 +64,11 @@ size_t vk_product_scratch(const struct device *dev, const struct vk_product *p);
 // Can a product and one that adds to it, or is added to, be done as one?
 bool vk_product_folds(const struct device *dev, const struct instr *first,
                       const struct instr *later);
+// Families that a timed table may choose of, on this device: how many. And is
+// that of in->kernel one for this product, and another one than the rules'?
+uint32_t vk_matmul_kernels(struct backend_kernel *out,
+                           const struct device *dev);
+bool vk_matmul_offers(const struct device *dev, const struct instr *in);
 // What an instruction needs in e->packs, 0 if it does not use them.
 size_t vk_matmul_packs(const struct device *dev, const struct instr *in);
 
@@ -78,6 +89,11 @@ bool vk_emit_product_cm(struct vk_emit *e, const struct vk_product *p);
 size_t vk_product_packs_cm(const struct device *dev,
                            const struct vk_product *p);
 bool vk_product_takes_cm(const struct device *dev, const struct vk_product *p);
+// Do they take both, in the same tiles?
+bool vk_product_same_cm(const struct device *dev, const struct vk_product *p,
+                        const struct vk_product *q);
+// Is it known of the device that all subgroups have the same size?
+bool vk_product_knows_cm(const struct device *dev);
 size_t vk_product_scratch_cm(const struct device *dev,
                              const struct vk_product *p);
 // Adds what parts of K gave, which lie in p->scratch.

@@ -1,6 +1,7 @@
 // SPDX-FileCopyrightText: the pockd authors
 // SPDX-License-Identifier: Apache-2.0
 
+#include "engine/vulkan/vk_clock.h"
 #include "engine/vulkan/vk_host.h"
 #include "engine/vulkan/vk_profile.h"
 #include "engine/vulkan/vk_waves.h"
@@ -155,7 +156,8 @@ static void look_for_waves(const struct device *dev, struct cursor *c)
     const uint32_t end = p->first[p->waves->ends[i]];
     const double ns =
         end <= c->end ? expected_ns(p, c->item, end) : dev->slice_ns + 1;
-    if (ns <= 0 || ns > dev->slice_ns || vk_profile_is_serial(dev))
+    if (ns <= 0 || ns > dev->slice_ns || vk_profile_is_serial(dev) ||
+        vk_clock_runs(dev))
         return;
     c->must_wait = true;
     c->wave_first = c->item;
@@ -180,8 +182,10 @@ static bool add_next(struct device *dev, struct slice *s, struct cursor *c)
     groups[cut] = n;
     const bool waits =
         c->must_wait || vk_profile_is_serial(dev) ||
+        (vk_clock_runs(dev) && c->item == c->p->first[it->instr]) ||
         (is_in_waves(c) ? c->p->waves->waits[c->item] : it->waits);
     c->must_wait = false;
+    vk_clock_next(dev, s->flight->cmd, it->instr);
     if (waits && from == 0 && s->n > 0)
         record_wait(dev, s->flight->cmd);
     vk_profile_dispatch(dev, waits);
@@ -279,9 +283,11 @@ static int send(struct device *dev, struct slice *s, struct cursor *c,
     vk_copies_record(dev, s->flight->cmd);
     // What the slice before has written is there for this one.
     record_wait(dev, s->flight->cmd);
+    vk_clock_begin(dev, s->flight->cmd);
     while (c->item < c->end && c->p->list.items[c->item].pipeline &&
            add_next(dev, s, c))
         ;
+    vk_clock_end(dev, s->flight->cmd);
     vk_profile_end(dev, VK_DOING_RECORD, begin);
     return vk_submit(dev, s->flight);
 }
@@ -334,8 +340,10 @@ static int run_on_cpu(struct device *dev, struct slice slices[VK_FLIGHTS],
 
     if (rc >= 0)
         rc = vk_flush(dev);
+    const uint64_t begin = clock_monotonic_ns();
     if (rc >= 0)
         rc = vk_host_run(c->p->host, &c->p->instrs[i]);
+    vk_clock_add(dev, i, clock_monotonic_ns() - begin);
     if (rc == 1)
         c->item++;
     return rc;
@@ -355,8 +363,11 @@ int vk_run(struct device *dev, const struct prepared *p, uint32_t first,
     memset(slices, 0, sizeof(slices));
     while (rc >= 0 && c.item < c.end && !(stopped = may_stop(dev, &c))) {
         // Slices may come in another number from here on.
-        if (vk_behave(dev) && (rc = finish_all(dev, slices)) < 0)
+        if ((vk_behave(dev) || vk_clock_is_full(dev)) &&
+            (rc = finish_all(dev, slices)) < 0)
             break;
+        if (vk_clock_is_full(dev))
+            vk_clock_collect(dev);
         struct slice *s = &slices[turn % dev->depth];
         if (!p->list.items[c.item].pipeline) {
             rc = run_on_cpu(dev, slices, &c);
@@ -376,6 +387,7 @@ int vk_run(struct device *dev, const struct prepared *p, uint32_t first,
     vk_profile_collect(dev);
     if (rc < 0)
         return rc;
+    vk_clock_collect(dev);
     if (stopped)
         return (int) (p->list.items[c.item].instr - first);
     return (int) count;

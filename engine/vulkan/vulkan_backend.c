@@ -5,9 +5,12 @@
 
 #include "engine/base/error.h"
 #include "engine/base/fault.h"
+#include "engine/vulkan/vk_attention.h"
+#include "engine/vulkan/vk_clock.h"
 #include "engine/vulkan/vk_host.h"
 #include "engine/vulkan/vk_kernels.h"
 #include "engine/vulkan/vk_prepare.h"
+#include "engine/vulkan/vk_product.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -79,16 +82,42 @@ static uint64_t vulkan_peak_bytes(const struct device *dev)
     return dev->peak_bytes;
 }
 
+static bool is_product(enum op op)
+{
+    return op == OP_matmul || op == OP_matmul_delta || op == OP_matmul_lora ||
+           op == OP_matmul_kept;
+}
+
+static bool is_attention(enum op op)
+{
+    return op == OP_attention || op == OP_attention_back;
+}
+
 static uint32_t vulkan_kernels(struct backend_kernel out[BACKEND_KERNELS_MAX],
                                const struct device *dev, enum op op)
 {
     uint32_t n = 0;
 
     if (dev->host)
-        out[n++] = (struct backend_kernel){BACKEND_KERNEL_HOST, VK_KERNEL_CPU};
+        out[n++] = (struct backend_kernel){.name = BACKEND_KERNEL_HOST,
+                                           .number = VK_KERNEL_CPU};
+    if (is_product(op))
+        n += vk_matmul_kernels(out + n, dev);
+    if (is_attention(op))
+        n += vk_attention_kernels(out + n, dev);
     if (vk_kernel_of(op))
-        out[n++] = (struct backend_kernel){"vulkan", VK_KERNEL_VULKAN};
+        out[n++] = (struct backend_kernel){.name = "vulkan",
+                                           .number = VK_KERNEL_VULKAN};
     return n;
+}
+
+static bool vulkan_offers(const struct device *dev, const struct instr *in)
+{
+    const enum op op = (enum op) in->op;
+
+    return in->kernel <= VK_KERNEL_CPU ||
+           (is_product(op) && vk_matmul_offers(dev, in)) ||
+           (is_attention(op) && vk_attention_offers(dev, in));
 }
 
 static int vulkan_buffer_create(struct buffer **out, struct device *dev,
@@ -206,6 +235,25 @@ static int vulkan_run(struct device *dev, const struct instr *instrs,
     return rc;
 }
 
+static int vulkan_time(struct device *dev, const struct instr *instrs,
+                       uint32_t count, const struct bindings *b, uint64_t *ns)
+{
+    struct prepared *p;
+    int rc;
+
+    if (!vk_clock_exists(dev))
+        return -ENOTSUP;
+    if (count == 0)
+        return 0;
+    if ((rc = vk_prepare(&p, dev, instrs, count, b, false, NULL)) < 0)
+        return rc;
+    if ((rc = vk_clock_attach(dev, ns, count)) >= 0)
+        rc = vk_run(dev, p, 0, count);
+    vk_clock_detach(dev);
+    vk_release(p);
+    return rc;
+}
+
 const struct backend vulkan_backend = {
     .name = "vulkan",
     .open = vulkan_open,
@@ -224,10 +272,12 @@ const struct backend vulkan_backend = {
     .host_alloc = vk_lend,
     .host_free = vk_take_back,
     .supports = vulkan_supports,
+    .offers = vulkan_offers,
     .scratch_bytes = vulkan_scratch,
     .beside = 24,
     .prepare = vulkan_prepare,
     .release = vk_release,
     .switch_ns = vulkan_switch_ns,
     .run = vulkan_run,
+    .time = vulkan_time,
 };

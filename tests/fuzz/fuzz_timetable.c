@@ -5,10 +5,11 @@
  * A table of kernel times: all of it, or, after a first byte 'S', what stands
  * before a checksum that is right. What is taken for one gives the same bytes
  * again, answers every question with times above zero, and can be added to.
+ * Whatever it is, a table can be put in front of it, and is found there.
  */
 
 #include "engine/base/hash.h"
-#include "engine/plan/timetable.h"
+#include "engine/plan/timetables.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -85,8 +86,35 @@ static void check(const uint8_t *data, size_t size)
     timetable_destroy(t);
 }
 
+static void check_several(const uint8_t *data, size_t size)
+{
+    static const struct timetable_target target = {"x", 1};
+    static const char device[] = "vulkan x, driver 1";
+    const struct timetable_params params = {
+        .device = device,
+        .build = "1 2",
+        .threads = 1,
+        .targets = &target,
+        .n_targets = 1,
+    };
+    struct timetable *t, *mine;
+    size_t n;
+    void *all;
+
+    if (timetables_find(&t, data, size, "cpu x", NULL, 0, NULL) == 0)
+        timetable_destroy(t);
+    if (timetable_create(&mine, &params) < 0 ||
+        timetables_put(&all, &n, mine, data, size) < 0 ||
+        timetables_find(&t, all, n, device, NULL, 0, NULL) < 0)
+        abort();
+    timetable_destroy(t);
+    timetable_destroy(mine);
+    free(all);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    check_several(data, size);
     if (size == 0 || data[0] != 'S') {
         check(data, size);
         return 0;

@@ -547,7 +547,7 @@ def times_kernels_and_plans_by_them():
         assert m and int(m[1]) > 20, r.err
         is_whole = 'left for want of time' not in r.err  # not on a busy machine
         seen = doctor_row(d)
-        assert seen['level'] == 'ok' and re.search(r'\d+ shapes timed .* ago on cpu .*: c.* thread', seen['seen']), seen
+        assert seen['level'] == 'ok' and re.search(r'\d+ shapes timed .* ago on cpu .*: c.* thread.*; the fastest: [a-z]\w* \d+', seen['seen']), seen
         r = ctl(d, *plan, '--json').json()
         assert r['times'] == '' and r['step_ms'] > 0 and 2 <= len(r['steps']) <= 12, r
         times = [s['ms'] for s in r['steps']]

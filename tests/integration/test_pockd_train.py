@@ -345,7 +345,7 @@ def a_table_of_kernel_times_that_is_of_no_use_is_told_of_once():
         d.c.call('data.put_many', records=records(40), create_stream=True)
         d.c.call('tune.run', seconds=1.0, force=True)
         data = bytearray(open(times_path(d), 'rb').read())
-        data[40:60] = b'another processor: c'.ljust(20)
+        data[40:60] = b'cpu of another X3: c'
         put_times(d, bytes(data[:-32]) + hashlib.sha256(data[:-32]).digest())
         for _ in range(2):
             job = d.c.call('train.start', recipe=RECIPE)['job']['id']

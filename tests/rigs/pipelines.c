@@ -291,9 +291,9 @@ static int run_case(struct rig *r, const struct rig_case *c, struct error *err)
         r->is_absent[in.op] |= !vk_kernel_of((enum op) in.op);
         const uint32_t n_kernels =
             vulkan_backend.kernels(kernels, r->dev, (enum op) in.op);
-        // Each way that the tuner may choose, but for the CPU.
+        // Each way, but for the CPU, and tiles that only times can choose.
         for (uint32_t k = 0; k < n_kernels && rc == 0; k++) {
-            if (kernels[k].number == VK_KERNEL_CPU)
+            if (kernels[k].number == VK_KERNEL_CPU || kernels[k].is_by_shape)
                 continue;
             in.kernel = kernels[k].number;
             rc = look(r, &in, 1, &b, err);

@@ -3,6 +3,8 @@
 
 #include "tests/vulkan/check_vulkan.h"
 
+#include "engine/vulkan/vk_attention.h"
+
 #include "engine/base/rng.h"
 #include "engine/cpu/cpu_kernels.h"
 
@@ -18,6 +20,7 @@ static double tolerance_of(const struct op_attr *a)
 enum { ROWS_MAX = 8320 };
 
 static int32_t start[ROWS_MAX];
+static uint8_t kernel; // of instructions
 
 static float *numbers(struct rng *rng, int64_t n, float scale)
 {
@@ -60,6 +63,7 @@ static void back_of(const char *name, int64_t rows, const struct op_attr *a,
     struct vcase c = {
         .name = name,
         .in = {.op = OP_attention_back,
+               .kernel = kernel,
                .n_in = 7,
                .n_out = 3,
                .attr = *a,
@@ -96,6 +100,7 @@ static void attention(const char *name, int64_t n_seq, struct op_attr a)
     struct vcase c = {
         .name = name,
         .in = {.op = OP_attention,
+               .kernel = kernel,
                .n_in = 4,
                .n_out = 2,
                .attr = a,
@@ -207,6 +212,19 @@ static void rounded_edges(void)
     attention("bf16, cap", 2, a);
 }
 
+// What a table of times may choose.
+static void rounded_tiles(void)
+{
+    struct op_attr a = heads(4, 2, 64, 150);
+
+    a.precision = PRECISION_BF16;
+    pack(70);
+    for (kernel = VK_ATTENTION_32; kernel <= VK_ATTENTION_64; kernel++)
+        attention("bf16, tiles", 2, a);
+    kernel = 0;
+    pack(ROWS_MAX);
+}
+
 static void packed(void)
 {
     struct op_attr a = heads(4, 1, 48, 200);
@@ -279,6 +297,7 @@ void vcases_attention_cm(void)
 {
     rounded();
     rounded_edges();
+    rounded_tiles();
 }
 
 void vcases_cached(void)

@@ -40,7 +40,8 @@ static struct operand part_of(bool is_weight, enum dtype type, int64_t rows,
 static void run(const struct shape *s)
 {
     const bool is_weight = s->type != DTYPE_f32 || s->trans_b;
-    const bool is_cm = s->kernel == VK_PRODUCT_CM;
+    const bool is_cm =
+        s->kernel == VK_PRODUCT_CM || s->kernel >= VK_PRODUCT_CM_64;
     const int c_at = s->has_d ? 3 : 2;
     char name[160];
     struct vcase c = {
@@ -237,9 +238,10 @@ void vcases_quants(void)
 }
 
 // Where the device has cooperative matrices; elsewhere others do it.
-static void cm(int64_t m, int64_t n, int64_t k, enum dtype type)
+static void cm_as(uint8_t kernel, int64_t m, int64_t n, int64_t k,
+                  enum dtype type, int step)
 {
-    for (int f = 0; f < 4; f++)
+    for (int f = 0; f < 4; f += step)
         run(&(struct shape){.m = m,
                             .n = n,
                             .k = k,
@@ -248,7 +250,12 @@ static void cm(int64_t m, int64_t n, int64_t k, enum dtype type)
                             .is_inplace = m % 2 && f & 2,
                             .alpha = 0.75f,
                             .type = type,
-                            .kernel = VK_PRODUCT_CM});
+                            .kernel = kernel});
+}
+
+static void cm(int64_t m, int64_t n, int64_t k, enum dtype type)
+{
+    cm_as(VK_PRODUCT_CM, m, n, k, type, 1);
 }
 
 void vcases_cm(void)
@@ -264,4 +271,23 @@ void vcases_cm(void)
     cm(20, 32, 2080, DTYPE_f16);
     cm(20, 2080, 32, DTYPE_q8_0);
     cm(2050, 40, 104, DTYPE_f16);
+}
+
+// What a table of times may choose, where it is no rule's choice, too.
+void vcases_tiles(void)
+{
+    static const uint8_t of_lds[] = {VK_PRODUCT_LDS_64, VK_PRODUCT_LDS_128};
+
+    for (uint8_t k = VK_PRODUCT_CM_64; k <= VK_PRODUCT_CM_256; k++) {
+        for (int t = 1 + k % 3; t < N_TYPES; t += 3)
+            cm_as(k, 65, 256, 256, types[t], 3);
+        // Beyond the end of tiles, and cut along K.
+        cm_as(k, 300, 136, 104, DTYPE_f16, 3);
+        cm_as(k, 20, 24, 4104, DTYPE_f16, 3);
+    }
+    for (int i = 0; i < 2; i++) {
+        forms(70, 200, 130, of_lds[i]);
+        forms(20, 24, 2100, of_lds[i]);
+        all_types(33, 256, 256, of_lds[i]);
+    }
 }
