@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -263,19 +264,52 @@ static int load_policy(const char *key, const char *value, void *user)
     return 0;
 }
 
+// A session's bus is the owner's: the system service has another.
+static int open_store(struct pockd *p, struct store_report *report,
+                      struct error *err)
+{
+    const char *source = p->config->key_source;
+    const bool is_kept = strcmp(source, "secret-service") == 0;
+    const bool is_system = paths_is_system(p->config);
+
+    if (source[0] && !is_kept && strcmp(source, "file") != 0)
+        return error_set(err, -EINVAL,
+                         "option key_source is %.32s, but must be file or "
+                         "secret-service",
+                         source);
+    if (is_kept && is_system)
+        return error_set(err, -EINVAL,
+                         "option key_source is secret-service, but the system "
+                         "service is in no session: hand pockd.key over as a "
+                         "credential");
+    secret_service_init(&p->secrets, p->config->key_wait_ms);
+    p->secrets.is_starting = true;
+    int rc =
+        store_open(&p->store,
+                   &(struct store_params){.dir = p->paths.state,
+                                          .credentials =
+                                              getenv("CREDENTIALS_DIRECTORY"),
+                                          .key_file = p->paths.key,
+                                          .keeper = is_system
+                                                        ? NULL
+                                                        : &p->secrets.keeper,
+                                          .is_key_kept = is_kept,
+                                          .now_ms = clock_unix_ms()},
+                   report, err);
+    p->secrets.is_starting = false;
+    return rc;
+}
+
 static int start_store(struct pockd *p, struct error *err)
 {
     struct store_report report;
-    int rc = store_open(&p->store,
-                        &(struct store_params){.dir = p->paths.state,
-                                               .credentials = getenv(
-                                                   "CREDENTIALS_DIRECTORY"),
-                                               .key_file = p->paths.key,
-                                               .now_ms = clock_unix_ms()},
-                        &report, err);
+    int rc = open_store(p, &report, err);
 
     if (rc < 0)
         return rc;
+    if (report.is_key_left)
+        log_warn("event=old_key_left text=a key that is not in force any more "
+                 "could not be removed; the next start tries again");
     if (report.is_degraded && p->config->accept_loss) {
         if ((rc = store_accept_loss(p->store, err)) < 0)
             return rc;
@@ -368,7 +402,8 @@ static int start(struct pockd *p, struct error *err)
 
     if ((rc = paths_init(&p->paths, p->config, err)) < 0 ||
         (rc = paths_create(&p->paths, p->config, err)) < 0 ||
-        (rc = start_loop(p, err)) < 0 || (rc = start_store(p, err)) < 0 ||
+        // SIGTERM ends a start that waits for a key: the loop comes after it.
+        (rc = start_store(p, err)) < 0 || (rc = start_loop(p, err)) < 0 ||
         (rc = identity_load(&p->identity, p->paths.state, err)) < 0 ||
         (rc = consent_create(&p->consent, p, err)) < 0 ||
         (rc = start_parts(p, err)) < 0 ||
@@ -437,6 +472,18 @@ static void finish(struct pockd *p)
     store_close(p->store);
 }
 
+// No restart helps: those that wait at the manager's socket would only start
+// it again, and whoever is asked for a key be asked again.
+static void turn_away(void)
+{
+    const int listener = sdnotify_listen_fd("client");
+    int fd;
+
+    while (listener >= 0 &&
+           (fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC)) >= 0)
+        (void) close(fd);
+}
+
 int pockd_run(const struct config *config)
 {
     struct pockd *p = calloc(1, sizeof(*p));
@@ -456,5 +503,8 @@ int pockd_run(const struct config *config)
     free(p);
     if (rc == 0)
         return 0;
-    return rc == -EPROTO || rc == -ENOKEY ? EXIT_CONFIG : EXIT_FAILED;
+    if (rc != -EPROTO && rc != -ENOKEY)
+        return EXIT_FAILED;
+    turn_away();
+    return EXIT_CONFIG;
 }

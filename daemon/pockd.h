@@ -17,6 +17,7 @@
 #include "daemon/fileset.h"
 #include "daemon/paths.h"
 #include "daemon/scheduler.h"
+#include "daemon/secret_service.h"
 #include "daemon/server.h"
 #include "daemon/signals.h"
 #include "engine/base/sign.h"
@@ -63,6 +64,7 @@ struct pockd {
     struct gate gates[CONDITION_COUNT];
     struct decision decision;
 
+    struct secret_service secrets; // may keep the store's key
     struct store *store;
     struct dbthread *dbthread;
     struct facts facts;

@@ -62,6 +62,18 @@ int keyfile_parse(uint8_t out[SEAL_KEY_BYTES], const void *data, size_t bytes,
     return 0;
 }
 
+void keyfile_format(char out[KEYFILE_TEXT_SIZE],
+                    const uint8_t key[SEAL_KEY_BYTES])
+{
+    static const char digits[] = "0123456789abcdef";
+
+    for (size_t i = 0; i < SEAL_KEY_BYTES; i++) {
+        out[2 * i] = digits[key[i] >> 4];
+        out[2 * i + 1] = digits[key[i] & 15];
+    }
+    out[HEX_DIGITS] = '\0';
+}
+
 // 1: read; 0: there is none.
 static int read_key(uint8_t out[SEAL_KEY_BYTES], const char *path,
                     struct error *err)
@@ -140,8 +152,7 @@ int keyfile_load(struct keyfile *out, const struct keyfile_places *p,
 static int write_key(const char *path, const uint8_t key[SEAL_KEY_BYTES],
                      struct error *err)
 {
-    static const char digits[] = "0123456789abcdef";
-    char text[HEX_DIGITS + 1];
+    char text[KEYFILE_TEXT_SIZE];
     char dir[PATH_SIZE];
     int rc = join(dir, path, "", err);
 
@@ -153,10 +164,7 @@ static int write_key(const char *path, const uint8_t key[SEAL_KEY_BYTES],
         *slash = '\0';
     const int dirfd = open(slash ? (dir[0] ? dir : "/") : ".",
                            O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    for (size_t i = 0; i < SEAL_KEY_BYTES; i++) {
-        text[2 * i] = digits[key[i] >> 4];
-        text[2 * i + 1] = digits[key[i] & 15];
-    }
+    keyfile_format(text, key);
     text[HEX_DIGITS] = '\n';
     struct file_draft d;
     rc = dirfd < 0 ? -errno : file_draft_init(&d, dirfd, name);
@@ -240,6 +248,15 @@ int keyfile_drop_new(const struct keyfile_places *p, struct error *err)
                ? error_set(err, -errno, "cannot delete %s: %s", path,
                            strerror(errno))
                : 0;
+}
+
+int keyfile_drop(const struct keyfile_places *p, struct error *err)
+{
+    if (unlink(p->file) < 0 && errno != ENOENT)
+        return error_set(err, -errno, "cannot delete the old key %s: %s",
+                         p->file, strerror(errno));
+    (void) sync_dir_of(p->file); // At the next start it is looked for again.
+    return 0;
 }
 
 void keyfile_name(char out[KEYFILE_NAME_SIZE],

@@ -377,7 +377,7 @@ int store_open(struct store **out, const struct store_params *params,
         return error_set(err, -ENOMEM, "cannot open the store: out of memory");
     if ((rc = open_dir(s, err)) < 0 || (rc = take_lock(s, err)) < 0 ||
         (rc = open_db(s, params->now_ms, &r, err)) < 0 ||
-        (rc = store_keys_open(s, params, err)) < 0 ||
+        (rc = store_keys_open(s, params, &r, err)) < 0 ||
         (rc = store_seal_all(s, &r.sealed, err)) < 0)
         goto error;
     // What a process that is gone was counting.

@@ -29,6 +29,7 @@
 #include <stdint.h>
 
 struct store;
+struct keykeeper;
 
 enum {
     STORE_NAME_SIZE = 65, // of a stream, adapter, model, app; with the NUL
@@ -47,6 +48,10 @@ struct store_params {
     // the store has no key yet. NULL: no credentials; DIR/pockd.key.
     const char *credentials;
     const char *key_file;
+    // Who else may keep it; NULL: nobody. Must outlive the store. A store knows
+    // where its key is; is_key_kept says where that of a new one goes.
+    const struct keykeeper *keeper;
+    bool is_key_kept;
 };
 
 // What store_open() found.
@@ -61,6 +66,7 @@ struct store_report {
     uint32_t lost;    // versions whose file is missing or short; retired now
     int64_t erasures; // whose files could not be deleted yet
     int64_t sealed;   // records that an older pockd had left in the clear
+    bool is_key_left; // one that is not in force could not be removed yet
 };
 
 // -EBUSY: another process has it; the sentence names its pid. -EPROTO: written
@@ -85,18 +91,27 @@ int store_check(struct store *s, bool full, struct error *err);
 int store_accept_loss(struct store *s, struct error *err);
 
 // The master key that seals everything.
+enum store_key_place {
+    STORE_KEY_CREDENTIAL, // handed over by systemd
+    STORE_KEY_FILE,       // of pockd's own
+    STORE_KEY_KEEPER,
+    STORE_KEY_SAME, // for rotate: where it is
+};
 struct store_key_info {
-    bool is_credential; // handed over by systemd; else a file of pockd's own
-    bool is_beside;     // that file lies in the store's directory
-    char file[STORE_PATH_SIZE]; // "" for a credential
+    enum store_key_place place;
+    bool is_beside;             // the file lies in the store's directory
+    bool is_left;               // as in the report
+    char file[STORE_PATH_SIZE]; // "" where it is no file
     char name[33];              // tells keys apart and says nothing of them
     int64_t keys;               // of records that it seals
 };
 int store_key_info(struct store *s, struct store_key_info *out,
                    struct error *err);
-// Another one, at once: keys are sealed anew, records stay as they are.
-// -EOPNOTSUPP: the key is a credential, which only its owner can change.
-int store_key_rotate(struct store *s, struct error *err);
+// Another one, at once, and there: keys are sealed anew, records stay as they
+// are. -EOPNOTSUPP: the key is a credential, which only its owner can change,
+// or the keeper does not take it. -EEXIST: there is a file already.
+int store_key_rotate(struct store *s, enum store_key_place to,
+                     struct error *err);
 
 // data.db with its log, bytes.
 int64_t store_bytes(const struct store *s);

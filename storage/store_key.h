@@ -16,6 +16,7 @@
 #include "storage/store_sql.h"
 
 struct store_params;
+struct store_report;
 
 enum {
     STORE_SEALED_MARK = 0xc1, // the first byte of a sealed body
@@ -25,7 +26,7 @@ enum {
 
 // After the migrations. -ENOKEY: the key is missing, or is another one.
 int store_keys_open(struct store *s, const struct store_params *p,
-                    struct error *err);
+                    struct store_report *report, struct error *err);
 void store_keys_close(struct store *s);
 // After a roll-back: what is open may not be in the database.
 void store_keys_forget(struct store *s);

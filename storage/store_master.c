@@ -7,8 +7,9 @@
  *   the store is sealed anew  it names the new key: FILE.new takes FILE's place
  *   FILE.new takes its place  done
  * A credential is changed by its owner: the new one as pockd.key, the old one
- * as pockd.key.old; the next start seals anew. A key file that was in force
- * before there was a credential counts as the old one.
+ * as pockd.key.old; the next start seals anew. A key that was in force before
+ * there was a credential counts as the old one. A key moves between the file
+ * and the keeper as it is changed; store_kept.c says what a kill leaves there.
  */
 
 #include "storage/store_key.h"
@@ -46,6 +47,7 @@ static int take_places(struct store *s, const struct store_params *p,
         return error_set(err, -ENAMETOOLONG, "the path of the key is too long");
     k->places.file = copy_text(path);
     k->places.credentials = p->credentials ? copy_text(p->credentials) : NULL;
+    k->keeper = p->keeper;
     return k->places.file && (!p->credentials || k->places.credentials)
                ? 0
                : error_set(err, -ENOMEM, "cannot open the keys: out of memory");
@@ -61,8 +63,32 @@ static bool is_named(const uint8_t key[SEAL_KEY_BYTES], const char *name)
 
 static int name_master(struct store *s, struct error *err)
 {
-    keyfile_name(s->keys->name, s->keys->master.key);
-    return store_meta_set(s, META_MASTER, s->keys->name, err);
+    struct keyring *k = s->keys;
+    char old[KEYFILE_NAME_SIZE] = "";
+    bool was_kept;
+    int rc = store_meta_get(s, META_MASTER, old, sizeof(old), err);
+
+    keyfile_name(k->name, k->master.key);
+    if ((rc < 0 && rc != -ENOENT) ||
+        (rc = store_kept_is(s, &was_kept, err)) < 0 ||
+        (rc = store_kept_note(s, old, was_kept, err)) < 0)
+        return rc;
+    return store_meta_set(s, META_MASTER, k->name, err);
+}
+
+// Alone, where nothing is sealed by it yet or nothing has to be sealed anew.
+static int take_master(struct store *s, struct error *err)
+{
+    int rc = store_begin(s, err);
+
+    if (rc < 0)
+        return rc;
+    rc = name_master(s, err);
+    if (rc == 0)
+        rc = store_commit(s, err);
+    if (rc < 0)
+        store_rollback(s);
+    return rc;
 }
 
 // Everything sealed by `from` is sealed by the key of the keyring.
@@ -107,22 +133,47 @@ static int refuse(const struct store *s, const char *wanted, struct error *err)
                      its);
 }
 
-// A credential took the place of a key file.
-static int leave_file(struct store *s, const char *wanted, struct error *err)
+static int refuse_kept(const struct store *s, const char *wanted, int rc,
+                       struct error *err)
+{
+    char why[sizeof(err->text)];
+
+    if (!err)
+        return -ENOKEY;
+    (void) snprintf(why, sizeof(why), "%s",
+                    rc == -ENOENT ? "it is not there any more: put it back, or "
+                                    "a copy of it into the key file"
+                                  : err->text);
+    return error_set(err, -ENOKEY,
+                     "the store in %.100s is sealed by key %.8s, which the "
+                     "Secret Service keeps (attributes application=pockd, "
+                     "key=%.32s): %.300s: nothing was changed",
+                     s->dir, wanted, wanted, why);
+}
+
+// A credential took the place of a key file, or of one that is kept.
+static int leave_other(struct store *s, const char *wanted, struct error *err)
 {
     struct keyring *k = s->keys;
     const struct keyfile_places only_file = {.file = k->places.file};
-    struct keyfile *old = seal_alloc(sizeof(*old));
-    int rc = old ? keyfile_load(old, &only_file, err)
-                 : error_set(err, -ENOMEM, "out of memory");
+    bool is_kept;
+    int rc = store_kept_is(s, &is_kept, err);
 
-    if (rc == 0 && old->source == KEYFILE_FILE && is_named(old->key, wanted)) {
-        rc = seal_anew(s, old->key, err);
-        if (rc == 0 && unlink(k->places.file) < 0)
-            rc = error_set(err, -errno, "cannot delete the old key %s: %s",
-                           k->places.file, strerror(errno));
-    } else if (rc == 0) {
-        rc = refuse(s, wanted, err);
+    if (rc < 0)
+        return rc;
+    struct keyfile *old = seal_alloc(sizeof(*old));
+    if (!old)
+        return error_set(err, -ENOMEM, "out of memory");
+    if (is_kept) {
+        if ((rc = store_kept_load(s, wanted, old->key, err)) < 0)
+            rc = refuse_kept(s, wanted, rc, err);
+        else
+            rc = seal_anew(s, old->key, err);
+    } else if ((rc = keyfile_load(old, &only_file, err)) == 0) {
+        if (old->source != KEYFILE_FILE || !is_named(old->key, wanted))
+            rc = refuse(s, wanted, err);
+        else if ((rc = seal_anew(s, old->key, err)) == 0)
+            rc = keyfile_drop(&only_file, err);
     }
     seal_free(old);
     return rc;
@@ -136,7 +187,7 @@ static int change_over(struct store *s, const char *wanted, struct error *err)
     int rc;
 
     if (!m->has_other || !is_named(m->other, wanted))
-        return m->source == KEYFILE_CREDENTIAL ? leave_file(s, wanted, err)
+        return m->source == KEYFILE_CREDENTIAL ? leave_other(s, wanted, err)
                                                : refuse(s, wanted, err);
     if (m->source == KEYFILE_CREDENTIAL) {
         rc = seal_anew(s, m->other, err);
@@ -148,28 +199,61 @@ static int change_over(struct store *s, const char *wanted, struct error *err)
     return rc;
 }
 
-static int find_master(struct store *s, struct error *err)
+// The first key of a store.
+static int make_master(struct store *s, bool is_key_kept, struct error *err)
+{
+    struct keyring *k = s->keys;
+    struct keyfile *m = &k->master;
+    int rc = 0;
+
+    if (is_key_kept && m->source != KEYFILE_CREDENTIAL) {
+        seal_random(m->key, sizeof(m->key));
+        m->source = KEYFILE_KEPT;
+        if ((rc = store_kept_save(s, m->key, err)) < 0)
+            return error_prefix(err, rc == -EOPNOTSUPP ? -ENOKEY : rc,
+                                "the store in %.100s needs a first key",
+                                s->dir);
+    } else if (m->source == KEYFILE_NONE) {
+        rc = keyfile_make(m, &k->places, err);
+    }
+    return rc < 0 ? rc : take_master(s, err);
+}
+
+static int find_kept(struct store *s, const char *wanted, struct error *err)
+{
+    struct keyfile *m = &s->keys->master;
+
+    // Its owner put a copy of it there.
+    if (m->source == KEYFILE_FILE && is_named(m->key, wanted))
+        return take_master(s, err);
+    int rc = store_kept_load(s, wanted, m->key, err);
+    if (rc < 0)
+        return refuse_kept(s, wanted, rc, err);
+    m->source = KEYFILE_KEPT;
+    // Of a move to the file that was cut short.
+    return m->has_other ? keyfile_drop_new(&s->keys->places, err) : 0;
+}
+
+static int find_master(struct store *s, bool is_key_kept, struct error *err)
 {
     struct keyring *k = s->keys;
     struct keyfile *m = &k->master;
     char wanted[KEYFILE_NAME_SIZE] = "";
+    bool is_kept;
     int rc = store_meta_get(s, META_MASTER, wanted, sizeof(wanted), err);
 
-    if (rc == -ENOENT) {
-        if (m->source == KEYFILE_NONE &&
-            (rc = keyfile_make(m, &k->places, err)) < 0)
-            return rc;
-        return name_master(s, err);
-    }
+    if (rc == -ENOENT)
+        return make_master(s, is_key_kept, err);
+    if (rc < 0 || (rc = store_kept_is(s, &is_kept, err)) < 0)
+        return rc;
+    if (is_kept && m->source != KEYFILE_CREDENTIAL)
+        rc = find_kept(s, wanted, err);
+    else if (m->source == KEYFILE_NONE || !is_named(m->key, wanted))
+        rc = change_over(s, wanted, err);
+    else if (m->has_other && m->source == KEYFILE_FILE)
+        rc = keyfile_drop_new(&k->places, err);
     if (rc < 0)
         return rc;
-    if (m->source == KEYFILE_NONE || !is_named(m->key, wanted)) {
-        if ((rc = change_over(s, wanted, err)) < 0)
-            return rc;
-    } else if (m->has_other && m->source == KEYFILE_FILE &&
-               (rc = keyfile_drop_new(&k->places, err)) < 0) {
-        return rc;
-    }
     seal_wipe(m->other, sizeof(m->other));
     m->has_other = false;
     keyfile_name(k->name, m->key);
@@ -177,7 +261,7 @@ static int find_master(struct store *s, struct error *err)
 }
 
 int store_keys_open(struct store *s, const struct store_params *p,
-                    struct error *err)
+                    struct store_report *report, struct error *err)
 {
     int rc;
 
@@ -190,7 +274,11 @@ int store_keys_open(struct store *s, const struct store_params *p,
     if ((rc = take_places(s, p, err)) < 0 ||
         (rc = keyfile_load(&s->keys->master, &s->keys->places, err)) < 0)
         return rc;
-    return find_master(s, err);
+    if ((rc = find_master(s, p->is_key_kept, err)) < 0)
+        return rc;
+    // Whoever keeps an old one may be away: that is no reason not to start.
+    (void) store_kept_clean(s, NULL);
+    return store_kept_left(s, &report->is_key_left, err);
 }
 
 void store_keys_close(struct store *s)
@@ -207,40 +295,83 @@ void store_keys_close(struct store *s)
     s->keys = NULL;
 }
 
-int store_key_rotate(struct store *s, struct error *err)
+static int may_rotate(const struct store *s, enum keyfile_source to,
+                      struct error *err)
 {
-    struct keyring *k = s->keys;
+    const struct keyring *k = s->keys;
 
     if (k->master.source == KEYFILE_CREDENTIAL)
         return error_set(err, -EOPNOTSUPP,
                          "the key is a credential that pockd cannot change: "
                          "hand the new one over as pockd.key and this one as "
                          "pockd.key.old, and restart");
-    uint8_t *keys = seal_alloc(2 * (size_t) SEAL_KEY_BYTES);
-    if (!keys)
-        return error_set(err, -ENOMEM, "cannot change the key: out of memory");
-    uint8_t *old = keys + SEAL_KEY_BYTES;
-    memcpy(old, k->master.key, SEAL_KEY_BYTES);
-    seal_random(keys, SEAL_KEY_BYTES);
-    int rc = keyfile_write_new(keys, &k->places, err);
+    if (to == KEYFILE_FILE && k->master.source == KEYFILE_KEPT &&
+        access(k->places.file, F_OK) == 0)
+        return error_set(err, -EEXIST,
+                         "there is a key %s already, which is not in force: "
+                         "move it away first",
+                         k->places.file);
+    return 0;
+}
+
+// The store is sealed by `new`; which of both is in force, only the store says.
+static int put_in_force(struct store *s, const uint8_t new[SEAL_KEY_BYTES],
+                        enum keyfile_source to, const struct keyfile *was,
+                        struct error *err)
+{
+    struct keyring *k = s->keys;
+    struct keyfile *m = &k->master;
+    char named[KEYFILE_NAME_SIZE] = "";
+
+    memcpy(m->key, new, SEAL_KEY_BYTES);
+    m->source = to;
+    int rc = seal_anew(s, was->key, err);
     fault_step();
-    if (rc == 0) {
-        memcpy(k->master.key, keys, SEAL_KEY_BYTES);
-        rc = seal_anew(s, old, err);
-        fault_step();
-        char named[KEYFILE_NAME_SIZE] = "";
-        // Did the store take it? Only that decides.
-        (void) store_meta_get(s, META_MASTER, named, sizeof(named), NULL);
-        if (is_named(keys, named)) {
-            const int taken = keyfile_take_new(&k->places, rc < 0 ? NULL : err);
-            rc = rc < 0 ? rc : taken;
-        } else {
-            memcpy(k->master.key, old, SEAL_KEY_BYTES);
+    (void) store_meta_get(s, META_MASTER, named, sizeof(named), NULL);
+    if (!is_named(new, named)) {
+        memcpy(m->key, was->key, SEAL_KEY_BYTES);
+        m->source = was->source;
+        if (to == KEYFILE_FILE)
             (void) keyfile_drop_new(&k->places, NULL);
-        }
-        keyfile_name(k->name, k->master.key);
+    } else if (to == KEYFILE_FILE) {
+        const int taken = keyfile_take_new(&k->places, rc < 0 ? NULL : err);
+        rc = rc < 0 ? rc : taken;
     }
-    seal_free(keys);
+    keyfile_name(k->name, m->key);
+    return rc;
+}
+
+int store_key_rotate(struct store *s, enum store_key_place place,
+                     struct error *err)
+{
+    struct keyring *k = s->keys;
+    const enum keyfile_source to = place == STORE_KEY_FILE ? KEYFILE_FILE
+                                   : place == STORE_KEY_KEEPER
+                                       ? KEYFILE_KEPT
+                                       : k->master.source;
+    int rc = may_rotate(s, to, err);
+
+    if (rc < 0)
+        return rc;
+    uint8_t *new = seal_alloc(SEAL_KEY_BYTES);
+    struct keyfile *was = seal_alloc(sizeof(*was));
+    if (!new || !was) {
+        rc = error_set(err, -ENOMEM, "cannot change the key: out of memory");
+        goto out;
+    }
+    memcpy(was, &k->master, sizeof(*was));
+    seal_random(new, SEAL_KEY_BYTES);
+    rc = to == KEYFILE_KEPT ? store_kept_save(s, new, err)
+                            : keyfile_write_new(new, &k->places, err);
+    fault_step();
+    if (rc == 0)
+        rc = put_in_force(s, new, to, was, err);
+    // What cannot go now goes later, and is told of.
+    (void) store_kept_clean(s, NULL);
+
+out:
+    seal_free(new);
+    seal_free(was);
     return rc;
 }
 
@@ -258,12 +389,16 @@ int store_key_info(struct store *s, struct store_key_info *out,
     if ((rc = store_sql_step(s, q, "count the keys", err)) == 1)
         out->keys = sqlite3_column_int64(q, 0);
     store_sql_done(q);
-    out->is_credential = k->master.source == KEYFILE_CREDENTIAL;
-    if (!out->is_credential) {
+    if (rc < 0 || (rc = store_kept_left(s, &out->is_left, err)) < 0)
+        return rc;
+    out->place = k->master.source == KEYFILE_CREDENTIAL ? STORE_KEY_CREDENTIAL
+                 : k->master.source == KEYFILE_KEPT     ? STORE_KEY_KEEPER
+                                                        : STORE_KEY_FILE;
+    if (out->place == STORE_KEY_FILE) {
         (void) snprintf(out->file, sizeof(out->file), "%s", k->places.file);
         out->is_beside =
             strncmp(k->places.file, s->dir, n) == 0 && k->places.file[n] == '/';
     }
     memcpy(out->name, k->name, sizeof(out->name));
-    return rc < 0 ? rc : 0;
+    return 0;
 }

@@ -214,8 +214,10 @@ void check_key(const struct patient *p, struct finding *f)
         return;
     }
     if (!file) {
-        SEEN(f, "records and adapters are sealed; the key is a credential of "
-                "systemd");
+        SEEN(f, "records and adapters are sealed; the key is %s",
+             strcmp(pock_get_str(p->key, "source", ""), "secret-service") == 0
+                 ? "in the Secret Service of the session"
+                 : "a credential of systemd");
         return;
     }
     SEEN(f, "records and adapters are sealed; the key is %s%s", file,

@@ -14,6 +14,7 @@
 static void print_key(const struct pock_value *v)
 {
     const char *file = pock_get_str(v, "file", NULL);
+    const char *source = pock_get_str(v, "source", "");
 
     printf("key     %s\n", pock_get_str(v, "key", "?"));
     if (file)
@@ -21,10 +22,15 @@ static void print_key(const struct pock_value *v)
                pock_get_bool(v, "beside", false)
                    ? " (beside what it seals: a copy of both can be read)"
                    : "");
+    else if (strcmp(source, "secret-service") == 0)
+        printf("file    none: the Secret Service of the session keeps it\n");
     else
         printf("file    none: systemd hands it over as a credential\n");
     printf("seals   %" PRId64 " keys of records, one for each app and month\n",
            pock_get_int(v, "keys", 0));
+    if (pock_get_bool(v, "left", false))
+        printf("left    an old key could not be removed yet: the next start "
+               "tries again\n");
 }
 
 int cmd_key_show(struct ctl *c)
@@ -45,19 +51,35 @@ int cmd_key_show(struct ctl *c)
     return status;
 }
 
+static void print_rotated(const struct ctl *c, const struct pock_value *v)
+{
+    const char *source = pock_get_str(v, "source", "");
+    const bool is_kept = strcmp(source, "secret-service") == 0;
+
+    printf("%s%s%s\n", c->quiet ? "" : "sealed anew by key ",
+           pock_get_str(v, "key", "?"),
+           is_kept && !c->quiet ? ", which the Secret Service keeps" : "");
+    if (!c->quiet && pock_get_bool(v, "left", false))
+        printf("the key before it could not be removed yet: the next start "
+               "tries again\n");
+}
+
 int cmd_key_rotate(struct ctl *c)
 {
+    struct pock_request *r;
     struct pock_reply *reply;
-    int status = ctl_ask(c, "key.rotate", NULL, NULL, &reply);
+    int status = ctl_request(c, &r, "key.rotate");
 
     if (status != CTL_OK)
+        return status;
+    pock_set_str(r, "to", c->line.values[FLAG_TO]);
+    if ((status = ctl_send(c, r, NULL, &reply)) != CTL_OK)
         return status;
     const struct pock_value *v = pock_result(reply);
     if (c->json)
         status = ctl_json(c, v);
     else
-        printf("%s%s\n", c->quiet ? "" : "sealed anew by key ",
-               pock_get_str(v, "key", "?"));
+        print_rotated(c, v);
     pock_reply_destroy(reply);
     return status;
 }

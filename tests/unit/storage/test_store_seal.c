@@ -280,7 +280,7 @@ static void a_changed_key_opens_what_the_old_one_sealed(void **state)
     OK(store_adapter_add(store, "mine", add_model("m"), NOW, &adapter, &err));
     (void) add_version(adapter, "weights", 0, STORE_GATE_PASSED);
     OK(store_key_info(store, &before, &err));
-    assert_false(before.is_credential);
+    assert_int_equal(before.place, STORE_KEY_FILE);
     assert_true(before.is_beside);
     assert_int_equal(before.keys, 1);
     sqlite3_prepare_v2(store->db, "SELECT sealed FROM keys", -1, &q, NULL);
@@ -288,7 +288,7 @@ static void a_changed_key_opens_what_the_old_one_sealed(void **state)
     memcpy(sealed, sqlite3_column_blob(q, 0), sizeof(sealed));
     sqlite3_finalize(q);
     copy_file("pockd.key", "old.key");
-    OK(store_key_rotate(store, &err));
+    OK(store_key_rotate(store, STORE_KEY_SAME, &err));
     OK(store_key_info(store, &after, &err));
     assert_string_not_equal(before.name, after.name);
     (void) add_record("a", 2, "two");
@@ -323,10 +323,10 @@ static void a_changed_key_opens_what_the_old_one_sealed(void **state)
     read_texts();
     assert_string_equal(text[0], "one");
     OK(store_key_info(store, &after, &err));
-    assert_true(after.is_credential);
+    assert_int_equal(after.place, STORE_KEY_CREDENTIAL);
     assert_string_equal(after.name, before.name);
     assert_adapter_opens(adapter, "weights");
-    assert_int_equal(store_key_rotate(store, &err), -EOPNOTSUPP);
+    assert_int_equal(store_key_rotate(store, STORE_KEY_SAME, &err), -EOPNOTSUPP);
     assert_says("pockd.key.old");
 }
 
@@ -343,7 +343,7 @@ static void a_killed_change_of_the_key_leaves_one_that_opens(void **state)
         if (child == 0) {
             OK(open_store());
             fault_arm(FAULT_STEP, n);
-            _exit(store_key_rotate(store, &err) < 0);
+            _exit(store_key_rotate(store, STORE_KEY_SAME, &err) < 0);
         }
         assert_int_equal(waitpid(child, &status, 0), child);
         OK(open_store());
@@ -359,7 +359,7 @@ static void a_killed_change_of_the_key_leaves_one_that_opens(void **state)
     // A disk that fails, too.
     for (unsigned n = 1;; n++) {
         fault_arm(FAULT_WRITE, n);
-        int rc = store_key_rotate(store, &err);
+        int rc = store_key_rotate(store, STORE_KEY_SAME, &err);
         bool fired = fault_fired(FAULT_WRITE);
         fault_arm(FAULT_WRITE, 0);
         (void) add_record("a", 10 + n, "x");
