@@ -26,6 +26,7 @@
 
 enum {
     CALL_MS = 20 * 1000,
+    LEAST_MS = 1000, // for a last look
     REMOVE_MS = 10 * 1000,
     RUNNING_MS = 60 * 1000, // others wait for the database meanwhile
     PROMPTS_MAX = 3,        // of one dialog
@@ -118,7 +119,9 @@ static int call(const struct dialog *d, sd_bus_message *m,
 {
     sd_bus_error e = SD_BUS_ERROR_NULL;
     const uint64_t left = left_ms(d);
-    const uint64_t ms = left > CALL_MS ? CALL_MS : left > 0 ? left : 1;
+    const uint64_t ms = left > CALL_MS    ? CALL_MS
+                        : left > LEAST_MS ? left
+                                          : LEAST_MS;
     int rc = sd_bus_call(d->bus, m, ms * 1000, &e, reply);
 
     if (rc < 0)
