@@ -15,7 +15,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { BYTES_MAX = 1200 };
+enum { BYTES_MAX = 5 * 255 };
 
 struct input {
     const uint8_t *data;
