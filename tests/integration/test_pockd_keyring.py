@@ -15,6 +15,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from pockd_rpc import BUILD, SLOW, Daemon, RpcError, main, wait_for  # noqa: E402
+from test_pockd_service import Manager  # noqa: E402
 
 POCKCTL = os.path.join(BUILD, 'clients/pockctl/pockctl')
 NEEDED = ['gnome-keyring-daemon', 'dbus-daemon', 'busctl']
@@ -250,7 +251,12 @@ def a_locked_keyring_is_waited_for():
         s.lock()
         said = refused(d)
         assert 'is locked: unlock it' in said and 'start pockd again' in said and 'nothing was changed' in said, said
+        m = Manager()
+        d.env.update(m.env)
         w = Waiting(d, 40)
+        m.hears('STATUS=Waiting for the Secret Service')
+        wait_for('more time', 20, lambda: [x for x in m.listen() if x.startswith('EXTEND_TIMEOUT_USEC=')])
+        d.env.pop('NOTIFY_SOCKET')
         s.unlock()
         w.goes_on()
         assert w.end() == 0

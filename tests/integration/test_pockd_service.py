@@ -95,6 +95,15 @@ def tells_when_it_is_ready_and_when_it_stops():
         m.hears('STOPPING=1')
 
 
+def start_with(d, s):
+    """pockd with a listening socket, as the manager starts it."""
+    give = ('import os, sys\n'
+            'os.dup2(%d, 3)\n'
+            'os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="client")\n'
+            'os.execv(sys.argv[1], sys.argv[1:])' % s.fileno())
+    return subprocess.Popen([sys.executable, '-c', give] + d.command(), env=d.env, pass_fds=[s.fileno()], stderr=d.log)
+
+
 def takes_the_socket_that_it_is_given():
     dir = None
     with Daemon() as d:
@@ -107,12 +116,7 @@ def takes_the_socket_that_it_is_given():
         early = socket.socket(socket.AF_UNIX)
         early.connect(path)
         d.stop()
-        give = ('import os, sys\n'
-                'os.dup2(%d, 3)\n'
-                'os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="client")\n'
-                'os.execv(sys.argv[1], sys.argv[1:])' % s.fileno())
-        proc = subprocess.Popen([sys.executable, '-c', give] + d.command(), env=d.env,
-                                pass_fds=[s.fileno()], stderr=d.log)
+        proc = start_with(d, s)
         try:
             c = Client(path)
             assert c.call('server.info')['workers'] == 'children'
@@ -125,6 +129,31 @@ def takes_the_socket_that_it_is_given():
         early.close()
         assert status == 0, (status, d.text())
         assert os.path.exists(path), 'it removed a socket that is not its own'
+
+
+def a_start_that_no_restart_helps_turns_those_away_who_wait():
+    with Daemon() as d:
+        path = os.path.join(d.dir, 'given.sock')
+        s = socket.socket(socket.AF_UNIX)
+        s.bind(path)
+        s.listen(8)
+        d.stop()
+        os.unlink(os.path.join(d.dir, 'd', 'pockd.key'))
+        waiting = [socket.socket(socket.AF_UNIX) for _ in range(3)]
+        for w in waiting:
+            w.settimeout(30 * SLOW)
+            w.connect(path)
+        assert start_with(d, s).wait(30 * SLOW) == 78
+        for w in waiting:
+            assert w.recv(1) == b''
+            w.close()
+        # Nobody is left for whom the manager would start it again.
+        s.setblocking(False)
+        try:
+            s.accept()
+            raise AssertionError('somebody waits on')
+        except BlockingIOError:
+            pass
 
 
 def pings_often_only_while_there_is_something_that_may_hang():
@@ -233,6 +262,7 @@ if __name__ == '__main__':
     main([
         tells_when_it_is_ready_and_when_it_stops,
         takes_the_socket_that_it_is_given,
+        a_start_that_no_restart_helps_turns_those_away_who_wait,
         pings_often_only_while_there_is_something_that_may_hang,
         does_not_ping_when_the_store_does_not_answer,
         workers_come_from_units_by_what_they_are_for,
