@@ -13,9 +13,9 @@ set -eu
 
 build="gcc libc6-dev meson ninja-build pkg-config python3
     libuv1-dev libsqlite3-dev libmsgpack-c-dev|libmsgpack-dev
-    nettle-dev libsodium-dev libsystemd-dev libvulkan-dev glslang-tools"
+    nettle-dev libgmp-dev libsodium-dev libsystemd-dev libvulkan-dev glslang-tools"
 tests="$build git libcmocka-dev clang libclang-rt-dev clang-format llvm
-    universal-ctags g++ strace python3-numpy dbus-daemon python3-dbusmock man-db mandoc procps
+    universal-ctags g++ strace python3-numpy dbus-daemon python3-dbusmock gnome-keyring man-db mandoc procps
     bash-completion zsh fish
     systemd
     libvulkan1 mesa-vulkan-drivers spirv-tools vulkan-validationlayers"

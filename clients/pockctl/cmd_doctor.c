@@ -224,9 +224,14 @@ void check_key(const struct patient *p, struct finding *f)
          pock_get_bool(p->key, "beside", false) ? ", beside what it seals"
                                                 : "");
     f->level = LEVEL_NOTE;
-    FIX(f, "whoever copies the whole disk has both: bind the key to this "
-           "machine (systemd-creds encrypt, LoadCredential=pockd.key), or keep "
-           "the disk encrypted (LUKS, fscrypt)");
+    const bool is_user = strcmp(pock_get_str(p->info, "mode", ""), "user") == 0;
+    FIX(f,
+        "whoever copies the whole disk has both: %sbind the key to this "
+        "machine (systemd-creds encrypt, LoadCredential=pockd.key), or keep "
+        "the disk encrypted (LUKS, fscrypt)",
+        is_user ? "put the key into the keyring of the session (`pockctl key "
+                  "rotate --to secret-service`), "
+                : "");
 }
 
 void check_cpu(const struct patient *p, struct finding *f)
