@@ -119,9 +119,9 @@ static int call(const struct dialog *d, sd_bus_message *m,
 {
     sd_bus_error e = SD_BUS_ERROR_NULL;
     const uint64_t left = left_ms(d);
-    const uint64_t ms = left > CALL_MS    ? CALL_MS
-                        : left > LEAST_MS ? left
-                                          : LEAST_MS;
+    // Some ask their owner while they search: it may take all the time there
+    // is.
+    const uint64_t ms = left > LEAST_MS ? left : LEAST_MS;
     int rc = sd_bus_call(d->bus, m, ms * 1000, &e, reply);
 
     if (rc < 0)
@@ -534,7 +534,7 @@ static int save(void *user, const struct keykeeper_item *item,
     while ((rc = open_default(&d, path, err)) == 0)
         continue;
     if (rc > 0)
-        rc = create_item(&d, path, item, key, err);
+        rc = create_item(&d, path, item, key, err) < 0 ? -EINPROGRESS : 0;
     dialog_finish(&d);
     return rc;
 }

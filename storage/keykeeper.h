@@ -28,7 +28,8 @@ struct keykeeper {
     // -ENOENT: it keeps none of that name, and says so for certain.
     int (*load)(void *user, const struct keykeeper_item *item,
                 uint8_t key[SEAL_KEY_BYTES], struct error *err);
-    // In place of what it keeps under that name.
+    // In place of what it keeps under that name. -EINPROGRESS: it may keep it
+    // now, or may not; any other failure: it does not.
     int (*save)(void *user, const struct keykeeper_item *item,
                 const uint8_t key[SEAL_KEY_BYTES], struct error *err);
     // 0 also when it keeps none.

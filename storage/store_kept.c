@@ -164,7 +164,12 @@ int store_kept_save(struct store *s, const uint8_t key[SEAL_KEY_BYTES],
     if ((rc = list_save(s, list, err)) < 0)
         return rc;
     fault_step();
-    if ((rc = keeper->save(keeper->user, &item, key, err)) < 0)
+    rc = keeper->save(keeper->user, &item, key, err);
+    if (rc < 0 && rc != -EINPROGRESS) {
+        list_drop(list, name);
+        (void) list_save(s, list, NULL);
+    }
+    if (rc < 0)
         return error_prefix(err, -EOPNOTSUPP,
                             "the Secret Service did not take the key");
     // Nothing is sealed by a key that would not come back.

@@ -22,6 +22,7 @@
 static char ring[300];
 static bool is_away;     // the keeper is
 static bool is_stubborn; // it removes nothing
+static bool is_unsure;   // it may have taken what it did not say it took
 static bool is_spoiling; // it gives back something else
 static char ids[64];     // of the store, as it was last asked
 
@@ -61,7 +62,7 @@ static int save(void *user, const struct keykeeper_item *item,
     char path[400];
 
     if (is_away)
-        return away(e);
+        return is_unsure ? error_set(e, -EINPROGRESS, "who knows") : away(e);
     assert_string_equal(item->dir, dir);
     assert_int_equal(strlen(item->store), 32);
     item_path(path, item->key);
@@ -83,8 +84,9 @@ static int drop(void *user, const struct keykeeper_item *item, struct error *e)
     return 0;
 }
 
-static const struct keykeeper keeper = {
-    .load = load, .save = save, .remove = drop};
+static const struct keykeeper keeper = {.load = load,
+                                        .save = save,
+                                        .remove = drop};
 
 static int open_kept(bool is_key_kept)
 {
@@ -113,7 +115,7 @@ static int ringed_setup(void **state)
     make_dir();
     (void) snprintf(ring, sizeof(ring), "%s-ring", dir);
     assert_int_equal(mkdir(ring, 0700), 0);
-    is_away = is_stubborn = is_spoiling = false;
+    is_away = is_stubborn = is_spoiling = is_unsure = false;
     return 0;
 }
 
@@ -273,6 +275,12 @@ static void a_key_that_cannot_be_put_there_changes_nothing(void **state)
     assert_int_equal(store_key_rotate(store, STORE_KEY_KEEPER, &err),
                      -EOPNOTSUPP);
     assert_says("did not take the key: nobody is there");
+    assert_false(is_left());
+    is_unsure = true;
+    assert_int_equal(store_key_rotate(store, STORE_KEY_KEEPER, &err),
+                     -EOPNOTSUPP);
+    assert_true(is_left());
+    is_unsure = false;
     is_away = false;
     is_spoiling = true;
     assert_int_equal(store_key_rotate(store, STORE_KEY_KEEPER, &err),
