@@ -27,8 +27,14 @@
 enum {
     GROUP_TASKS_MAX = 64,
     // Who comes while a group is gathered may wait for its commit and for that
-    // of the next.
-    GROUP_NS_MAX = 5 * 1000 * 1000,
+    // of the next. On a disk that takes longer, a group is gathered as long as
+    // its commit takes, so that fewer of them are needed.
+    GROUP_NS = 5 * 1000 * 1000,
+    GROUP_NS_MAX = 25 * 1000 * 1000,
+    // For those who were just told that theirs is on disk and send the next,
+    // a commit waits, but no longer than this part of what the last one took.
+    COMEBACK_PART = 4,
+    COMEBACK_NS_MAX = 1000 * 1000,
     LANES = 256, // those of the same number modulo this share one
 };
 
@@ -58,6 +64,12 @@ struct dbthread {
     uv_cond_t wake;
     struct list queued;
     struct list finished;
+    size_t queued_count;
+    // Database thread's: how many were waiting or just told when the last group
+    // ended, when that was, and what its commit took.
+    size_t expected;
+    uint64_t given_ns;
+    uint64_t commit_ns;
     uint64_t round;         // of the task that was taken last
     uint64_t rounds[LANES]; // of the last task of each
     uint64_t lane;          // loop thread's
@@ -120,18 +132,69 @@ static struct task *take(struct dbthread *t, bool may_wait)
     while (may_wait && !t->queued.first && !t->is_ending)
         uv_cond_wait(&t->wake, &t->lock);
     struct task *task = list_pop(&t->queued);
-    if (task)
+    if (task) {
         t->round = task->round;
+        t->queued_count--;
+    }
     uv_mutex_unlock(&t->lock);
     return task;
 }
 
-static void give_back(struct dbthread *t, struct list *group)
+// The next one of a group, waiting for it no longer than that.
+static struct task *take_within(struct dbthread *t, uint64_t ns)
 {
     uv_mutex_lock(&t->lock);
-    list_append(&t->finished, group);
+    if (!t->queued.first && !t->is_ending)
+        (void) uv_cond_timedwait(&t->wake, &t->lock, ns);
     uv_mutex_unlock(&t->lock);
+    return take(t, false);
+}
+
+static void give_back(struct dbthread *t, struct list *group)
+{
+    size_t count = 0;
+
+    for (const struct task *p = group->first; p; p = p->next)
+        count++;
+    uv_mutex_lock(&t->lock);
+    list_append(&t->finished, group);
+    t->expected = count + t->queued_count;
+    uv_mutex_unlock(&t->lock);
+    t->given_ns = clock_monotonic_ns();
     (void) uv_async_send(t->async);
+}
+
+// How long a group that begins now may wait for more in all. Who did not come
+// back at once is not waited for.
+static uint64_t patience_ns(const struct dbthread *t, uint64_t now_ns)
+{
+    uint64_t ns = t->commit_ns / COMEBACK_PART;
+
+    if (ns > COMEBACK_NS_MAX)
+        ns = COMEBACK_NS_MAX;
+    return now_ns - t->given_ns < ns ? ns : 0;
+}
+
+static uint64_t gather_ns(const struct dbthread *t)
+{
+    if (t->commit_ns < GROUP_NS)
+        return GROUP_NS;
+    return t->commit_ns < GROUP_NS_MAX ? t->commit_ns : GROUP_NS_MAX;
+}
+
+// NULL: nobody is there, nor expected.
+static struct task *take_next(struct dbthread *t, size_t count,
+                              uint64_t *patience)
+{
+    struct task *task = take(t, false);
+
+    if (!task && count<t->expected && * patience> 0) {
+        const uint64_t start = clock_monotonic_ns();
+        task = take_within(t, *patience);
+        const uint64_t took = clock_monotonic_ns() - start;
+        *patience = took < *patience ? *patience - took : 0;
+    }
+    return task;
 }
 
 static void run_task(struct dbthread *t, struct task *task)
@@ -168,7 +231,8 @@ static void run_each(struct dbthread *t, struct list *group)
 static struct task *run_group(struct dbthread *t, struct task *task,
                               struct list *group)
 {
-    uint64_t start = clock_monotonic_ns();
+    const uint64_t start = clock_monotonic_ns();
+    uint64_t patience = patience_ns(t, start);
     struct task *alone = NULL;
     struct error err = {0};
     int rc = store_begin(t->store, &err);
@@ -181,16 +245,18 @@ static struct task *run_group(struct dbthread *t, struct task *task,
         if (task->kind == DBTHREAD_WRITE && rc == 0)
             rc = task->rc;
         if (n >= GROUP_TASKS_MAX || rc < 0 ||
-            clock_monotonic_ns() - start > GROUP_NS_MAX)
+            clock_monotonic_ns() - start > gather_ns(t))
             break;
-        task = take(t, false);
+        task = take_next(t, (size_t) n, &patience);
         if (task && task->kind == DBTHREAD_ALONE) {
             alone = task;
             break;
         }
     }
+    const uint64_t gathered = clock_monotonic_ns();
     if (rc == 0)
         rc = store_commit(t->store, &err);
+    t->commit_ns = clock_monotonic_ns() - gathered;
     if (rc < 0 && is_open)
         store_rollback(t->store);
     if (rc < 0)
@@ -293,6 +359,7 @@ static void enqueue(struct dbthread *t, struct task *task)
         task->round = *last + 1;
     if (t->lane != 0)
         *last = task->round;
+    t->queued_count++;
     list_insert(&t->queued, task);
 }
 
