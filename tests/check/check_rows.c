@@ -292,8 +292,7 @@ static bool xent_case(KERNEL_xent((*ref)), KERNEL_xent((*fn)), const char *isa,
             float **same = &first[!has_dx][j];
             *same = *same ? *same : got[j];
             if (got[j])
-                ok &=
-                    check_same(*same, got[j], count[j], "%s out %d", name, j);
+                ok &= check_same(*same, got[j], count[j], "%s out %d", name, j);
         }
     }
     // A gradient half way between two bf16s may go to either of them.
