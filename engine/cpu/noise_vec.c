@@ -105,9 +105,12 @@ ALWAYS_INLINE void coefficients(vec c[4], ivec row)
         c[k] = (vec) _mm256_i32gather_ps(&noise_cubics[0][k],
                                          (__m256i) (row * 4), 4);
 #else
-    for (int k = 0; k < 4; k++)
+    for (int k = 0; k < 4; k++) {
+        float x[LANES];
         for (int i = 0; i < LANES; i++)
-            c[k][i] = noise_cubics[row[i]][k];
+            x[i] = noise_cubics[row[i]][k];
+        c[k] = vec_load(x);
+    }
 #endif
 }
 
