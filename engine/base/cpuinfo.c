@@ -27,9 +27,11 @@ unsigned cpuinfo_detect(void)
         __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vl"))
         flags |= CPUINFO_AVX512;
-    // Every processor with one has the other, but a virtual one may hide it.
+    // Nearly every processor with one has the others, but a virtual one may
+    // hide them.
     if ((flags & CPUINFO_AVX512) && __builtin_cpu_supports("avx512bf16") &&
-        __builtin_cpu_supports("avx512vnni"))
+        __builtin_cpu_supports("avx512vnni") &&
+        __builtin_cpu_supports("avx512vbmi"))
         flags |= CPUINFO_AVX512BF16;
 #elif defined(__aarch64__)
     flags |= CPUINFO_NEON;

@@ -11,10 +11,11 @@
 #include <stdint.h>
 
 enum cpuinfo_flags {
-    CPUINFO_AVX2 = 1 << 0,       // AVX2, FMA and F16C: x86-64-v3
-    CPUINFO_AVX512 = 1 << 1,     // F, BW, CD, DQ and VL: x86-64-v4
-    CPUINFO_NEON = 1 << 2,       // every aarch64
-    CPUINFO_AVX512BF16 = 1 << 3, // products of bf16 and, as VNNI, of bytes
+    CPUINFO_AVX2 = 1 << 0,   // AVX2, FMA and F16C: x86-64-v3
+    CPUINFO_AVX512 = 1 << 1, // F, BW, CD, DQ and VL: x86-64-v4
+    CPUINFO_NEON = 1 << 2,   // every aarch64
+    // Products of bf16 and, as VNNI, of bytes, which VBMI moves.
+    CPUINFO_AVX512BF16 = 1 << 3,
 };
 
 unsigned cpuinfo_detect(void);

@@ -146,7 +146,7 @@ static void strip_panels(float *s, int64_t ld, const pair *x,
         __m512 acc[TILE_ROWS][PANEL_VECS];
         clear(acc, PANEL_VECS);
         tile_pairs(acc, a, panels + j * (dim / 2), PANEL_COLS, dim / 2,
-                   TILE_ROWS, PANEL_VECS);
+                   TILE_ROWS, PANEL_VECS, NULL);
 #pragma GCC unroll 8
         for (int i = 0; i < TILE_ROWS; i++)
 #pragma GCC unroll 4
@@ -163,7 +163,7 @@ ALWAYS_INLINE void rows_tile(float *y, int64_t ldy, int64_t rows,
     __m512 acc[TILE_ROWS][PANEL_VECS];
 
     clear(acc, vecs);
-    tile_pairs(acc, a, b, dim, pairs, TILE_ROWS, vecs);
+    tile_pairs(acc, a, b, dim, pairs, TILE_ROWS, vecs, NULL);
 #pragma GCC unroll 8
     for (int i = 0; i < TILE_ROWS; i++)
 #pragma GCC unroll 4
@@ -461,7 +461,7 @@ ALWAYS_INLINE void add_tile(float *y, struct pair_strip a, const pair *b,
 #pragma GCC unroll 4
         for (int v = 0; v < vecs; v++)
             acc[i][v] = _mm512_loadu_ps(y + i * dim + 16 * v);
-    tile_pairs(acc, a, b, dim, pairs, TILE_ROWS, vecs);
+    tile_pairs(acc, a, b, dim, pairs, TILE_ROWS, vecs, NULL);
 #pragma GCC unroll 8
     for (int i = 0; i < TILE_ROWS; i++)
 #pragma GCC unroll 4

@@ -29,6 +29,12 @@ struct pair_strip {
     int64_t step;
 };
 
+// What will be read next, by other work than that at hand: `step` bytes apart.
+struct ahead {
+    const char *at;
+    int64_t step;
+};
+
 ALWAYS_INLINE __m512i load_pairs(const pair *p)
 {
     return _mm512_loadu_si512(p);
@@ -64,6 +70,11 @@ ALWAYS_INLINE __m512i round_pairs(__m512 even, __m512 odd)
 ALWAYS_INLINE __mmask16 lanes(int64_t n)
 {
     return (__mmask16) (n >= 16 ? 0xffff : n <= 0 ? 0 : (1 << n) - 1);
+}
+
+ALWAYS_INLINE __mmask32 lanes_32(int64_t n)
+{
+    return n >= 32 ? 0xffffffff : ((__mmask32) 1 << n) - 1;
 }
 
 // Rows and columns of 16 by 16 pairs change places.
@@ -102,12 +113,15 @@ ALWAYS_INLINE void transpose_pairs(__m512i r[16])
 // acc (rows,vecs * 16) += a b; the rows of b are ldb apart. Every index of acc
 // is constant after unrolling; otherwise it would live in memory. Two pointers
 // into a, because an address is a sum of a register and at most twice another.
+// Each pair asks for a place ahead, unless that is NULL.
 ALWAYS_INLINE void tile_pairs(__m512 acc[TILE_ROWS][PANEL_VECS],
                               struct pair_strip s, const pair *b, int64_t ldb,
-                              int64_t pairs, int rows, int vecs)
+                              int64_t pairs, int rows, int vecs,
+                              const struct ahead *ahead)
 {
     const pair *a0 = s.a;
     const pair *a3 = rows > 3 ? s.a + 3 * s.row : s.a;
+    const char *next = ahead ? ahead->at : NULL;
 
     for (; pairs > 0; pairs--, b += ldb) {
         __m512i v[PANEL_VECS];
@@ -125,6 +139,10 @@ ALWAYS_INLINE void tile_pairs(__m512 acc[TILE_ROWS][PANEL_VECS],
         }
         a0 += s.step;
         a3 += s.step;
+        if (ahead) {
+            __builtin_prefetch(next, 0, 3);
+            next += ahead->step;
+        }
     }
 }
 

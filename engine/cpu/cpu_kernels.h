@@ -461,17 +461,22 @@ enum { CPU_CACHED_QUERIES = 48 };
 struct cpu_cached_plan cpu_cached_plan(int64_t rows, int64_t length,
                                        int64_t group, int64_t head_dim);
 
-// How many tokens' logits exist at a time, and where in the scratch the room of
-// the products begins, in floats.
+// How many tokens' logits exist at a time, of how many rows of w, and where in
+// the scratch the room of the products begins, in floats. Without dx the rows
+// of w are read once for many tokens, some of them at a time; with it all of
+// them for few.
 struct cpu_xent_plan {
     int64_t chunk;
-    int64_t ld; // between rows of logits
-    int64_t matmul_at;
+    int64_t width; // rows of w
+    int64_t ld;    // between rows of logits
+    int64_t dx_at; // or what is summed up without it: 4 floats of a token
+    int64_t token_at, matmul_at;
     size_t floats; // in all
 };
 
 struct cpu_xent_plan cpu_xent_plan(int64_t rows, int64_t cols, int64_t vocab,
-                                   enum dtype w_type, enum precision precision);
+                                   enum dtype w_type, enum precision precision,
+                                   bool has_dx);
 
 // Room that any version of the kernel for `in` needs with that many threads.
 size_t cpu_scratch_bytes(const struct instr *in, uint32_t threads);

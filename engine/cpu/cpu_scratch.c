@@ -106,7 +106,8 @@ static size_t xent_bytes(const struct instr *in)
     const int64_t vocab = rows_of(&in->in[1]);
     const struct cpu_xent_plan plan =
         cpu_xent_plan(rows, cols, vocab, (enum dtype) in->in[1].dtype,
-                      (enum precision) in->attr.precision);
+                      (enum precision) in->attr.precision,
+                      in->out[2].region != REGION_NONE);
     return larger(plan.floats * sizeof(float),
                   (size_t) (vocab + 2 * cols) * sizeof(double));
 }

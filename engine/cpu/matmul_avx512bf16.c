@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 #include "engine/cpu/matmul_avx512bf16.h"
-#include "engine/cpu/decode.h"
 #include "engine/cpu/matmul_rows8.h"
+#include "engine/cpu/panel_avx512bf16.h"
 
 #include "engine/cpu/bf16.h"
 
@@ -23,7 +23,7 @@
  */
 
 enum {
-    DEPTH = 512,           // of a panel: 64 KB
+    DEPTH = 1024,          // of a panel: 128 KB
     ROWS = 86 * TILE_ROWS, // of a task: a little above a power of two
     PACK_ROWS = 32,
     LOW_ROWS = 4, // of a, and of p
@@ -37,6 +37,7 @@ struct rounded {
     int64_t lda;   // pairs between rows of pa, or between its strips
     int64_t depth; // of a panel; a multiple of 32
     int64_t ldy;
+    int64_t threads;
     uint32_t panels;
 };
 
@@ -89,11 +90,6 @@ static void pack_strip(pair *out, const struct rounded_product *p, int64_t i)
 /*
  * a p^T, of rows that are pairs already
  */
-
-static __mmask32 lanes_32(int64_t n)
-{
-    return n >= 32 ? 0xffffffff : ((__mmask32) 1 << n) - 1;
-}
 
 static int64_t low_ld(const struct rounded_product *p)
 {
@@ -200,269 +196,6 @@ static void pack_a_task(void *ctx, uint32_t task, uint32_t worker)
 }
 
 /*
- * Packing of b
- */
-
-// Values at .. at + 32 of a row; `at` is a multiple of 32.
-ALWAYS_INLINE void decode_2x16(__m512 out[2], enum dtype type, const char *row,
-                               int64_t at)
-{
-    if (type == DTYPE_q8_0) {
-        const struct quant_q8_0 *b = (const void *) row;
-        b += at / 32;
-        const __m512 scale = _mm512_set1_ps(scale_of(b->d));
-#pragma GCC unroll 2
-        for (int i = 0; i < 2; i++)
-            out[i] =
-                scale * _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(
-                            _mm_loadu_si128((const void *) (b->q + 16 * i))));
-    } else if (type == DTYPE_q4_0) {
-        const struct quant_q4_0 *b = (const void *) row;
-        b += at / 32;
-        const __m512 scale = _mm512_set1_ps(scale_of(b->d));
-        const __m512i q =
-            _mm512_cvtepu8_epi32(_mm_loadu_si128((const void *) b->q));
-        const __m512i low = _mm512_and_si512(q, _mm512_set1_epi32(15));
-        const __m512i high = _mm512_srli_epi32(q, 4);
-        const __m512i eight = _mm512_set1_epi32(8);
-        out[0] = scale * _mm512_cvtepi32_ps(_mm512_sub_epi32(low, eight));
-        out[1] = scale * _mm512_cvtepi32_ps(_mm512_sub_epi32(high, eight));
-    } else if (type == DTYPE_f32) {
-        const float *x = (const float *) (const void *) row + at;
-        out[0] = _mm512_loadu_ps(x);
-        out[1] = _mm512_loadu_ps(x + 16);
-    } else {
-        v8 x[4];
-        decode_32(x, type, row, at);
-        memcpy(out, x, sizeof(x));
-    }
-}
-
-// The same for n < 32 values of which the rest is zero, and with d added.
-ALWAYS_INLINE void decode_sum(__m512 out[2], enum dtype type, const char *row,
-                              int64_t at, int64_t n, const float *d)
-{
-    if (n == 32) {
-        decode_2x16(out, type, row, at);
-    } else {
-        float x[32] = {0};
-        decode_rest(x, type, row, at, n);
-        memcpy(out, x, sizeof(x));
-    }
-    if (d) {
-        out[0] += _mm512_maskz_loadu_ps(lanes(n), d);
-        out[1] += _mm512_maskz_loadu_ps(lanes(n - 16), d + 16);
-    }
-}
-
-// About how many bytes of a row stand before value `at`.
-ALWAYS_INLINE int64_t before(enum dtype type, int64_t at)
-{
-    return (int64_t) dtype_row_bytes(type, 256) * at / 256;
-}
-
-// Of a block of 256 of 16 rows, where pieces of 32 have scales and minima of
-// six bits: those of all pieces are unpacked at once.
-struct six {
-    _Alignas(32) float scale[16][8], min[16][8];
-};
-
-ALWAYS_INLINE bool has_six(enum dtype type)
-{
-    return type == DTYPE_q4_k || type == DTYPE_q5_k;
-}
-
-ALWAYS_INLINE void load_six(struct six *s, enum dtype type, const char *b,
-                            int64_t row_bytes, int64_t at)
-{
-    b += (int64_t) dtype_row_bytes(type, 256) * (at / 256);
-#pragma GCC unroll 4
-    for (int i = 0; i < 16; i++) {
-        v8 scale, min;
-        scales_6(&scale, &min, b + i * row_bytes);
-        v8_store(s->scale[i], scale);
-        v8_store(s->min[i], min);
-    }
-}
-
-// decode_2x16() of row i.
-ALWAYS_INLINE void decode_six(__m512 out[2], const struct six *s, int i,
-                              enum dtype type, const char *row, int64_t at)
-{
-    const int64_t piece = at / 32 % 8;
-    const __m512 scale = _mm512_set1_ps(s->scale[i][piece]);
-    const __m512 min = _mm512_set1_ps(s->min[i][piece]);
-    u8x32 x;
-
-    if (type == DTYPE_q4_k) {
-        const struct quant_q4_k *b = (const void *) row;
-        b += at / 256;
-        x = bytes_field(bytes_load(b->q + piece / 2 * 32), piece % 2 * 4, 15);
-    } else {
-        const struct quant_q5_k *b = (const void *) row;
-        b += at / 256;
-        x = bytes_field(bytes_load(b->q + piece / 2 * 32), piece % 2 * 4, 15) |
-            bytes_up(bytes_field(bytes_load(b->high), (int) piece, 1), 4);
-    }
-    out[0] = _mm512_cvtepi32_ps(
-                 _mm512_cvtepu8_epi32(_mm256_castsi256_si128((__m256i) x))) *
-                 scale -
-             min;
-    out[1] = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(
-                 _mm256_extracti128_si256((__m256i) x, 1))) *
-                 scale -
-             min;
-}
-
-// Columns j .. j + 16 of op(b) are rows of b (N,K): values k0 .. k0 + ks.
-ALWAYS_INLINE void pack_rows(pair *out, const struct rounded_product *p,
-                             enum dtype type, int64_t j, int64_t k0, int64_t ks)
-{
-    const int64_t row_bytes = (int64_t) dtype_row_bytes(type, p->k);
-    const int64_t cols = p->n - j;
-    const char *b = p->b + j * row_bytes;
-    struct six six;
-
-    for (int64_t q = 0; q < ks; q += 32) {
-        const int64_t depth = min(32, ks - q);
-        __m512i r[16];
-        if (has_six(type) && cols >= 16 && (q == 0 || (k0 + q) % 256 == 0))
-            load_six(&six, type, b, row_bytes, k0 + q);
-        if (cols >= 16 && depth == 32 && !p->d) {
-            const char *row = b;
-#pragma GCC unroll 16
-            for (int i = 0; i < 16; i++, row += row_bytes) {
-                __m512 x[2];
-                __builtin_prefetch(row + 16 * row_bytes + before(type, k0 + q),
-                                   0, 2);
-                if (has_six(type))
-                    decode_six(x, &six, i, type, row, k0 + q);
-                else
-                    decode_2x16(x, type, row, k0 + q);
-                r[i] = round_32(x[0], x[1]);
-            }
-        } else {
-            const float *d = p->d ? p->d + j * p->k + k0 + q : NULL;
-            for (int i = 0; i < 16; i++) {
-                __m512 x[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
-                if (i < cols)
-                    decode_sum(x, type, b + i * row_bytes, k0 + q, depth,
-                               d ? d + i * p->k : NULL);
-                r[i] = round_32(x[0], x[1]);
-            }
-        }
-        transpose_pairs(r);
-#pragma GCC unroll 16
-        for (int i = 0; i < 16; i++)
-            if (2 * i < depth)
-                store_pairs(out + (q / 2 + i) * PANEL_COLS, r[i]);
-    }
-}
-
-// Two rows of b (K,N), of which the second may be missing: `cols` of 32 columns
-// from column j on.
-ALWAYS_INLINE void pack_two_rows(pair *out, enum dtype type, const char *b,
-                                 int64_t row_bytes, int64_t j, int64_t rows,
-                                 int64_t cols, const float *d, int64_t ldd)
-{
-    __m512 x[2][2] = {{_mm512_setzero_ps(), _mm512_setzero_ps()},
-                      {_mm512_setzero_ps(), _mm512_setzero_ps()}};
-
-    if (cols == 32 && rows == 2 && !d) {
-        decode_2x16(x[0], type, b, j);
-        decode_2x16(x[1], type, b + row_bytes, j);
-    } else {
-        for (int64_t i = 0; i < rows && cols > 0; i++)
-            decode_sum(x[i], type, b + i * row_bytes, j, cols,
-                       d ? d + i * ldd : NULL);
-    }
-    store_pairs(out, round_pairs(x[0][0], x[1][0]));
-    store_pairs(out + 16, round_pairs(x[0][1], x[1][1]));
-}
-
-// They are columns of b (K,N).
-ALWAYS_INLINE void pack_columns(pair *out, const struct rounded_product *p,
-                                enum dtype type, int64_t j, int64_t k0,
-                                int64_t ks)
-{
-    const int64_t row_bytes = (int64_t) dtype_row_bytes(type, p->n);
-    const char *b = p->b + k0 * row_bytes;
-    const char *ahead = b + AHEAD * row_bytes + before(type, j);
-
-    for (int64_t q = 0; q < ks; q += 2, out += PANEL_COLS, b += 2 * row_bytes,
-                 ahead += 2 * row_bytes) {
-        const int64_t rows = min(2, ks - q);
-        const float *d = p->d ? p->d + (k0 + q) * p->n + j : NULL;
-        // Places so far apart that the machine does not see them coming.
-#pragma GCC unroll 2
-        for (int i = 0; i < 2; i++)
-#pragma GCC unroll 4
-            for (int64_t at = 0; at < before(type, 64); at += 64)
-                __builtin_prefetch(ahead + i * row_bytes + at, 0, 3);
-        pack_two_rows(out, type, b, row_bytes, j, rows, min(32, p->n - j), d,
-                      p->n);
-        pack_two_rows(out + 32, type, b, row_bytes, j + 32, rows,
-                      min(32, p->n - j - 32), d ? d + 32 : NULL, p->n);
-    }
-}
-
-ALWAYS_INLINE void pack_b(pair *out, const struct rounded_product *p,
-                          enum dtype type, int64_t j, int64_t k0, int64_t ks)
-{
-    for (int64_t g = 0; g < PANEL_COLS && p->trans_b; g += 16)
-        pack_rows(out + g, p, type, j + g, k0, ks);
-    if (!p->trans_b)
-        pack_columns(out, p, type, j, k0, ks);
-}
-
-static void pack_panel(pair *out, const struct rounded_product *p, int64_t j,
-                       int64_t k0, int64_t ks)
-{
-    switch (p->b_type) {
-#define WEIGHT(name, gguf, block, bytes)         \
-    case DTYPE_##name:                           \
-        pack_b(out, p, DTYPE_##name, j, k0, ks); \
-        break;
-#include "engine/tensor/dtypes.def"
-    case DTYPE_i32:
-    case DTYPE_COUNT:
-        break;
-    }
-}
-
-// Rows j .. j + PANEL_COLS of q (N,R), behind the others of the panel.
-static void pack_q(pair *out, const struct rounded_product *p, int64_t j)
-{
-    const struct rounded_low *low = p->low;
-
-    for (int64_t g = j; g < j + PANEL_COLS; g += 16, out += 16)
-        for (int64_t at = 0; at < low->rank; at += 32) {
-            const int64_t n = min(32, low->rank - at);
-            __m512i r[16];
-            for (int i = 0; i < 16; i++) {
-                const int64_t from = (g + i) * low->rank + at;
-                r[i] = _mm512_setzero_si512();
-                if (g + i >= p->n)
-                    continue;
-                if (low->type == DTYPE_bf16) {
-                    r[i] = _mm512_maskz_loadu_epi16(lanes_32(n),
-                                                    (const uint16_t *) low->q +
-                                                        from);
-                    continue;
-                }
-                const float *q = (const float *) low->q + from;
-                r[i] = round_32(_mm512_maskz_loadu_ps(lanes(n), q),
-                                _mm512_maskz_loadu_ps(lanes(n - 16), q + 16));
-            }
-            transpose_pairs(r);
-#pragma GCC unroll 16
-            for (int i = 0; i < 16; i++)
-                if (2 * i < n)
-                    store_pairs(out + (at / 2 + i) * PANEL_COLS, r[i]);
-        }
-}
-
-/*
  * Tiles
  */
 
@@ -475,6 +208,7 @@ struct place {
     const float *c; // or NULL
     int64_t ld;
     float alpha;
+    struct ahead ahead;
 };
 
 // `cols` are constant where all of them are there: masks cost time.
@@ -491,7 +225,7 @@ ALWAYS_INLINE void run_tile(const struct place *at, struct pair_strip s,
             acc[i][j] = at->is_first
                             ? _mm512_setzero_ps()
                             : _mm512_loadu_ps(at->t + i * PANEL_COLS + 16 * j);
-    tile_pairs(acc, s, b, PANEL_COLS, pairs, rows, PANEL_VECS);
+    tile_pairs(acc, s, b, PANEL_COLS, pairs, rows, PANEL_VECS, &at->ahead);
     if (!at->is_last) {
 #pragma GCC unroll 8
         for (int i = 0; i < rows; i++)
@@ -549,6 +283,33 @@ static void tile_edge(const struct place *at, struct pair_strip s,
     }
 }
 
+// Of the weights of the panel that this thread is likely to take next, `strip`
+// asks for a part: memory takes longer than the machine looks ahead.
+static struct ahead look_ahead(const struct rounded *r, int64_t j0, int64_t k0,
+                               int64_t pairs, int64_t strip)
+{
+    const struct rounded_product *p = r->p;
+    const int64_t j = j0 + r->threads * PANEL_COLS;
+    const int64_t rows = min(PANEL_COLS, p->n - j);
+    struct ahead a = {p->b, 0};
+
+    if (rows <= 0)
+        return a;
+    if (p->trans_b) {
+        const int64_t row_bytes = (int64_t) dtype_row_bytes(p->b_type, p->k);
+        const int64_t strips = (p->m + TILE_ROWS - 1) / TILE_ROWS;
+        const int64_t from = 64 * (k0 / 2 * strips + strip * pairs);
+        if (from < rows * row_bytes)
+            a = (struct ahead){p->b + j * row_bytes + from, 64};
+    } else if (strip < 4) {
+        const int64_t row_bytes = (int64_t) dtype_row_bytes(p->b_type, p->n);
+        const int64_t side = strip < 2 ? j : j + rows / 32 * 32 - 32;
+        a = (struct ahead){p->b + (k0 + strip % 2) * row_bytes, 2 * row_bytes};
+        a.at += (int64_t) dtype_row_bytes(p->b_type, 256) * side / 256;
+    }
+    return a;
+}
+
 // Strips of rows m0 .. m1 with a packed panel of columns j0 .., k0 .. k0 + ks.
 static void run_panel(const struct rounded *r, float *t, const pair *panel,
                       int64_t m0, int64_t m1, int64_t j0, int64_t k0,
@@ -569,6 +330,7 @@ static void run_panel(const struct rounded *r, float *t, const pair *panel,
             .c = p->c ? p->c + i * p->n + j0 : NULL,
             .ld = r->ldy,
             .alpha = p->alpha,
+            .ahead = look_ahead(r, j0, k0, pairs, (i - m0) / TILE_ROWS),
         };
         const struct pair_strip s =
             p->trans_a
@@ -594,9 +356,9 @@ static void panel_task(void *ctx, uint32_t task, uint32_t worker)
 
     for (int64_t k0 = 0; k0 < p->k; k0 += r->depth) {
         const int64_t ks = min(r->depth, p->k - k0);
-        pack_panel(panel, p, j0, k0, ks);
+        panel_pack(panel, p, j0, k0, ks);
         if (p->low && k0 + ks == p->k)
-            pack_q(panel + (ks + 1) / 2 * PANEL_COLS, p, j0);
+            panel_pack_low(panel + (ks + 1) / 2 * PANEL_COLS, p, j0);
         run_panel(r, t, panel, m0, min(p->m, m0 + ROWS), j0, k0, ks);
     }
 }
@@ -621,6 +383,7 @@ void matmul_rounded(const struct rounded_product *p, void *scratch,
                             : cpu_rounded_row(p->k),
         .ldy = p->ldy ? p->ldy : p->n,
         .depth = round_up((p->k + cuts - 1) / cuts, 32),
+        .threads = pool_threads(pool),
         .panels = parts(p->n, PANEL_COLS),
     };
 

@@ -18,6 +18,48 @@ struct copies {
     float alpha;
 };
 
+// Eight numbers of each of COLS rows of b; whole registers are stored, since
+// they are read back at once.
+ALWAYS_INLINE void turn_8(float out[][COLS], const float *b, int64_t k)
+{
+    v8 r[COLS / 8][8];
+
+#pragma GCC unroll 4
+    for (int j = 0; j < COLS / 8; j++) {
+#pragma GCC unroll 8
+        for (int i = 0; i < 8; i++)
+            r[j][i] = v8_load(b + (8 * j + i) * k);
+        v8_transpose(r[j]);
+    }
+#pragma GCC unroll 8
+    for (int p = 0; p < 8; p++)
+#if defined(CPU_ISA_AVX512)
+#pragma GCC unroll 2
+        for (int j = 0; j < COLS / 8; j += 2)
+            vec_store(out[p] + 8 * j,
+                      __builtin_shufflevector(r[j][p], r[j + 1][p], 0, 1, 2, 3,
+                                              4, 5, 6, 7, 8, 9, 10, 11, 12, 13,
+                                              14, 15));
+#else
+#pragma GCC unroll 4
+        for (int j = 0; j < COLS / 8; j++)
+            v8_store(out[p] + 8 * j, r[j][p]);
+#endif
+}
+
+// The others one by one.
+ALWAYS_INLINE void turn(float out[][COLS], const float *b, int64_t k,
+                        int64_t ns)
+{
+    int64_t p = 0;
+
+    for (; ns == COLS && p + 8 <= k; p += 8)
+        turn_8(out + p, b + p, k);
+    for (; p < k; p++)
+        for (int64_t j = 0; j < COLS; j++)
+            out[p][j] = j < ns ? b[j * k + p] : 0.0f;
+}
+
 // y (M,N) in the columns n0 .. n0 + COLS - 1, or fewer at the end
 ALWAYS_INLINE void columns(const struct copies *x, int64_t copy, int64_t n0)
 {
@@ -26,9 +68,7 @@ ALWAYS_INLINE void columns(const struct copies *x, int64_t copy, int64_t n0)
     const float *b = x->b + (copy * n + n0) * k;
     float turned[DEPTH][COLS];
 
-    for (int64_t p = 0; p < k; p++)
-        for (int64_t j = 0; j < COLS; j++)
-            turned[p][j] = j < ns ? b[j * k + p] : 0.0f;
+    turn(turned, b, k, ns);
     for (int64_t i = copy * x->m; i < (copy + 1) * x->m; i++) {
         const float *a = x->a + i * k;
         vec low = {0}, high = {0};

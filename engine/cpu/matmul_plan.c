@@ -126,40 +126,65 @@ size_t cpu_rounded_floats(int64_t m, int64_t k)
     return (size_t) (round_up(m, 8) * cpu_rounded_row(k));
 }
 
-struct cpu_xent_plan cpu_xent_plan(int64_t rows, int64_t cols, int64_t vocab,
-                                   enum dtype w_type, enum precision precision)
+// Tokens and rows of w whose logits are made at a time.
+static void xent_block(struct cpu_xent_plan *p, int64_t rows, int64_t vocab,
+                       bool is_rounded, bool has_dx)
 {
     enum {
         LOGITS = 2 * 1024 * 1024, // 8 MB; twice that where they need no copy
         CHUNK_MIN = 32,
+        FEW_LOGITS = 512 * 1024,
+        CHUNK_MAX = 256,
+        WIDTH_MIN = 1024,
     };
-    const bool is_rounded = precision == PRECISION_BF16;
-    struct cpu_xent_plan p = {
-        .chunk = (is_rounded ? 2 : 1) * LOGITS / vocab,
-        // Rounded in place, and not a power of two apart.
-        .ld = is_rounded ? round_up(vocab, 32) + 16 : vocab,
-    };
-    size_t most = 0;
 
-    if (p.chunk < CHUNK_MIN)
-        p.chunk = CHUNK_MIN;
-    if (p.chunk > rows)
-        p.chunk = rows;
-    // Short chunks take other paths than full ones.
-    for (int64_t m = 1; m <= p.chunk; m++) {
-        const struct cpu_matmul_plan forward =
-            cpu_matmul_plan(m, vocab, cols, false, true, w_type);
+    if (has_dx) {
+        p->chunk = (is_rounded ? 2 : 1) * LOGITS / vocab;
+        p->chunk = p->chunk < CHUNK_MIN ? CHUNK_MIN : p->chunk;
+        p->chunk = min(p->chunk, rows);
+        p->width = vocab;
+    } else {
+        p->chunk = min(rows, CHUNK_MAX);
+        p->width = FEW_LOGITS / p->chunk / WIDTH_MIN * WIDTH_MIN;
+        p->width = min(vocab, p->width);
+    }
+    // Rounded in place, and not a power of two apart.
+    p->ld = is_rounded ? round_up(p->width, 32) + 16 : p->width;
+}
+
+// What products of `m` tokens take.
+static size_t xent_floats(const struct cpu_xent_plan *p, int64_t m,
+                          int64_t cols, int64_t vocab, enum dtype w_type,
+                          bool has_dx)
+{
+    size_t most = larger(product_floats(m, p->width, cols, w_type),
+                         product_floats(m, vocab % p->width, cols, w_type));
+    if (has_dx) {
         const struct cpu_matmul_plan back =
             cpu_matmul_plan(m, cols, vocab, false, false, w_type);
-        if (forward.a_floats + forward.b_floats > most)
-            most = forward.a_floats + forward.b_floats;
-        if (back.a_floats + back.b_floats > most)
-            most = back.a_floats + back.b_floats;
+        most = larger(most, back.a_floats + back.b_floats);
     }
-    if (is_rounded && cpu_rounded_floats(p.chunk, cols) > most)
-        most = cpu_rounded_floats(p.chunk, cols);
-    p.matmul_at =
-        round_up(p.chunk * (p.ld + 2 * cols + 1) + rows, CPU_MATMUL_TILE);
+    return most;
+}
+
+struct cpu_xent_plan cpu_xent_plan(int64_t rows, int64_t cols, int64_t vocab,
+                                   enum dtype w_type, enum precision precision,
+                                   bool has_dx)
+{
+    enum { SUM_FLOATS = 4 };
+    const bool is_rounded = precision == PRECISION_BF16;
+    struct cpu_xent_plan p;
+    size_t most = 0;
+
+    xent_block(&p, rows, vocab, is_rounded, has_dx);
+    // Short chunks take other paths than full ones.
+    for (int64_t m = 1; m <= p.chunk; m++)
+        most = larger(most, xent_floats(&p, m, cols, vocab, w_type, has_dx));
+    if (is_rounded)
+        most = larger(most, cpu_rounded_floats(p.chunk, cols));
+    p.dx_at = round_up(p.chunk * (p.ld + cols), CPU_MATMUL_TILE);
+    p.token_at = p.dx_at + p.chunk * (has_dx ? cols : SUM_FLOATS);
+    p.matmul_at = round_up(p.token_at + p.chunk + rows, CPU_MATMUL_TILE);
     p.floats = (size_t) p.matmul_at + most;
     return p;
 }

@@ -21,6 +21,7 @@
  * Tasks are taken in order, so those of b find it done, or nearly: no thread
  * waits for the others between the two. One that waited in vain, because the
  * system runs something else in place of another, adds up that part itself.
+ * What takes less time than that is added up by the caller.
  */
 
 enum {
@@ -30,6 +31,7 @@ enum {
     PARTS = 8,    // of x, at most
     PART = 1024,  // values, where x has so many
     LOOKS = 100,  // at a part, a few us
+    ALONE = 8192, // numbers of p: faster than sharing the work
 };
 
 // z of each part of x; with bits of those that are there.
@@ -400,7 +402,6 @@ static bool is_done(const struct low_parts *l, uint32_t part)
 
 static void take_z(float z[OP_LORA_RANK_MAX], const struct row8 *r)
 {
-    memset(z, 0, OP_LORA_RANK_MAX * sizeof *z);
     for (uint32_t part = 0; part < r->low->n; part++) {
         float own[OP_LORA_RANK_MAX];
         const float *x = r->low->z[part];
@@ -409,7 +410,8 @@ static void take_z(float z[OP_LORA_RANK_MAX], const struct row8 *r)
             x = own;
         }
         for (int64_t j = 0; j < r->p->low->rank; j += 8)
-            v8_store(z + j, v8_load(z + j) + v8_load(x + j));
+            v8_store(z + j, part > 0 ? v8_load(z + j) + v8_load(x + j)
+                                     : v8_load(x + j));
     }
 }
 
@@ -430,7 +432,7 @@ ALWAYS_INLINE void add_rows(const struct row8 *r, enum dtype type,
             add_row_32(&s, &from, type, row);
         y[j] = s.acc[0] + s.acc[1] - s.mins;
         if (p->low)
-            y[j] += low_sums(p->low, z, j0 + j);
+            y[j] = low_sums(y[j], p->low, z, j0 + j);
     }
     for (int64_t j = n; j < ROWS; j++)
         y[j] = (v8){0};
@@ -494,5 +496,12 @@ MATMUL_ROWS8(VEC_NAME(matmul_row8))
     low.n = (uint32_t) (parts < 2 ? 2 : parts > PARTS ? PARTS : parts);
     atomic_init(&low.done, 0);
     r.low = &low;
+    if (p->k * p->low->rank <= ALONE) {
+        low.n = 1;
+        add_part(low.z[0], &r, 0);
+        atomic_init(&low.done, 1);
+        pool_run(pool, tasks, columns_task, &r);
+        return;
+    }
     pool_run(pool, low.n + tasks, low_task, &r);
 }

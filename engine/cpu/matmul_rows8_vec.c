@@ -171,8 +171,8 @@ ALWAYS_INLINE void add_rows(const struct rows8 *r, enum dtype type, int64_t m0,
             const int64_t at = (m0 + i) * p->n + j0 + j;
             v8 sum = s.acc[i][j] - s.mins[i][j];
             if (p->low)
-                sum +=
-                    low_sums(p->low, p->low->z + (m0 + i) * p->low->ld, j0 + j);
+                sum = low_sums(sum, p->low, p->low->z + (m0 + i) * p->low->ld,
+                               j0 + j);
             p->y[at] = p->alpha * v8_sum(sum) + (p->c ? p->c[at] : 0.0f);
         }
 }

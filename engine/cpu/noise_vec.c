@@ -22,6 +22,7 @@
  */
 enum {
     BLOCKS = VEC_BYTES / 8,
+    ROUNDS = 10,
     CHUNK = 2048, // values of one direction at a time; whole blocks of bits
 };
 
@@ -40,68 +41,98 @@ ALWAYS_INLINE wide times(wide a, wide b)
 #endif
 }
 
-// The bits of BLOCKS blocks, block after block: (BLOCKS, 4 words)
-ALWAYS_INLINE void philox(uint64_t bits[2 * BLOCKS], const uint32_t counter[4],
-                          const uint32_t key[2])
+// The keys of a round.
+struct round_keys {
+    uint64_t k0, k1;
+};
+
+static void round_keys(struct round_keys out[ROUNDS], const uint32_t key[2])
+{
+    for (uint32_t i = 0; i < ROUNDS; i++)
+        out[i] = (struct round_keys){(uint32_t) (key[0] + i * 0x9E3779B9u),
+                                     (uint32_t) (key[1] + i * 0xBB67AE85u)};
+}
+
+// The bits of BLOCKS blocks, block after block: (BLOCKS, 4 words), in two
+// registers.
+ALWAYS_INLINE void philox(uvec bits[2], const uint32_t counter[4],
+                          const struct round_keys keys[ROUNDS])
 {
     const wide m0 = (wide){0} + 0xD2511F53u, m1 = (wide){0} + 0xCD9E8D57u;
     wide c0 = (wide){0} + counter[0], c1 = (wide){0} + counter[1];
     wide c2 = (wide){0} + counter[2], c3 = (wide){0} + counter[3];
-    uint32_t k0 = key[0], k1 = key[1];
+    wide first;
 
     for (int i = 0; i < BLOCKS; i++)
-        c0[i] = (uint32_t) (counter[0] + (uint32_t) i);
-    for (int round = 0; round < 10; round++) {
+        first[i] = (uint64_t) i;
+    c0 = (c0 + first) & UINT32_MAX;
+#pragma GCC unroll 10
+    for (int round = 0; round < ROUNDS; round++) {
         const wide p0 = times(c0, m0), p1 = times(c2, m1);
-        c0 = (p1 >> 32) ^ c1 ^ k0;
-        c2 = (p0 >> 32) ^ c3 ^ k1;
+        c0 = (p1 >> 32) ^ c1 ^ keys[round].k0;
+        c2 = (p0 >> 32) ^ c3 ^ keys[round].k1;
         c1 = p1;
         c3 = p0;
-        k0 += 0x9E3779B9u;
-        k1 += 0xBB67AE85u;
     }
     const wide low = (c0 & UINT32_MAX) | c1 << 32;
     const wide high = (c2 & UINT32_MAX) | c3 << 32;
-    for (int i = 0; i < BLOCKS; i++) {
-        bits[2 * i] = low[i];
-        bits[2 * i + 1] = high[i];
-    }
+#if VEC_IS_512
+    bits[0] =
+        (uvec) __builtin_shufflevector(low, high, 0, 8, 1, 9, 2, 10, 3, 11);
+    bits[1] =
+        (uvec) __builtin_shufflevector(low, high, 4, 12, 5, 13, 6, 14, 7, 15);
+#elif defined(__AVX2__)
+    bits[0] = (uvec) __builtin_shufflevector(low, high, 0, 4, 1, 5);
+    bits[1] = (uvec) __builtin_shufflevector(low, high, 2, 6, 3, 7);
+#else
+    bits[0] = (uvec) __builtin_shufflevector(low, high, 0, 2);
+    bits[1] = (uvec) __builtin_shufflevector(low, high, 1, 3);
+#endif
 }
 
-// The coefficients of the cubics `row`. Most are of the last 32, which fit into
-// registers.
+// The coefficients of the cubics `row`; with wide registers those of the last
+// 32, which fit into them and are most of all.
 ALWAYS_INLINE void coefficients(vec c[4], ivec row)
 {
 #if VEC_IS_512
-    const __m512i at = (__m512i) row;
-    const bool is_last =
-        _mm512_cmplt_epi32_mask(at, _mm512_set1_epi32(64)) == 0;
     for (int k = 0; k < 4; k++)
         c[k] =
-            (vec) (is_last
-                       ? _mm512_permutex2var_ps(_mm512_loadu_ps(noise_last[k]),
-                                                at,
-                                                _mm512_loadu_ps(noise_last[k] +
-                                                                16))
-                       : _mm512_i32gather_ps(_mm512_slli_epi32(at, 2),
-                                             &noise_cubics[0][k], 4));
+            (vec) _mm512_permutex2var_ps(_mm512_loadu_ps(noise_last[k]),
+                                         (__m512i) row,
+                                         _mm512_loadu_ps(noise_last[k] + 16));
 #elif defined(__AVX2__)
     for (int k = 0; k < 4; k++)
         c[k] = (vec) _mm256_i32gather_ps(&noise_cubics[0][k],
                                          (__m256i) (row * 4), 4);
 #else
-    for (int k = 0; k < 4; k++)
+    for (int k = 0; k < 4; k++) {
+        float x[LANES];
         for (int i = 0; i < LANES; i++)
-            c[k][i] = noise_cubics[row[i]][k];
+            x[i] = noise_cubics[row[i]][k];
+        c[k] = vec_load(x);
+    }
 #endif
 }
 
+#if VEC_IS_512
+// The values of other rows.
+static void fill_others(float *z, uvec bits, uint32_t mask)
+{
+    uint32_t b[LANES];
+
+    memcpy(b, &bits, sizeof(b));
+    for (; mask != 0; mask &= mask - 1) {
+        const int i = __builtin_ctz(mask);
+        z[i] = noise_gaussian(b[i]);
+    }
+}
+#endif
+
 // z (4 * BLOCKS)
-ALWAYS_INLINE void gaussians(float *restrict z, const uint64_t *bits)
+ALWAYS_INLINE void gaussians(float *restrict z, const uvec bits[2])
 {
     for (int i = 0; i < 4 * BLOCKS; i += LANES) {
-        uvec b;
-        memcpy(&b, (const char *) bits + 4 * (size_t) i, sizeof(b));
+        const uvec b = bits[i / LANES];
         const ivec f =
             (ivec) __builtin_convertvector((ivec) (b >> 9 << 1 | 1), vec);
         const ivec row = (f >> 21) - (127 << 2);
@@ -110,18 +141,24 @@ ALWAYS_INLINE void gaussians(float *restrict z, const uint64_t *bits)
         coefficients(c, row);
         const vec y = ((c[3] * t + c[2]) * t + c[1]) * t + c[0];
         vec_store(z + i, (vec) ((uvec) y ^ b << 31));
+#if VEC_IS_512
+        const uint32_t others =
+            _mm512_cmplt_epi32_mask((__m512i) row, _mm512_set1_epi32(64));
+        if (others != 0)
+            fill_others(z + i, b, others);
+#endif
     }
 }
 
 // z (128 * BLOCKS)
-ALWAYS_INLINE void signs(float *restrict z, const uint64_t *bits)
+ALWAYS_INLINE void signs(float *restrict z, const uvec bits[2])
 {
-    for (int i = 0; i < 2 * BLOCKS; i++)
-        for (int half = 0; half < 2; half++) {
-            const uint32_t w = (uint32_t) (bits[i] >> 32 * half);
-            for (int k = 0; k < 32; k++)
-                z[64 * i + 32 * half + k] = w >> k & 1 ? 1.0f : -1.0f;
-        }
+    uint32_t words[4 * BLOCKS];
+
+    memcpy(words, bits, sizeof(words));
+    for (int i = 0; i < 4 * BLOCKS; i++)
+        for (int k = 0; k < 32; k++)
+            z[32 * i + k] = words[i] >> k & 1 ? 1.0f : -1.0f;
 }
 
 // z (CHUNK): the values from `first` on, which begins a block.
@@ -131,12 +168,15 @@ static void fill(float *restrict z, const struct cpu_noise *n, int32_t query,
     struct noise_key k = {.stream = n->stream, .query = (uint32_t) query};
     const int64_t block = NOISE_BLOCK(n->kind);
     uint32_t counter[4], key[2];
-    uint64_t bits[2 * BLOCKS];
+    struct round_keys keys[ROUNDS];
+    uvec bits[2];
 
     memcpy(k.draw, n->draw, sizeof(k.draw));
+    noise_counter(counter, key, &k, 0);
+    round_keys(keys, key);
     for (int64_t i = 0; i < count; i += BLOCKS * block) {
         noise_counter(counter, key, &k, (uint32_t) ((first + i) / block));
-        philox(bits, counter, key);
+        philox(bits, counter, keys);
         if (n->kind == NOISE_RADEMACHER)
             signs(z + i, bits);
         else

@@ -13,44 +13,8 @@
  * begin there. Types with a minimum of their own have no zero.
  */
 
-#include "engine/cpu/decode.h"
 #include "engine/cpu/matmul_rows8.h"
-
-#define BLOCK(type, row, i) ((const struct type *) (const void *) (row) + (i))
-
-// Constant where `type` is, unlike what dtypes.c knows.
-ALWAYS_INLINE int64_t block_bytes_of(enum dtype type)
-{
-    switch ((int) type) {
-#define WEIGHT(name, gguf, block, bytes) \
-    case DTYPE_##name:                   \
-        return bytes;
-#include "engine/tensor/dtypes.def"
-    default:
-        return 0;
-    }
-}
-
-// What has to be taken from a number before it is multiplied by the scale.
-ALWAYS_INLINE int zero_of(enum dtype type)
-{
-    switch ((int) type) {
-    case DTYPE_q8_0:
-#if defined(__AVX512VNNI__)
-        return 128;
-#else
-        return 0; // the sign goes to the other side
-#endif
-    case DTYPE_q4_0:
-        return 8;
-    case DTYPE_q5_0:
-        return 16;
-    case DTYPE_q6_k:
-        return 32;
-    default:
-        return 0;
-    }
-}
+#include "engine/cpu/numbers.h"
 
 // base + sums of four products: u unsigned, a signed. Without VNNI pairs meet
 // in 16 bits, so u must not be above 128.
@@ -63,11 +27,6 @@ ALWAYS_INLINE __m256i dot_4(__m256i base, __m256i u, __m256i a)
     return _mm256_add_epi32(base,
                             _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 #endif
-}
-
-ALWAYS_INLINE __m256i load_32(const void *p)
-{
-    return _mm256_loadu_si256(p);
 }
 
 ALWAYS_INLINE float largest(const __m256i x[4])
@@ -141,66 +100,6 @@ ALWAYS_INLINE v8 dot_32(enum dtype type, __m256i base, __m256i w, __m256i a)
 }
 
 /*
- * Weights: the numbers of piece `at`, of 32, as bytes
- */
-
-ALWAYS_INLINE __m256i nibbles_32(const uint8_t q[16])
-{
-    const __m128i x = _mm_loadu_si128((const void *) q);
-    return _mm256_and_si256(_mm256_set_m128i(_mm_srli_epi16(x, 4), x),
-                            _mm256_set1_epi8(15));
-}
-
-ALWAYS_INLINE __m256i fifth_32(const uint8_t high[4])
-{
-#if defined(__AVX512VL__)
-    uint32_t bits;
-    memcpy(&bits, high, sizeof bits);
-    return _mm256_maskz_set1_epi8(bits, 16);
-#else
-    return _mm256_set_m128i((__m128i) fifth_bits(high + 2),
-                            (__m128i) fifth_bits(high));
-#endif
-}
-
-ALWAYS_INLINE __m256i numbers_of(enum dtype type, const char *row, int64_t at)
-{
-    const int j = (int) (at % 8);
-
-    switch ((int) type) {
-    case DTYPE_q8_0:
-        return load_32(BLOCK(quant_q8_0, row, at)->q);
-    case DTYPE_q4_0:
-        return nibbles_32(BLOCK(quant_q4_0, row, at)->q);
-    case DTYPE_q4_1:
-        return nibbles_32(BLOCK(quant_q4_1, row, at)->q);
-    case DTYPE_q5_0:
-        return _mm256_or_si256(nibbles_32(BLOCK(quant_q5_0, row, at)->q),
-                               fifth_32(BLOCK(quant_q5_0, row, at)->high));
-    case DTYPE_q5_1:
-        return _mm256_or_si256(nibbles_32(BLOCK(quant_q5_1, row, at)->q),
-                               fifth_32(BLOCK(quant_q5_1, row, at)->high));
-    case DTYPE_q4_k: {
-        const uint8_t *q = BLOCK(quant_q4_k, row, at / 8)->q;
-        return (__m256i) bytes_field(bytes_load(q + j / 2 * 32), j % 2 * 4, 15);
-    }
-    case DTYPE_q5_k: {
-        const struct quant_q5_k *b = BLOCK(quant_q5_k, row, at / 8);
-        return (__m256i) (bytes_field(bytes_load(b->q + j / 2 * 32), j % 2 * 4,
-                                      15) |
-                          bytes_up(bytes_field(bytes_load(b->high), j, 1), 4));
-    }
-    default: {
-        const struct quant_q6_k *b = BLOCK(quant_q6_k, row, at / 8);
-        const u8x32 q = bytes_load(b->q + j / 4 * 64 + j % 2 * 32);
-        const u8x32 high = bytes_load(b->high + j / 4 * 32);
-        return (__m256i) (bytes_field(q, j % 4 / 2 * 4, 15) |
-                          bytes_up(bytes_field(high, j % 4 * 2, 3), 4));
-    }
-    }
-}
-
-/*
  * An adapter's columns, with the activations as they are
  */
 
@@ -250,11 +149,11 @@ static inline void low_row(float *z, const struct rows8_low *l, const float *a,
         low_part(z, l, a, k, k0, k1, false);
 }
 
-// z times row j of q: sums of eight lanes.
-ALWAYS_INLINE v8 low_sums(const struct rows8_low *l, const float *z, int64_t j)
+// s and z times row j of q: sums of eight lanes.
+ALWAYS_INLINE v8 low_sums(v8 s, const struct rows8_low *l, const float *z,
+                          int64_t j)
 {
     const bool is_half = l->type == DTYPE_bf16;
-    v8 s = {0};
     int64_t p = 0;
 
     for (; p + 8 <= l->rank; p += 8)

@@ -13,7 +13,9 @@
 /*
  * Tokens that count are gathered into chunks; a chunk's logits are one product
  * with w, become d loss / d logits in place, and are multiplied with w again.
- * No more than a chunk of logits exists at any time.
+ * Where nobody asks for dx, a chunk meets some rows of w at a time, and the sum
+ * of exponentials goes on from one part to the next. No more logits than that
+ * exist at any time.
  */
 
 struct chunk {
@@ -22,14 +24,24 @@ struct chunk {
     const int32_t *targets;
     const float *weights;
     int64_t cols, vocab;
+    int64_t first, width; // rows of w at hand
     float cap;
     enum precision precision;
     int64_t count;           // tokens in it
     int32_t *token;          // their numbers
     float *x_part, *dx_part; // (count,C)
-    float *logits;           // (count,V), rows ld apart
+    float *logits;           // (count,width), rows ld apart
     int64_t ld;
+    struct softmax *sums; // (count)
 };
+
+// Of a token: the sum of exp(z - top) over the rows of w so far.
+struct softmax {
+    double total;
+    float top, target;
+};
+_Static_assert(sizeof(struct softmax) == 4 * sizeof(float),
+               "cpu_xent_plan() makes room for it");
 
 // Does this instruction set make use of the permission?
 ALWAYS_INLINE bool is_rounded(enum precision precision)
@@ -160,11 +172,9 @@ static void softmax_task(void *ctx, uint32_t task, uint32_t worker)
     const float top = row_max(z, c->vocab);
     const double total = cap > 0.0f ? row_exp_capped(z, top, cap, c->vocab)
                                     : row_exp(z, top, c->vocab);
+    const float scale = (float) ((double) c->weights[t] / total);
 
     c->nll[t] = (float) ((double) top + log(total) - (double) z_target);
-    if (!c->dx)
-        return;
-    const float scale = (float) ((double) c->weights[t] / total);
 #if defined(CPU_ISA_AVX512BF16)
     if (is_rounded(c->precision)) {
         z[target] -= slope * (float) total;
@@ -175,6 +185,32 @@ static void softmax_task(void *ctx, uint32_t task, uint32_t worker)
     for (int64_t v = 0; v < c->vocab; v++)
         z[v] *= scale;
     z[target] -= slope * c->weights[t];
+}
+
+// The rows of w at hand are added to the sum; what comes of it after the last.
+static void sum_task(void *ctx, uint32_t task, uint32_t worker)
+{
+    const struct chunk *c = ctx;
+    const int32_t t = c->token[task];
+    const int64_t target = c->targets[t] - c->first;
+    struct softmax *s = &c->sums[task];
+    float *z = c->logits + task * c->ld;
+
+    if (c->first == 0)
+        *s = (struct softmax){0.0, -INFINITY, 0.0f};
+    if (c->cap > 0.0f)
+        row_cap(z, c->cap, c->width);
+    if (target >= 0 && target < c->width)
+        s->target = z[target];
+    const float top = row_max(z, c->width);
+    if (top > s->top) {
+        s->total *= exp((double) s->top - (double) top);
+        s->top = top;
+    }
+    s->total += row_exp(z, s->top, c->width);
+    if (c->first + c->width == c->vocab)
+        c->nll[t] =
+            (float) ((double) s->top + log(s->total) - (double) s->target);
 }
 
 // Copy rows of tokens in or out, some tokens a task.
@@ -208,19 +244,21 @@ static bool counts(const struct chunk *c, int64_t t)
 
 // y (count,N) = a (count,K) op(w), all of them rounded or none: a last chunk
 // may be a few tokens.
-static void product(float *y, const float *a, const struct chunk *c,
-                    const void *w, enum dtype w_type, bool is_back,
-                    void *scratch, struct pool *pool)
+static void product(float *y, const float *a, struct chunk *c, const void *w,
+                    enum dtype w_type, bool is_back, void *scratch,
+                    struct pool *pool)
 {
-    const int64_t n = is_back ? c->cols : c->vocab;
-    const int64_t k = is_back ? c->vocab : c->cols;
+    const int64_t n = is_back ? c->cols : c->width;
+    const int64_t k = is_back ? c->width : c->cols;
+    const char *rows = (const char *) w +
+                       c->first * (int64_t) dtype_row_bytes(w_type, c->cols);
 
 #if defined(CPU_ISA_AVX512BF16)
     if (is_rounded(c->precision)) {
         const struct rounded_product p = {
             .y = y,
             .a = a,
-            .b = w,
+            .b = rows,
             .b_type = w_type,
             .m = c->count,
             .n = n,
@@ -235,9 +273,25 @@ static void product(float *y, const float *a, const struct chunk *c,
         return;
     }
 #endif
+    c->ld = c->width;
     VEC_NAME(matmul)
-    (y, a, w, w_type, NULL, c->count, n, k, false, !is_back, 1.0f,
+    (y, a, rows, w_type, NULL, c->count, n, k, false, !is_back, 1.0f,
      PRECISION_F32, scratch, pool);
+}
+
+// A chunk without dx.
+static void run_parts(struct chunk *c, const void *w, enum dtype w_type,
+                      void *scratch, struct pool *pool)
+{
+    const int64_t width = c->width;
+
+    for (c->first = 0; c->first < c->vocab; c->first += width) {
+        const int64_t left = c->vocab - c->first;
+        c->width = width < left ? width : left;
+        product(c->logits, c->x_part, c, w, w_type, false, scratch, pool);
+        pool_run(pool, (uint32_t) c->count, sum_task, c);
+    }
+    c->width = width;
 }
 
 static void run_chunk(struct chunk *c, const void *w, enum dtype w_type,
@@ -247,10 +301,12 @@ static void run_chunk(struct chunk *c, const void *w, enum dtype w_type,
         (uint32_t) ((c->count + GATHER_ROWS - 1) / GATHER_ROWS);
 
     pool_run(pool, copies, gather_task, c);
+    if (!c->dx) {
+        run_parts(c, w, w_type, scratch, pool);
+        return;
+    }
     product(c->logits, c->x_part, c, w, w_type, false, scratch, pool);
     pool_run(pool, (uint32_t) c->count, softmax_task, c);
-    if (!c->dx)
-        return;
     product(c->dx_part, c->logits, c, w, w_type, true, scratch, pool);
     pool_run(pool, copies, scatter_task, c);
 }
@@ -258,7 +314,7 @@ static void run_chunk(struct chunk *c, const void *w, enum dtype w_type,
 KERNEL_xent(VEC_NAME(xent))
 {
     const struct cpu_xent_plan plan =
-        cpu_xent_plan(rows, cols, vocab, w_type, precision);
+        cpu_xent_plan(rows, cols, vocab, w_type, precision, dx != NULL);
     float *room = scratch;
     struct chunk c = {
         .dx = dx,
@@ -267,16 +323,18 @@ KERNEL_xent(VEC_NAME(xent))
         .weights = weights,
         .cols = cols,
         .vocab = vocab,
+        .width = plan.width,
         .cap = cap,
         .precision = precision,
+        .logits = room,
+        .ld = plan.ld,
+        .x_part = room + plan.chunk * plan.ld,
+        .dx_part = room + plan.dx_at,
+        .sums = (struct softmax *) (void *) (room + plan.dx_at),
+        .token = (int32_t *) (void *) (room + plan.token_at),
     };
     double sum = 0.0;
 
-    c.logits = room;
-    c.ld = is_rounded(precision) ? plan.ld : vocab;
-    c.x_part = c.logits + plan.chunk * plan.ld;
-    c.dx_part = c.x_part + plan.chunk * cols;
-    c.token = (int32_t *) (c.dx_part + plan.chunk * cols);
     c.nll = nll ? nll : (float *) (c.token + plan.chunk);
     // The products begin at an even address again.
     float *rest = room + plan.matmul_at;

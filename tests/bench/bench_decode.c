@@ -9,7 +9,8 @@
  * the perplexity of both ways and the mean KL of rounded logits from exact
  * ones.
  *
- * usage: bench_decode MODEL.gguf [--threads N] [--text FILE]
+ * usage: bench_decode MODEL.gguf [--threads N] [--cpu] [--text FILE]
+ *        --cpu: by the CPU time of all threads, where others use the machine
  */
 
 #include "engine/base/clock.h"
@@ -26,6 +27,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -94,9 +96,16 @@ static int read_tokens(float *logits, struct runner *r, const int32_t *tokens,
     return 0;
 }
 
+static bool is_cpu;
+
 static double now_s(void)
 {
-    return (double) clock_monotonic_ns() * 1e-9;
+    struct timespec t;
+
+    if (!is_cpu)
+        return (double) clock_monotonic_ns() * 1e-9;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double) t.tv_sec + (double) t.tv_nsec * 1e-9;
 }
 
 static int time_part(struct bench *b, const struct part *part, float *logits,
@@ -283,15 +292,21 @@ int main(int argc, char **argv)
     const char *text = NULL;
     uint32_t threads = 0;
 
-    for (int i = 2; i + 1 < argc; i += 2) {
-        if (strcmp(argv[i], "--threads") == 0)
-            threads = (uint32_t) atoi(argv[i + 1]);
-        else if (strcmp(argv[i], "--text") == 0)
-            text = argv[i + 1];
+    int i = 2;
+
+    for (; i < argc; i++) {
+        if (strcmp(argv[i], "--cpu") == 0)
+            is_cpu = true;
+        else if (strcmp(argv[i], "--threads") == 0 && i + 1 < argc)
+            threads = (uint32_t) atoi(argv[++i]);
+        else if (strcmp(argv[i], "--text") == 0 && i + 1 < argc)
+            text = argv[++i];
+        else
+            break;
     }
-    if (argc % 2 != 0) {
+    if (argc < 2 || i < argc) {
         (void) fprintf(stderr, "usage: bench_decode MODEL [--threads N] "
-                               "[--text FILE]\n");
+                               "[--cpu] [--text FILE]\n");
         return 2;
     }
     const int rc = run(&b, argv[1], text, threads, &err);

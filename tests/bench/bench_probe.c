@@ -299,15 +299,16 @@ static int bench_shape(struct bench *b, uint32_t rows, uint32_t length,
     const double read = c.one.weights / c.one.seconds * 1e-9;
     const double read_share = read * 1e11 / b->peak.read_bytes;
     if (b->is_json) {
-        (void)
-            printf("{\"bench\":\"probe\",\"device\":\"%s\",\"queries\":%u,"
-                   "\"rows\":%u,\"length\":%u,\"sequential_ms\":%.2f,"
-                   "\"query_ms\":%.2f,\"gflops\":%.1f,\"peak_gflops\":%.1f,"
-                   "\"cpu_ms\":%.2f,\"read_gb_s\":%.2f,\"peak_gb_s\":%.2f}\n",
-                   b->backend->describe(b->dev), q, rows, length, each, all,
-                   gflops, peak_flops(b) * 1e-9,
-                   (c.dual.cpu + c.move.cpu) / q * 1e3, read,
-                   b->peak.read_bytes * 1e-9);
+        (void) printf(
+            "{\"bench\":\"probe\",\"device\":\"%s\",\"queries\":%u,"
+            "\"rows\":%u,\"length\":%u,\"sequential_ms\":%.2f,"
+            "\"query_ms\":%.2f,\"gflops\":%.1f,\"peak_gflops\":%.1f,"
+            "\"cpu_ms\":%.2f,\"sequential_cpu_ms\":%.2f,"
+            "\"move_cpu_ms\":%.2f,\"read_gb_s\":%.2f,\"peak_gb_s\":%.2f}\n",
+            b->backend->describe(b->dev), q, rows, length, each, all, gflops,
+            peak_flops(b) * 1e-9, (c.dual.cpu + c.move.cpu) / q * 1e3,
+            (2 * q * c.one.cpu + c.move.cpu) / q * 1e3, c.move.cpu / q * 1e3,
+            read, b->peak.read_bytes * 1e-9);
         return 0;
     }
     (void) printf("| %u x %u | %.1f | %.1f | %.2f | %.1f | %.1f | %.1f | %.1f "

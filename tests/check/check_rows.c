@@ -254,7 +254,7 @@ static bool xent_case(KERNEL_xent((*ref)), KERNEL_xent((*fn)), const char *isa,
     int32_t *targets = check_ints(c->rows, 0, (int32_t) c->vocab);
     float *weights = check_random(c->rows, 1.0f);
     float *want[3] = {check_room(1), check_room(c->rows), check_room(n)};
-    float *first[3] = {NULL, NULL, NULL};
+    float *first[2][3] = {{NULL}}; // with dx and without
     const int64_t count[3] = {1, c->rows, n};
     const enum precision precision = check_precision(isa, c->precision);
     bool ok = true;
@@ -262,6 +262,7 @@ static bool xent_case(KERNEL_xent((*ref)), KERNEL_xent((*fn)), const char *isa,
 
     in.in[0] = check_operand(DTYPE_f32, c->rows, c->cols);
     in.in[1] = check_operand(c->type, c->vocab, c->cols);
+    in.out[2] = in.in[0];
     in.attr.precision = (uint8_t) c->precision;
     snprintf(name, sizeof(name), "xent_%s %lldx%lldx%lld%s", isa,
              (long long) c->rows, (long long) c->cols, (long long) c->vocab,
@@ -275,23 +276,28 @@ static bool xent_case(KERNEL_xent((*ref)), KERNEL_xent((*fn)), const char *isa,
     }
     ref(want[0], want[1], want[2], x, w, c->type, targets, weights, c->rows,
         c->cols, c->vocab, c->cap, precision, check_scratch(&in), NULL);
-    for (int i = 0; i < CHECK_POOLS + 3; i++) {
+    // All outputs, each of them missing, and without dx with every pool.
+    for (int i = 0; i < 2 * CHECK_POOLS + 2; i++) {
         float *got[3] = {check_room(1), check_room(c->rows), check_room(n)};
-        if (i >= CHECK_POOLS)
+        const bool has_dx = i < CHECK_POOLS + 2;
+        if (i >= CHECK_POOLS && has_dx)
             got[i - CHECK_POOLS] = NULL;
+        if (!has_dx)
+            got[2] = NULL;
+        in.out[2].region = has_dx ? REGION_ARENA : REGION_NONE;
         fn(got[0], got[1], got[2], x, w, c->type, targets, weights, c->rows,
            c->cols, c->vocab, c->cap, c->precision, check_scratch(&in),
            check_pools[i % CHECK_POOLS]);
         for (int j = 0; j < 3; j++) {
-            first[j] = first[j] ? first[j] : got[j];
+            float **same = &first[!has_dx][j];
+            *same = *same ? *same : got[j];
             if (got[j])
-                ok &= check_same(first[j], got[j], count[j], "%s out %d", name,
-                                 j);
+                ok &= check_same(*same, got[j], count[j], "%s out %d", name, j);
         }
     }
     // A gradient half way between two bf16s may go to either of them.
-    for (int j = 0; j < 3; j++)
-        ok &= check_close(want[j], first[j], count[j], 1.0f,
+    for (int j = 0; j < 5; j++)
+        ok &= check_close(want[j % 3], first[j / 3][j % 3], count[j % 3], 1.0f,
                           precision == PRECISION_BF16 ? 1e-4f : 5e-6f,
                           "%s out %d", name, j);
     return check_end(name) && ok;
@@ -308,6 +314,9 @@ int check_xent(KERNEL_xent((*ref)), KERNEL_xent((*fn)), const char *isa,
         {37, 20, 70000, DTYPE_bf16, PRECISION_F32, 0},
         {9, 64, 101, DTYPE_f32, PRECISION_F32, 3},
         {5, 32, 3000, DTYPE_q8_0, PRECISION_F32, 1.5f},
+        // Without dx some chunks and parts of w, the last of each short.
+        {270, 32, 2500, DTYPE_q8_0, PRECISION_F32, 0},
+        {260, 32, 2049, DTYPE_q4_0, PRECISION_F32, 2},
     };
     bool ok = true;
 
