@@ -3,7 +3,6 @@
 
 #include "engine/train/tuner.h"
 
-#include "engine/base/buildid.h"
 #include "engine/base/clock.h"
 #include "engine/base/error.h"
 #include "engine/base/hash.h"
@@ -24,12 +23,12 @@
 enum {
     SECONDS = 20,
     PROGRAMS_MAX = 8,
-    KERNELS_MAX = 2 * BACKEND_KERNELS_MAX, // by name, of all operators
-    EVAL_PLACES = 1024,                    // as in evaluations
-    CACHE_LENGTH = 256,                    // of generation: the shortest
-    CHUNK = 128,                           // of a prompt
-    PASSES = 12, // over all shapes, while there is time
-    WAKES = 15,  // samples of how long threads take to wake
+    EVAL_PLACES = 1024, // as in evaluations
+    CACHE_LENGTH = 256, // of generation: the shortest
+    CHUNK = 128,        // of a prompt
+    PASSES = 12,        // over all shapes, while there is time
+    WAKES = 15,         // samples of how long threads take to wake
+    LITTLE = 2000,      // of a program: by its part one is guessed
 };
 
 static const double HOPELESS = 4;      // times the best: not tried
@@ -74,78 +73,6 @@ struct tuner {
     double wall_ns; // of long runs, times their threads
     double cpu_ns;  // that these had
 };
-
-/*
- * Targets
- */
-
-static bool has_kernel(const struct backend_kernel *k, uint32_t n,
-                       const char *name)
-{
-    for (uint32_t i = 0; i < n; i++)
-        if (strcmp(k[i].name, name) == 0)
-            return true;
-    return false;
-}
-
-// "c", "avx2", ... in the order of the device, the best one last: those of the
-// operator that has most of them, and in front of these what others have.
-static uint32_t list_kernels(struct backend_kernel out[KERNELS_MAX],
-                             const struct base_model *base)
-{
-    struct backend_kernel k[BACKEND_KERNELS_MAX];
-    uint32_t n = 0, first = KERNELS_MAX;
-
-    for (int op = 0; op < OP_COUNT; op++) {
-        const uint32_t m = base->backend->kernels(k, base->dev, (enum op) op);
-        if (m > n) {
-            memcpy(out, k, m * sizeof *k);
-            n = m;
-        }
-    }
-    memmove(out + KERNELS_MAX - n, out, n * sizeof *out);
-    first -= n;
-    for (int op = 0; op < OP_COUNT; op++) {
-        const uint32_t m = base->backend->kernels(k, base->dev, (enum op) op);
-        for (uint32_t i = 0; i < m && first > 0; i++)
-            if (!has_kernel(out + first, KERNELS_MAX - first, k[i].name))
-                out[--first] = k[i];
-    }
-    memmove(out, out + first, (KERNELS_MAX - first) * sizeof *out);
-    return KERNELS_MAX - first;
-}
-
-int tuner_table(struct timetable **out, const struct base_model *base,
-                struct error *err)
-{
-    const uint32_t threads = base->backend->threads(base->dev);
-    struct timetable_target targets[TIMETABLE_TARGETS_MAX] = {0};
-    struct backend_kernel kernels[KERNELS_MAX];
-    const uint32_t n_kernels = list_kernels(kernels, base);
-    char build[TIMETABLE_BUILD];
-    uint32_t n = 0;
-
-    for (uint32_t k = n_kernels; k-- > 0;)
-        for (uint32_t t = threads; t > 0 && n < TIMETABLE_TARGETS_MAX;) {
-            strncpy(targets[n].kernel, kernels[k].name, TIMETABLE_KERNEL - 1);
-            targets[n++].threads = t;
-            // All, and then powers of two.
-            uint32_t less = 1;
-            while (less * 2 < t)
-                less *= 2;
-            t = t > 1 ? less : 0;
-        }
-    buildid_get(build, sizeof build);
-    const struct timetable_params params = {
-        .device = base->backend->identify(base->dev),
-        .build = build,
-        .threads = threads,
-        .targets = targets,
-        .n_targets = n,
-    };
-    const int rc = timetable_create(out, &params);
-    return rc < 0 ? error_set(err, rc, "kernel times: out of memory") : 0;
-}
 
 /*
  * Programs
@@ -801,6 +728,32 @@ static int pass_whole(struct tuner *t, uint32_t p, struct error *err)
     return rc;
 }
 
+// What the program may take on the first target, by an instruction that is
+// little of it; negative: an errno.
+static double guess_ns(struct tuner *t, uint32_t p, struct error *err)
+{
+    const struct job *least = NULL;
+    double work = 0;
+    struct instr in;
+
+    for (uint32_t i = 0; i < program_instr_count(t->programs[p]); i++)
+        work += (double) t->jobs[t->job_of[p][i]].shape.work;
+    for (uint32_t i = 0; i < program_instr_count(t->programs[p]); i++) {
+        const struct job *j = &t->jobs[t->job_of[p][i]];
+        if ((double) j->shape.work * LITTLE < work ||
+            (least && least->shape.work <= j->shape.work))
+            continue;
+        least = j;
+        (void) put_near(&in, t, program_instr(t->programs[p], i), 0);
+    }
+    if (!least)
+        return INFINITY;
+    int rc = bind(t, p, err);
+    if (rc < 0 || (rc = write_inputs(t, t->programs[p])) < 0)
+        return rc;
+    return (double) time_once(t, &in, 0) * work / (double) least->shape.work;
+}
+
 // What the program took on the first target.
 static double first_ns(const struct tuner *t, uint32_t p)
 {
@@ -817,8 +770,13 @@ static int begin_whole(struct tuner *t, uint32_t p, double budget_ns,
                        struct error *err)
 {
     const uint32_t n = timetable_targets(t->times);
+    const double guess = guess_ns(t, p, err);
     int rc;
 
+    if (guess < 0)
+        return error_set(err, (int) guess, "kernel times: the device failed");
+    if (guess > budget_ns)
+        return 0;
     t->tries_all = true;
     rc = pass_target(t, p, 0, err);
     t->is_whole[p] = rc == 0 && first_ns(t, p) * n * HOPELESS < budget_ns;

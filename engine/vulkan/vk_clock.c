@@ -10,7 +10,8 @@
 #include <string.h>
 
 // A submission has at most SLICE_MARKS of them, see vk_run.c.
-enum { MARKS = 16384, SLICE_MARKS = 4096 + 2, NOTHING = UINT32_MAX };
+enum { MARKS = 16384, SLICE_MARKS = 4096 + 2 };
+#define NOTHING UINT32_MAX
 
 struct vk_clock {
     VkQueryPool queries;

@@ -57,6 +57,11 @@ row llama7b f16 batch=1 last_blocks=5 prefix_cache=f16 --rows 6
 row llama7b q8_0 batch=1 memory_mib=3000
 row llama7b q4_0 batch=1 memory_mib=3000
 
+echo "== by rules, and by what was timed"
+shape llama1b f16
+"$bench/bench_times" "$dir/llama1b-f16.gguf" "$(dirname "$0")/../../clients/demo" --device "$device" \
+    --rows --tokens 0 --steps 30 memory_mib=100000 length=512 batch=4 epochs=1000 prefix_cache=off
+
 echo "== frames alone, and beside training"
 name=${device#vulkan}
 name=${name#:}

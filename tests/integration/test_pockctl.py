@@ -583,6 +583,25 @@ def times_kernels_and_plans_by_them():
         assert doctor_row(d)['level'] == 'ok'
 
 
+def each_device_has_a_table_of_its_own():
+    tune = ['doctor', '--tune', '--force', '--time', '4s']
+    with Daemon() as d:
+        if 'llvmpipe' not in doctor_row(d, 'devices')['seen']:
+            return print('# skipped: no CPU plays a GPU here')
+        ctl(d, 'model', 'add', f'{DEMO}/pock-16m-q8_0.gguf')
+        ctl(d, 'policy', 'set', 'device=cpu')
+        ctl(d, *tune)
+        ctl(d, 'policy', 'set', 'device=vulkan:cpu')
+        seen = doctor_row(d)
+        assert seen['level'] == 'note' and 'not on this one' in seen['seen'], seen
+        r = ctl(d, *tune)
+        if not re.search(r'pock-16m-q8_0: 0 of', r.err):  # a busy machine
+            seen = doctor_row(d)
+            assert re.search(r' on vulkan .*, driver .* shaders .*; the fastest: [a-z]\w* \d+', seen['seen']), seen
+        ctl(d, 'policy', 'set', 'device=cpu')
+        assert ' on cpu' in doctor_row(d)['seen']
+
+
 def searches_for_a_scheme_and_keeps_it():
     with Daemon() as d:
         ctl(d, 'model', 'add', f'{DEMO}/pock-16m-q8_0.gguf')
@@ -751,6 +770,7 @@ if __name__ == '__main__':
     shows_what_a_job_would_take_and_draws_it,
     lists_devices_and_which_is_used,
     times_kernels_and_plans_by_them,
+    each_device_has_a_table_of_its_own,
     searches_for_a_scheme_and_keeps_it,
     trains_watches_and_cancels,
     follows_events_until_ctrl_c,

@@ -295,9 +295,9 @@ void vcases_attention(void)
 
 void vcases_attention_cm(void)
 {
+    rounded_tiles();
     rounded();
     rounded_edges();
-    rounded_tiles();
 }
 
 void vcases_cached(void)
