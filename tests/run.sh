@@ -110,7 +110,7 @@ if build asan --for -lint,-slow,-vulkan $lines --native-file tests/presets/asan.
 else
     failed=1
 fi
-if build tsan --for cpu,train,worker,integration $lines --native-file tests/presets/tsan.ini; then
+if build tsan --for cpu,train,worker,integration,-vulkan,-api $lines --native-file tests/presets/tsan.ini; then
     run tsan --setup sanitize --suite cpu --suite train --suite worker --suite integration \
         --no-suite vulkan --no-suite api
 else
