@@ -42,6 +42,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 [ "${device%%:*}" != vulkan ] || patience=10
+[ "$device" != vulkan:cpu ] || patience=30
 
 bold=
 plain=
