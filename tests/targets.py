@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-FileCopyrightText: the pockd authors
 # SPDX-License-Identifier: Apache-2.0
-"""What ninja must build for the tests of some suites.
+"""What ninja must build for the tests of some suites, or of all but some.
 
-usage: targets.py BUILD_DIR SUITE...
+usage: targets.py BUILD_DIR [SUITE...] [-SUITE...]
 """
 import json
 import os
@@ -17,12 +17,15 @@ def introspect(build, what):
 
 
 def main():
-    build, suites = os.path.realpath(sys.argv[1]), set(sys.argv[2:])
+    build = os.path.realpath(sys.argv[1])
+    without = {s[1:] for s in sys.argv[2:] if s[0] == '-'}
+    suites = {s for s in sys.argv[2:] if s[0] != '-'}
     files = {t['id']: t['filename'] for t in introspect(build, 'targets')}
     needed = set()
     for test in introspect(build, 'tests'):
         # "pockd:unit"
-        if suites & {s.split(':')[-1] for s in test['suite']}:
+        own = {s.split(':')[-1] for s in test['suite']}
+        if (own & suites or not suites) and not own & without:
             needed.update(f for d in test['depends'] for f in files[d])
     for f in sorted(needed):
         print(os.path.relpath(f, build))

@@ -42,6 +42,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 [ "${device%%:*}" != vulkan ] || patience=10
+[ "$device" != vulkan:cpu ] || patience=30
 
 bold=
 plain=
@@ -136,13 +137,19 @@ display()
 # wait_for SECONDS WHAT COMMAND...
 wait_for()
 {
-    local end=$(($(now_ms) + $1 * 1000 * patience)) what=$2
+    local begin=$SECONDS told=15 what=$2 step
+    local end=$(($(now_ms) + $1 * 1000 * patience))
     shift 2
     until "$@"; do
         [ "$(now_ms)" -lt "$end" ] || fail "$what did not happen in time." \
             "What trains by itself waits for all other programs:" \
             "is the machine busy?"
         kill -0 "$daemon" 2>/dev/null || fail "pockd ended"
+        if [ $((SECONDS - begin)) -ge $told ]; then
+            step=$(job step 2>/dev/null || true)
+            echo "waiting for $what, $told s so far${step:+, at step $step}"
+            told=$((told + 15))
+        fi
         sleep 0.02
     done
 }
@@ -181,7 +188,8 @@ answers()
 
 import()
 {
-    $pockctl data import $demo/notebook.jsonl --stream notebook "$@"
+    [ "$device" = vulkan:cpu ] ||
+        $pockctl data import $demo/notebook.jsonl --stream notebook "$@"
     $pockctl data import $demo/messages.jsonl --stream messages "$@"
 }
 
@@ -205,9 +213,11 @@ $pockctl model add $demo/pock-16m-q8_0.gguf --name pock-16m
 # One minute of idleness would do on a real machine; nobody watches this one.
 $pockctl policy set idle_screen_off_s=0 disk_free_mib=64 disk_free_pct=0
 [ -z "$device" ] || $pockctl policy set device="$device"
-# A CPU that plays a GPU takes a hundred times as long: it learns less.
-[ "$device" != vulkan:cpu ] ||
+if [ "$device" = vulkan:cpu ]; then
+    echo "A CPU that plays a GPU takes a hundred times as long: it learns from the"
+    echo "messages only, once, in one block. Some ten minutes on two processors."
     $pockctl policy set train_last_blocks=1 train_length=64 train_epochs=1
+fi
 
 say "A year of notes and messages, up to December"
 import --until 2025-12-31

@@ -26,6 +26,8 @@
 
 enum { CHECK_POOLS = 3, CHECK_THREADS = 8 }; // of one, two and eight threads
 extern struct pool *check_pools[CHECK_POOLS];
+// C kernels have no threads, and their products take long: once is enough.
+int check_runs(bool is_c);
 // Of the cases of products each n-th: 1, or more where everything is slow.
 extern unsigned check_stride;
 

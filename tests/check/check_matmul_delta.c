@@ -50,7 +50,7 @@ static bool check_case(KERNEL_matmul_delta((*ref)), KERNEL_matmul_delta((*fn)),
     ref(want, a, b, p->type, d, p->addend ? want : NULL, p->m, p->n, p->k,
         p->trans_b, alpha, check_precision(isa, p->precision),
         check_scratch(&in), NULL);
-    for (int i = 0; i < CHECK_POOLS; i++) {
+    for (int i = 0; i < check_runs(fn == ref); i++) {
         float *y = p->addend == 2 ? check_copy(c, count) : check_room(count);
         const float *add = p->addend == 2 ? y : p->addend ? c : NULL;
         fn(y, a, b, p->type, d, add, p->m, p->n, p->k, p->trans_b, alpha,

@@ -67,7 +67,7 @@ static bool check_case(KERNEL_matmul_lora((*ref)), KERNEL_matmul_lora((*fn)),
                                             : "");
     ref(want, a, b, p->type, pp, q, p->low_type, p->addend ? want : NULL, p->m,
         p->n, p->k, p->rank, alpha, rounds, check_scratch(&in), NULL);
-    for (int i = 0; i < CHECK_POOLS; i++) {
+    for (int i = 0; i < check_runs(fn == ref); i++) {
         float *y = p->addend == 2 ? check_copy(c, count) : check_room(count);
         const float *add = p->addend == 2 ? y : p->addend ? c : NULL;
         fn(y, a, b, p->type, pp, q, p->low_type, add, p->m, p->n, p->k, p->rank,

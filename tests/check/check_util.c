@@ -158,6 +158,11 @@ bool check_same(const float *a, const float *b, int64_t n, const char *fmt, ...)
     return false;
 }
 
+int check_runs(bool is_c)
+{
+    return is_c ? 1 : CHECK_POOLS;
+}
+
 static bool is_guard(const unsigned char *p, size_t bytes)
 {
     for (size_t i = 0; i < bytes; i++)

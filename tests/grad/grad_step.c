@@ -229,7 +229,8 @@ static double slope(struct fixture *f, struct loaded *eval, const char *name,
 
 // The derivative along the gradient itself, and along a random direction. The
 // loss is about 3 and known to 1e-7 of that, steps move it by h |g|: errors
-// of the difference stay below 1e-3 of |g| for |g| above 1e-3.
+// of the difference stay below 1e-3 of |g| for |g| above 1e-3. An emulated GPU,
+// whose kernels have cases of their own, takes one of the two for each.
 static void check_param(struct fixture *f, struct loaded *eval,
                         struct loaded *grad, const char *name, uint64_t seed)
 {
@@ -251,6 +252,8 @@ static void check_param(struct fixture *f, struct loaded *eval,
 
     rng_init(&r, seed, 9);
     for (int which = 0; which < 2; which++) {
+        if (!test_device_is_cpu() && seed % 2 != (uint64_t) which)
+            continue;
         double want = 0;
         double length = 0;
         for (size_t i = 0; i < n; i++) {

@@ -286,6 +286,7 @@ def main(tests):
     print('1..%d' % len(tests))
     failed = 0
     for n, t in enumerate(tests, 1):
+        begin = time.monotonic()
         try:
             t()
             print('ok %d - %s' % (n, t.__name__), flush=True)
@@ -294,4 +295,5 @@ def main(tests):
             import traceback
             traceback.print_exc()
             print('not ok %d - %s # %s' % (n, t.__name__, str(e).split('\n')[0]), flush=True)
+        print('# %.1f s' % (time.monotonic() - begin))
     sys.exit(1 if failed else 0)

@@ -305,52 +305,6 @@ def what_an_app_has_under_way_ends_with_its_grant():
         assert a.call('ping') == {}
 
 
-def the_switch_closes_ingest_at_once_and_for_good():
-    with Daemon() as d:
-        o, a = d.client(), app(d)
-        put(o)
-        put(a)
-        # Somebody who puts without a pause.
-        busy = d.client()
-        ids = [busy.send('data.put_many', records=records(8), create_stream=True) for _ in range(20)]
-        start = time.monotonic()
-        wire = o.send('app.switch', off=True)
-        while True:
-            try:
-                put(a)
-            except RpcError as e:
-                assert e.name == 'NOT_CONSENTED' and 'pockctl on' in e.msg, e
-                break
-        closed = time.monotonic() - start
-        assert o.wait(wire) == {'off': True}
-        assert closed < 0.1 * SLOW, 'ingest closed after %.3f s' % closed
-        print('# ingest closed after %.1f ms' % (closed * 1e3))
-        for i in ids:
-            try:
-                busy.wait(i)
-            except RpcError as e:
-                assert e.name == 'NOT_CONSENTED', e
-        for call in (lambda: put(o), lambda: put(a), lambda: a.call('gen.start', prompt='x'),
-                     lambda: a.call('score', texts=['x y'])):
-            refused('NOT_CONSENTED', call)
-        # What is there can be seen, and erased.
-        before = o.call('data.count')['records']
-        refused('NOT_CONSENTED', lambda: a.call('data.list'))
-        before -= a.call('data.erase', all=True)['records']
-        d.stop()
-        d.start()
-        o = d.client()
-        s = o.call('status')
-        assert s['off'] and 'pockctl on' in s['line'], s
-        assert o.call('data.count')['records'] == before
-        gates = {g['gate']: g for g in o.call('why')['gates']}
-        assert not gates['owner']['ok'] and 'pockctl off' in gates['owner']['value'], gates['owner']
-        refused('NOT_CONSENTED', lambda: put(o))
-        o.call('app.switch', off=False)
-        put(o)
-        assert not o.call('status')['off']
-
-
 def scores_of_an_app_have_a_limit():
     with Daemon() as d:
         o, a = d.client(), app(d)
@@ -569,7 +523,6 @@ if __name__ == '__main__':
         a_revocation_stops_the_job_that_reads,
         a_narrower_grant_stops_the_job_that_reads,
         what_an_app_has_under_way_ends_with_its_grant,
-        the_switch_closes_ingest_at_once_and_for_good,
         scores_of_an_app_have_a_limit,
         a_sandboxed_app_is_never_the_owner,
         connections_are_handed_over_with_a_name,

@@ -5,7 +5,6 @@
 import hashlib
 import json
 import os
-import shutil
 import signal
 import struct
 import subprocess
@@ -269,28 +268,6 @@ def a_policy_that_contradicts_itself_is_refused():
         fails(d, 'BAD_PARAMS', 'level_keep_pct', 'policy.set', values={'level_keep_pct': None})
 
 
-def a_machine_without_thermal_zones_trains_part_of_the_time():
-    with night() as d:
-        shutil.rmtree(os.path.join(d.sysroot, 'sys/class/thermal'))
-        d.c.call('data.put_many', records=records(40), create_stream=True)
-        d.c.call('train.start', recipe=LONG, now=True)
-        wait_for('ten steps', 60, lambda: jobs(d)[0]['step'] >= 10)
-
-        def thermal():
-            return [g for g in d.c.call('why')['gates'] if g['gate'] == 'thermal'][0]['value']
-
-        def steps(duty):
-            d.c.call('policy.set', values={'warm_duty_pct': duty})
-            wait_for('its duty', 5, lambda: thermal() == 'no readable zone: trains %d %% of the time' % duty)
-            before = jobs(d)[0]['step']
-            time.sleep(3)
-            return jobs(d)[0]['step'] - before
-        assert thermal() == 'no readable zone: trains 50 % of the time', thermal()
-        seldom, always = steps(10), steps(100)
-        print('# %d steps in a tenth of the time, %d in all of it' % (seldom, always))
-        assert 0 < seldom < always / 2, (seldom, always)
-
-
 def times_path(d):
     return os.path.join(d.dir, 'd/kernel.times')
 
@@ -313,9 +290,12 @@ def prefer_plain_c(data):
 
 
 def a_job_ends_with_the_same_bytes_though_kernels_are_timed_again():
+    # Long enough for a checkpoint on the way.
+    epochs = 24 if os.environ.get('POCK_SANITIZE', 'none') == 'none' else 3
+
     def train(d, name, between=None):
         job = d.c.call('train.start', adapter=name,
-                       recipe=dict(RECIPE, epochs=24, patience=1000, eval_every=100000))['job']['id']
+                       recipe=dict(RECIPE, epochs=epochs, patience=1000, eval_every=100000))['job']['id']
         if between:
             wait_for('a checkpoint', 30, lambda: os.listdir(os.path.join(d.dir, 'd/ckpt')))
             os.kill(worker_pid(d), signal.SIGKILL)
@@ -325,7 +305,7 @@ def a_job_ends_with_the_same_bytes_though_kernels_are_timed_again():
 
     with night() as d:
         d.c.call('data.put_many', records=records(40), create_stream=True)
-        r = d.c.call('tune.run', seconds=2.0, force=True)
+        r = d.c.call('tune.run', seconds=20.0, force=True)
         assert r['used'] and r['timed'] == r['wanted'] and r['left'] == 0, r
         fast = open(times_path(d), 'rb').read()
         plain = prefer_plain_c(fast)
@@ -872,7 +852,6 @@ if __name__ == '__main__':
         one_record_that_kills_workers_is_found_and_left_out,
         every_night_is_in_the_history,
         a_policy_that_contradicts_itself_is_refused,
-        a_machine_without_thermal_zones_trains_part_of_the_time,
         a_job_ends_with_the_same_bytes_though_kernels_are_timed_again,
         a_table_of_kernel_times_that_is_of_no_use_is_told_of_once,
         kernels_are_not_timed_beside_a_job,

@@ -209,7 +209,9 @@ static void bytes_are_the_same_for_any_number_of_threads(void **state)
     rig_init(&r, 1);
     one = run_through(&r);
     rig_finish(&r);
-    for (uint32_t threads = 2; threads <= 3; threads++) {
+    // An emulated GPU has others, and is asked once more.
+    for (uint32_t threads = 2; threads <= (test_device_is_cpu() ? 3 : 2);
+         threads++) {
         rig_init(&r, threads);
         struct bytes more = run_through(&r);
         assert_int_equal(more.n, one.n);
@@ -255,7 +257,9 @@ static void stops_anywhere_and_ends_with_the_same_bytes(void **state)
 
     rig_init(&r, 1);
     struct bytes straight = run_through(&r);
-    for (uint64_t seed = 1; seed <= 2; seed++) {
+    // An emulated GPU takes its time for one.
+    const uint64_t seeds = test_device_is_cpu() ? 2 : 1;
+    for (uint64_t seed = 1; seed <= seeds; seed++) {
         struct bytes pieces = run_in_pieces(&r, seed, 2500);
         assert_int_equal(pieces.n, straight.n);
         assert_memory_equal(pieces.data, straight.data, straight.n);
@@ -299,8 +303,8 @@ static void every_scheme_learns_and_resumes(void **state)
         trainer_progress(&p, t);
         if (!(p.best_loss < p.start_loss - 0.01))
             fail_msg("%s: %g to %g", recipes[i], p.start_loss, p.best_loss);
+        struct bytes straight = save(t);
         trainer_destroy(t);
-        struct bytes straight = run_through(&r);
         struct bytes pieces = run_in_pieces(&r, i, 4000);
         assert_int_equal(pieces.n, straight.n);
         assert_memory_equal(pieces.data, straight.data, straight.n);
@@ -327,8 +331,8 @@ static void early_and_late_updates_learn_the_same(void **state)
         struct trainer *t = rig_trainer(&r);
         assert_int_equal(trainer_run(t, 0, NULL, NULL, &err), 0);
         ok(trainer_best(&a[i], t, &err), &err);
+        struct bytes straight = save(t);
         trainer_destroy(t);
-        struct bytes straight = run_through(&r);
         struct bytes pieces = run_in_pieces(&r, 5, 2500);
         assert_int_equal(pieces.n, straight.n);
         assert_memory_equal(pieces.data, straight.data, straight.n);
