@@ -110,16 +110,14 @@ static struct way way_of_dots(const struct vk_product *p)
     };
 }
 
-// Many rows, few columns: what LoRA makes of tokens. Turned: few rows and a
-// large weight.
+// Many rows, few columns: what LoRA makes of tokens.
 static struct way way_of_thin(const struct device *dev,
-                              const struct vk_product *p, bool is_turned)
+                              const struct vk_product *p)
 {
     enum { THREADS = 256, ROW_LANES = 4, ENOUGH = 128, SHARED = 40 << 10 };
     const uint32_t shared =
         dev->traits.shared_bytes < SHARED ? dev->traits.shared_bytes : SHARED;
-    const uint32_t many = is_turned ? p->n : p->m;
-    const uint32_t few = (is_turned ? p->m : p->n) <= 8 ? 8 : 16;
+    const uint32_t few = p->n <= 8 ? 8 : 16;
     const uint32_t step = THREADS / ROW_LANES * 4;
     const uint32_t step_bytes = step / 4 * (few + 1) * 16;
     uint32_t rows = few == 8 ? 4 : 2, depth = 1;
@@ -127,19 +125,18 @@ static struct way way_of_thin(const struct device *dev,
     // Sums of all threads lie there at the end.
     while (rows * few * THREADS * sizeof(float) > shared)
         rows /= 2;
-    while (rows > 1 && many / (rows * ROW_LANES) < ENOUGH)
+    while (rows > 1 && p->m / (rows * ROW_LANES) < ENOUGH)
         rows /= 2;
-    // Turned, what is read ahead are 16 bits of each value.
-    while (depth * rows < (is_turned ? 8u : 4u) &&
-           depth * 2 * step_bytes <= shared && depth * step < p->k)
+    while (depth * rows < 4 && depth * 2 * step_bytes <= shared &&
+           depth * step < p->k)
         depth *= 2;
     return (struct way){
         .shader = VK_SHADER_gemm_thin_f32,
-        .specs = {few, rows, depth, is_turned},
-        .n_specs = 4,
+        .specs = {few, rows, depth},
+        .n_specs = 3,
         .threads = THREADS,
-        .tile_m = is_turned ? few : rows * ROW_LANES,
-        .tile_n = is_turned ? rows * ROW_LANES : few,
+        .tile_m = rows * ROW_LANES,
+        .tile_n = few,
         .parts = 1,
         .k_each = p->k,
     };
@@ -227,16 +224,6 @@ static bool is_lds(const struct vk_product *p)
            p->family == VK_PRODUCT_LDS_128;
 }
 
-// Few tokens and a weight that takes no work to decode: `dots` keeps too much
-// of a thread's in registers for that many rows, and waits.
-static bool is_turned_thin(const struct vk_product *p)
-{
-    return p->m > 2 && p->m <= FEW && p->n >= 64 && p->k >= 64 && p->trans_b &&
-           !p->trans_a && !p->d &&
-           (p->b.dtype == DTYPE_f32 || p->b.dtype == DTYPE_f16 ||
-            p->b.dtype == DTYPE_bf16);
-}
-
 // The one place where families are chosen: by what was asked for, by sizes,
 // then by the device.
 static struct way pick_family(const struct device *dev,
@@ -244,18 +231,14 @@ static struct way pick_family(const struct device *dev,
 {
     const struct vk_traits *t = &dev->traits;
     const bool is_narrow = p->m <= FEW || p->n <= FEW;
-    const bool has_room =
-        t->max_workgroup >= 256 && t->shared_bytes >= LDS_BYTES;
 
     if (p->family == VK_PRODUCT_REG)
         return way_of_reg(dev, p);
     if (is_lds(p))
         return way_of_lds(dev, p);
-    if (p->n <= FEW && p->m >= 64 && p->k >= 64 && !p->trans_a && has_room)
-        return way_of_thin(dev, p, false);
-    if (is_turned_thin(p) && has_room &&
-        (likes_lds(t) || p->family == VK_PRODUCT_TURNED))
-        return way_of_thin(dev, p, true);
+    if (p->n <= FEW && p->m >= 64 && p->k >= 64 && !p->trans_a &&
+        t->max_workgroup >= 256 && t->shared_bytes >= LDS_BYTES)
+        return way_of_thin(dev, p);
     if (is_narrow && !p->trans_a && (p->trans_b || p->n <= FEW) && p->k >= 64 &&
         t->has_subgroup_sum)
         return way_of_dots(p);

@@ -55,7 +55,6 @@ enum vk_product_family {
     VK_PRODUCT_CM_64 = 8,
     VK_PRODUCT_CM_128 = 9,
     VK_PRODUCT_CM_256 = 10,
-    VK_PRODUCT_TURNED = 16, // of few rows, a weight's as of many, if it can be
 };
 void vk_emit_product(struct vk_emit *e, const struct vk_product *p);
 // Looks at sizes, types and forms, at no address.

@@ -111,22 +111,6 @@ static void all_types(int64_t m, int64_t n, int64_t k, uint8_t kernel)
         }
 }
 
-// Few rows, whose weight is the side that is read once.
-static void turned(int64_t m, int64_t n, int64_t k)
-{
-    for (int t = 0; t < 3; t++)
-        for (int c = 0; c < 3; c++)
-            run(&(struct shape){.m = m,
-                                .n = n,
-                                .k = k,
-                                .trans_b = true,
-                                .has_c = c > 0,
-                                .is_inplace = c > 1,
-                                .alpha = c > 0 ? -0.5f : 1,
-                                .type = types[t],
-                                .kernel = VK_PRODUCT_TURNED});
-}
-
 static void deltas(int64_t m, int64_t n, int64_t k)
 {
     for (int t = 0; t < N_TYPES; t += 3)
@@ -215,11 +199,6 @@ void vcases_quants(void)
     all_types(1, 256, 512, 0);
     all_types(33, 256, 256, VK_PRODUCT_REG);
     all_types(33, 256, 256, VK_PRODUCT_LDS);
-    turned(3, 64, 64);
-    turned(8, 512, 2048);
-    turned(7, 130, 1027);
-    turned(16, 1030, 300);
-    turned(11, 2070, 520);
     deltas(1, 256, 256);
     deltas(33, 256, 256);
     kept();

@@ -9,10 +9,6 @@
 // dY B. Bound by memory: a is read once, in lines of eight threads; b passes
 // through shared memory. a is not turned.
 //
-// IS_TURNED: of few rows with a large b, which is turned: few tokens and a weight.
-// Then "rows" below are columns of y, whose values along k b has, and "columns"
-// are the rows of a.
-//
 // A workgroup makes 4 * RPT rows. Thread t: K_LANES along k, ROW_LANES rows,
 // SLICES of K that are summed at the end, in a fixed order.
 
@@ -20,7 +16,6 @@ layout(constant_id = 0) const uint THREADS = 256;
 layout(constant_id = 3) const uint FEW = 8;   // columns at most: 8 or 16
 layout(constant_id = 4) const uint RPT = 4;   // rows of a thread; RPT * FEW / 4 is at most 8
 layout(constant_id = 5) const uint DEPTH = 1; // steps along k that are loaded together
-layout(constant_id = 6) const bool IS_TURNED = false;
 
 const uint K_LANES = 8;
 const uint ROW_LANES = 4;
@@ -47,29 +42,17 @@ const uint SQUARES = DEPTH * LINES * QUADS;
 const uint EACH = (SQUARES + THREADS - 1) / THREADS;
 vec4 next_b[EACH * 4];
 
-vec4 wide_4(uint row, uint at, uint end)
-{
-    return IS_TURNED ? b_along_k(row, at, end) : a_along_k(row, at, end);
-}
-
-vec4 narrow_4(uint col, uint i, uint at, uint end)
-{
-    if (IS_TURNED)
-        return a_along_k(col + i, at, end);
-    return TRANS_B ? b_along_k(col + i, at, end) : b_along_n(col, at + i, end);
-}
-
 void fetch(uint row, uint line, uint at, uint end)
 {
     [[unroll]] for (uint d = 0; d < DEPTH; d++)
         [[unroll]] for (uint r = 0; r < RPT; r++)
-            next_a[d * RPT + r] = wide_4(row + r * ROW_LANES, at + d * STEP + line * 4, end);
+            next_a[d * RPT + r] = a_along_k(row + r * ROW_LANES, at + d * STEP + line * 4, end);
     [[unroll]] for (uint e = 0; e < EACH; e++) {
         uint u = gl_LocalInvocationID.x + e * THREADS;
         uint k0 = at + u % (DEPTH * LINES) * 4, col = u / (DEPTH * LINES) * 4;
         uint end_b = SQUARES % THREADS == 0 || u < SQUARES ? end : 0;
         [[unroll]] for (uint i = 0; i < 4; i++)
-            next_b[e * 4 + i] = narrow_4(col, i, k0, end_b);
+            next_b[e * 4 + i] = TRANS_B ? b_along_k(col + i, k0, end_b) : b_along_n(col, k0 + i, end_b);
     }
 }
 
@@ -79,7 +62,7 @@ void store_b()
         uint u = gl_LocalInvocationID.x + e * THREADS;
         uint to = u % (DEPTH * LINES) * LINE + u / (DEPTH * LINES);
         mat4 v = mat4(next_b[e * 4], next_b[e * 4 + 1], next_b[e * 4 + 2], next_b[e * 4 + 3]);
-        if (TRANS_B || IS_TURNED)
+        if (TRANS_B)
             v = transpose(v);
         if (SQUARES % THREADS == 0 || u < SQUARES)
             [[unroll]] for (uint i = 0; i < 4; i++)
@@ -116,7 +99,7 @@ void main()
     uint t = gl_LocalInvocationID.x;
     uint row_lane = t / K_LANES % ROW_LANES;
     uint slice = t / (K_LANES * ROW_LANES);
-    uint row = (IS_TURNED ? gl_WorkGroupID.x : gl_WorkGroupID.y) * ROW_LANES * RPT;
+    uint row = gl_WorkGroupID.y * ROW_LANES * RPT;
 
     [[unroll]] for (uint i = 0; i < RPT * QUADS; i++)
         sum[i] = vec4(0);
@@ -141,12 +124,5 @@ void main()
     for (uint i = 1; i < K_LANES; i++)
         all += lds[t + i];
     uint at = row + quad / QUADS * ROW_LANES + row_lane;
-    uint col = quad % QUADS * 4;
-    if (!IS_TURNED) {
-        put_4(at, col, all, before_4(at, col));
-        return;
-    }
-    vec4 added = vec4(before(col, at), before(col + 1, at), before(col + 2, at), before(col + 3, at));
-    for (uint i = 0; i < 4; i++)
-        put(col + i, at, all[i], added[i]);
+    put_4(at, quad % QUADS * 4, all, before_4(at, quad % QUADS * 4));
 }
