@@ -10,13 +10,13 @@
  * through one queue, and gets them back through one uv_async_t: those of one
  * client in order, those of many in turns.
  * Tasks that write are gathered into one transaction until the queue is empty,
- * 64 of them are in it, or 5 ms have passed, or as long as the last commit took;
- * `done` of all of them is called after the commit, so an answer means: on disk.
- * With an empty queue the commit waits, for a quarter of what the last one took
- * and 1 ms at most, for as many as were told or waiting when the last one ended:
- * who sends the next when the last is on disk shares a sync with the others.
- * When one of them or the commit fails, all is undone and each runs again by
- * itself.
+ * 64 of them are in it, or 5 ms have passed, or as long as the last commit
+ * took; `done` of all of them is called after the commit, so an answer means:
+ * on disk. With an empty queue the commit waits, for a quarter of what the last
+ * one took and 1 ms at most, for as many as were told or waiting when the last
+ * one ended: who sends the next when the last is on disk shares a sync with the
+ * others. When one of them or the commit fails, all is undone and each runs
+ * again by itself.
  */
 
 #include "engine/base/error.h"
