@@ -179,11 +179,14 @@ static int find_lesson(struct store *s, int64_t adapter_id,
     int64_t id = 0;
     int rc = store_sql(
         s, &q,
-        "SELECT v.job_id FROM versions v WHERE v.adapter_id = ?1 AND"
-        " v.job_id IS NOT NULL AND v.is_retired AND NOT EXISTS (SELECT 1 FROM"
+        "SELECT j.id FROM (SELECT job_id FROM versions WHERE adapter_id = ?1"
+        " AND job_id IS NOT NULL AND is_retired ORDER BY version DESC LIMIT 1)"
+        " v JOIN jobs j ON j.id = v.job_id WHERE NOT EXISTS (SELECT 1 FROM"
         " jobs WHERE adapter_id = ?1 AND state < 5) AND EXISTS (SELECT 1 FROM"
-        " records WHERE id NOT IN (SELECT id FROM erasing))"
-        " ORDER BY v.version DESC LIMIT 1",
+        " streams t WHERE (j.streams = '' OR instr(' ' || j.streams || ' ',"
+        " ' ' || t.name || ' ')) AND EXISTS (SELECT 1 FROM records WHERE"
+        " stream_id = t.id AND (j.before_ms IS NULL OR time_ms < j.before_ms)"
+        " AND id NOT IN (SELECT id FROM erasing)))",
         err);
 
     if (rc < 0)

@@ -357,18 +357,31 @@ int store_remerge_each(struct store *s, store_remerge_fn fn, void *user,
     return stop ? stop : rc < 0 ? rc : 0;
 }
 
+struct choosing {
+    const int64_t *but;
+    size_t n_but;
+    struct store_remerge *out;
+};
+
 static int keep_due(const struct store_remerge *m, void *user)
 {
+    const struct choosing *c = user;
+
     if (m->waits_for[0])
         return 0;
-    *(struct store_remerge *) user = *m;
+    for (size_t i = 0; i < c->n_but; i++)
+        if (c->but[i] == m->id)
+            return 0;
+    *c->out = *m;
     return 1;
 }
 
-int store_remerge_next(struct store *s, struct store_remerge *out,
-                       struct error *err)
+int store_remerge_next(struct store *s, const int64_t *but, size_t n_but,
+                       struct store_remerge *out, struct error *err)
 {
-    return store_remerge_each(s, keep_due, out, err);
+    struct choosing c = {.but = but, .n_but = n_but, .out = out};
+
+    return store_remerge_each(s, keep_due, &c, err);
 }
 
 /*

@@ -54,9 +54,9 @@ typedef int (*store_remerge_fn)(const struct store_remerge *m, void *user);
 // Those that wait, oldest first.
 int store_remerge_each(struct store *s, store_remerge_fn fn, void *user,
                        struct error *err);
-// The oldest that is due: 1, or 0 when none is.
-int store_remerge_next(struct store *s, struct store_remerge *out,
-                       struct error *err);
+// The oldest that is due, but for these: 1, or 0 when none is.
+int store_remerge_next(struct store *s, const int64_t *but, size_t n_but,
+                       struct store_remerge *out, struct error *err);
 // It is done: `made` took its place (0: nothing was left to merge), and is
 // active if the old one was and nothing else became active since.
 int store_remerge_finish(struct store *s, const struct store_remerge *m,

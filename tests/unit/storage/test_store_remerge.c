@@ -12,6 +12,7 @@
 
 enum { A, B, C, BOTH, ADAPTERS };
 static const char *const names[ADAPTERS] = {"a", "b", "c", "both"};
+static const char *streams = ""; // that jobs learn from; all
 static int64_t model, adapters[ADAPTERS], learned[C + 1];
 static struct store_erased erased;
 static struct store_used_by used[16];
@@ -45,6 +46,7 @@ static uint32_t learn(int adapter, const char *text, int64_t record,
     j.adapter_id = v.adapter_id = adapters[adapter];
     j.model_id = model;
     j.state = STORE_JOB_DONE;
+    (void) snprintf(j.streams, sizeof(j.streams), "%s", streams);
     OK(store_job_add(store, &j, &v.job_id, &err));
     v.gate = STORE_GATE_PASSED;
     v.created_ms = now_ms;
@@ -146,7 +148,7 @@ static struct store_remerge next(void)
 {
     struct store_remerge m;
 
-    assert_int_equal(store_remerge_next(store, &m, &err), 1);
+    assert_int_equal(store_remerge_next(store, NULL, 0, &m, &err), 1);
     return m;
 }
 
@@ -160,7 +162,7 @@ static void waits_for(const char *adapter)
 {
     struct store_remerge m = {.id = 0};
 
-    assert_int_equal(store_remerge_next(store, &m, &err), 0);
+    assert_int_equal(store_remerge_next(store, NULL, 0, &m, &err), 0);
     OK(store_remerge_each(store, last_row, &m, &err));
     assert_string_equal(m.waits_for, adapter);
 }
@@ -333,6 +335,9 @@ static void a_second_erase_is_no_choice_of_anybody(void **state)
     assert_int_equal(waiting(), 2);
     // The one that was in use first, and only that.
     const struct store_remerge m = next();
+    struct store_remerge later;
+    assert_int_equal(store_remerge_next(store, &m.id, 1, &later, &err), 1);
+    assert_int_equal(later.version, 1);
     assert_int_equal(m.version, 2);
     const struct store_part b = part(B, 1, 0.3);
     assert_true(finish(&m, merge_of(BOTH, "new", &b, 1)));
@@ -405,6 +410,21 @@ static void a_slice_that_is_in_use_as_a_part_is_learned_again(void **state)
     waits_for("a");
 }
 
+static void a_slice_with_nothing_left_is_not_learned_again(void **state)
+{
+    streams = "b x"; // not ab, which is there
+    (void) add_record("ab", 60, "of another");
+    (void) learn(B, "by streams", learned[B], NOW);
+    streams = "";
+    assert_int_equal(merge(BOTH, "sum", A, 1, B, 2), 1);
+    erase(learned[B], NOW + 1);
+    assert_int_equal(erased.n_jobs, 0);
+    const struct store_remerge m = next();
+    assert_int_equal(m.n_parts, 1);
+    assert_string_equal(m.without, "b");
+    assert_false(m.was_active);
+}
+
 int main(void)
 {
 #define TEST(name) \
@@ -421,6 +441,7 @@ int main(void)
         TEST(merged_into_one_of_its_parts_it_is_active_again),
         TEST(of_those_merged_alike_one_is_enough),
         TEST(a_slice_that_is_in_use_as_a_part_is_learned_again),
+        TEST(a_slice_with_nothing_left_is_not_learned_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
