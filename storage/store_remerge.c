@@ -22,12 +22,16 @@ enum {
 };
 
 // What two merged versions have in common that were made alike.
-#define ALIKE(version)                                                         \
-    "(SELECT group_concat(printf('%s %!.17g', of_adapter, weight), ' ') FROM"  \
-    " (SELECT of_adapter, weight FROM merged_from WHERE adapter_id = ?1 AND"   \
-    "  version = " version                                                     \
-    " ORDER BY place)) || (SELECT ' ' || rank FROM versions WHERE adapter_id " \
-    "= ?1 AND version = " version ")"
+#define ALIKE(of)                                                             \
+    "(SELECT group_concat(printf('%s %!.17g', of_adapter, weight), ' ') FROM" \
+    " (SELECT of_adapter, weight FROM merged_from WHERE adapter_id = ?1"      \
+    "  AND version = " of                                                     \
+    "  ORDER BY place)) || (SELECT ' ' || rank FROM versions"                 \
+    " WHERE adapter_id = ?1 AND version = " of ")"
+
+#define ALIKE_IT    ALIKE("?2")
+#define ALIKE_ROW   ALIKE("remerges.version")
+#define ALIKE_OTHER ALIKE("r.version")
 
 // Of a row r: nothing else became active since, but for a version that was
 // learned again, where the merged one is of the same adapter as a part of it.
@@ -56,6 +60,27 @@ int store_remerge_settle(struct store *s, struct error *err)
         "look at what waits to be merged", err);
 }
 
+// But for the best of those that wait.
+static int drop_alike(struct store *s, int64_t adapter_id, uint32_t version,
+                      struct error *err)
+{
+    sqlite3_stmt *q;
+    int rc =
+        store_sql(s, &q,
+                  "DELETE FROM remerges WHERE adapter_id = ?1 AND made IS NULL"
+                  " AND " ALIKE_ROW " = " ALIKE_IT
+                  " AND id != (SELECT id FROM remerges r WHERE adapter_id = ?1"
+                  " AND made IS NULL AND " ALIKE_OTHER " = " ALIKE_IT
+                  " ORDER BY was_active DESC, version DESC LIMIT 1)",
+                  err);
+
+    if (rc < 0)
+        return rc;
+    (void) sqlite3_bind_int64(q, 1, adapter_id);
+    (void) sqlite3_bind_int64(q, 2, version);
+    return store_sql_run(s, q, "remember what was merged", err);
+}
+
 int store_remerge_add(struct store *s, int64_t adapter_id, uint32_t version,
                       bool was_active, int64_t now_ms, struct error *err)
 {
@@ -75,18 +100,8 @@ int store_remerge_add(struct store *s, int64_t adapter_id, uint32_t version,
     (void) sqlite3_bind_int64(q, 2, version);
     (void) sqlite3_bind_int(q, 3, was_active);
     (void) sqlite3_bind_int64(q, 4, now_ms);
-    if ((rc = store_sql_run(s, q, "remember what was merged", err)) < 0 ||
-        (rc = store_sql(
-             s, &q,
-             "DELETE FROM remerges WHERE adapter_id = ?1 AND made IS NULL AND " ALIKE("remerges.version") " = " ALIKE(
-                 "?2") " AND id != (SELECT id FROM remerges r WHERE adapter_id = ?1 AND"
-                       " made IS NULL AND " ALIKE("r.version") " = " ALIKE(
-                           "?2") " ORDER BY was_active DESC, version DESC LIMIT 1)",
-             err)) < 0)
-        return rc;
-    (void) sqlite3_bind_int64(q, 1, adapter_id);
-    (void) sqlite3_bind_int64(q, 2, version);
-    return store_sql_run(s, q, "remember what was merged", err);
+    rc = store_sql_run(s, q, "remember what was merged", err);
+    return rc < 0 ? rc : drop_alike(s, adapter_id, version, err);
 }
 
 int store_remerge_note(struct store *s, struct error *err)

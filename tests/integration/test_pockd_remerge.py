@@ -163,9 +163,26 @@ def killed_between_all_steps_it_comes_back_all_the_same():
         assert step > 14
 
 
+def what_fails_is_told_and_tried_again():
+    with night() as d:
+        slices(d, secrets=False)
+        os.rename(d.model, d.model + '.away')
+        d.c.call('data.erase', stream='home')
+        wait_for('it to be told', 60, lambda: told(d, 'job_notice'))
+        said = told(d, 'job_notice')
+        assert len(said) == 1 and said[0]['version'] == 1, said
+        assert 'could not be merged again' in said[0]['text'] and 'tried again later' in said[0]['text'], said
+        put(d, 'work', 3000, 1)  # no reason to try at once
+        assert d.c.call('why')['remerges'] == [{'adapter': 'both', 'version': 1, 'active': True}]
+        os.rename(d.model + '.away', d.model)
+        merged_again(d, 60)
+        assert active(d, 'both')['version'] == 2 and len(told(d, 'job_notice')) == 1
+
+
 if __name__ == '__main__':
     main([
         an_erase_costs_one_slice,
         what_has_nothing_left_is_left_out_and_choices_stay,
+        what_fails_is_told_and_tried_again,
         killed_between_all_steps_it_comes_back_all_the_same,
     ])
