@@ -505,7 +505,8 @@ struct used_by {
     struct store *s;
 };
 
-// Also what a merged version was merged of, if it will be again.
+// To the owner also what a merged version was merged of, if it will be again:
+// an app is told of no adapter that did not learn from its records.
 static int put_used_by(const struct store_used_by *u, void *user)
 {
     const struct used_by *x = user;
@@ -515,7 +516,7 @@ static int put_used_by(const struct store_used_by *u, void *user)
     encoder_put_cstr(&c->out, "adapter", u->adapter);
     encoder_put_int(&c->out, "version", u->version);
     encoder_put_bool(&c->out, "active", u->is_active);
-    if (u->is_merged_again) {
+    if (u->is_merged_again && request_is_owner(c->r)) {
         encoder_put_array(&c->out, "merged_again");
         (void) store_merge_each(x->s, u->adapter_id, u->version,
                                 adapter_put_part, &c->out, NULL);

@@ -9,9 +9,9 @@
  * One transaction decides everything: versions that learned from the records,
  * or descend from one that did, are retired, the newest clean one is active
  * instead, a job that learns again what remains is queued, what was merged is
- * remembered to be merged again (store_remerge.h), the keys of records, adapters,
- * checkpoints and kept states are shredded, the rows are deleted, and what is
- * left to do is written down. Then, each step done once and perhaps
+ * remembered to be merged again (store_remerge.h), the keys of records,
+ * adapters, checkpoints and kept states are shredded, the rows are deleted, and
+ * what is left to do is written down. Then, each step done once and perhaps
  * again after a crash, at the next store_open():
  *
  *   log          the log is emptied: no page has the rows or the keys

@@ -7,6 +7,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from pockd_rpc import main, wait_for  # noqa: E402
+from test_pockd_consent import app  # noqa: E402
 from test_pockd_erase import pockctl  # noqa: E402
 from test_pockd_train import RECIPE, jobs, night, records, wait_end  # noqa: E402
 
@@ -163,6 +164,23 @@ def killed_between_all_steps_it_comes_back_all_the_same():
         assert step > 14
 
 
+def an_app_is_told_of_no_slice_but_its_own():
+    with night() as d:
+        a = app(d)
+        d.c.call('app.grant', app=a.hello['app'], purposes=['train'])
+        a.call('data.put_many', records=records(40, 0, 'work'), create_stream=True)
+        put(d, 'home', 1000)
+        train(d, 'work')
+        train(d, 'home')
+        d.c.call('adapter.merge', adapter='both', parts=PARTS)
+        owned = d.c.call('data.erase', app=a.hello['app'], dry_run=True)['used_by']
+        assert [u.get('merged_again') for u in owned] == [[dict(p, version=1) for p in PARTS], None], owned
+        used = a.call('data.erase', all=True)['used_by']
+        assert used == [{'adapter': 'both', 'version': 1, 'active': False},
+                        {'adapter': 'work', 'version': 1, 'active': True}], used
+        assert [p['adapter'] for p in merged_again(d)['merged_from']] == ['home']
+
+
 def what_fails_is_told_and_tried_again():
     with night() as d:
         slices(d, secrets=False)
@@ -183,6 +201,7 @@ if __name__ == '__main__':
     main([
         an_erase_costs_one_slice,
         what_has_nothing_left_is_left_out_and_choices_stay,
+        an_app_is_told_of_no_slice_but_its_own,
         what_fails_is_told_and_tried_again,
         killed_between_all_steps_it_comes_back_all_the_same,
     ])
