@@ -329,7 +329,9 @@ static void on_answer(void *arg, int rc, struct worker_msg *m,
                                          .free_data = free_combining});
 }
 
-static void fill_merge(struct worker_merge *m, const struct combining *x)
+void adapter_fill_merge(struct worker_merge *m, uint32_t rank, int model_fd,
+                        const int *part_fds, const struct store_part *parts,
+                        size_t count)
 {
     int *fds[PARTS_MAX] = {&m->fd0, &m->fd1, &m->fd2,
                            &m->fd3, &m->fd4, &m->fd5};
@@ -337,11 +339,11 @@ static void fill_merge(struct worker_merge *m, const struct combining *x)
                                   &m->weight3, &m->weight4, &m->weight5};
 
     m->req = 1;
-    m->rank = x->rank;
-    m->model_fd = x->model_fd;
+    m->rank = rank;
+    m->model_fd = model_fd;
     for (size_t i = 0; i < PARTS_MAX; i++) {
-        *fds[i] = x->fds[i];
-        *weights[i] = x->parts[i].weight;
+        *fds[i] = i < count ? part_fds[i] : -1;
+        *weights[i] = i < count ? parts[i].weight : 0;
     }
 }
 
@@ -359,7 +361,8 @@ static void after_open(struct dbcall *c)
         m.diff.b_fd = x->fds[1];
     } else {
         worker_msg_init(&m, WORKER_MSG_merge);
-        fill_merge(&m.merge, x);
+        adapter_fill_merge(&m.merge, x->rank, x->model_fd, x->fds, x->parts,
+                           x->count);
     }
     (void) tools_call(x->p->tools, x->r, &m, on_answer, x, free_combining);
 }

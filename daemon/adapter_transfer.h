@@ -13,6 +13,7 @@
  */
 
 #include "daemon/request.h"
+#include "ipc/worker_proto.h"
 #include "storage/store_adapter.h"
 #include "storage/store_merge.h"
 
@@ -34,3 +35,9 @@ int adapter_find(struct store *s, const msgpack_object *params,
 int adapter_find_version(struct store *s, struct dbcall *c,
                          struct store_adapter *a, struct store_version *v,
                          struct error *err);
+
+// Of adapter_combine.c: the sum of up to six versions, as a worker is asked for
+// it.
+void adapter_fill_merge(struct worker_merge *m, uint32_t rank, int model_fd,
+                        const int *part_fds, const struct store_part *parts,
+                        size_t count);

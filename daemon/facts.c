@@ -13,6 +13,7 @@
 
 #include "daemon/pockd.h"
 #include "daemon/prefix_file.h"
+#include "daemon/remerge.h"
 #include "daemon/train_store.h"
 #include "daemon/watchers.h"
 #include "engine/base/clock.h"
@@ -20,6 +21,7 @@
 #include "storage/store_adapter.h"
 #include "storage/store_lineage.h"
 #include "storage/store_model.h"
+#include "storage/store_remerge.h"
 
 enum {
     STREAMS_MAX = 4096,
@@ -110,6 +112,18 @@ static int read_adapters(struct store *s, struct reading *r, struct error *err)
     return rc;
 }
 
+static int keep_remerge(const struct store_remerge *m, void *user)
+{
+    struct facts *f = user;
+    struct facts_remerge *r = &f->remerges[f->remerge_count++];
+
+    memcpy(r->adapter, m->adapter, sizeof(r->adapter));
+    r->version = m->version;
+    r->was_active = m->was_active;
+    memcpy(r->waits_for, m->waits_for, sizeof(r->waits_for));
+    return f->remerge_count == FACTS_REMERGES_MAX;
+}
+
 static int read_new_records(struct store *s, struct facts *f, struct error *err)
 {
     struct store_filter all = {.trainable_ms = clock_unix_ms()};
@@ -138,7 +152,8 @@ static int run(struct store *s, void *arg, struct error *err)
     if ((rc = store_model_each(s, count_model, &r->facts, err)) < 0 ||
         (rc = store_record_count(s, NULL, keep_stream, &r->facts, err)) < 0 ||
         (rc = read_adapters(s, r, err)) < 0 ||
-        (rc = read_new_records(s, &r->facts, err)) < 0)
+        (rc = read_new_records(s, &r->facts, err)) < 0 ||
+        (rc = store_remerge_each(s, keep_remerge, &r->facts, err)) < 0)
         return rc;
     r->facts.store_bytes = store_bytes(s);
     r->facts.prefix_bytes = prefix_file_bytes(&r->p->paths);
@@ -160,6 +175,8 @@ static void take(struct pockd *p, struct facts *from)
     f->records = from->records;
     memcpy(f->adapters, from->adapters, sizeof(f->adapters));
     f->adapter_count = from->adapter_count;
+    memcpy(f->remerges, from->remerges, sizeof(f->remerges));
+    f->remerge_count = from->remerge_count;
     f->store_bytes = from->store_bytes;
     f->adapter_bytes = from->adapter_bytes;
     f->prefix_bytes = from->prefix_bytes;
@@ -178,6 +195,8 @@ static void done(void *arg, int rc, const struct error *err)
         take(p, &r->facts);
         watchers_status_changed(p);
         pockd_reconsider(p);
+        if (p->facts.remerge_count > 0)
+            remerge_look(p->remerge);
     } else {
         log_warn("event=facts_failed text=%s", err->text);
         free(r->facts.streams);

@@ -19,7 +19,7 @@
 
 struct pockd;
 
-enum { FACTS_ADAPTERS_MAX = 64 };
+enum { FACTS_ADAPTERS_MAX = 64, FACTS_REMERGES_MAX = 16 };
 
 struct facts_adapter {
     char name[STORE_NAME_SIZE];
@@ -27,6 +27,14 @@ struct facts_adapter {
     int64_t created_ms;
     double heldout_before; // NAN: unknown
     double heldout_after;
+};
+
+// A merged version that an erase took, and that is merged again.
+struct facts_remerge {
+    char adapter[STORE_NAME_SIZE];
+    uint32_t version;
+    bool was_active;
+    char waits_for[STORE_NAME_SIZE]; // learned or merged again first; "": none
 };
 
 struct facts {
@@ -40,6 +48,8 @@ struct facts {
     size_t stream_count;
     struct facts_adapter adapters[FACTS_ADAPTERS_MAX]; // with an active version
     size_t adapter_count;
+    struct facts_remerge remerges[FACTS_REMERGES_MAX]; // the oldest
+    size_t remerge_count;
     int64_t store_bytes;
     int64_t adapter_bytes;
     int64_t prefix_bytes;

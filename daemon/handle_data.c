@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/adapter_transfer.h"
 #include "daemon/consent.h"
 #include "daemon/dbcall.h"
 #include "daemon/events.h"
@@ -499,14 +500,28 @@ void handle_data_count(struct pockd *p, struct request *r)
                                          .run = run_count});
 }
 
+struct used_by {
+    struct dbcall *c;
+    struct store *s;
+};
+
+// To the owner also what a merged version was merged of, if it will be again:
+// an app is told of no adapter that did not learn from its records.
 static int put_used_by(const struct store_used_by *u, void *user)
 {
-    struct dbcall *c = user;
+    const struct used_by *x = user;
+    struct dbcall *c = x->c;
 
     encoder_open_map(&c->out);
     encoder_put_cstr(&c->out, "adapter", u->adapter);
     encoder_put_int(&c->out, "version", u->version);
     encoder_put_bool(&c->out, "active", u->is_active);
+    if (u->is_merged_again && request_is_owner(c->r)) {
+        encoder_put_array(&c->out, "merged_again");
+        (void) store_merge_each(x->s, u->adapter_id, u->version,
+                                adapter_put_part, &c->out, NULL);
+        encoder_close(&c->out);
+    }
     encoder_close(&c->out);
     c->number[1]++;
     return 0;
@@ -537,7 +552,7 @@ static int run_erase(struct store *s, struct dbcall *c, struct error *err)
     }
     encoder_put_array(&c->out, "used_by");
     rc = store_record_erase(s, &f.filter, dry_run, clock_unix_ms(), &erased,
-                            put_used_by, c, err);
+                            put_used_by, &(struct used_by){c, s}, err);
     encoder_close(&c->out);
     encoder_put_int(&c->out, "records", erased.records);
     encoder_put_int(&c->out, "bytes", erased.bytes);

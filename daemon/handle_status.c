@@ -5,6 +5,7 @@
 #include "daemon/handlers.h"
 #include "daemon/inhibits.h"
 #include "daemon/pockd.h"
+#include "daemon/remerge.h"
 #include "daemon/status.h"
 #include "daemon/watchers.h"
 
@@ -33,6 +34,7 @@ void handle_why(struct pockd *p, struct request *r)
     status_encode_gates(e, "gates", p->gates, false);
     status_why(line, sizeof(line), p->gates);
     encoder_put_cstr(e, "line", line);
+    remerge_encode(e, &p->facts);
     request_end(r);
     pockd_reconsider(p);
 }

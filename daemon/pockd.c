@@ -20,6 +20,7 @@
 #include "daemon/identity.h"
 #include "daemon/inhibits.h"
 #include "daemon/reload.h"
+#include "daemon/remerge.h"
 #include "daemon/retention.h"
 #include "daemon/serving.h"
 #include "daemon/signal_watch.h"
@@ -391,7 +392,8 @@ static int start_parts(struct pockd *p, struct error *err)
         (rc = serving_create(&p->serving, p)) < 0 ||
         (rc = tools_create(&p->tools, p)) < 0 ||
         (rc = reload_create(&p->reload, p)) < 0 ||
-        (rc = retention_create(&p->retention, p)) < 0)
+        (rc = retention_create(&p->retention, p)) < 0 ||
+        (rc = remerge_create(&p->remerge, p)) < 0)
         return error_set(err, rc, "out of memory");
     return 0;
 }
@@ -455,6 +457,7 @@ static void finish(struct pockd *p)
     retention_destroy(p->retention);
     reload_destroy(p->reload);
     tools_destroy(p->tools);
+    remerge_destroy(p->remerge);
     serving_destroy(p->serving);
     watchers_destroy(p->watchers);
     signal_watch_end(p);

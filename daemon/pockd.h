@@ -30,6 +30,7 @@ struct training;
 struct serving;
 struct tools;
 struct reload;
+struct remerge;
 struct retention;
 struct watchers;
 struct auditlog;
@@ -82,6 +83,7 @@ struct pockd {
     struct filesets filesets;
     struct reload *reload;
     struct retention *retention;
+    struct remerge *remerge;
     struct server *server;
 };
 

@@ -11,6 +11,7 @@
 #include "daemon/inhibits.h"
 #include "daemon/pockd.h"
 #include "daemon/record_filter.h"
+#include "daemon/remerge.h"
 #include "daemon/training.h"
 #include "engine/base/clock.h"
 
@@ -110,6 +111,7 @@ void status_encode(struct encoder *e, const struct pockd *p)
         encoder_key(e, "job");
         training_encode_job(e, p, job);
     }
+    remerge_encode(e, &p->facts);
     encoder_put_int(e, "queue", training_queue_length(p->training));
     status_encode_gates(e, "gates", p->gates, true);
     inhibits_encode(e, p->inhibits);

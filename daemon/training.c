@@ -478,6 +478,9 @@ void training_finish_job(struct training *t, struct tjob *j)
     training_save(t, j);
     watchers_job_ended(t->p, j->row.id);
     remove_job(t, j);
+    // What waited for it to be merged again.
+    if (t->p->facts.remerge_count > 0)
+        facts_refresh(t->p);
 }
 
 static void on_run_end(const struct train_end *end, void *user)

@@ -11,6 +11,7 @@
 #include "storage/store_filter.h"
 #include "storage/store_job.h"
 #include "storage/store_key.h"
+#include "storage/store_remerge.h"
 #include "storage/store_sql.h"
 
 #include <dirent.h>
@@ -39,6 +40,7 @@ static int append(struct used_list *l, sqlite3_stmt *q, struct error *err)
         l->size = size;
     }
     struct store_used_by *u = &l->items[l->count++];
+    *u = (struct store_used_by){.version = 0};
     u->adapter_id = sqlite3_column_int64(q, 0);
     store_sql_text(u->adapter, sizeof(u->adapter), q, 1);
     u->version = (uint32_t) sqlite3_column_int64(q, 2);
@@ -148,6 +150,22 @@ static int retire(struct store *s, const struct used_list *l, int64_t now_ms,
     return rc;
 }
 
+// What is merged again when its parts are clean.
+static int remember_merged(struct store *s, const struct used_list *l,
+                           int64_t now_ms, struct error *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < l->count; i++)
+        rc = store_remerge_add(s, l->items[i].adapter_id, l->items[i].version,
+                               l->items[i].is_active, now_ms, err);
+    for (size_t i = 0; rc == 0 && i < l->count; i++)
+        rc = store_remerge_waits(s, l->items[i].adapter_id, l->items[i].version,
+                                 &l->items[i].is_merged_again,
+                                 &l->items[i].is_part, err);
+    return rc < 0 ? rc : store_remerge_note(s, err);
+}
+
 /*
  * Learning again
  */
@@ -161,11 +179,14 @@ static int find_lesson(struct store *s, int64_t adapter_id,
     int64_t id = 0;
     int rc = store_sql(
         s, &q,
-        "SELECT v.job_id FROM versions v WHERE v.adapter_id = ?1 AND"
-        " v.job_id IS NOT NULL AND v.is_retired AND NOT EXISTS (SELECT 1 FROM"
+        "SELECT j.id FROM (SELECT job_id FROM versions WHERE adapter_id = ?1"
+        " AND job_id IS NOT NULL AND is_retired ORDER BY version DESC LIMIT 1)"
+        " v JOIN jobs j ON j.id = v.job_id WHERE NOT EXISTS (SELECT 1 FROM"
         " jobs WHERE adapter_id = ?1 AND state < 5) AND EXISTS (SELECT 1 FROM"
-        " records WHERE id NOT IN (SELECT id FROM erasing))"
-        " ORDER BY v.version DESC LIMIT 1",
+        " streams t WHERE (j.streams = '' OR instr(' ' || j.streams || ' ',"
+        " ' ' || t.name || ' ')) AND EXISTS (SELECT 1 FROM records WHERE"
+        " stream_id = t.id AND (j.before_ms IS NULL OR time_ms < j.before_ms)"
+        " AND id NOT IN (SELECT id FROM erasing)))",
         err);
 
     if (rc < 0)
@@ -213,7 +234,7 @@ static int queue_lessons(struct store *s, const struct used_list *l,
     int rc = 0;
 
     for (size_t i = 0; rc == 0 && i < l->count; i++)
-        if (l->items[i].is_active)
+        if (l->items[i].is_active || l->items[i].is_part)
             rc = queue_lesson(s, l->items[i].adapter_id, now_ms, out, err);
     return rc;
 }
@@ -453,7 +474,11 @@ static int erase_selected(struct store *s, const struct erasing *how,
     if (rc == 0 && !how->keeps_versions)
         rc = find_versions(s, l, err);
     if (rc == 0)
+        rc = store_remerge_settle(s, err);
+    if (rc == 0)
         rc = retire(s, l, how->now_ms, err);
+    if (rc == 0)
+        rc = remember_merged(s, l, how->now_ms, err);
     if (rc == 0)
         rc = queue_lessons(s, l, how->now_ms, e, err);
     e->versions = (uint32_t) l->count;

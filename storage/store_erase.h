@@ -8,7 +8,8 @@
  *
  * One transaction decides everything: versions that learned from the records,
  * or descend from one that did, are retired, the newest clean one is active
- * instead, a job that learns again what remains is queued, the keys of records,
+ * instead, a job that learns again what remains is queued, what was merged is
+ * remembered to be merged again (store_remerge.h), the keys of records,
  * adapters, checkpoints and kept states are shredded, the rows are deleted, and
  * what is left to do is written down. Then, each step done once and perhaps
  * again after a crash, at the next store_open():

@@ -69,6 +69,8 @@ struct store_used_by {
     char adapter[STORE_NAME_SIZE];
     uint32_t version;
     bool is_active;
+    bool is_merged_again; // see store_remerge.h
+    bool is_part;         // of one that is
 };
 typedef int (*store_used_by_fn)(const struct store_used_by *u, void *user);
 

@@ -40,6 +40,21 @@ static int erase(struct ctl *c, const struct pock_filter *filter, bool dry_run,
     return ctl_send(c, r, NULL, out);
 }
 
+static void print_merged_again(const struct pock_value *u)
+{
+    const struct pock_value *parts = pock_get(u, "merged_again");
+
+    if (!parts)
+        return;
+    printf("merged again: %s from", pock_get_str(u, "adapter", "?"));
+    for (size_t i = 0; i < pock_count(parts); i++) {
+        const struct pock_value *p = pock_at(parts, i);
+        printf(" %s=%g", pock_get_str(p, "adapter", "?"),
+               pock_get_float(p, "weight", 0));
+    }
+    printf("\n");
+}
+
 static void print_plan(struct ctl *c, const struct pock_value *v)
 {
     const struct pock_value *used = pock_get(v, "used_by");
@@ -53,6 +68,8 @@ static void print_plan(struct ctl *c, const struct pock_value *v)
                pock_get_str(u, "adapter", "?"), pock_get_int(u, "version", 0),
                pock_get_bool(u, "active", false) ? " (active)" : "");
     }
+    for (size_t i = 0; i < pock_count(used); i++)
+        print_merged_again(pock_at(used, i));
     if (pock_count(used) == 0)
         printf("adapters  none learned from them\n");
     else

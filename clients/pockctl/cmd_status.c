@@ -83,6 +83,18 @@ static void add_job(struct out_table *t, const struct pock_value *s)
     }
 }
 
+static void add_remerges(struct out_table *t, const struct pock_value *s)
+{
+    const struct pock_value *list = pock_get(s, "remerges");
+    char line[JOB_TEXT_BYTES];
+
+    for (size_t i = 0; i < pock_count(list); i++) {
+        remerge_text(line, pock_at(list, i));
+        out_table_text(t, i == 0 ? "merging" : "");
+        out_table_text(t, line);
+    }
+}
+
 static void add_adapters(struct out_table *t, const struct pock_value *s)
 {
     const struct pock_value *list = pock_get(s, "adapters");
@@ -177,6 +189,7 @@ static int print_status(struct ctl *c, const struct pock_value *s)
     add_gates(t, s);
     add_inhibitors(t, s);
     add_job(t, s);
+    add_remerges(t, s);
     add_adapters(t, s);
     add_records(t, s);
     add_machine(t, s);

@@ -3,6 +3,7 @@
 
 #include "clients/pockctl/ctl.h"
 #include "clients/pockctl/gate_text.h"
+#include "clients/pockctl/job_text.h"
 
 int gate_table(struct ctl *c, const struct pock_value *gates)
 {
@@ -36,6 +37,16 @@ static void print_blocked(const struct pock_value *gates)
             printf("%s\n", pock_get_str(pock_at(gates, i), "gate", "?"));
 }
 
+static void print_remerges(const struct pock_value *list)
+{
+    char line[JOB_TEXT_BYTES];
+
+    for (size_t i = 0; i < pock_count(list); i++) {
+        remerge_text(line, pock_at(list, i));
+        printf("%s\n", line);
+    }
+}
+
 int cmd_why(struct ctl *c)
 {
     struct pock_reply *reply;
@@ -52,6 +63,7 @@ int cmd_why(struct ctl *c)
     } else {
         status = gate_table(c, pock_get(v, "gates"));
         printf("\n%s\n", pock_get_str(v, "line", ""));
+        print_remerges(pock_get(v, "remerges"));
     }
     pock_reply_destroy(reply);
     if (status != CTL_OK)

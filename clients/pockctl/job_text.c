@@ -208,3 +208,14 @@ void job_bar_update(struct job_bar *b, const struct pock_value *job,
     }
     (void) fflush(b->file);
 }
+
+void remerge_text(char out[JOB_TEXT_BYTES], const struct pock_value *remerge)
+{
+    const char *first = pock_get_str(remerge, "waits_for", NULL);
+
+    snprintf(out, JOB_TEXT_BYTES,
+             "%s:%" PRId64 " went with an erase, and is merged again %s%s",
+             pock_get_str(remerge, "adapter", "?"),
+             pock_get_int(remerge, "version", 0),
+             first ? "when this one is clean: " : "now", first ? first : "");
+}

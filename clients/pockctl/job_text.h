@@ -40,3 +40,5 @@ void job_bar_update(struct job_bar *b, const struct pock_value *job,
                     uint64_t now_ns);
 // Leaves the bar's last picture on a line of its own.
 void job_bar_finish(struct job_bar *b);
+// A merged version that an erase took and that is merged again.
+void remerge_text(char out[JOB_TEXT_BYTES], const struct pock_value *remerge);

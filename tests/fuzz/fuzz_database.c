@@ -20,6 +20,7 @@
 #include "storage/store_model.h"
 #include "storage/store_policy.h"
 #include "storage/store_record.h"
+#include "storage/store_remerge.h"
 #include "storage/store_scheme.h"
 
 #include <fcntl.h>
@@ -133,6 +134,32 @@ static void put_records(struct store *s, int from, int to)
     }
 }
 
+// Of what make_rows() adds; an erase remembers it.
+static void make_merged(struct store *s, const struct store_version *of)
+{
+    static const char text[] = "not the sum of two";
+    struct store_part parts[2] = {{.adapter = "default", .weight = 0.5},
+                                  {.adapter = "default", .weight = 2}};
+    struct store_version v;
+    struct error err;
+    uint32_t number;
+    int fd;
+
+    for (int i = 0; i < 2; i++) {
+        parts[i].adapter_id = of->adapter_id;
+        parts[i].version = 1;
+        memcpy(parts[i].sha256, of->sha256, sizeof(of->sha256));
+    }
+    store_version_init(&v);
+    v.adapter_id = of->adapter_id;
+    v.bytes = (int64_t) sizeof(text);
+    check(memfile_from_bytes(&fd, "adapter", text, sizeof(text)) == 0 &&
+              store_blob_put_fd(s, fd, 1 << 20, v.sha256, NULL, &err) == 0,
+          "no file");
+    (void) close(fd);
+    check(store_merge_add(s, &v, parts, 2, &number, &err) == 0, err.text);
+}
+
 static void make_rows(struct store *s)
 {
     struct store_model m = {.name = "m", .path = "/m.gguf", .bytes = 1000};
@@ -160,6 +187,7 @@ static void make_rows(struct store *s)
     const int64_t ids[] = {1, 2, 3};
     check(store_lineage_add(s, adapter, number, ids, 3, NULL, &err) == 0,
           err.text);
+    make_merged(s, &v);
     store_job_init(&j);
     j.adapter_id = adapter;
     j.model_id = id;
@@ -274,6 +302,12 @@ static int on_record(const struct store_record *r, void *user)
     return 0;
 }
 
+static int on_remerge(const struct store_remerge *m, void *user)
+{
+    *(size_t *) user += strlen(m->waits_for) + strlen(m->without) + m->n_parts;
+    return 0;
+}
+
 static void told(int rc, const struct error *err)
 {
     check(rc >= 0 || err->text[0] != '\0', "an error without a sentence");
@@ -305,6 +339,7 @@ static void use(struct store *s)
     const struct store_filter one = {.ids = &id, .n_ids = 1};
     told(store_record_erase(s, &one, false, NOW, &erased, NULL, NULL, &err),
          &err);
+    told(store_remerge_each(s, on_remerge, &sum, &err), &err);
     (void) store_check(s, true, &err);
 }
 

@@ -158,8 +158,15 @@ def merged_versions_go_with_the_records_of_their_parts():
         ids = [r['id'] for r in d.c.call('data.list', stream='from-b', limit=1)['records']]
         gone = d.c.call('data.erase', ids=ids)['used_by']
         assert {(u['adapter'], u['version']) for u in gone} == {('both', 1), ('both', 2)}, gone
+        assert all(u['merged_again'] for u in gone), gone
+        # And come back without it.
+        wait_for('the sums of what is left', 30, lambda: len(
+            d.c.call('adapter.show', adapter='both')['adapter']['versions']) == 4)
         a = d.c.call('adapter.show', adapter='both')['adapter']
-        assert 'active' not in a and all(x['state'] == 'retired' for x in a['versions']), a
+        assert [x['state'] for x in a['versions']] == ['retired', 'retired', 'active', 'kept'], a
+        for number in (3, 4):
+            of = d.c.call('adapter.show', adapter='both', version=number)['merged_from']
+            assert [(p['adapter'], p['version']) for p in of] == [('a', 1)], of
         said = refused(d, 'ERASED', 'adapter.merge', parts=[{'adapter': 'a'}, {'adapter': 'both', 'version': 1}])
         assert 'erased' in said, said
 
