@@ -47,10 +47,10 @@ static void add_up(struct evaluator *e, uint32_t first, uint32_t n)
 int evaluator_inputs(struct executor *x, const struct packing_rows *r,
                      size_t places, const struct prefix *prefix)
 {
-    int rc = prefix ? executor_write(x, "state", r->state,
-                                     places * sizeof *r->state)
-                    : executor_write(x, "tokens", r->tokens,
-                                     places * sizeof *r->tokens);
+    int rc =
+        prefix ? executor_write(x, "state", r->state, places * sizeof *r->state)
+               : executor_write(x, "tokens", r->tokens,
+                                places * sizeof *r->tokens);
 
     if (rc < 0 || (prefix && (rc = prefix_write(prefix, x)) < 0) ||
         (rc = executor_write(x, "pos", r->pos, places * sizeof *r->pos)) < 0 ||

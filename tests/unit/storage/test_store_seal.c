@@ -326,7 +326,8 @@ static void a_changed_key_opens_what_the_old_one_sealed(void **state)
     assert_int_equal(after.place, STORE_KEY_CREDENTIAL);
     assert_string_equal(after.name, before.name);
     assert_adapter_opens(adapter, "weights");
-    assert_int_equal(store_key_rotate(store, STORE_KEY_SAME, &err), -EOPNOTSUPP);
+    assert_int_equal(store_key_rotate(store, STORE_KEY_SAME, &err),
+                     -EOPNOTSUPP);
     assert_says("pockd.key.old");
 }
 
