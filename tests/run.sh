@@ -100,6 +100,20 @@ rigs()
     fi
 }
 
+# Kernels for 64-bit Arm, in qemu. Without a Debian mirror, or on another
+# processor than qemu's package is for, the rest is tested all the same.
+arm64()
+{
+    section arm64
+    if ! tests/cross/arm64.sh "$out/arm64"; then
+        echo "skipped: nothing to build for 64-bit Arm with"
+        return 0
+    fi
+    build neon --for check --cross-file "$out/arm64/cross.ini" \
+        --native-file tests/presets/release.ini -Dvulkan=disabled -Dsystemd=disabled &&
+        run neon "check neon"
+}
+
 rm -f "$out"/*.junit.xml
 rigs
 format || failed=1
@@ -116,6 +130,8 @@ if build tsan --for cpu,train,worker,integration,-vulkan,-api $lines --native-fi
 else
     failed=1
 fi
+
+arm64 || failed=1
 
 section result
 python3 tests/count.py "$failed" "$out"/*.junit.xml

@@ -18,7 +18,8 @@ tests="$build git libcmocka-dev clang libclang-rt-dev clang-format llvm
     universal-ctags g++ strace python3-numpy dbus-daemon python3-dbusmock gnome-keyring man-db mandoc procps
     bash-completion zsh fish
     systemd
-    libvulkan1 mesa-vulkan-drivers spirv-tools vulkan-validationlayers"
+    libvulkan1 mesa-vulkan-drivers spirv-tools vulkan-validationlayers
+    gcc-aarch64-linux-gnu qemu-user-static"
 packaging="$build debhelper dpkg-dev git lintian systemd systemd-container debootstrap"
 
 case ${1:-} in
