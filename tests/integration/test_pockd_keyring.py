@@ -150,7 +150,7 @@ class Waiting:
     def __init__(self, d, seconds):
         self.d, self.log = d, os.path.join(d.dir, 'waiting')
         with open(self.log, 'w') as f:
-            self.proc = subprocess.Popen(d.command() + ['--key-wait-ms', str(int(seconds * 1000 * SLOW))], env=d.env,
+            self.proc = subprocess.Popen(d.command() + ['--key-wait-ms', str(min(600000, int(seconds * 1000 * SLOW)))], env=d.env,
                                          stderr=f)
         wait_for('the wait', 20, lambda: 'event=key_waiting' in self.text())
         assert self.proc.poll() is None
