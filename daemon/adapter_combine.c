@@ -46,17 +46,23 @@ struct combining {
     struct store_version version;
 };
 
+void adapter_close_merge(int model_fd, const int *part_fds, size_t count,
+                         int file_fd)
+{
+    for (size_t i = 0; i < count; i++)
+        if (part_fds[i] >= 0)
+            (void) close(part_fds[i]);
+    if (model_fd >= 0)
+        (void) close(model_fd);
+    if (file_fd >= 0)
+        (void) close(file_fd);
+}
+
 static void free_combining(void *data)
 {
     struct combining *x = data;
 
-    for (size_t i = 0; i < PARTS_MAX; i++)
-        if (x->fds[i] >= 0)
-            (void) close(x->fds[i]);
-    if (x->model_fd >= 0)
-        (void) close(x->model_fd);
-    if (x->file_fd >= 0)
-        (void) close(x->file_fd);
+    adapter_close_merge(x->model_fd, x->fds, PARTS_MAX, x->file_fd);
     free(x);
 }
 

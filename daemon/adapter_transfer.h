@@ -41,3 +41,6 @@ int adapter_find_version(struct store *s, struct dbcall *c,
 void adapter_fill_merge(struct worker_merge *m, uint32_t rank, int model_fd,
                         const int *part_fds, const struct store_part *parts,
                         size_t count);
+// Closes what it was asked with, and the worker's file; -1: there is none.
+void adapter_close_merge(int model_fd, const int *part_fds, size_t count,
+                         int file_fd);

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "daemon/adapter_transfer.h"
 #include "daemon/auditlog.h"
@@ -61,13 +60,7 @@ static void look(struct remerge *m);
 
 static void free_merging(struct merging *x)
 {
-    for (size_t i = 0; i < STORE_REMERGE_PARTS; i++)
-        if (x->fds[i] >= 0)
-            (void) close(x->fds[i]);
-    if (x->model_fd >= 0)
-        (void) close(x->model_fd);
-    if (x->file_fd >= 0)
-        (void) close(x->file_fd);
+    adapter_close_merge(x->model_fd, x->fds, STORE_REMERGE_PARTS, x->file_fd);
     free(x);
 }
 

@@ -10,10 +10,10 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "daemon/bus.h"
 #include "daemon/bus_take.h"
+#include "tests/fuzz/deadbus.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -118,19 +118,6 @@ static int put_properties(sd_bus_message *m, struct input *in)
     return rc < 0 ? rc : sd_bus_message_close_container(m);
 }
 
-static sd_bus *make_bus(void)
-{
-    sd_bus *bus;
-    int fds[2];
-
-    // Never read nor written: messages need a bus to belong to.
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0 ||
-        sd_bus_new(&bus) < 0 || sd_bus_set_fd(bus, fds[0], fds[0]) < 0 ||
-        sd_bus_start(bus) < 0)
-        abort();
-    return bus;
-}
-
 static void want(bool is_true)
 {
     if (!is_true)
@@ -172,7 +159,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     sd_bus_message *m = NULL;
 
     if (!bus)
-        bus = make_bus();
+        bus = deadbus();
     take_power_init(&power);
     if (sd_bus_message_new_signal(bus, &m, "/o", "i.i", "S") < 0)
         abort();

@@ -9,9 +9,9 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "daemon/secret_take.h"
+#include "tests/fuzz/deadbus.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -119,19 +119,6 @@ static int put_any(sd_bus_message *m, struct input *in,
     }
 }
 
-static sd_bus *make_bus(void)
-{
-    sd_bus *bus;
-    int fds[2];
-
-    // Never read nor written: messages need a bus to belong to.
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0 ||
-        sd_bus_new(&bus) < 0 || sd_bus_set_fd(bus, fds[0], fds[0]) < 0 ||
-        sd_bus_start(bus) < 0)
-        abort();
-    return bus;
-}
-
 static void want(bool is_true)
 {
     if (!is_true)
@@ -214,7 +201,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int rc = 0;
 
     if (!bus) {
-        bus = make_bus();
+        bus = deadbus();
         if (seal_init() < 0 || !(s = seal_alloc(sizeof(*s))))
             abort();
     }
