@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 
@@ -25,6 +26,8 @@ enum { SPINS = 800 };
  * ticket with a low half above 0 has read that job's, if it then takes a task.
  * 4. The caller waits for tasks, not for threads: a helper that the system
  *    does not let run holds nobody up unless it has taken a task.
+ * 5. seen[cpu] is the last job (modulo 2^32) that a thread of the pool began
+ *    on that CPU.
  */
 struct pool {
     _Atomic uint64_t ticket;
@@ -33,6 +36,7 @@ struct pool {
     _Atomic(void *) ctx;
     _Atomic uint32_t tasks;
     _Atomic uint32_t limit; // threads that may take tasks
+    _Atomic uint32_t seen[CPU_SETSIZE];
 
     const atomic_bool *_Atomic stop;
     atomic_bool gave_up;
@@ -88,12 +92,53 @@ static void finish_task(struct pool *p, uint32_t tasks)
     pthread_mutex_unlock(&p->lock);
 }
 
+// True when another thread of the pool began this job on the caller's CPU.
+static bool meets_another(struct pool *p, uint32_t job)
+{
+    const int cpu = sched_getcpu();
+
+    return cpu >= 0 && cpu < CPU_SETSIZE &&
+           atomic_exchange_explicit(&p->seen[cpu], job, memory_order_relaxed) ==
+               job;
+}
+
+/*
+ * Beside another program's busy thread a pool of two ends up on one core of
+ * two, as each job's start wakes a helper where its caller is; and stays, since
+ * the system does not balance two threads against one. So a helper that meets
+ * another thread of its job leaves for any other CPU, and is free again at
+ * once. In the idle class it would only wait there for what never pauses.
+ */
+static void spread(struct pool *p, uint32_t job)
+{
+    cpu_set_t all;
+
+    if (!meets_another(p, job) || sched_getscheduler(0) == SCHED_IDLE ||
+        sched_getaffinity(0, sizeof(all), &all) < 0)
+        return;
+    cpu_set_t others = all;
+    for (int i = 0; i < CPU_SETSIZE; i++)
+        if (atomic_load_explicit(&p->seen[i], memory_order_relaxed) == job)
+            CPU_CLR(i, &others);
+    if (CPU_COUNT(&others) > 0 &&
+        sched_setaffinity(0, sizeof(others), &others) == 0)
+        (void) sched_setaffinity(0, sizeof(all), &all);
+}
+
 // Take tasks until none is left.
 static void work(struct pool *p, uint32_t worker)
 {
     uint64_t t = atomic_load(&p->ticket);
+    uint32_t job = (uint32_t) (t >> 32) - 1;
 
     while ((uint32_t) t > 0 && worker < atomic_load(&p->limit)) {
+        if (worker > 0 && job != (uint32_t) (t >> 32)) {
+            job = (uint32_t) (t >> 32);
+            // Before it has a task: who waits for a CPU then holds nobody up.
+            spread(p, job);
+            t = atomic_load(&p->ticket);
+            continue;
+        }
         pool_fn fn = atomic_load_explicit(&p->fn, memory_order_relaxed);
         void *ctx = atomic_load_explicit(&p->ctx, memory_order_relaxed);
         uint32_t tasks = atomic_load_explicit(&p->tasks, memory_order_relaxed);
@@ -199,6 +244,7 @@ static void publish(struct pool *p, uint32_t tasks, pool_fn fn, void *ctx)
     atomic_store_explicit(&p->ctx, ctx, memory_order_relaxed);
     atomic_store_explicit(&p->tasks, tasks, memory_order_relaxed);
     atomic_store(&p->finished, 0);
+    (void) meets_another(p, (uint32_t) job);
     atomic_store(&p->ticket, job << 32 | tasks);
     if (atomic_load(&p->sleepers) > 0) {
         pthread_mutex_lock(&p->lock);

@@ -10,8 +10,10 @@
  * helpers take one by one. Who runs a task, and when, is open; so a result is
  * the same for any number of threads when each task's is. Helpers sleep when
  * there is nothing to do and are not bound to a CPU: other programs have the
- * machine as well. A pool is used by one thread at a time. Helpers take
- * subnormal numbers for zero, as their caller should (fpmode.h).
+ * machine as well. One that finds itself on the CPU of another thread of its
+ * pool asks for a different one, and keeps the affinity mask that it had. A
+ * pool is used by one thread at a time. Helpers take subnormal numbers for
+ * zero, as their caller should (fpmode.h).
  *
  * NULL is a pool too: one thread, the caller's.
  */

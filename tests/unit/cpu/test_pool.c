@@ -158,6 +158,64 @@ static void a_helper_takes_its_own_faults_and_no_other_signal(void **state)
     pool_destroy(p);
 }
 
+struct places {
+    atomic_int started;
+    cpu_set_t mask; // that the helper should have
+    int caller;
+    int wrong; // masks
+};
+
+// The helper goes to the caller's CPU, where the next job finds it.
+static void crowd(void *ctx, uint32_t task, uint32_t worker)
+{
+    struct places *at = ctx;
+    cpu_set_t now;
+    cpu_set_t one;
+
+    (void) task;
+    if (worker == 0)
+        at->caller = sched_getcpu();
+    atomic_fetch_add(&at->started, 1);
+    while (atomic_load(&at->started) < 2)
+        (void) sched_yield();
+    if (worker == 0)
+        return;
+    CPU_ZERO(&one);
+    CPU_SET(at->caller, &one);
+    at->wrong += sched_getaffinity(0, sizeof(now), &now) < 0 ||
+                 !CPU_EQUAL(&now, &at->mask) ||
+                 sched_setaffinity(0, sizeof(one), &one) < 0 ||
+                 sched_setaffinity(0, sizeof(at->mask), &at->mask) < 0;
+}
+
+// With one CPU there is none to leave for; with more, who left is free again.
+static void a_helper_may_run_where_it_could_whether_it_met_the_caller(
+    void **state)
+{
+    struct places at = {0};
+    cpu_set_t all;
+
+    (void) state;
+    assert_int_equal(sched_getaffinity(0, sizeof(all), &all), 0);
+    for (int is_bound = 0; is_bound < 2; is_bound++) {
+        struct pool *p;
+        at.mask = all;
+        if (is_bound) {
+            CPU_ZERO(&at.mask);
+            CPU_SET(sched_getcpu(), &at.mask);
+        }
+        assert_int_equal(sched_setaffinity(0, sizeof(at.mask), &at.mask), 0);
+        assert_int_equal(pool_create(&p, 2), 0);
+        for (int i = 0; i < 100; i++) {
+            atomic_store(&at.started, 0);
+            assert_true(pool_run(p, 2, crowd, &at));
+        }
+        pool_destroy(p);
+    }
+    assert_int_equal(at.wrong, 0);
+    assert_int_equal(sched_setaffinity(0, sizeof(all), &all), 0);
+}
+
 static void refuses_a_silly_number_of_threads(void **state)
 {
     struct pool *p = NULL;
@@ -186,6 +244,8 @@ int main(void)
         cmocka_unit_test(gives_up_when_told_to_stop),
         cmocka_unit_test(no_more_threads_work_than_the_limit),
         cmocka_unit_test(a_helper_takes_its_own_faults_and_no_other_signal),
+        cmocka_unit_test(
+            a_helper_may_run_where_it_could_whether_it_met_the_caller),
         cmocka_unit_test(refuses_a_silly_number_of_threads),
         cmocka_unit_test(reports_missing_memory),
     };
