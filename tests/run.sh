@@ -111,7 +111,7 @@ arm64()
     fi
     build neon --for check --cross-file "$out/arm64/cross.ini" \
         --native-file tests/presets/release.ini -Dvulkan=disabled -Dsystemd=disabled &&
-        run neon "check neon"
+        run neon "check neon" "check neondot" "check neonbf16"
 }
 
 rm -f "$out"/*.junit.xml
