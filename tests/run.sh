@@ -111,7 +111,8 @@ arm64()
     fi
     build neon --for check --cross-file "$out/arm64/cross.ini" \
         --native-file tests/presets/release.ini -Dvulkan=disabled -Dsystemd=disabled &&
-        run neon "check neon"
+        run neon "check neon" "check neondot" "check neonbf16" \
+            "tiers cortex-a72" "tiers cortex-a76" "tiers max"
 }
 
 rm -f "$out"/*.junit.xml

@@ -236,15 +236,23 @@ void check_key(const struct patient *p, struct finding *f)
 
 void check_cpu(const struct patient *p, struct finding *f)
 {
-    unsigned flags = cpuinfo_detect();
+    static const struct {
+        unsigned flag;
+        const char *name;
+    } tiers[] = {
+        {CPUINFO_AVX512BF16, "AVX-512 with bf16"},
+        {CPUINFO_AVX512, "AVX-512"},
+        {CPUINFO_AVX2, "AVX2"},
+        {CPUINFO_NEONBF16, "NEON with bf16"},
+        {CPUINFO_NEONDOT, "NEON with products of bytes"},
+        {CPUINFO_NEON, "NEON"},
+    };
+    const unsigned flags = cpuinfo_detect();
     const char *tier = "plain C";
 
-    if (flags & CPUINFO_AVX512)
-        tier = "AVX-512";
-    else if (flags & CPUINFO_AVX2)
-        tier = "AVX2";
-    else if (flags & CPUINFO_NEON)
-        tier = "NEON";
+    for (size_t i = sizeof(tiers) / sizeof(tiers[0]); i-- > 0;)
+        if (flags & tiers[i].flag)
+            tier = tiers[i].name;
     SEEN(f, "%s, %u threads", tier, cpuinfo_usable());
     if (p->status) {
         size_t n = strlen(f->seen);

@@ -9,6 +9,7 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #elif defined(__aarch64__)
+#include <asm/hwcap.h>
 #include <sys/auxv.h>
 #endif
 
@@ -35,6 +36,10 @@ unsigned cpuinfo_detect(void)
         flags |= CPUINFO_AVX512BF16;
 #elif defined(__aarch64__)
     flags |= CPUINFO_NEON;
+    if (getauxval(AT_HWCAP) & HWCAP_ASIMDDP)
+        flags |= CPUINFO_NEONDOT;
+    if ((flags & CPUINFO_NEONDOT) && (getauxval(AT_HWCAP2) & HWCAP2_BF16))
+        flags |= CPUINFO_NEONBF16;
 #endif
     return flags;
 }

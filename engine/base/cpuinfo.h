@@ -16,6 +16,8 @@ enum cpuinfo_flags {
     CPUINFO_NEON = 1 << 2,   // every aarch64
     // Products of bf16 and, as VNNI, of bytes, which VBMI moves.
     CPUINFO_AVX512BF16 = 1 << 3,
+    CPUINFO_NEONDOT = 1 << 4,  // sdot: nearly every aarch64 since 2018
+    CPUINFO_NEONBF16 = 1 << 5, // bfmmla, and sdot: Armv8.6 and Armv9
 };
 
 unsigned cpuinfo_detect(void);

@@ -13,6 +13,12 @@ static const struct cpu_tier tiers[] = {
 #ifdef CPU_HAVE_NEON
     {"neon", CPUINFO_NEON},
 #endif
+#ifdef CPU_HAVE_NEONDOT
+    {"neondot", CPUINFO_NEON | CPUINFO_NEONDOT},
+#endif
+#ifdef CPU_HAVE_NEONBF16
+    {"neonbf16", CPUINFO_NEON | CPUINFO_NEONDOT | CPUINFO_NEONBF16},
+#endif
 #ifdef CPU_HAVE_AVX2
     {"avx2", CPUINFO_AVX2},
 #endif

@@ -33,6 +33,10 @@ ALWAYS_INLINE float scale_of(uint16_t h)
 {
 #if defined(__AVX2__)
     return _cvtsh_ss(h);
+#elif defined(__aarch64__)
+    __fp16 x;
+    memcpy(&x, &h, sizeof(x));
+    return x;
 #else
     return half_to_f32(h);
 #endif

@@ -31,11 +31,14 @@ struct rows8_product {
     const struct rows8_low *low; // is added to it; or NULL
 };
 
-// `scratch` of M * K floats. matmul_row8: M is 1.
+// `scratch` of M * K floats. matmul_row8: M is 1. On Arm one does for all M.
 #define MATMUL_ROWS8(name)                                           \
     void name(const struct rows8_product *p, void *restrict scratch, \
               struct pool *pool)
 
+#ifdef CPU_HAVE_NEONDOT
+MATMUL_ROWS8(matmul_rows8_neondot);
+#endif
 #ifdef CPU_HAVE_AVX2
 MATMUL_ROWS8(matmul_row8_avx2);
 MATMUL_ROWS8(matmul_rows8_avx2);

@@ -6,7 +6,8 @@
 /*
  * The numbers of a piece of a weight, decode.h, as 32 bytes: of the types of
  * CPU_ROWS8_TYPES, on x86-64. Those of q8_0 have a sign; others are what their
- * bits say, and stand some way above what they mean, or have a minimum.
+ * bits say, and stand some way above what they mean, or have a minimum. Arm's
+ * are in numbers_neon.h.
  */
 
 #include "engine/cpu/decode.h"
@@ -40,6 +41,7 @@ ALWAYS_INLINE int64_t bytes_before(enum dtype type, int64_t at)
     }
 }
 
+#if defined(__AVX2__)
 // What has to be taken from a number before it is multiplied by the scale.
 ALWAYS_INLINE int zero_of(enum dtype type)
 {
@@ -121,3 +123,4 @@ ALWAYS_INLINE __m256i numbers_of(enum dtype type, const char *row, int64_t at)
     }
     }
 }
+#endif

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: the pockd authors
 // SPDX-License-Identifier: Apache-2.0
 
-#include "engine/cpu/panel_avx512bf16.h"
+#include "engine/cpu/panel_bf16.h"
 
 #include "engine/cpu/bf16.h"
 #include "engine/cpu/numbers.h"
@@ -483,22 +483,7 @@ ALWAYS_INLINE void pack_b(pair *out, const struct rounded_product *p,
         pack_columns(out, p, type, j, k0, ks);
 }
 
-void panel_pack(pair *out, const struct rounded_product *p, int64_t j,
-                int64_t k0, int64_t ks)
-{
-    switch (p->b_type) {
-#define WEIGHT(name, gguf, block, bytes)         \
-    case DTYPE_##name:                           \
-        pack_b(out, p, DTYPE_##name, j, k0, ks); \
-        break;
-#include "engine/tensor/dtypes.def"
-    case DTYPE_i32:
-    case DTYPE_COUNT:
-        break;
-    }
-}
-
-void panel_pack_low(pair *out, const struct rounded_product *p, int64_t j)
+static void pack_low(pair *out, const struct rounded_product *p, int64_t j)
 {
     const struct rounded_low *low = p->low;
 
@@ -523,4 +508,21 @@ void panel_pack_low(pair *out, const struct rounded_product *p, int64_t j)
             }
             store_turned_pairs(out + at / 2 * PANEL_COLS, r, n);
         }
+}
+
+void panel_pack(pair *out, const struct rounded_product *p, int64_t j,
+                int64_t k0, int64_t ks)
+{
+    switch (p->b_type) {
+#define WEIGHT(name, gguf, block, bytes)         \
+    case DTYPE_##name:                           \
+        pack_b(out, p, DTYPE_##name, j, k0, ks); \
+        break;
+#include "engine/tensor/dtypes.def"
+    case DTYPE_i32:
+    case DTYPE_COUNT:
+        break;
+    }
+    if (p->low && k0 + ks == p->k)
+        pack_low(out + (ks + 1) / 2 * PANEL_COLS, p, j);
 }

@@ -28,6 +28,12 @@ enum { VEC_BYTES = 64, TILE_ROWS = 6, TILE_VECS = 4 };
 #elif defined(CPU_ISA_AVX2)
 #define VEC_NAME(family) family##_avx2
 enum { VEC_BYTES = 32, TILE_ROWS = 6, TILE_VECS = 2 };
+#elif defined(CPU_ISA_NEONBF16)
+#define VEC_NAME(family) family##_neonbf16
+enum { VEC_BYTES = 16, TILE_ROWS = 6, TILE_VECS = 4 };
+#elif defined(CPU_ISA_NEONDOT)
+#define VEC_NAME(family) family##_neondot
+enum { VEC_BYTES = 16, TILE_ROWS = 6, TILE_VECS = 4 };
 #elif defined(CPU_ISA_NEON)
 #define VEC_NAME(family) family##_neon
 enum { VEC_BYTES = 16, TILE_ROWS = 6, TILE_VECS = 4 };
@@ -210,7 +216,7 @@ ALWAYS_INLINE v8 vec_sums(const vec x[8])
 #if defined(CPU_ISA_AVX512) || defined(CPU_ISA_AVX512BF16)
         const v8 *half = (const v8 *) &x[i];
         r[i] = half[0] + half[1];
-#elif defined(CPU_ISA_NEON)
+#elif defined(__ARM_NEON)
         r[i] = __builtin_shufflevector(x[i], (vec){0}, 0, 1, 2, 3, 4, 5, 6, 7);
 #else
         r[i] = x[i];

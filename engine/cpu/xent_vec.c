@@ -2,9 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 #include "engine/cpu/cpu_kernels.h"
-#include "engine/cpu/matmul_avx512bf16.h"
+#include "engine/cpu/matmul_bf16.h"
 #include "engine/cpu/vec.h"
-#if defined(CPU_ISA_AVX512BF16)
+#if defined(CPU_ISA_AVX512BF16) || defined(CPU_ISA_NEONBF16)
+#define HAS_BF16
 #include "engine/cpu/bf16.h"
 #endif
 
@@ -46,7 +47,7 @@ _Static_assert(sizeof(struct softmax) == 4 * sizeof(float),
 // Does this instruction set make use of the permission?
 ALWAYS_INLINE bool is_rounded(enum precision precision)
 {
-#if defined(CPU_ISA_AVX512BF16)
+#if defined(HAS_BF16)
     return precision == PRECISION_BF16;
 #else
     (void) precision;
@@ -142,26 +143,59 @@ static double row_exp_capped(float *z, float shift, float cap, int64_t n)
     return total;
 }
 
-#if defined(CPU_ISA_AVX512BF16)
-// scale * z as pairs, in place, with zeros up to a multiple of 32.
-static void round_row(float *z, float scale, int64_t n)
+// Tokens whose logits are rounded together, in place: scale * z, as
+// rounded_product.pairs.
+#if defined(CPU_ISA_NEONBF16)
+enum { ROUND_ROWS = 2 };
+
+ALWAYS_INLINE uint16x8_t round_scaled(const float *z, float scale, int64_t n)
+{
+    float x[STEP] = {0};
+
+    for (int64_t i = 0; i < STEP && i < n; i++)
+        x[i] = scale * z[i];
+    return round_some(x, false, STEP);
+}
+
+static void round_rows(float *z, int64_t ld, const float *scale, int64_t rows,
+                       int64_t n)
 {
     pair *out = (pair *) (void *) z;
 
+    for (int64_t v = 0; v < n; v += STEP) {
+        const uint16x8_t x = round_scaled(z + v, scale[0], n - v);
+        const uint16x8_t y = rows > 1
+                                 ? round_scaled(z + ld + v, scale[1], n - v)
+                                 : vdupq_n_u16(0);
+        store_two(out + v, FOUR_PAIRS, x, y);
+    }
+}
+#else
+enum { ROUND_ROWS = 1 };
+#if defined(HAS_BF16)
+
+static void round_rows(float *z, int64_t ld, const float *scale, int64_t rows,
+                       int64_t n)
+{
+    pair *out = (pair *) (void *) z;
+
+    (void) ld, (void) rows;
     for (int64_t v = 0; v < n; v += 32) {
         const __m512 a = _mm512_maskz_loadu_ps(lanes(n - v), z + v);
         const __m512 b = _mm512_maskz_loadu_ps(lanes(n - v - 16), z + v + 16);
-        store_pairs(out + v / 2, round_32(scale * a, scale * b));
+        store_pairs(out + v / 2, round_32(*scale * a, *scale * b));
     }
 }
 #endif
+#endif
 
-static void softmax_task(void *ctx, uint32_t task, uint32_t worker)
+// The gradient of token i of the chunk in place of its logits; it is left to
+// the caller to multiply it with what is returned if that is to be rounded.
+ALWAYS_INLINE float softmax_row(const struct chunk *c, int64_t i)
 {
-    const struct chunk *c = ctx;
-    const int32_t t = c->token[task];
+    const int32_t t = c->token[i];
     const int32_t target = c->targets[t];
-    float *z = c->logits + task * c->ld;
+    float *z = c->logits + i * c->ld;
     const float cap = c->cap;
 
     if (cap > 0.0f)
@@ -175,16 +209,31 @@ static void softmax_task(void *ctx, uint32_t task, uint32_t worker)
     const float scale = (float) ((double) c->weights[t] / total);
 
     c->nll[t] = (float) ((double) top + log(total) - (double) z_target);
-#if defined(CPU_ISA_AVX512BF16)
     if (is_rounded(c->precision)) {
         z[target] -= slope * (float) total;
-        round_row(z, scale, c->vocab);
-        return;
+        return scale;
     }
-#endif
     for (int64_t v = 0; v < c->vocab; v++)
         z[v] *= scale;
     z[target] -= slope * c->weights[t];
+    return 1.0f;
+}
+
+static void softmax_task(void *ctx, uint32_t task, uint32_t worker)
+{
+    const struct chunk *c = ctx;
+    const int64_t i0 = task * (int64_t) ROUND_ROWS;
+    const int64_t rows =
+        c->count - i0 < ROUND_ROWS ? c->count - i0 : ROUND_ROWS;
+    float scale[ROUND_ROWS];
+
+    for (int64_t i = 0; i < rows; i++)
+        scale[i] = softmax_row(c, i0 + i);
+    (void) scale;
+#if defined(HAS_BF16)
+    if (is_rounded(c->precision))
+        round_rows(c->logits + i0 * c->ld, c->ld, scale, rows, c->vocab);
+#endif
 }
 
 // The rows of w at hand are added to the sum; what comes of it after the last.
@@ -253,7 +302,7 @@ static void product(float *y, const float *a, struct chunk *c, const void *w,
     const char *rows = (const char *) w +
                        c->first * (int64_t) dtype_row_bytes(w_type, c->cols);
 
-#if defined(CPU_ISA_AVX512BF16)
+#if defined(HAS_BF16)
     if (is_rounded(c->precision)) {
         const struct rounded_product p = {
             .y = y,
@@ -267,7 +316,7 @@ static void product(float *y, const float *a, struct chunk *c, const void *w,
             .alpha = 1.0f,
             .ldy = is_back ? 0 : c->ld,
             .pairs = is_back ? (const pair *) (const void *) a : NULL,
-            .lda = c->ld,
+            .lda = c->ld * ROUND_ROWS,
         };
         matmul_rounded(&p, scratch, pool);
         return;
@@ -306,7 +355,8 @@ static void run_chunk(struct chunk *c, const void *w, enum dtype w_type,
         return;
     }
     product(c->logits, c->x_part, c, w, w_type, false, scratch, pool);
-    pool_run(pool, (uint32_t) c->count, softmax_task, c);
+    pool_run(pool, (uint32_t) ((c->count + ROUND_ROWS - 1) / ROUND_ROWS),
+             softmax_task, c);
     product(c->dx_part, c->logits, c, w, w_type, true, scratch, pool);
     pool_run(pool, copies, scatter_task, c);
 }

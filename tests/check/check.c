@@ -13,7 +13,20 @@ static bool is_asked_for(const char *tier, const char *isa)
     return !tier || !*tier || strcmp(tier, isa) == 0;
 }
 
-// usage: check [--bench | --fifth]     --fifth: of the cases of products
+// Are these the tiers of this machine?
+static int check_tiers(const char *want)
+{
+    char list[96];
+
+    cpu_tier_list(list, sizeof(list), cpuinfo_detect());
+    if (strcmp(list, want) == 0)
+        return 0;
+    printf("FAIL the tiers are %s, should be %s\n", list, want);
+    return 1;
+}
+
+// usage: check [--bench | --fifth | --tenth]     of the cases of products
+//        check --tiers LIST
 int main(int argc, char **argv)
 {
     const bool bench = argc > 1 && strcmp(argv[1], "--bench") == 0;
@@ -22,6 +35,8 @@ int main(int argc, char **argv)
     unsigned flags = have;
     int bad = 0;
 
+    if (argc > 2 && strcmp(argv[1], "--tiers") == 0)
+        return check_tiers(argv[2]);
     if (tier && *tier &&
         (cpu_tier_flags(&flags, tier) < 0 || (flags & ~have))) {
         printf("skipped: no tier %s in this build or machine\n", tier);
@@ -29,6 +44,8 @@ int main(int argc, char **argv)
     }
     if (argc > 1 && strcmp(argv[1], "--fifth") == 0)
         check_stride = 5;
+    if (argc > 1 && strcmp(argv[1], "--tenth") == 0)
+        check_stride = 11; // which goes through types and orders alike
     for (uint32_t i = 0; i < CHECK_POOLS; i++)
         if (pool_create(&check_pools[i], i < 2 ? i + 1 : CHECK_THREADS) < 0)
             return 1;

@@ -237,6 +237,22 @@ int check_kv_store(KERNEL_kv_store((*ref)), KERNEL_kv_store((*fn)),
     return !ok;
 }
 
+// A gradient half way between two bf16s may go to either of them. That of a
+// token's own target is large: 2^-8 of it, times a weight, for few tokens.
+static bool check_rounded(const float *want, const float *got, int64_t n,
+                          const char *name)
+{
+    int64_t apart = 0;
+
+    for (int64_t i = 0; i < n; i++)
+        apart += fabsf(want[i] - got[i]) > 1e-4f * (1.0f + fabsf(want[i]));
+    if (apart > n / 100)
+        printf("FAIL %s: %lld gradients are rounded otherwise\n", name,
+               (long long) apart);
+    return check_close(want, got, n, 1.0f, 0x1p-8f, "%s gradient", name) &&
+           apart <= n / 100;
+}
+
 struct loss_case {
     int64_t rows, cols, vocab;
     enum dtype type;
@@ -295,11 +311,13 @@ static bool xent_case(KERNEL_xent((*ref)), KERNEL_xent((*fn)), const char *isa,
                 ok &= check_same(*same, got[j], count[j], "%s out %d", name, j);
         }
     }
-    // A gradient half way between two bf16s may go to either of them.
     for (int j = 0; j < 5; j++)
-        ok &= check_close(want[j % 3], first[j / 3][j % 3], count[j % 3], 1.0f,
-                          precision == PRECISION_BF16 ? 1e-4f : 5e-6f,
-                          "%s out %d", name, j);
+        ok &=
+            j == 2 && precision == PRECISION_BF16
+                ? check_rounded(want[j], first[0][j], count[j], name)
+                : check_close(want[j % 3], first[j / 3][j % 3], count[j % 3],
+                              1.0f, precision == PRECISION_BF16 ? 1e-4f : 5e-6f,
+                              "%s out %d", name, j);
     return check_end(name) && ok;
 }
 

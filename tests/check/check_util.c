@@ -99,6 +99,7 @@ enum precision check_precision(const char *isa, enum precision precision)
 {
     const bool rounds = strcmp(isa, "c") == 0 ||
                         strcmp(isa, "avx512bf16") == 0 ||
+                        strcmp(isa, "neonbf16") == 0 ||
                         (precision == PRECISION_Q8 && strcmp(isa, "neon") != 0);
     return rounds ? precision : PRECISION_F32;
 }

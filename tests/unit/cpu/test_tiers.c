@@ -19,6 +19,8 @@ static void fills_every_slot_on_any_machine(void **state)
         CPUINFO_AVX2 | CPUINFO_AVX512,
         CPUINFO_AVX2 | CPUINFO_AVX512 | CPUINFO_AVX512BF16,
         CPUINFO_NEON,
+        CPUINFO_NEON | CPUINFO_NEONDOT,
+        CPUINFO_NEON | CPUINFO_NEONDOT | CPUINFO_NEONBF16,
     };
 
     for (size_t i = 0; i < sizeof(sets) / sizeof(sets[0]); i++) {

@@ -28,8 +28,8 @@
 
 enum { BLOCKS = 3, BOUNDARY = 2, PLACES = 64 };
 
-static const char *const tiers[] = {"c", "avx2", "avx512", "avx512bf16",
-                                    "neon"};
+static const char *const tiers[] = {"c",    "avx2",    "avx512",  "avx512bf16",
+                                    "neon", "neondot", "neonbf16"};
 
 struct rig {
     struct device *dev;

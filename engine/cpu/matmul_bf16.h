@@ -31,7 +31,8 @@ struct rounded_product {
     float alpha;
     int64_t ldy; // 0: n. Not with c
     // Rows of pairs of bf16 in place of a, lda apart, with zeros up to a
-    // multiple of 32 values; or NULL.
+    // multiple of 32 values; or NULL. On Arm two rows by turns, four values of
+    // each, with zeros up to a multiple of 8.
     const uint32_t *pairs;
     int64_t lda;
     // What alpha, trans_b and rows that are no pairs may have added, or NULL.
