@@ -1,6 +1,7 @@
 // SPDX-FileCopyrightText: the pockd authors
 // SPDX-License-Identifier: Apache-2.0
 
+#include "engine/cpu/choose.h"
 #include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/split.h"
 #include "engine/cpu/vec.h"
@@ -15,8 +16,8 @@ enum {
 
 KERNEL_matmul_kept(VEC_NAME(matmul_kept))
 {
-    VEC_NAME(matmul)
-    (y, a, b, b_type, c, m, n, k, false, true, alpha, precision, scratch, pool);
+    MATMUL(y, a, b, b_type, c, m, n, k, false, true, alpha, precision, scratch,
+           pool);
 }
 
 struct subtokens {
