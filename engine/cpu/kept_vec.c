@@ -14,12 +14,6 @@ enum {
     NARROW_UNTIL = 64, // values
 };
 
-KERNEL_matmul_kept(VEC_NAME(matmul_kept))
-{
-    MATMUL(y, a, b, b_type, c, m, n, k, false, true, alpha, precision, scratch,
-           pool);
-}
-
 struct subtokens {
     float *y;
     const float *x;
