@@ -199,7 +199,7 @@ static void softmax_task(void *ctx, uint32_t task, uint32_t worker)
     const int64_t i0 = task * (int64_t) ROUND_ROWS;
     const int64_t rows =
         c->count - i0 < ROUND_ROWS ? c->count - i0 : ROUND_ROWS;
-    float scale[ROUND_ROWS];
+    float scale[ROUND_ROWS] = {0};
 
     for (int64_t i = 0; i < rows; i++)
         scale[i] = softmax_row(c, i0 + i);
