@@ -3,6 +3,7 @@
 
 #include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/split.h"
+#include "engine/cpu/sums.h"
 #include "engine/cpu/vec.h"
 
 #include <math.h>
@@ -18,17 +19,14 @@ struct adamw {
 static void norm_task(void *ctx, uint32_t task, uint32_t worker)
 {
     const struct adamw *a = ctx;
-    const int64_t end = split_end(a->count, SPLIT_VALUES, task);
-    int64_t i = task * (int64_t) SPLIT_VALUES;
-    vec acc = {0};
+    const int64_t first = task * (int64_t) SPLIT_VALUES;
+    const int64_t n = split_end(a->count, SPLIT_VALUES, task) - first;
+    const float *g = a->g + first;
+    int64_t i;
+    double sum = (double) sum_products(&i, g, g, NULL, n, 1);
 
-    for (; i + LANES <= end; i += LANES) {
-        const vec g = vec_load(a->g + i);
-        acc += g * g;
-    }
-    double sum = (double) vec_sum(acc);
-    for (; i < end; i++)
-        sum += (double) a->g[i] * a->g[i];
+    for (; i < n; i++)
+        sum += (double) g[i] * g[i];
     a->squares[task] = sum;
 }
 

@@ -3,6 +3,7 @@
 
 #include "engine/base/half.h"
 #include "engine/cpu/cpu_kernels.h"
+#include "engine/cpu/ints.h"
 
 #include <math.h>
 #include <string.h>
@@ -50,11 +51,6 @@ static void store(float *y, double scale, const double *x, int64_t n)
         y[i] = (float) (scale * x[i]);
 }
 
-static int64_t larger(int64_t x, int64_t y)
-{
-    return x > y ? x : y;
-}
-
 // The first that is within the window of t.
 static int64_t window_start(struct cpu_scores s, int64_t t)
 {
@@ -65,7 +61,7 @@ static int64_t window_start(struct cpu_scores s, int64_t t)
 static int64_t first_seen(const int32_t *start, int64_t t, int64_t length,
                           struct cpu_scores s)
 {
-    return larger(larger(start[t], t - t % length), window_start(s, t));
+    return max(max(start[t], t - t % length), window_start(s, t));
 }
 
 static double score(struct cpu_scores s, const float *q, const float *k,
@@ -82,21 +78,21 @@ static double attend(float *o, const float *q, const float *k, const float *v,
                      struct cpu_scores how, bool is_rounded, double *p)
 {
     double sum[CPU_HEAD_DIM_MAX] = {0};
-    double max = -INFINITY;
+    double top = -INFINITY;
     double total = 0.0;
 
     for (int64_t s = first; s <= last; s++) {
         p[s - first] = score(how, q, k + s * stride, dim, is_rounded);
-        max = p[s - first] > max ? p[s - first] : max;
+        top = p[s - first] > top ? p[s - first] : top;
     }
     for (int64_t s = first; s <= last; s++) {
-        const double e = exp(p[s - first] - max);
+        const double e = exp(p[s - first] - top);
         total += e;
         add_scaled(sum, e, 1.0, v + s * stride, dim, is_rounded);
     }
     for (int64_t i = 0; i < dim; i++)
         o[i] = total > 0.0 ? (float) (sum[i] / total) : 0.0f;
-    return max + log(total);
+    return top + log(total);
 }
 
 KERNEL_attention(attention_c)
@@ -126,8 +122,8 @@ KERNEL_attention_cached(attention_cached_c)
             const int64_t kv = h / (n_heads / n_kv_heads) * head_dim;
             const int64_t last = pos[t] < length ? pos[t] : length - 1;
             attend(o + at, q + at, kcache + kv, vcache + kv,
-                   larger(0, window_start(scores, last)), last, stride,
-                   head_dim, scores, false, scratch);
+                   max(0, window_start(scores, last)), last, stride, head_dim,
+                   scores, false, scratch);
         }
 }
 

@@ -241,6 +241,25 @@ struct head_back {
     float *p, *ds;        // (back_rows,ld)
 };
 
+// Query t: its scores and dout.v of the keys r become p and ds.
+static void back_row(const struct head_back *b, float *p, float *ds,
+                     const float *dout, int64_t t, struct range r)
+{
+    const struct attention *a = b->a;
+    const int64_t at = (t * a->n_heads + b->head) * a->dim;
+    const int64_t from = first_seen(a, t) - b->sequence;
+    const int64_t to = t - b->sequence;
+    float delta = dot(dout, a->o_in + at, a->dim);
+
+    if (a->cap > 0.0f) {
+        cap_row(p, a->cap, from, to);
+        slope_row(ds, p, delta, a->cap, from, to);
+        delta = 0.0f;
+    }
+    exp_row(p, a->lse_in[t * a->n_heads + b->head], r.first, from, to, r.last);
+    ds_row(ds, p, delta, r.first, from, to, r.last);
+}
+
 // p and ds of a strip, at row `i` of the block, and its dq.
 static void back_strip(const struct head_back *b, int64_t t0, int64_t t1,
                        int64_t i, struct range r)
@@ -249,41 +268,28 @@ static void back_strip(const struct head_back *b, int64_t t0, int64_t t1,
     const int64_t ld = back_ld(a);
     const struct range own = seen_range(a, b->sequence, t0, t1);
     // Keys that no query sees count as well, up to whole strips: as 0.
-    const int64_t end = r.first + round_up(r.last + 1 - r.first, TILE_ROWS);
+    const int64_t keys = round_up(r.last + 1 - r.first, TILE_ROWS);
+    const struct range whole = {r.first, r.first + keys - 1};
     const int64_t stride = a->n_heads * a->dim;
     const int64_t kv_stride = a->n_kv_heads * a->dim;
-    const float root = a->scale;
     const int64_t at = t0 * stride + b->head * a->dim;
     float *q = b->q + i * a->dim;
     float *dout = b->dout + i * a->dim;
     float *p = b->p + i * ld;
     float *ds = b->ds + i * ld;
 
-    load_strip(q, a->q + at, stride, t1 - t0, a->dim, root);
+    load_strip(q, a->q + at, stride, t1 - t0, a->dim, a->scale);
     load_strip(dout, a->dout + at, stride, t1 - t0, a->dim, 1.0f);
     strip_panels(p, ld, q, b->kt, own.first, own.last, a->dim);
     strip_panels(ds, ld, dout, b->vt, own.first, own.last, a->dim);
     for (int64_t j = 0; j < TILE_ROWS; j++) {
         const int64_t t = t0 + j;
-        const int64_t from =
-            t < t1 ? min(first_seen(a, t) - b->sequence, end) : end;
-        const int64_t to = t < t1 ? t - b->sequence : end;
-        if (from > to || from == end) {
-            memset(p + j * ld + r.first, 0,
-                   (size_t) (end - r.first) * sizeof(*p));
-            memset(ds + j * ld + r.first, 0,
-                   (size_t) (end - r.first) * sizeof(*ds));
+        if (t < t1 && first_seen(a, t) <= t) {
+            back_row(b, p + j * ld, ds + j * ld, dout + j * a->dim, t, whole);
             continue;
         }
-        float delta = dot(dout + j * a->dim, a->o_in + at + j * stride, a->dim);
-        if (a->cap > 0.0f) {
-            cap_row(p + j * ld, a->cap, from, to);
-            slope_row(ds + j * ld, p + j * ld, delta, a->cap, from, to);
-            delta = 0.0f;
-        }
-        exp_row(p + j * ld, a->lse_in[t * a->n_heads + b->head], r.first, from,
-                to, end - 1);
-        ds_row(ds + j * ld, p + j * ld, delta, r.first, from, to, end - 1);
+        memset(p + j * ld + r.first, 0, (size_t) keys * sizeof(*p));
+        memset(ds + j * ld + r.first, 0, (size_t) keys * sizeof(*ds));
     }
     if (!a->dq)
         return;
@@ -292,7 +298,7 @@ static void back_strip(const struct head_back *b, int64_t t0, int64_t t1,
                a->k + (b->sequence + own.first) * kv_stride + b->kv * a->dim,
                kv_stride, own.last + 1 - own.first, a->dim, false);
     for (int64_t j = 0; j < TILE_ROWS * a->dim; j++)
-        b->dq[j] *= root;
+        b->dq[j] *= a->scale;
     store_strip(a->dq + at, stride, b->dq, t1 - t0, a->dim);
 }
 

@@ -10,13 +10,13 @@
  */
 
 #include "engine/cpu/cpu_kernels.h"
-#include "engine/cpu/vec.h"
-
-#include <math.h>
+#include "engine/cpu/ints.h"
+#include "engine/cpu/softmax.h"
+#include "engine/cpu/sums.h"
 
 enum {
-    BLOCK_ROWS = 96,      // queries of a task of the forward pass
-    BLOCK_VALUES = 32768, // of p or ds that a task of the backward pass keeps
+    BLOCK_ROWS = CPU_ATTENTION_ROWS,
+    BLOCK_VALUES = CPU_ATTENTION_VALUES,
 };
 
 struct attention {
@@ -33,21 +33,6 @@ struct attention {
     int64_t room_floats;
     float *dk_out, *dv_out;
 };
-
-ALWAYS_INLINE int64_t min(int64_t x, int64_t y)
-{
-    return x < y ? x : y;
-}
-
-ALWAYS_INLINE int64_t max(int64_t x, int64_t y)
-{
-    return x > y ? x : y;
-}
-
-ALWAYS_INLINE int64_t round_up(int64_t x, int64_t unit)
-{
-    return (x + unit - 1) / unit * unit;
-}
 
 ALWAYS_INLINE int64_t padded_length(const struct attention *a)
 {
@@ -86,25 +71,10 @@ ALWAYS_INLINE struct range seen_range(const struct attention *a,
     return r;
 }
 
-ALWAYS_INLINE float max_row(const float *p, int64_t from, int64_t to)
+// Of rows of D values, which are whole registers.
+ALWAYS_INLINE float dot(const float *x, const float *y, int64_t dim)
 {
-    vec m = vec_set(-INFINITY);
-    int64_t s = from;
-
-    for (; s + LANES <= to + 1; s += LANES)
-        m = vec_max(m, vec_load(p + s));
-    float best = vec_largest(m);
-    for (; s <= to; s++)
-        best = p[s] > best ? p[s] : best;
-    return best;
-}
-
-ALWAYS_INLINE float dot(const float *x, const float *y, int64_t n)
-{
-    vec acc = {0};
-    for (int64_t i = 0; i < n; i += LANES)
-        acc += vec_load(x + i) * vec_load(y + i);
-    return vec_sum(acc);
+    return sum_products(&(int64_t){0}, x, y, NULL, dim, 1);
 }
 
 // p = exp(p - shift) where the query sees the key, 0 elsewhere in the columns
@@ -135,21 +105,6 @@ exp_row(float *p, float shift, int64_t first, int64_t from, int64_t to,
     for (int64_t i = max(to + 1, first); i <= last; i++)
         p[i] = 0.0f;
     return sum + vec_sum(acc);
-}
-
-// Scores from .. to as cap * tanh(score / cap).
-static void __attribute__((unused))
-cap_row(float *p, float cap, int64_t from, int64_t to)
-{
-    const float part = 1.0f / cap;
-    int64_t s = from;
-
-    for (; s + LANES <= to + 1; s += LANES)
-        vec_store(p + s, cap * vec_tanh(vec_load(p + s) * part));
-    if (s <= to)
-        vec_store_some(p + s,
-                       cap * vec_tanh(vec_load_some(p + s, to + 1 - s) * part),
-                       to + 1 - s);
 }
 
 // Packing: rows of k or v of one head become columns of panels.

@@ -4,6 +4,7 @@
 #include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/decode.h"
 #include "engine/cpu/split.h"
+#include "engine/cpu/sums.h"
 
 #include <math.h>
 
@@ -11,7 +12,6 @@ struct columns {
     float *y;
     const float *a;
     const float *b;
-    const float *r; // factors of the rows, or NULL
     int64_t rows, cols;
 };
 
@@ -55,48 +55,10 @@ KERNEL_add_columns(VEC_NAME(add_columns))
     pool_run(pool, split_tasks(rows, split_rows(cols)), shift_task, &s);
 }
 
-// Sums over many rows: short ones in floats, which are added up in doubles, as
-// the plain version does for each product.
-enum {
-    DOT_COLUMNS = 64, // of a task
-    DOT_ROWS = 32,    // of a short sum
-};
-
-static void dot_task(void *ctx, uint32_t task, uint32_t worker)
-{
-    const struct columns *s = ctx;
-    const int64_t first = (int64_t) task * DOT_COLUMNS;
-    const int64_t n = split_end(s->cols, DOT_COLUMNS, task) - first;
-    double total[DOT_COLUMNS] = {0};
-
-    for (int64_t t = 0; t < s->rows;) {
-        const int64_t end = t + DOT_ROWS < s->rows ? t + DOT_ROWS : s->rows;
-        float sum[DOT_COLUMNS] = {0};
-        for (; t < end; t++) {
-            const float *a = s->a + t * s->cols + first;
-            const float *b = s->b + t * s->cols + first;
-            const float r = s->r ? s->r[t] : 1.0f;
-            for (int64_t i = 0; i < n; i++)
-                sum[i] += a[i] * b[i] * r;
-        }
-        for (int64_t i = 0; i < n; i++)
-            total[i] += sum[i];
-    }
-    for (int64_t i = 0; i < n; i++)
-        s->y[first + i] = (float) total[i];
-}
-
 KERNEL_dot_columns(VEC_NAME(dot_columns))
 {
-    struct columns s = {.y = w, .a = a, .b = b, .rows = rows, .cols = cols};
-    pool_run(pool, split_tasks(cols, DOT_COLUMNS), dot_task, &s);
-}
-
-KERNEL_rmsnorm_dw(VEC_NAME(rmsnorm_dw))
-{
-    struct columns s =
-        {.y = dw, .a = dy, .b = x, .r = rstd, .rows = rows, .cols = cols};
-    pool_run(pool, split_tasks(cols, DOT_COLUMNS), dot_task, &s);
+    struct column_sums s = {.y = w, .a = a, .b = b, .rows = rows, .cols = cols};
+    pool_run(pool, split_tasks(cols, SUM_COLUMNS), column_sums_task, &s);
 }
 
 struct ratio {
@@ -110,19 +72,11 @@ struct ratio {
     float alpha;
 };
 
-// Squares of `n` values: eight sums side by side.
-ALWAYS_INLINE double squares(const float *x, int64_t n)
+static double squares(const float *x, int64_t n)
 {
-    vec acc[2] = {{0}};
-    int64_t i = 0;
+    int64_t i;
+    double sum = (double) sum_products(&i, x, x, NULL, n, 2);
 
-    for (; i + 2 * LANES <= n; i += 2 * LANES)
-#pragma GCC unroll 2
-        for (int j = 0; j < 2; j++) {
-            const vec v = vec_load(x + i + j * LANES);
-            acc[j] += v * v;
-        }
-    double sum = (double) vec_sum(acc[0] + acc[1]);
     for (; i < n; i++)
         sum += (double) (x[i] * x[i]);
     return sum;

@@ -25,6 +25,7 @@
 #include "engine/base/cpuinfo.h"
 #include "engine/base/noise.h"
 #include "engine/base/pool.h"
+#include "engine/cpu/cpu_plan.h"
 #include "engine/tensor/dtype.h"
 
 #include <stdint.h>
@@ -32,7 +33,6 @@
 enum {
     CPU_HEAD_DIM_MAX = 256,
     CPU_TIERS_MAX = BACKEND_KERNELS_MAX,
-    CPU_MATMUL_TILE = 64, // the widest tile of any instruction set
 };
 
 // y (T,C) = rows `tokens` (T) of w (V,C) of type w_type
@@ -388,95 +388,6 @@ uint32_t cpu_tiers(struct cpu_tier out[CPU_TIERS_MAX], unsigned flags);
 const char *cpu_tier_name(unsigned flags);
 // All tiers that this build has and `flags` permit: "c, avx2".
 void cpu_tier_list(char *out, size_t size, unsigned flags);
-
-// How a product is cut: a pure function of its shape, so that every number of
-// threads and every tier does the same sums in the same blocks.
-enum cpu_matmul_path {
-    CPU_MATMUL_TILES, // pack both sides, then tiles of y
-    CPU_MATMUL_GEMV,  // few rows: dot products straight from the rows of b
-    CPU_MATMUL_DOTS,  // few columns: dot products of rows of a
-    CPU_MATMUL_OUTER, // op(a) op(b) with few rows or columns, both stored (K,.)
-};
-
-struct cpu_matmul_plan {
-    enum cpu_matmul_path path;
-    bool is_a_packed;
-    int64_t ms, ns, ks;        // what is packed at a time
-    size_t a_floats, b_floats; // of scratch, a first
-};
-
-// What choose_rows does between the lengths of rows, which are in the scratch,
-// and their copies: rows and factors (N), both in the scratch as well.
-enum { CPU_CHOOSE_BYTES = 24 }; // of scratch, for each row of x
-
-struct cpu_choose {
-    double *lengths;  // (T) of rows; then p
-    int32_t *order;   // (T) room
-    float *factors;   // (N)
-    bool *is_certain; // (T) room
-};
-
-struct cpu_choose cpu_choose_room(void *scratch, int64_t n_rows);
-void cpu_choose(const struct cpu_choose *room, int32_t *rows,
-                const float *norms, const int32_t *draw, uint32_t stream,
-                int64_t n_chosen, int64_t n_rows);
-
-struct cpu_matmul_plan cpu_matmul_plan(int64_t m, int64_t n, int64_t k,
-                                       bool trans_a, bool trans_b,
-                                       enum dtype b_type);
-// Does matmul round rows of a (M,K) to eight bits? With `precision` q8, few of
-// them, and b (N,K) of a type below. Each block of 32 becomes d * q, where d is
-// its largest magnitude / 127 and q the nearest integers to a * (127 / that
-// magnitude), to even when in between; zeros below CPU_ROWS8_TINY.
-bool cpu_rounds_rows(enum precision precision, int64_t m, int64_t k,
-                     bool trans_a, bool trans_b, enum dtype b_type);
-#define CPU_ROWS8_TINY 1e-30f
-#define CPU_ROWS8_TYPES(X) \
-    X(q8_0) X(q4_0) X(q4_1) X(q5_0) X(q5_1) X(q4_k) X(q5_k) X(q6_k)
-// Floats between rows of a (M,K) when it is stored as pairs of bf16, and what
-// all of it takes, in whichever way it is packed.
-int64_t cpu_rounded_row(int64_t k);
-size_t cpu_rounded_floats(int64_t m, int64_t k);
-
-// How matmul_lora divides its scratch: room for a p^T (M,R), rows `ld` apart or
-// fewer; then, of AVX-512 bf16, p as pairs; then that of products.
-struct cpu_lora_plan {
-    int64_t ld;
-    size_t z_floats, p_floats;
-    size_t floats; // in all
-};
-struct cpu_lora_plan cpu_lora_plan(int64_t m, int64_t n, int64_t k,
-                                   int64_t rank, enum dtype b_type,
-                                   enum dtype low_type,
-                                   enum precision precision);
-
-// How attention_cached takes queries that share a key-value head together, and
-// the floats that a thread needs for that.
-struct cpu_cached_plan {
-    int64_t queries; // at most CPU_CACHED_QUERIES
-    int64_t ld;      // between rows of scores
-    size_t floats;   // queries, scores, a panel of keys, what comes out
-};
-enum { CPU_CACHED_QUERIES = 48 };
-struct cpu_cached_plan cpu_cached_plan(int64_t rows, int64_t length,
-                                       int64_t group, int64_t head_dim);
-
-// How many tokens' logits exist at a time, of how many rows of w, and where in
-// the scratch the room of the products begins, in floats. Without dx the rows
-// of w are read once for many tokens, some of them at a time; with it all of
-// them for few.
-struct cpu_xent_plan {
-    int64_t chunk;
-    int64_t width; // rows of w
-    int64_t ld;    // between rows of logits
-    int64_t dx_at; // or what is summed up without it: 4 floats of a token
-    int64_t token_at, matmul_at;
-    size_t floats; // in all
-};
-
-struct cpu_xent_plan cpu_xent_plan(int64_t rows, int64_t cols, int64_t vocab,
-                                   enum dtype w_type, enum precision precision,
-                                   bool has_dx);
 
 // Room that any version of the kernel for `in` needs with that many threads.
 size_t cpu_scratch_bytes(const struct instr *in, uint32_t threads);

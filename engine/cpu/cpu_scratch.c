@@ -1,7 +1,9 @@
 // SPDX-FileCopyrightText: the pockd authors
 // SPDX-License-Identifier: Apache-2.0
 
+#include "engine/cpu/choose.h"
 #include "engine/cpu/cpu_kernels.h"
+#include "engine/cpu/split.h"
 
 // The scratch of a kernel is what its hungriest version needs, so that one
 // program fits every tier of a machine.
@@ -21,20 +23,7 @@ static int64_t count_of(const struct operand *o)
     return rows_of(o) * cols_of(o);
 }
 
-static size_t larger(size_t x, size_t y)
-{
-    return x > y ? x : y;
-}
-
-static int64_t round_up(int64_t x, int64_t unit)
-{
-    return (x + unit - 1) / unit * unit;
-}
-
-enum {
-    STRIP = 8,  // rows of the tallest tile, and two to spare
-    BLOCK = 96, // of queries
-};
+enum { STRIP = 8 }; // rows of the tallest tile, and two to spare
 
 // Packed keys; for each thread a strip of queries, outputs and scores.
 static size_t attention_bytes(const struct instr *in, uint32_t threads)
@@ -61,30 +50,10 @@ static size_t attention_back_bytes(const struct instr *in, uint32_t threads)
     const int64_t packed = 2 * sequences * at->n_kv_heads * length * dim;
     const int64_t heads = 2 * sequences * at->n_heads * (length + STRIP) * dim;
     const int64_t room =
-        (2 * BLOCK + STRIP) * dim +
-        2 * (int64_t) larger(32768,
-                             (size_t) (2 * STRIP * (length + 4 * STRIP)));
+        (2 * CPU_ATTENTION_ROWS + STRIP) * dim +
+        2 * max(CPU_ATTENTION_VALUES, 2 * STRIP * (length + 4 * STRIP));
     return larger((size_t) (packed + heads + threads * room) * sizeof(float),
                   (size_t) at->length * sizeof(double));
-}
-
-struct cpu_cached_plan cpu_cached_plan(int64_t rows, int64_t length,
-                                       int64_t group, int64_t head_dim)
-{
-    enum { SCORES = 192 * 1024 };
-    const int64_t ld = round_up(length, CPU_MATMUL_TILE);
-    int64_t queries = 2;
-
-    if (rows * group > CPU_CACHED_QUERIES)
-        queries = SCORES / ld / 6 * 6; // whole tiles
-    queries = queries < 2 ? 2 : queries;
-    queries = queries > CPU_CACHED_QUERIES ? CPU_CACHED_QUERIES : queries;
-    return (struct cpu_cached_plan){
-        .queries = queries,
-        .ld = ld,
-        .floats = (size_t) (queries * (2 * head_dim + ld) +
-                            CPU_MATMUL_TILE * head_dim),
-    };
 }
 
 static size_t attention_cached_bytes(const struct instr *in, uint32_t threads)
@@ -112,10 +81,10 @@ static size_t xent_bytes(const struct instr *in)
                   (size_t) (vocab + 2 * cols) * sizeof(double));
 }
 
-// A double for each 16 Ki values.
+// A double for each task.
 static size_t adamw_bytes(int64_t count)
 {
-    return (size_t) (count / 16384 + 1) * sizeof(double);
+    return split_tasks(count, SPLIT_VALUES) * sizeof(double);
 }
 
 static size_t matmul_bytes(const struct instr *in)

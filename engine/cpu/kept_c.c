@@ -1,6 +1,7 @@
 // SPDX-FileCopyrightText: the pockd authors
 // SPDX-License-Identifier: Apache-2.0
 
+#include "engine/cpu/choose.h"
 #include "engine/cpu/cpu_kernels.h"
 
 #include <math.h>

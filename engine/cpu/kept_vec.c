@@ -1,6 +1,7 @@
 // SPDX-FileCopyrightText: the pockd authors
 // SPDX-License-Identifier: Apache-2.0
 
+#include "engine/cpu/choose.h"
 #include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/split.h"
 #include "engine/cpu/vec.h"
@@ -12,12 +13,6 @@ enum {
     NARROW = 4,        // few lanes for short rows, which end soon
     NARROW_UNTIL = 64, // values
 };
-
-KERNEL_matmul_kept(VEC_NAME(matmul_kept))
-{
-    VEC_NAME(matmul)
-    (y, a, b, b_type, c, m, n, k, false, true, alpha, precision, scratch, pool);
-}
 
 struct subtokens {
     float *y;

@@ -3,6 +3,7 @@
 
 #include "engine/base/half.h"
 #include "engine/cpu/cpu_kernels.h"
+#include "engine/cpu/ints.h"
 #include "engine/tensor/quant.h"
 
 #include <math.h>
@@ -53,11 +54,6 @@ static void load_b(float tile[TILE_K][TILE_N], const void *b, enum dtype type,
         for (int64_t i = 0; i < ks; i++)
             tile[i][j] = column[i];
     }
-}
-
-static int64_t min(int64_t x, int64_t y)
-{
-    return x < y ? x : y;
 }
 
 // tile += op(d), where load_b() put op(b)
@@ -234,4 +230,12 @@ KERNEL_matmul_lora(matmul_lora_c)
         .is_rounded = is_rounded,
         .alpha = 1.0f,
     });
+}
+
+KERNEL_matmul_copies(matmul_copies_c)
+{
+    for (int64_t d = 0; d < copies; d++)
+        matmul_c(y + d * m * n, a + d * m * k, b + d * n * k, DTYPE_f32,
+                 c ? c + d * m * n : NULL, m, n, k, false, true, alpha,
+                 precision, scratch, pool);
 }

@@ -113,8 +113,7 @@ KERNEL_matmul_copies(VEC_NAME(matmul_copies))
         return;
     }
     for (int64_t d = 0; d < copies; d++)
-        VEC_NAME(matmul)
-    (y + d * m * n, a + d * m * k, b + d * n * k, DTYPE_f32,
-     c ? c + d * m * n : NULL, m, n, k, false, true, alpha, precision, scratch,
-     pool);
+        MATMUL(y + d * m * n, a + d * m * k, b + d * n * k, DTYPE_f32,
+               c ? c + d * m * n : NULL, m, n, k, false, true, alpha, precision,
+               scratch, pool);
 }

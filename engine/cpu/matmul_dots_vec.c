@@ -10,6 +10,8 @@
 
 enum {
     DOTS_COLS = 4,
+    DOTS_ROWS = TILE_VECS == 4 ? 4 : 2, // what registers hold sums of
+    DOTS_SUMS = DOTS_ROWS * DOTS_COLS,
     DOTS_TASK = 64, // rows
 };
 
@@ -34,29 +36,32 @@ static void dots_pack(const struct product *pr, enum dtype type)
     }
 }
 
-// Two rows of a with DOTS_COLS rows of the packed b.
-ALWAYS_INLINE void dots(float out[8], const float *a0, const float *a1,
+// DOTS_ROWS rows of a with DOTS_COLS rows of the packed b.
+ALWAYS_INLINE void dots(float out[DOTS_SUMS], const float *const a[DOTS_ROWS],
                         const float *b, int64_t k)
 {
-    vec acc[8] = {{0}};
+    vec acc[DOTS_SUMS] = {{0}};
     int64_t p = 0;
 
     for (; p + LANES <= k; p += LANES) {
-        const vec x0 = vec_load(a0 + p);
-        const vec x1 = vec_load(a1 + p);
+        vec x[DOTS_ROWS];
+#pragma GCC unroll 4
+        for (int i = 0; i < DOTS_ROWS; i++)
+            x[i] = vec_load(a[i] + p);
 #pragma GCC unroll 4
         for (int j = 0; j < DOTS_COLS; j++) {
             const vec w = vec_load(b + j * k + p);
-            acc[j] += x0 * w;
-            acc[DOTS_COLS + j] += x1 * w;
+#pragma GCC unroll 4
+            for (int i = 0; i < DOTS_ROWS; i++)
+                acc[i * DOTS_COLS + j] += x[i] * w;
         }
     }
-    v8_store(out, vec_sums(acc));
+#pragma GCC unroll 2
+    for (int i = 0; i < DOTS_SUMS; i += 8)
+        v8_store(out + i, vec_sums(acc + i));
     for (; p < k; p++)
-        for (int j = 0; j < DOTS_COLS; j++) {
-            out[j] += a0[p] * b[j * k + p];
-            out[DOTS_COLS + j] += a1[p] * b[j * k + p];
-        }
+        for (int i = 0; i < DOTS_SUMS; i++)
+            out[i] += a[i / DOTS_COLS][p] * b[i % DOTS_COLS * k + p];
 }
 
 static void dots_task(void *ctx, uint32_t task, uint32_t worker)
@@ -65,13 +70,15 @@ static void dots_task(void *ctx, uint32_t task, uint32_t worker)
     const int64_t i0 = task * (int64_t) DOTS_TASK;
     const int64_t i1 = min(pr->m, i0 + DOTS_TASK);
 
-    for (int64_t i = i0; i < i1; i += 2)
+    for (int64_t i = i0; i < i1; i += DOTS_ROWS)
         for (int64_t j0 = 0; j0 < pr->n; j0 += DOTS_COLS) {
-            const float *a = pr->a + i * pr->k;
-            const int64_t rows = min(2, i1 - i);
+            const int64_t rows = min(DOTS_ROWS, i1 - i);
             const int64_t cols = min(DOTS_COLS, pr->n - j0);
-            float out[8];
-            dots(out, a, rows == 2 ? a + pr->k : a, pr->pb + j0 * pr->k, pr->k);
+            const float *a[DOTS_ROWS];
+            float out[DOTS_SUMS];
+            for (int64_t r = 0; r < DOTS_ROWS; r++) // the last one again
+                a[r] = pr->a + (i + min(r, rows - 1)) * pr->k;
+            dots(out, a, pr->pb + j0 * pr->k, pr->k);
             for (int64_t r = 0; r < rows; r++)
                 for (int64_t j = 0; j < cols; j++) {
                     const int64_t at = (i + r) * pr->n + j0 + j;

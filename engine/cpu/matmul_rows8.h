@@ -31,7 +31,8 @@ struct rows8_product {
     const struct rows8_low *low; // is added to it; or NULL
 };
 
-// `scratch` of M * K floats. matmul_row8: M is 1. On Arm one does for all M.
+// `scratch` of M * K floats. matmul_rows8_one: M is 1. On Arm one does for all
+// M.
 #define MATMUL_ROWS8(name)                                           \
     void name(const struct rows8_product *p, void *restrict scratch, \
               struct pool *pool)
@@ -40,14 +41,14 @@ struct rows8_product {
 MATMUL_ROWS8(matmul_rows8_neondot);
 #endif
 #ifdef CPU_HAVE_AVX2
-MATMUL_ROWS8(matmul_row8_avx2);
+MATMUL_ROWS8(matmul_rows8_one_avx2);
 MATMUL_ROWS8(matmul_rows8_avx2);
 #endif
 #ifdef CPU_HAVE_AVX512
-MATMUL_ROWS8(matmul_row8_avx512);
+MATMUL_ROWS8(matmul_rows8_one_avx512);
 MATMUL_ROWS8(matmul_rows8_avx512);
 #endif
 #ifdef CPU_HAVE_AVX512BF16
-MATMUL_ROWS8(matmul_row8_avx512bf16);
+MATMUL_ROWS8(matmul_rows8_one_avx512bf16);
 MATMUL_ROWS8(matmul_rows8_avx512bf16);
 #endif

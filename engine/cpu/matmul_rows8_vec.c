@@ -205,7 +205,7 @@ ROWS8_COLUMNS_TASK(struct rows8)
 MATMUL_ROWS8(VEC_NAME(matmul_rows8))
 {
     if (p->m == 1) {
-        VEC_NAME(matmul_row8)(p, scratch, pool);
+        VEC_NAME(matmul_rows8_one)(p, scratch, pool);
         return;
     }
     const int64_t blocks = p->m * (p->k / 32);

@@ -9,8 +9,8 @@
  * [k][TILE_COLS], in which the inner loop reads it while it holds one tile of
  * y in registers. TILE_ROWS rows of a are read where they are, unless they
  * are columns there, or would push each other out of the cache: then they are
- * packed as well, [k][TILE_ROWS]. Goto & van
- * de Geijn, Anatomy of High-Performance Matrix Multiplication, 2008.
+ * packed as well, [k][TILE_ROWS]. Goto & van de Geijn, Anatomy of
+ * High-Performance Matrix Multiplication, 2008.
  *
  * A difference to b is added to it while b is packed.
  */

@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 #include "engine/cpu/matmul_vec.h"
-
 #include "engine/cpu/matmul_rows8.h"
 
 static void run(struct product *pr, const struct cpu_matmul_plan *plan,
@@ -75,9 +74,8 @@ KERNEL_matmul_delta(VEC_NAME(matmul_delta))
     };
     run(&pr, &plan, scratch, pool);
     if (!pr.d)
-        VEC_NAME(matmul)
-    (y, a, d, DTYPE_f32, y, m, n, k, false, trans_b, alpha, precision, scratch,
-     pool);
+        MATMUL(y, a, d, DTYPE_f32, y, m, n, k, false, trans_b, alpha, precision,
+               scratch, pool);
 }
 
 // Rounded to eight bits one product, else three.
@@ -96,12 +94,10 @@ KERNEL_matmul_lora(VEC_NAME(matmul_lora))
         return;
     }
 #endif
-    VEC_NAME(matmul)
-    (z, a, p, low_type, NULL, m, rank, k, false, true, 1.0f, PRECISION_F32,
-     rest, pool);
-    VEC_NAME(matmul)
-    (y, a, b, b_type, c, m, n, k, false, true, 1.0f, PRECISION_F32, rest, pool);
-    VEC_NAME(matmul)
-    (y, z, q, low_type, y, m, n, rank, false, true, alpha, PRECISION_F32, rest,
-     pool);
+    MATMUL(z, a, p, low_type, NULL, m, rank, k, false, true, 1.0f,
+           PRECISION_F32, rest, pool);
+    MATMUL(y, a, b, b_type, c, m, n, k, false, true, 1.0f, PRECISION_F32, rest,
+           pool);
+    MATMUL(y, z, q, low_type, y, m, n, rank, false, true, alpha, PRECISION_F32,
+           rest, pool);
 }

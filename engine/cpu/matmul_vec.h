@@ -12,6 +12,7 @@
 
 #include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/decode.h"
+#include "engine/cpu/ints.h"
 
 struct product {
     float *y;
@@ -28,16 +29,6 @@ struct product {
     int64_t m0, ms, n0, ns, k0, ks;
     uint32_t a_tasks; // of the packing step, before those of b
 };
-
-ALWAYS_INLINE int64_t min(int64_t x, int64_t y)
-{
-    return x < y ? x : y;
-}
-
-ALWAYS_INLINE uint32_t parts(int64_t x, int64_t unit)
-{
-    return (uint32_t) ((x + unit - 1) / unit);
-}
 
 void VEC_NAME(matmul_tiles)(struct product *pr,
                             const struct cpu_matmul_plan *plan,

@@ -45,11 +45,3 @@ KERNEL_noise_sum(noise_sum_c)
         }
     }
 }
-
-KERNEL_matmul_copies(matmul_copies_c)
-{
-    for (int64_t d = 0; d < copies; d++)
-        matmul_c(y + d * m * n, a + d * m * k, b + d * n * k, DTYPE_f32,
-                 c ? c + d * m * n : NULL, m, n, k, false, true, alpha,
-                 precision, scratch, pool);
-}

@@ -3,6 +3,7 @@
 
 #include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/split.h"
+#include "engine/cpu/sums.h"
 #include "engine/cpu/vec.h"
 
 #include <math.h>
@@ -18,24 +19,13 @@ struct norm {
     float eps;
 };
 
-enum { CHAINS = 4 }; // sums side by side, to hide the latency of one addition
-
 // The sum of a b, or of a b c.
 ALWAYS_INLINE float dot(const float *a, const float *b, const float *c,
                         int64_t n)
 {
-    vec acc[CHAINS] = {{0}};
-    int64_t i = 0;
+    int64_t i;
+    float sum = sum_products(&i, a, b, c, n, SUM_CHAINS);
 
-    for (; i + CHAINS * LANES <= n; i += CHAINS * LANES)
-#pragma GCC unroll 4
-        for (int j = 0; j < CHAINS; j++) {
-            vec v = vec_load(a + i + j * LANES) * vec_load(b + i + j * LANES);
-            if (c)
-                v *= vec_load(c + i + j * LANES);
-            acc[j] += v;
-        }
-    float sum = vec_sum((acc[0] + acc[1]) + (acc[2] + acc[3]));
     for (; i < n; i++)
         sum += a[i] * b[i] * (c ? c[i] : 1.0f);
     return sum;
@@ -100,4 +90,11 @@ KERNEL_rmsnorm_dx(VEC_NAME(rmsnorm_dx))
                      .rows = rows,
                      .cols = cols};
     pool_run(pool, split_tasks(rows, split_rows(cols)), dx_task, &s);
+}
+
+KERNEL_rmsnorm_dw(VEC_NAME(rmsnorm_dw))
+{
+    struct column_sums s =
+        {.y = dw, .a = dy, .b = x, .r = rstd, .rows = rows, .cols = cols};
+    pool_run(pool, split_tasks(cols, SUM_COLUMNS), column_sums_task, &s);
 }

@@ -4,7 +4,7 @@
 #pragma once
 
 /*
- * Products of bytes, for matmul_row*8_vec.c
+ * Products of bytes, for matmul_rows8*_vec.c
  *
  * Numbers of a weight's block are multiplied with those of the activations as
  * integers, four to a sum of 32 bits; a block of 32 ends in one float product.

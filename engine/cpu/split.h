@@ -8,16 +8,14 @@
  * *_vec.c files. How a range is cut depends on its length only.
  */
 
-#include "engine/cpu/cpu_kernels.h"
-
-#include <stdint.h>
+#include "engine/cpu/ints.h"
 
 enum { SPLIT_VALUES = 16384 }; // of a task: some microseconds
 
 // How many tasks `count` items are, `unit` to a task.
 static inline uint32_t split_tasks(int64_t count, int64_t unit)
 {
-    return (uint32_t) ((count + unit - 1) / unit);
+    return parts(count, unit);
 }
 
 // Rows of a task.
@@ -28,6 +26,5 @@ static inline int64_t split_rows(int64_t cols)
 
 static inline int64_t split_end(int64_t count, int64_t unit, uint32_t task)
 {
-    const int64_t end = (task + (int64_t) 1) * unit;
-    return end < count ? end : count;
+    return min(count, (task + (int64_t) 1) * unit);
 }

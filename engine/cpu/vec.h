@@ -39,6 +39,9 @@ enum { VEC_BYTES = 16, TILE_ROWS = 6, TILE_VECS = 4 };
 enum { VEC_BYTES = 16, TILE_ROWS = 6, TILE_VECS = 4 };
 #endif
 
+// The product of this instruction set, for kernels that are made of products.
+#define MATMUL VEC_NAME(matmul)
+
 #if defined(__AVX2__)
 #include <immintrin.h>
 #endif

@@ -3,6 +3,7 @@
 
 #include "engine/cpu/cpu_kernels.h"
 #include "engine/cpu/matmul_bf16.h"
+#include "engine/cpu/softmax.h"
 #include "engine/cpu/vec.h"
 #if defined(CPU_ISA_AVX512BF16) || defined(CPU_ISA_NEONBF16)
 #define HAS_BF16
@@ -55,22 +56,9 @@ ALWAYS_INLINE bool is_rounded(enum precision precision)
 #endif
 }
 
-static float row_max(const float *z, int64_t n)
-{
-    vec m = vec_set(-INFINITY);
-    int64_t v = 0;
-
-    for (; v + LANES <= n; v += LANES)
-        m = vec_max(m, vec_load(z + v));
-    float best = vec_largest(m);
-    for (; v < n; v++)
-        best = z[v] > best ? z[v] : best;
-    return best;
-}
-
 // z = exp(z - shift); the sum, of which whole registers are added up in blocks
 // so that a large vocabulary loses nothing.
-static double row_exp(float *z, float shift, int64_t n)
+static double exp_row(float *z, float shift, int64_t n)
 {
     enum { BLOCK = 64 * LANES };
     double total = 0.0;
@@ -97,22 +85,8 @@ static double row_exp(float *z, float shift, int64_t n)
     return total;
 }
 
-// z = cap * tanh(z / cap)
-static void row_cap(float *z, float cap, int64_t n)
-{
-    const float part = 1.0f / cap;
-    int64_t v = 0;
-
-    for (; v + LANES <= n; v += LANES)
-        vec_store(z + v, cap * vec_tanh(vec_load(z + v) * part));
-    if (v < n)
-        vec_store_some(z + v,
-                       cap * vec_tanh(vec_load_some(z + v, n - v) * part),
-                       n - v);
-}
-
-// As row_exp, but z, which was capped, becomes exp(z - shift) times its slope.
-static double row_exp_capped(float *z, float shift, float cap, int64_t n)
+// As exp_row, but z, which was capped, becomes exp(z - shift) times its slope.
+static double exp_row_capped(float *z, float shift, float cap, int64_t n)
 {
     enum { BLOCK = 64 * LANES };
     const float part = 1.0f / cap;
@@ -199,13 +173,13 @@ ALWAYS_INLINE float softmax_row(const struct chunk *c, int64_t i)
     const float cap = c->cap;
 
     if (cap > 0.0f)
-        row_cap(z, cap, c->vocab);
+        cap_row(z, cap, 0, c->vocab - 1);
     const float z_target = z[target];
     const float slope =
         cap > 0.0f ? 1.0f - z_target / cap * (z_target / cap) : 1.0f;
-    const float top = row_max(z, c->vocab);
-    const double total = cap > 0.0f ? row_exp_capped(z, top, cap, c->vocab)
-                                    : row_exp(z, top, c->vocab);
+    const float top = max_row(z, 0, c->vocab - 1);
+    const double total = cap > 0.0f ? exp_row_capped(z, top, cap, c->vocab)
+                                    : exp_row(z, top, c->vocab);
     const float scale = (float) ((double) c->weights[t] / total);
 
     c->nll[t] = (float) ((double) top + log(total) - (double) z_target);
@@ -225,7 +199,7 @@ static void softmax_task(void *ctx, uint32_t task, uint32_t worker)
     const int64_t i0 = task * (int64_t) ROUND_ROWS;
     const int64_t rows =
         c->count - i0 < ROUND_ROWS ? c->count - i0 : ROUND_ROWS;
-    float scale[ROUND_ROWS];
+    float scale[ROUND_ROWS] = {0};
 
     for (int64_t i = 0; i < rows; i++)
         scale[i] = softmax_row(c, i0 + i);
@@ -248,15 +222,15 @@ static void sum_task(void *ctx, uint32_t task, uint32_t worker)
     if (c->first == 0)
         *s = (struct softmax){0.0, -INFINITY, 0.0f};
     if (c->cap > 0.0f)
-        row_cap(z, c->cap, c->width);
+        cap_row(z, c->cap, 0, c->width - 1);
     if (target >= 0 && target < c->width)
         s->target = z[target];
-    const float top = row_max(z, c->width);
+    const float top = max_row(z, 0, c->width - 1);
     if (top > s->top) {
         s->total *= exp((double) s->top - (double) top);
         s->top = top;
     }
-    s->total += row_exp(z, s->top, c->width);
+    s->total += exp_row(z, s->top, c->width);
     if (c->first + c->width == c->vocab)
         c->nll[t] =
             (float) ((double) s->top + log(s->total) - (double) s->target);
@@ -323,9 +297,8 @@ static void product(float *y, const float *a, struct chunk *c, const void *w,
     }
 #endif
     c->ld = c->width;
-    VEC_NAME(matmul)
-    (y, a, rows, w_type, NULL, c->count, n, k, false, !is_back, 1.0f,
-     PRECISION_F32, scratch, pool);
+    MATMUL(y, a, rows, w_type, NULL, c->count, n, k, false, !is_back, 1.0f,
+           PRECISION_F32, scratch, pool);
 }
 
 // A chunk without dx.

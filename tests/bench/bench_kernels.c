@@ -10,8 +10,10 @@
  * for each float.
  *
  * usage: bench_kernels [--json] [--cpu] [--types] [--precision f32|bf16]
- *        [--threads N] [--rows TOKENS] [--ms BUDGET] [--only NAME]
- *        --types: instead, what each type of weights costs
+ *        [--threads N] [--rows TOKENS] [--ms BUDGET | --calls N]
+ *        [--only NAME]
+ *        --types: instead, what each type of weights costs; --calls: of each
+ *        case, and no look at the peak, to count instructions from outside
  */
 
 #include "engine/base/clock.h"
@@ -128,6 +130,7 @@ struct bench {
     enum precision precision;
     int64_t rows;
     double budget;    // seconds for each case
+    long calls;       // of each case, whatever the time; 0: by the budget
     const char *only; // cases whose name has this in it; NULL: all
     float *x[5];      // inputs of any meaning
     float *y[3];
@@ -284,6 +287,8 @@ static double peak_gflops(const struct bench *b)
 #endif
     for (uint32_t i = 0; i < n; i++)
         p.best[i] = 1e9;
+    if (b->calls)
+        return 0.0;
     pool_run(b->pool, n, peak_task, &p);
     for (uint32_t i = 0; i < n; i++)
         sum += 2.0 * lanes * CHAINS * PEAK_LOOPS / p.best[i] * 1e-9;
@@ -368,6 +373,7 @@ static double best_seconds(const struct bench *b, const struct kernel_case *c)
 {
     const double until = seconds() + b->budget;
     double best = 1e9;
+    long calls = 0;
 
     do {
         const double t = spent();
@@ -377,7 +383,8 @@ static double best_seconds(const struct bench *b, const struct kernel_case *c)
             run_other(b, c);
         const double s = spent() - t;
         best = s < best ? s : best;
-    } while (seconds() < until);
+        calls++;
+    } while (b->calls ? calls < b->calls : seconds() < until);
     return best;
 }
 
@@ -415,7 +422,9 @@ static void report(const struct bench *b, struct str *json, const char *tier)
         flops += flops_of(&c) * c.calls * micro_batches;
         printf("%-20s %9.1f us %4d calls", c.name, s * 1e6, c.calls);
         if (rate > 0)
-            printf(" %8.1f GFLOP/s %5.1f %%", rate, 100.0 * rate / peak);
+            printf(" %8.1f GFLOP/s", rate);
+        if (rate > 0 && peak > 0)
+            printf(" %5.1f %%", 100.0 * rate / peak);
         printf("\n");
         str_printf(
             json,
@@ -513,6 +522,8 @@ int main(int argc, char **argv)
             b.rows = strtol(argv[++i], NULL, 10);
         else if (strcmp(argv[i], "--ms") == 0 && i + 1 < argc)
             b.budget = strtod(argv[++i], NULL) * 1e-3;
+        else if (strcmp(argv[i], "--calls") == 0 && i + 1 < argc)
+            b.calls = strtol(argv[++i], NULL, 10);
     }
     if (b.rows < LENGTH || b.rows > 4096 || b.rows % LENGTH != 0) {
         fprintf(stderr, "--rows must be a multiple of 256, at most 4096\n");

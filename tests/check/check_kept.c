@@ -16,34 +16,64 @@ static const struct {
 
 enum { SHAPES = sizeof(shapes) / sizeof(shapes[0]) };
 
-// A plain product, with and without a summand, which may be y.
+static const struct kept_case {
+    int64_t m, n, k;
+    enum dtype type;
+    enum precision precision;
+} kept_cases[] = {
+    {5, 7, 33, DTYPE_f32, PRECISION_F32},
+    {5, 7, 33, DTYPE_f32, PRECISION_BF16}, // too small to be rounded
+    {40, 70, 96, DTYPE_q8_0, PRECISION_F32},
+    {40, 70, 96, DTYPE_q8_0, PRECISION_BF16},
+    {33, 64, 100, DTYPE_f32, PRECISION_BF16},
+    {2, 70, 96, DTYPE_q4_0, PRECISION_Q8},
+};
+
+// The product itself, with and without a summand, which may be y.
+static bool check_kept_case(KERNEL_matmul_kept((*fn)), const char *isa,
+                            const struct kept_case *p, int addend)
+{
+    const int64_t count = p->m * p->n;
+    const float *a = check_random(p->m * p->k, 1.0f);
+    const void *b = check_weights(p->type, p->n, p->k);
+    const float *c = check_random(count, 1.0f);
+    const struct instr in = {
+        .op = OP_matmul_kept,
+        .attr = {.precision = (uint8_t) p->precision},
+        .in = {check_operand(DTYPE_f32, p->m, p->k),
+               check_operand(p->type, p->n, p->k)},
+        .out = {check_operand(DTYPE_f32, p->m, p->n)},
+    };
+    float *want = check_room(count);
+    float *first = NULL;
+    bool ok = true;
+
+    matmul_c(want, a, b, p->type, addend ? c : NULL, p->m, p->n, p->k, false,
+             true, 0.5f, check_precision(isa, p->precision), check_scratch(&in),
+             NULL);
+    for (int i = 0; i < CHECK_POOLS; i++) {
+        float *y = addend == 2 ? check_copy(c, count) : check_room(count);
+        const float *sum = addend == 0 ? NULL : addend == 1 ? c : y;
+        fn(y, a, b, p->type, sum, p->m, p->n, p->k, 0.5f, p->precision,
+           check_scratch(&in), check_pools[i]);
+        first = first ? first : y;
+        ok &= check_close(want, y, count, sqrtf((float) p->k), 2e-6f,
+                          "matmul_kept_%s %lldx%lldx%lld %s", isa,
+                          (long long) p->m, (long long) p->n, (long long) p->k,
+                          dtype_infos[p->type].name);
+        ok &= check_same(first, y, count, "matmul_kept_%s", isa);
+    }
+    return check_end("matmul_kept") && ok;
+}
+
 int check_matmul_kept(KERNEL_matmul_kept((*ref)), KERNEL_matmul_kept((*fn)),
                       const char *isa, bool bench)
 {
-    const int64_t m = 5, n = 7, k = 33;
-    const float *a = check_random(m * k, 1.0f);
-    const float *b = check_random(n * k, 1.0f);
-    const float *c = check_random(m * n, 1.0f);
-    const struct instr in = {
-        .op = OP_matmul_kept,
-        .in = {check_operand(DTYPE_f32, m, k), check_operand(DTYPE_f32, n, k)},
-        .out = {check_operand(DTYPE_f32, m, n)},
-    };
     bool ok = true;
 
-    for (int i = 0; i < 3; i++) {
-        float *want = check_room(m * n);
-        matmul_c(want, a, b, DTYPE_f32, i ? c : NULL, m, n, k, false, true,
-                 0.5f, PRECISION_F32, check_scratch(&in), NULL);
-        for (int p = 0; p < CHECK_POOLS; p++) {
-            float *y = i == 2 ? check_copy(c, m * n) : check_room(m * n);
-            const float *sum = i == 0 ? NULL : i == 1 ? c : y;
-            fn(y, a, b, DTYPE_f32, sum, m, n, k, 0.5f, PRECISION_F32,
-               check_scratch(&in), check_pools[p]);
-            ok &=
-                check_close(want, y, m * n, 1.0f, 1e-5f, "matmul_kept_%s", isa);
-        }
-    }
+    for (size_t i = 0; i < sizeof(kept_cases) / sizeof(kept_cases[0]); i++)
+        for (int addend = 0; addend < 3; addend++)
+            ok &= check_kept_case(fn, isa, &kept_cases[i], addend);
     (void) ref;
     (void) bench;
     return !ok;

@@ -282,3 +282,29 @@ int check_adamw(KERNEL_adamw((*ref)), KERNEL_adamw((*fn)), const char *isa,
     (void) bench;
     return !ok;
 }
+
+int check_momentum(KERNEL_momentum((*ref)), KERNEL_momentum((*fn)),
+                   const char *isa, bool bench)
+{
+    const float hyper[ADAMW_HYPERS] =
+        {[ADAMW_LR] = 0.5f, [ADAMW_BETA1] = 0.75f, [ADAMW_DECAY] = 0.25f};
+    const float *p0 = check_random(40001, 1.0f);
+    const float *m0 = check_random(40001, 1.0f);
+    const float *g = check_random(40001, 1.0f);
+    bool ok = true;
+
+    for (int i = 0; i < CHECK_POOLS; i++) {
+        float *p = check_copy(p0, 40001), *m = check_copy(m0, 40001);
+        fn(p, m, g, hyper, 40001, check_pools[i]);
+        for (int j = 0; j < 40001; j++) {
+            const double want_m = 0.75 * m0[j] + g[j];
+            const double want_p = p0[j] - 0.5 * (want_m + 0.25 * p0[j]);
+            ok &= fabs(m[j] - want_m) < 1e-6 && fabs(p[j] - want_p) < 1e-6;
+        }
+    }
+    if (!ok)
+        printf("momentum_%s is wrong\n", isa);
+    (void) ref;
+    (void) bench;
+    return !ok;
+}

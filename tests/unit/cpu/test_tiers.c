@@ -59,6 +59,25 @@ static void knows_its_tiers(void **state)
     assert_string_equal(list, "c,");
 }
 
+// Whatever looks at `precision` has a kernel that makes use of it, or training
+// in bf16 does part of its products in f32. matmul_kept becomes a matmul.
+static void rounds_wherever_it_may(void **state)
+{
+#if defined(CPU_HAVE_AVX512BF16) || defined(CPU_HAVE_NEONBF16)
+    struct cpu_kernels f32, bf16;
+
+    cpu_kernels_init(&f32, ~(unsigned) (CPUINFO_AVX512BF16 | CPUINFO_NEONBF16));
+    cpu_kernels_init(&bf16, ~0u);
+#define OP(name, in_min, in_max, n_out, shape, vjp, flags)      \
+    if ((OP_PRODUCTS & (flags)) && OP_##name != OP_matmul_kept) \
+        assert_true(f32.name != bf16.name);
+#include "engine/ir/ops.def"
+#undef OP
+#else
+    skip();
+#endif
+}
+
 static void cuts_a_product_by_its_shape_alone(void **state)
 {
     const struct cpu_matmul_plan large =
@@ -82,6 +101,7 @@ int main(void)
         cmocka_unit_test(fills_every_slot_on_any_machine),
         cmocka_unit_test(takes_the_plain_kernels_without_flags),
         cmocka_unit_test(knows_its_tiers),
+        cmocka_unit_test(rounds_wherever_it_may),
         cmocka_unit_test(cuts_a_product_by_its_shape_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

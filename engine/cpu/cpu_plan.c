@@ -1,7 +1,10 @@
 // SPDX-FileCopyrightText: the pockd authors
 // SPDX-License-Identifier: Apache-2.0
 
-#include "engine/cpu/cpu_kernels.h"
+#include "engine/cpu/cpu_plan.h"
+
+#include "engine/cpu/ints.h"
+#include "engine/ir/op.h"
 
 enum {
     FEW_ROWS = 8,
@@ -11,16 +14,6 @@ enum {
     PACK_FLOATS = 1024 * 1024, // of each side: 4 MB
     ROWS_UNIT = 96,            // whole strips of every tier
 };
-
-static int64_t min(int64_t x, int64_t y)
-{
-    return x < y ? x : y;
-}
-
-static int64_t round_up(int64_t x, int64_t unit)
-{
-    return (x + unit - 1) / unit * unit;
-}
 
 // The largest multiple of `unit` whose `k` columns fit, or all of `x`.
 static int64_t fit(int64_t x, int64_t k, int64_t unit)
@@ -86,11 +79,6 @@ static size_t product_floats(int64_t m, int64_t n, int64_t k, enum dtype b_type)
     return p.a_floats + p.b_floats;
 }
 
-static size_t larger(size_t x, size_t y)
-{
-    return x > y ? x : y;
-}
-
 struct cpu_lora_plan cpu_lora_plan(int64_t m, int64_t n, int64_t k,
                                    int64_t rank, enum dtype b_type,
                                    enum dtype low_type,
@@ -124,6 +112,25 @@ int64_t cpu_rounded_row(int64_t k)
 size_t cpu_rounded_floats(int64_t m, int64_t k)
 {
     return (size_t) (round_up(m, 8) * cpu_rounded_row(k));
+}
+
+struct cpu_cached_plan cpu_cached_plan(int64_t rows, int64_t length,
+                                       int64_t group, int64_t head_dim)
+{
+    enum { SCORES = 192 * 1024 };
+    const int64_t ld = round_up(length, CPU_MATMUL_TILE);
+    int64_t queries = 2;
+
+    if (rows * group > CPU_CACHED_QUERIES)
+        queries = SCORES / ld / 6 * 6; // whole tiles
+    queries = queries < 2 ? 2 : queries;
+    queries = queries > CPU_CACHED_QUERIES ? CPU_CACHED_QUERIES : queries;
+    return (struct cpu_cached_plan){
+        .queries = queries,
+        .ld = ld,
+        .floats = (size_t) (queries * (2 * head_dim + ld) +
+                            CPU_MATMUL_TILE * head_dim),
+    };
 }
 
 // Tokens and rows of w whose logits are made at a time.

@@ -467,7 +467,7 @@ static void low_task(void *ctx, uint32_t task, uint32_t worker)
                              memory_order_release);
 }
 
-MATMUL_ROWS8(VEC_NAME(matmul_row8))
+MATMUL_ROWS8(VEC_NAME(matmul_rows8_one))
 {
     const int64_t blocks = p->k / 32;
     const int64_t pairs = (blocks + 1) / 2;
