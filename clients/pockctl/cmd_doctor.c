@@ -500,7 +500,7 @@ static int print_findings(struct ctl *c, const struct finding *findings)
 {
     static const struct out_column columns[] = {{"LEVEL", false, false},
                                                 {"CHECK", false, false},
-                                                {"SEEN", false, false}};
+                                                {"SEEN", false, OUT_WRAPS}};
     static const enum term_style styles[] = {
         [LEVEL_OK] = TERM_GOOD,
         [LEVEL_NOTE] = TERM_PLAIN,
