@@ -204,6 +204,9 @@ int paths_init(struct paths *p, const struct config *c, struct error *err)
 // mkdir -p; only what is missing is made, with `mode`.
 static int make_dirs(const char *path, mode_t mode, struct error *err)
 {
+    const char *hint = strncmp(path, "/var/lib/", 9) == 0 && geteuid() != 0
+                           ? ": `pockd --user` keeps all in your home"
+                           : "";
     char part[PATHS_BYTES];
 
     snprintf(part, sizeof(part), "%s", path);
@@ -213,8 +216,8 @@ static int make_dirs(const char *path, mode_t mode, struct error *err)
         char was = *p;
         *p = '\0';
         if (mkdir(part, mode) < 0 && errno != EEXIST)
-            return error_set(err, -errno, "cannot make directory %s: %s", part,
-                             strerror(errno));
+            return error_set(err, -errno, "cannot make directory %s: %s%s",
+                             part, strerror(errno), hint);
         if (was == '\0')
             return 0;
         *p = was;

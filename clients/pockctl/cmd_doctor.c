@@ -316,6 +316,8 @@ void check_times(const struct patient *p, struct finding *f)
 
     if (!p->times) {
         doctor_unknown(f);
+        if (p->models && pock_count(p->models) == 0)
+            SEEN(f, "none: there is no base model whose kernels to time");
         return;
     }
     if (!pock_get_bool(p->times, "used", false)) {
@@ -652,6 +654,8 @@ static void ask_devices(struct patient *p, struct pock_reply **reply)
 
     if (!p->info || pock_request_create(&r, p->ctl->pock, "device.list") < 0)
         return;
+    if (p->ctl->err.is_tty && !p->ctl->json)
+        ctl_remark(p->ctl, "looking at the devices, for some seconds...");
     if (pock_call(r, 60000, reply, &err) == 0)
         p->devices = pock_result(*reply);
 }

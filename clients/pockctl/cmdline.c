@@ -3,8 +3,8 @@
 
 #include "clients/pockctl/cmdline.h"
 
-#include "clients/pockctl/suggest.h"
 #include "engine/base/str.h"
+#include "engine/base/suggest.h"
 
 #include <errno.h>
 #include <math.h>

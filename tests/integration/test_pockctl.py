@@ -201,7 +201,8 @@ def tells_gates_status_and_policy():
         assert {x['key']: x['value'] for x in p} == {'idle_s': 90, 'respect_idle': False}, p
         ctl(d, 'policy', 'set', 'idle_s=soon', status=2)
         ctl(d, 'policy', 'set', 'idle_s=-5', status=2)
-        ctl(d, 'policy', 'set', 'nonsense=1', status=5)
+        assert '`pockctl policy get` lists them' in ctl(d, 'policy', 'set', 'nonsense=1', status=5).err
+        assert 'did you mean idle_s?' in ctl(d, 'policy', 'get', 'idel_s', status=5).err
         assert 'none has been saved' in ctl(d, 'policy', 'set', 'train_scheme=@nope', status=5).err
         assert 'ASCII' in ctl(d, 'policy', 'set', 'train_scheme=l\u00f6ra', status=2).err
         ctl(d, 'policy', 'set', 'train_scheme={"rules": [{"tensors": "*", "learn": "lora"}]}')

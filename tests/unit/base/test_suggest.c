@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: the pockd authors
 // SPDX-License-Identifier: Apache-2.0
 
-#include "clients/pockctl/suggest.h"
+#include "engine/base/suggest.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
