@@ -22,6 +22,10 @@ section()
     printf '\n== %s (%s)\n' "$1" "$(date +%H:%M:%S)"
 }
 
+# What a CPU that plays a GPU compiled is there for the next test: without it most
+# of their time is compiling the same again.
+export MESA_SHADER_CACHE_DIR=$PWD/$out/shaders
+
 # Of symbols what tells where an error was: the rest is a fifth of the time.
 lines=-Dc_args=-g1
 
@@ -83,19 +87,29 @@ format()
     return 1
 }
 
-# What compiles every shader, and the drivers to compile them for; without a
-# Debian mirror the rest is built and tested all the same.
-rigs()
+# What compiles every shader; what is only needed later comes meanwhile. Without
+# a Debian mirror the rest is built and tested all the same.
+fetch()
 {
-    section rigs
+    section fetch
+    tests/rigs/mesa.sh "$out/mesa" >"$out/mesa.log" 2>&1 &
+    mesa=$!
+    tests/cross/arm64.sh "$out/arm64" >"$out/arm64.log" 2>&1 &
+    arm64=$!
     if tests/rigs/glslang.sh "$out/glslang"; then
         export POCKD_GLSLANG=$PWD/$out/glslang/bin/glslang
     else
         echo "skipped: no newer glslang, so no cooperative-matrix shaders"
     fi
-    if tests/rigs/mesa.sh "$out/mesa"; then
+}
+
+# The drivers of GPUs that shaders are compiled for.
+rigs()
+{
+    if wait "$mesa"; then
         export POCKD_RIGS=$PWD/$out/mesa
     else
+        tail -5 "$out/mesa.log"
         echo "skipped: no drivers of GPUs that are not here"
     fi
 }
@@ -105,7 +119,8 @@ rigs()
 arm64()
 {
     section arm64
-    if ! tests/cross/arm64.sh "$out/arm64"; then
+    if ! wait "$arm64"; then
+        tail -5 "$out/arm64.log"
         echo "skipped: nothing to build for 64-bit Arm with"
         return 0
     fi
@@ -115,9 +130,14 @@ arm64()
 }
 
 rm -f "$out"/*.junit.xml
-rigs
+fetch
 format || failed=1
-if build plain $lines; then run plain; else failed=1; fi
+if build plain $lines; then
+    rigs
+    run plain
+else
+    failed=1
+fi
 if build asan --for -lint,-slow,-vulkan $lines --native-file tests/presets/asan.ini; then
     # Code for CPUs that a driver made at run time has no instrumentation.
     run asan --setup sanitize --no-suite lint --no-suite slow --no-suite vulkan
