@@ -114,6 +114,32 @@ def a_night_begins_when_the_gates_open_and_ends_with_a_version():
         assert not os.listdir(os.path.join(d.dir, 'd/ckpt'))
 
 
+def what_did_not_pass_is_judged_anew_when_it_is_learned_again():
+    with night() as d:
+        d.c.call('data.put_many', records=records(40), create_stream=True)
+        d.c.call('policy.set', values={'gate_margin': 9})
+        for n in (1, 2):  # the same version is found again
+            assert wait_end(d, d.c.call('train.start', recipe=RECIPE)['job']['id'])['state'] == 'done'
+            a = d.c.call('adapter.list')['adapters'][0]
+            assert [v['gate'] for v in a['versions']] == ['failed'] and not a.get('active'), (n, a)
+        d.c.call('policy.set', values={'gate_margin': 0})
+        end = wait_end(d, d.c.call('train.start', recipe=RECIPE)['job']['id'])
+        assert end['state'] == 'done' and end.get('attempts', 1) == 1, end
+        a = d.c.call('adapter.list')['adapters'][0]
+        assert a['active'] == 2 and [v['state'] for v in a['versions']] == ['retired', 'active'], a
+        assert a['versions'][0]['sha256'] == a['versions'][1]['sha256'], a
+        assert 'passed the gate this time' in a['versions'][0]['reason'], a
+
+
+def a_pockd_that_is_not_installed_finds_its_probe():
+    with night(env={'POCKD_PROBE': ''}) as d:
+        d.c.call('data.put_many', records=records(40), create_stream=True)
+        end = wait_end(d, d.c.call('train.start', recipe=RECIPE)['job']['id'])
+        assert end['state'] == 'done', end
+        v = d.c.call('adapter.list')['adapters'][0]['versions'][0]
+        assert v['gate'] == 'passed' and v['probe_after'] > 0, v
+
+
 def another_rank_starts_from_the_base_and_is_compared_all_the_same():
     with night() as d:
         d.c.call('data.put_many', records=records(40), create_stream=True)
@@ -845,6 +871,8 @@ def nothing_is_left_after_a_clean_stop():
 if __name__ == '__main__':
     main([
         a_night_begins_when_the_gates_open_and_ends_with_a_version,
+        what_did_not_pass_is_judged_anew_when_it_is_learned_again,
+        a_pockd_that_is_not_installed_finds_its_probe,
         another_rank_starts_from_the_base_and_is_compared_all_the_same,
         stops_when_unplugged_and_goes_on_from_its_checkpoint,
         a_killed_worker_costs_only_the_steps_since_its_checkpoint,
