@@ -47,7 +47,7 @@ build()
         targets=$(python3 tests/targets.py "$out/$name" ${suites//,/ }) || return 1
     fi
     # shellcheck disable=SC2086
-    ninja -C "$out/$name" $targets >"$out/$name.log" 2>&1 ||
+    $beside ninja -C "$out/$name" $jobs $targets >"$out/$name.log" 2>&1 ||
         { grep -E 'error|warning|FAILED' "$out/$name.log" | head -40; return 1; }
     ! grep -E 'warning:' "$out/$name.log" | head -20 | grep .
 }
@@ -57,7 +57,12 @@ build()
 idle=
 ! chrt --idle 0 true 2>/dev/null || idle="chrt --idle 0"
 
-# run NAME MESON-TEST-ARGUMENTS...
+# Of what is built beside tests.
+beside=
+jobs=
+
+# run NAME MESON-TEST-ARGUMENTS...     Of four on two processors, two or so wait:
+# for a daemon, a disk, a time.
 run()
 {
     local name=$1
@@ -65,7 +70,7 @@ run()
     section "test $name"
     rm -f "$out/$name/meson-logs/"*.junit.xml
     $idle meson test -C "$out/$name" --no-rebuild --print-errorlogs \
-        --num-processes $(($(nproc) + 1)) "$@" \
+        --num-processes $(($(nproc) + 2)) "$@" \
         >"$out/$name.test.log" 2>&1 || failed=1
     grep -vE '^ *[0-9]+/[0-9]+ .* (OK|SKIP|EXPECTEDFAIL)' "$out/$name.test.log" |
         tail -150
@@ -114,19 +119,37 @@ rigs()
     fi
 }
 
-# Kernels for 64-bit Arm, in qemu. Without a Debian mirror, or on another
-# processor than qemu's package is for, the rest is tested all the same.
-arm64()
+# Kernels for 64-bit Arm, in qemu, on one processor, beside tests that wait for one
+# another. Without a Debian mirror, or on another processor than qemu's package is
+# for, the rest is tested all the same.
+begin_arm64()
+{
+    if ! wait "$arm64"; then
+        arm64=
+        return
+    fi
+    (
+        failed=0
+        beside=$idle
+        jobs=-j1
+        build neon --for check --cross-file "$out/arm64/cross.ini" \
+            --native-file tests/presets/release.ini -Dvulkan=disabled -Dsystemd=disabled &&
+            run neon "check neon" || failed=1
+        exit $failed
+    ) >"$out/neon.out" 2>&1 &
+    arm64=$!
+}
+
+end_arm64()
 {
     section arm64
-    if ! wait "$arm64"; then
+    if [ -z "$arm64" ]; then
         tail -5 "$out/arm64.log"
         echo "skipped: nothing to build for 64-bit Arm with"
         return 0
     fi
-    build neon --for check --cross-file "$out/arm64/cross.ini" \
-        --native-file tests/presets/release.ini -Dvulkan=disabled -Dsystemd=disabled &&
-        run neon "check neon"
+    wait "$arm64" || failed=1
+    cat "$out/neon.out"
 }
 
 rm -f "$out"/*.junit.xml
@@ -138,6 +161,7 @@ if build plain $lines; then
 else
     failed=1
 fi
+begin_arm64
 if build asan --for -lint,-slow,-vulkan $lines --native-file tests/presets/asan.ini; then
     # Code for CPUs that a driver made at run time has no instrumentation.
     run asan --setup sanitize --no-suite lint --no-suite slow --no-suite vulkan
@@ -151,7 +175,7 @@ else
     failed=1
 fi
 
-arm64 || failed=1
+end_arm64
 
 section result
 python3 tests/count.py "$failed" "$out"/*.junit.xml

@@ -13,7 +13,7 @@ static bool is_asked_for(const char *tier, const char *isa)
     return !tier || !*tier || strcmp(tier, isa) == 0;
 }
 
-// usage: check [--bench | --fifth]     --fifth: of the cases of products
+// usage: check [--bench | --fifth | --tenth]     of the cases of products
 int main(int argc, char **argv)
 {
     const bool bench = argc > 1 && strcmp(argv[1], "--bench") == 0;
@@ -29,6 +29,8 @@ int main(int argc, char **argv)
     }
     if (argc > 1 && strcmp(argv[1], "--fifth") == 0)
         check_stride = 5;
+    if (argc > 1 && strcmp(argv[1], "--tenth") == 0)
+        check_stride = 10;
     for (uint32_t i = 0; i < CHECK_POOLS; i++)
         if (pool_create(&check_pools[i], i < 2 ? i + 1 : CHECK_THREADS) < 0)
             return 1;
