@@ -162,6 +162,8 @@ def stops_when_unplugged_and_goes_on_from_its_checkpoint():
         j = wait_state(d, 'queued', 20)
         print('# stopped and saved after %.0f ms' % ((time.time() - t) * 1000))
         assert j['stop_reason'] == 'POWER', j
+        said = d.c.call('events.watch', kinds=['job_interrupted'])['events'][-1]['text']
+        assert said == 'external power was lost', said
         assert os.path.exists(os.path.join(d.dir, 'd/ckpt/job-%d.ckpt' % job))
         for line in d.text().splitlines():
             if 'worker_stopped' in line or 'checkpoint_saved' in line:
