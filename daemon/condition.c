@@ -322,16 +322,18 @@ static bool cond_pressure(struct gate *g, const struct condition_input *in)
     if (isnan(s->psi_cpu_some) && isnan(s->psi_mem_full))
         (void) has_none(g, "unknown");
     else
-        put_value(g, "cpu %.1f io %.1f memory %.1f, full %.1f", s->psi_cpu_some,
-                  s->psi_io_some, s->psi_mem_some, s->psi_mem_full);
+        put_value(g, "cpu %.1f %%, io %.1f %%, memory %.1f %%, full %.1f %%",
+                  s->psi_cpu_some, s->psi_io_some, s->psi_mem_some,
+                  s->psi_mem_full);
     // The worker itself makes pressure on the processor and the disk, so only
     // starvation of memory stops it.
     if (in->is_running) {
-        put_threshold(g, "memory, full < %g", p->psi_mem_full);
+        put_threshold(g, "memory, full < %g %%", p->psi_mem_full);
         return !is_over(s->psi_mem_full, p->psi_mem_full);
     }
-    put_threshold(g, "cpu < %g io < %g memory < %g, full < %g", p->psi_cpu_some,
-                  p->psi_io_some, p->psi_mem_some, p->psi_mem_full_start);
+    put_threshold(g, "cpu < %g %%, io < %g %%, memory < %g %%, full < %g %%",
+                  p->psi_cpu_some, p->psi_io_some, p->psi_mem_some,
+                  p->psi_mem_full_start);
     return !is_over(s->psi_cpu_some, p->psi_cpu_some) &&
            !is_over(s->psi_io_some, p->psi_io_some) &&
            !is_over(s->psi_mem_some, p->psi_mem_some) &&

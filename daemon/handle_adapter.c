@@ -154,8 +154,12 @@ int adapter_find(struct store *s, const msgpack_object *params,
     if (rc < 0)
         return rc;
     rc = store_adapter_get(s, name, a, err);
-    return rc == -ENOENT ? error_set(err, rc, "there is no adapter %s", name)
-                         : rc;
+    return rc == -ENOENT
+               ? error_set(
+                     err, rc,
+                     "there is no adapter %s: `pockctl adapter list` names those that are there",
+                     name)
+               : rc;
 }
 
 int adapter_find_version(struct store *s, struct dbcall *c,

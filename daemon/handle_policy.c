@@ -15,6 +15,7 @@
 #include "daemon/training.h"
 #include "engine/base/clock.h"
 #include "engine/base/devname.h"
+#include "engine/base/suggest.h"
 #include "storage/store_policy.h"
 
 enum { VALUES_MAX = 64 };
@@ -69,6 +70,32 @@ static void encode_row(struct encoder *e, const struct pockd *p,
     encoder_close(e);
 }
 
+// Names the one that is not there, and what may have been meant.
+static void fail_key(struct request *r, const msgpack_object *name)
+{
+    struct codec_bytes b;
+    struct suggest s;
+
+    if (!codec_as_str(name, &b)) {
+        request_fail(r, RPC_ERROR_BAD_PARAMS, "keys: each must be a text");
+        return;
+    }
+    suggest_init(&s, b.data, b.bytes);
+    for (size_t i = 0; i < policy_row_count; i++)
+        suggest_consider(&s, policy_rows[i].name, strlen(policy_rows[i].name));
+    if (s.best)
+        request_fail(r, RPC_ERROR_NOT_FOUND,
+                     "the policy has no key \"%.*s\": did you mean %.*s?",
+                     (int) b.bytes, (const char *) b.data, (int) s.best_bytes,
+                     s.best);
+    else
+        request_fail(r, RPC_ERROR_NOT_FOUND,
+                     "the policy has no key \"%.*s\": `pockctl policy get` "
+                     "lists them",
+                     (int) (b.bytes < 64 ? b.bytes : 64),
+                     (const char *) b.data);
+}
+
 static const struct policy_row *row_of(const msgpack_object *name)
 {
     struct codec_bytes b;
@@ -87,8 +114,7 @@ void handle_policy_get(struct pockd *p, struct request *r)
 
     for (uint32_t i = 0; i < codec_count(keys); i++)
         if (!row_of(codec_at(keys, i))) {
-            request_fail(r, RPC_ERROR_NOT_FOUND,
-                         "the policy has no such key: keys[%u]", i);
+            fail_key(r, codec_at(keys, i));
             return;
         }
     struct encoder *e = request_begin(r);

@@ -28,7 +28,8 @@ int model_pick(char name[STORE_NAME_SIZE], int *fd, struct store *s,
     if (rc == -ENOENT && !name[0]) {
         c->code = RPC_ERROR_NO_MODEL;
         return error_set(err, rc,
-                         "there is no base model: add one with model.add");
+                         "there is no base model: add one with `pockctl "
+                         "model add FILE`");
     }
     if (rc < 0)
         return error_set(err, rc, "there is no model %s", name);

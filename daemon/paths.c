@@ -111,30 +111,42 @@ static int init_socket(struct paths *p, const struct config *c,
     return 0;
 }
 
-// Beside pockd when it was built but not installed, else in libexec.
+// Is there such a file beside pockd, as when it was built but not installed?
+static bool find_beside(char out[PATHS_BYTES], const char *name, int mode)
+{
+    char self[PATHS_BYTES];
+    struct error err;
+    const ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+    if (n <= 0)
+        return false;
+    self[n] = '\0';
+    char *slash = strrchr(self, '/');
+    if (slash)
+        *slash = '\0';
+    return put(out, &err, "%.*s/%s", PATHS_BYTES - 32, self, name) == 0 &&
+           access(out, mode) == 0;
+}
+
 static int init_worker(struct paths *p, const struct config *c,
                        struct error *err)
 {
-    char self[PATHS_BYTES];
-
     if (c->worker[0])
         return put(p->worker, err, "%s", c->worker);
-    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-    if (n > 0) {
-        self[n] = '\0';
-        char *slash = strrchr(self, '/');
-        if (slash)
-            *slash = '\0';
-        int rc =
-            put(p->worker, err, "%.*s/pock-worker", PATHS_BYTES - 16, self);
-        if (rc == 0 && access(p->worker, X_OK) == 0)
-            return 0;
-        rc = put(p->worker, err, "%.*s/worker/pock-worker", PATHS_BYTES - 32,
-                 self);
-        if (rc == 0 && access(p->worker, X_OK) == 0)
-            return 0;
-    }
+    if (find_beside(p->worker, "pock-worker", X_OK) ||
+        find_beside(p->worker, "worker/pock-worker", X_OK))
+        return 0;
     return put(p->worker, err, "%s/pock-worker", POCK_LIBEXECDIR);
+}
+
+static int init_probe(struct paths *p, const struct config *c,
+                      struct error *err)
+{
+    if (c->probe[0])
+        return put(p->probe, err, "%s", c->probe);
+    if (find_beside(p->probe, "probe.jsonl", R_OK))
+        return 0;
+    return put(p->probe, err, "%s/probe.jsonl", POCK_DATADIR);
 }
 
 // Of a person's own daemon it does not lie beside what it seals.
@@ -197,13 +209,15 @@ int paths_init(struct paths *p, const struct config *c, struct error *err)
         (rc = init_key(p, c, err)) < 0 || (rc = init_worker(p, c, err)) < 0 ||
         (rc = init_worker_sockets(p, c, err)) < 0)
         return rc;
-    return c->probe[0] ? put(p->probe, err, "%s", c->probe)
-                       : put(p->probe, err, "%s/probe.jsonl", POCK_DATADIR);
+    return init_probe(p, c, err);
 }
 
 // mkdir -p; only what is missing is made, with `mode`.
 static int make_dirs(const char *path, mode_t mode, struct error *err)
 {
+    const char *hint = strncmp(path, "/var/lib/", 9) == 0 && geteuid() != 0
+                           ? ": `pockd --user` keeps all in your home"
+                           : "";
     char part[PATHS_BYTES];
 
     snprintf(part, sizeof(part), "%s", path);
@@ -213,8 +227,8 @@ static int make_dirs(const char *path, mode_t mode, struct error *err)
         char was = *p;
         *p = '\0';
         if (mkdir(part, mode) < 0 && errno != EEXIST)
-            return error_set(err, -errno, "cannot make directory %s: %s", part,
-                             strerror(errno));
+            return error_set(err, -errno, "cannot make directory %s: %s%s",
+                             part, strerror(errno), hint);
         if (was == '\0')
             return 0;
         *p = was;

@@ -300,6 +300,23 @@ static int read_used(int64_t **ids, size_t *n, const struct train_input *in,
     return *ids ? 0 : error_set(err, -ENOMEM, "out of memory");
 }
 
+// Or a version that did not pass, learned again as it was and judged by another
+// policy: the new one takes its place, since manifests are never changed. 1
+// when there is room.
+static int make_room(struct store *s, const struct store_version *v,
+                     uint32_t version, struct error *err)
+{
+    struct store_version old;
+    int rc = store_version_get(s, v->adapter_id, version, &old, err);
+
+    if (rc < 0 || v->gate != STORE_GATE_PASSED || old.gate != STORE_GATE_FAILED)
+        return rc;
+    rc = store_version_retire(
+        s, v->adapter_id, version,
+        "it was learned again, and passed the gate this time", err);
+    return rc < 0 ? rc : 1;
+}
+
 static int add_version(struct train_output *out, struct store *s,
                        const struct store_version *v, const int64_t *ids,
                        size_t n, const struct sign_key *key, struct error *err)
@@ -308,8 +325,10 @@ static int add_version(struct train_output *out, struct store *s,
     int rc = store_version_add(s, v, &out->version, err);
 
     // The same bytes again: a daemon that was killed after it stored them.
-    if (rc == -EEXIST)
-        return 0;
+    if (rc == -EEXIST && (rc = make_room(s, v, out->version, err)) <= 0)
+        return rc;
+    if (rc > 0)
+        rc = store_version_add(s, v, &out->version, err);
     if (rc < 0 || (rc = store_lineage_add(s, v->adapter_id, out->version, ids,
                                           n, &lost, err)) < 0)
         return rc;

@@ -370,6 +370,8 @@ static void tell_end(struct training *t, struct tjob *j,
     case JOB_STATE_RUNNING:
     case JOB_STATE_STOPPING:
     case JOB_STATE_COUNT:
+        if (!j->row.message[0] && end->reason != STOP_REASON_NONE)
+            text = stop_reason_doc(end->reason);
         training_emit(t, j, "job_interrupted", text);
         return;
     }

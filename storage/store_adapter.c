@@ -227,8 +227,8 @@ int store_adapter_activate(struct store *s, int64_t adapter_id,
                          v.reason);
     if (!passed && !is_forced)
         return error_set(err, -ENOTUNIQ,
-                         "version %u did not pass the gate (%s): force it, if "
-                         "you want it nevertheless",
+                         "version %u did not pass the gate (%s): `pockctl "
+                         "adapter activate --force` uses it nevertheless",
                          version, v.reason[0] ? v.reason : "never evaluated");
     if (v.state == STORE_VERSION_ACTIVE)
         return 0;

@@ -22,6 +22,10 @@ section()
     printf '\n== %s (%s)\n' "$1" "$(date +%H:%M:%S)"
 }
 
+# What a CPU that plays a GPU compiled is there for the next test: without it most
+# of their time is compiling the same again.
+export MESA_SHADER_CACHE_DIR=$PWD/$out/shaders
+
 # Of symbols what tells where an error was: the rest is a fifth of the time.
 lines=-Dc_args=-g1
 
@@ -43,7 +47,7 @@ build()
         targets=$(python3 tests/targets.py "$out/$name" ${suites//,/ }) || return 1
     fi
     # shellcheck disable=SC2086
-    ninja -C "$out/$name" $targets >"$out/$name.log" 2>&1 ||
+    $beside ninja -C "$out/$name" $jobs $targets >"$out/$name.log" 2>&1 ||
         { grep -E 'error|warning|FAILED' "$out/$name.log" | head -40; return 1; }
     ! grep -E 'warning:' "$out/$name.log" | head -20 | grep .
 }
@@ -53,7 +57,12 @@ build()
 idle=
 ! chrt --idle 0 true 2>/dev/null || idle="chrt --idle 0"
 
-# run NAME MESON-TEST-ARGUMENTS...
+# Of what is built beside tests.
+beside=
+jobs=
+
+# run NAME MESON-TEST-ARGUMENTS...     Of four on two processors, two or so wait:
+# for a daemon, a disk, a time.
 run()
 {
     local name=$1
@@ -61,7 +70,7 @@ run()
     section "test $name"
     rm -f "$out/$name/meson-logs/"*.junit.xml
     $idle meson test -C "$out/$name" --no-rebuild --print-errorlogs \
-        --num-processes $(($(nproc) + 1)) "$@" \
+        --num-processes $(($(nproc) + 2)) "$@" \
         >"$out/$name.test.log" 2>&1 || failed=1
     grep -vE '^ *[0-9]+/[0-9]+ .* (OK|SKIP|EXPECTEDFAIL)' "$out/$name.test.log" |
         tail -150
@@ -83,42 +92,77 @@ format()
     return 1
 }
 
-# What compiles every shader, and the drivers to compile them for; without a
-# Debian mirror the rest is built and tested all the same.
-rigs()
+# What compiles every shader; what is only needed later comes meanwhile. Without
+# a Debian mirror the rest is built and tested all the same.
+fetch()
 {
-    section rigs
+    section fetch
+    tests/rigs/mesa.sh "$out/mesa" >"$out/mesa.log" 2>&1 &
+    mesa=$!
+    tests/cross/arm64.sh "$out/arm64" >"$out/arm64.log" 2>&1 &
+    arm64=$!
     if tests/rigs/glslang.sh "$out/glslang"; then
         export POCKD_GLSLANG=$PWD/$out/glslang/bin/glslang
     else
         echo "skipped: no newer glslang, so no cooperative-matrix shaders"
     fi
-    if tests/rigs/mesa.sh "$out/mesa"; then
+}
+
+# The drivers of GPUs that shaders are compiled for.
+rigs()
+{
+    if wait "$mesa"; then
         export POCKD_RIGS=$PWD/$out/mesa
     else
+        tail -5 "$out/mesa.log"
         echo "skipped: no drivers of GPUs that are not here"
     fi
 }
 
-# Kernels for 64-bit Arm, in qemu. Without a Debian mirror, or on another
-# processor than qemu's package is for, the rest is tested all the same.
-arm64()
+# Kernels for 64-bit Arm, in qemu, on one processor, beside tests that wait for one
+# another. Without a Debian mirror, or on another processor than qemu's package is
+# for, the rest is tested all the same.
+begin_arm64()
+{
+    if ! wait "$arm64"; then
+        arm64=
+        return
+    fi
+    (
+        failed=0
+        beside=$idle
+        jobs=-j1
+        build neon --for check --cross-file "$out/arm64/cross.ini" \
+            --native-file tests/presets/release.ini -Dvulkan=disabled -Dsystemd=disabled &&
+            run neon "check neon" "check neondot" "check neonbf16" \
+                "tiers cortex-a72" "tiers cortex-a76" "tiers max" || failed=1
+        exit $failed
+    ) >"$out/neon.out" 2>&1 &
+    arm64=$!
+}
+
+end_arm64()
 {
     section arm64
-    if ! tests/cross/arm64.sh "$out/arm64"; then
+    if [ -z "$arm64" ]; then
+        tail -5 "$out/arm64.log"
         echo "skipped: nothing to build for 64-bit Arm with"
         return 0
     fi
-    build neon --for check --cross-file "$out/arm64/cross.ini" \
-        --native-file tests/presets/release.ini -Dvulkan=disabled -Dsystemd=disabled &&
-        run neon "check neon" "check neondot" "check neonbf16" \
-            "tiers cortex-a72" "tiers cortex-a76" "tiers max"
+    wait "$arm64" || failed=1
+    cat "$out/neon.out"
 }
 
 rm -f "$out"/*.junit.xml
-rigs
+fetch
 format || failed=1
-if build plain $lines; then run plain; else failed=1; fi
+if build plain $lines; then
+    rigs
+    run plain
+else
+    failed=1
+fi
+begin_arm64
 if build asan --for -lint,-slow,-vulkan $lines --native-file tests/presets/asan.ini; then
     # Code for CPUs that a driver made at run time has no instrumentation.
     run asan --setup sanitize --no-suite lint --no-suite slow --no-suite vulkan
@@ -132,7 +176,7 @@ else
     failed=1
 fi
 
-arm64 || failed=1
+end_arm64
 
 section result
 python3 tests/count.py "$failed" "$out"/*.junit.xml

@@ -64,7 +64,6 @@ if [ -n "$sudo" ] && ! command -v sudo >/dev/null; then
     exit 1
 fi
 
-echo "Installing:" $todo
 export DEBIAN_FRONTEND=noninteractive
 $sudo apt-get -q update >/dev/null
 names=
@@ -77,6 +76,7 @@ for alternatives in $todo; do
         fi
     done
 done
+echo "Installing, for some minutes, these packages and what they need:$names" | fold -s -w 78
 # shellcheck disable=SC2086
 $sudo apt-get -q -o Dpkg::Use-Pty=0 install -y --no-install-recommends $names >/dev/null
 todo=$(missing)

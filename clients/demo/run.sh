@@ -78,7 +78,11 @@ if [ ! -e $build/build.ninja ]; then
         >$build.log 2>&1 || { tail -20 $build.log; exit 1; }
     rm -f $build.log
 fi
-ninja -C $build >$build/ninja.log 2>&1 || { tail -20 $build/ninja.log; exit 1; }
+if [ -t 1 ]; then
+    ninja -C $build
+else
+    ninja -C $build >$build/ninja.log 2>&1 || { tail -20 $build/ninja.log; exit 1; }
+fi
 
 # A make-believe laptop: on battery, its display on
 
@@ -134,11 +138,12 @@ display()
     echo "$1" >"$sys/drm/card0-eDP-1/dpms"
 }
 
-# wait_for SECONDS WHAT COMMAND...
+# wait_for SECONDS WHAT COMMAND...     From the last step that was seen on.
 wait_for()
 {
-    local begin=$SECONDS told=15 what=$2 step
-    local end=$(($(now_ms) + $1 * 1000 * patience))
+    local begin=$SECONDS told=15 what=$2 step seen=
+    local ms=$(($1 * 1000 * patience))
+    local end=$(($(now_ms) + ms))
     shift 2
     until "$@"; do
         [ "$(now_ms)" -lt "$end" ] || fail "$what did not happen in time." \
@@ -149,6 +154,8 @@ wait_for()
             step=$(job step 2>/dev/null || true)
             echo "waiting for $what, $told s so far${step:+, at step $step}"
             told=$((told + 15))
+            [ "$step" = "$seen" ] || end=$(($(now_ms) + ms))
+            seen=$step
         fi
         sleep 0.02
     done

@@ -135,7 +135,7 @@ int cmd_data_list(struct ctl *c)
         return status;
     }
     if (out_table_rows(t) == 0)
-        ctl_remark(c, "no records");
+        ctl_remark(c, "no records: `pockctl data import FILE` hands some in");
     return ctl_table(c, t);
 }
 
@@ -264,6 +264,8 @@ static int print_counts(struct ctl *c, const struct pock_value *v)
                   pock_get_str(s, "app", "?"), s);
     }
     add_count(c, t, "in all", "", v);
+    if (pock_count(streams) == 0)
+        ctl_remark(c, "no records: `pockctl data import FILE` hands some in");
     return ctl_table(c, t);
 }
 

@@ -324,6 +324,8 @@ void check_times(const struct patient *p, struct finding *f)
 
     if (!p->times) {
         doctor_unknown(f);
+        if (p->models && pock_count(p->models) == 0)
+            SEEN(f, "none: there is no base model whose kernels to time");
         return;
     }
     if (!pock_get_bool(p->times, "used", false)) {
@@ -508,7 +510,7 @@ static int print_findings(struct ctl *c, const struct finding *findings)
 {
     static const struct out_column columns[] = {{"LEVEL", false, false},
                                                 {"CHECK", false, false},
-                                                {"SEEN", false, false}};
+                                                {"SEEN", false, OUT_WRAPS}};
     static const enum term_style styles[] = {
         [LEVEL_OK] = TERM_GOOD,
         [LEVEL_NOTE] = TERM_PLAIN,
@@ -660,6 +662,8 @@ static void ask_devices(struct patient *p, struct pock_reply **reply)
 
     if (!p->info || pock_request_create(&r, p->ctl->pock, "device.list") < 0)
         return;
+    if (p->ctl->err.is_tty && !p->ctl->json)
+        ctl_remark(p->ctl, "looking at the devices, for some seconds...");
     if (pock_call(r, 60000, reply, &err) == 0)
         p->devices = pock_result(*reply);
 }

@@ -113,7 +113,8 @@ static int ask_and_erase(struct ctl *c, const struct pock_filter *filter)
     if (status != CTL_OK || dry_run)
         return status;
     if (records == 0 && !c->json) {
-        ctl_remark(c, "nothing to erase");
+        ctl_remark(c, "nothing to erase: no such record is there; `pockctl "
+                      "data count` names the streams");
         return CTL_OK;
     }
     if ((status = ctl_confirm(c, "Erase them for good?")) != CTL_OK ||

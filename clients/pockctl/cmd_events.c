@@ -151,11 +151,15 @@ static int run_journalctl(struct ctl *c, bool is_system, const char *lines)
     int n = 0;
 
     argv[n++] = "journalctl";
-    if (!is_system)
+    if (!is_system) {
         argv[n++] = "--user";
-    else
+        ctl_remark(c,
+                   "of the user unit pockd.service; a pockd that was started "
+                   "by hand writes its log to its standard error");
+    } else {
         snprintf(unit, sizeof(unit), "--unit=pockd@%ld.service",
                  (long) geteuid());
+    }
     argv[n++] = unit;
     argv[n++] = "--no-pager";
     argv[n++] = "-n";

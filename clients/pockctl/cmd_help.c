@@ -6,9 +6,11 @@
 
 #include <string.h>
 
+enum { LINE_COLUMNS = 76 };
+
 static const struct out_column columns[] = {{NULL, false, false},
                                             {NULL, false, false},
-                                            {NULL, false, false}};
+                                            {NULL, false, OUT_WRAPS}};
 
 static void add_flag(struct out_table *t, const struct flag_info *f)
 {
@@ -62,7 +64,7 @@ static int help_command(struct ctl *c, const struct command *cmd)
 static int list_commands(struct ctl *c, const char *group)
 {
     static const struct out_column two[] = {{NULL, false, false},
-                                            {NULL, false, false}};
+                                            {NULL, false, OUT_WRAPS}};
     size_t bytes = group ? strlen(group) : 0;
     struct out_table *t;
 
@@ -86,25 +88,70 @@ static int list_commands(struct ctl *c, const char *group)
                     group);
 }
 
+static void print_purpose(void)
+{
+    printf("pockctl COMMAND [ARGUMENT...] [OPTION...]\n\n"
+           "Asks and tells pockd, which teaches the local language model its "
+           "owner's words\nwhile nobody needs the machine.\n");
+}
+
+static void print_first_day(struct ctl *c)
+{
+    print_title(c, "A first day");
+    printf("  pockctl model add model.gguf\n"
+           "  pockctl data import notebook.jsonl letters.md\n"
+           "  pockctl why\n"
+           "  pockctl gen \"What do I need for the bread?\"\n\n");
+}
+
+static bool has_same_first(const char *a, const char *b)
+{
+    const size_t bytes = strcspn(a, " ");
+
+    return strcspn(b, " ") == bytes && memcmp(a, b, bytes) == 0;
+}
+
+int ctl_overview(struct ctl *c)
+{
+    int column = 0;
+
+    print_purpose();
+    print_first_day(c);
+    printf("%sCommands%s", term_on(&c->out, TERM_BOLD),
+           term_off(&c->out, TERM_BOLD));
+    for (size_t i = 0; i < command_count; i++) {
+        const char *words = command_table[i].words;
+        const int bytes = (int) strcspn(words, " ");
+        const bool is_group = words[bytes] == ' ';
+        if (i > 0 && has_same_first(words, command_table[i - 1].words))
+            continue;
+        const int width = bytes + (is_group ? 6 : 2);
+        if (column == 0 || column + width > LINE_COLUMNS) {
+            printf("\n ");
+            column = 1;
+        }
+        printf(" %.*s%s%s", bytes, words, is_group ? " ..." : "",
+               i + 1 < command_count ? "," : "");
+        column += width;
+    }
+    printf("\n\n`pockctl help` tells what each does, `pockctl help COMMAND` "
+           "more.\n");
+    return CTL_OK;
+}
+
 static int help_all(struct ctl *c)
 {
     int status;
 
-    printf("pockctl COMMAND [ARGUMENT...] [OPTION...]\n\n"
-           "Asks and tells pockd, which teaches the local language model its "
-           "owner's words\nwhile nobody needs the machine.\n");
+    print_purpose();
     print_title(c, "Commands");
     if ((status = list_commands(c, NULL)) != CTL_OK)
         return status;
     print_title(c, "Options of every command");
     if ((status = print_flags(c, 0, true)) != CTL_OK)
         return status;
-    print_title(c, "A first day");
-    printf("  pockctl model add model.gguf\n"
-           "  pockctl data import notebook.jsonl letters.md\n"
-           "  pockctl why\n"
-           "  pockctl gen \"What do I need for the bread?\"\n\n"
-           "`pockctl help COMMAND` tells more, `man pockctl` everything.\n");
+    print_first_day(c);
+    printf("`pockctl help COMMAND` tells more, `man pockctl` everything.\n");
     return CTL_OK;
 }
 

@@ -39,7 +39,7 @@ static int print_policy(struct ctl *c, const struct pock_value *policy)
         {"KEY", false, false},
         {"VALUE", false, false},
         {"DEFAULT", false, false},
-        {"MEANING", false, true},
+        {"MEANING", false, OUT_WRAPS},
     };
     struct out_table *t;
 

@@ -280,8 +280,10 @@ int cmd_score(struct ctl *c)
 
     if (held_out == (c->line.arg_count > 0))
         return ctl_fail(c, CTL_USAGE,
-                        held_out ? "give a file or --held-out, not both"
-                                 : "give a file, - or --held-out");
+                        held_out
+                            ? "give a file or --held-out, not both"
+                            : "give a FILE of texts, - for standard input, or "
+                              "--held-out");
     if ((status = ctl_adapter_flag(c, &s.ref, &s.adapter, &s.version)) ||
         (status = ctl_connect(c)))
         return status;

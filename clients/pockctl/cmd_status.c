@@ -10,7 +10,7 @@
 #include <string.h>
 
 static const struct out_column columns[] = {{NULL, false, false},
-                                            {NULL, false, true}};
+                                            {NULL, false, OUT_WRAPS}};
 
 static void add_problems(struct out_table *t, const struct pock_value *s)
 {

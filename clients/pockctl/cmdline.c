@@ -3,6 +3,9 @@
 
 #include "clients/pockctl/cmdline.h"
 
+#include "engine/base/str.h"
+#include "engine/base/suggest.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -63,6 +66,22 @@ struct cursor {
     int kept;
 };
 
+static int unknown_option(const char *name, size_t bytes, struct error *err)
+{
+    struct suggest s;
+
+    suggest_init(&s, name, bytes);
+    for (int i = 0; i < FLAG_COUNT; i++)
+        suggest_consider(&s, flag_table[i].name, strlen(flag_table[i].name));
+    if (s.best)
+        return error_set(err, -EINVAL,
+                         "there is no option --%.*s: did you mean --%.*s?",
+                         (int) bytes, name, (int) s.best_bytes, s.best);
+    return error_set(err, -EINVAL,
+                     "there is no option --%.*s: see `pockctl help`",
+                     (int) bytes, name);
+}
+
 static int set_flag(struct cmdline *line, struct cursor *at, int flag,
                     const char *value, struct error *err)
 {
@@ -89,8 +108,7 @@ static int parse_long(struct cmdline *line, struct cursor *at, const char *text,
     int flag = find_flag(text, bytes);
 
     if (flag < 0)
-        return error_set(err, -EINVAL, "there is no option --%.*s", (int) bytes,
-                         text);
+        return unknown_option(text, bytes, err);
     return set_flag(line, at, flag, equals ? equals + 1 : NULL, err);
 }
 
@@ -103,7 +121,9 @@ static int parse_letters(struct cmdline *line, struct cursor *at,
     for (; *text; text++) {
         int flag = find_letter(*text);
         if (flag < 0)
-            return error_set(err, -EINVAL, "there is no option -%c", *text);
+            return error_set(err, -EINVAL,
+                             "there is no option -%c: see `pockctl help`",
+                             *text);
         bool rest = flag_table[flag].argument && text[1];
         if ((rc = set_flag(line, at, flag, rest ? text + 1 : NULL, err)) < 0)
             return rc;
@@ -151,27 +171,90 @@ static int split_flags(struct cmdline *line, struct cursor *at,
     return 0;
 }
 
-// "data" alone, or "data improt": name what could have been meant.
-static int unknown_command(char *const *words, int count, struct error *err)
+// "" where a command is of one word.
+static const char *second_word(const struct command *c)
 {
-    size_t bytes = strlen(words[0]);
+    const char *blank = strchr(c->words, ' ');
+
+    return blank ? blank + 1 : "";
+}
+
+static bool is_of_group(const struct command *c, const char *group)
+{
+    return *second_word(c) &&
+           same_word(c->words, group, strcspn(c->words, " "));
+}
+
+// "data improt": of its group, what could have been meant.
+static int unknown_second(char *const *words, struct error *err)
+{
+    struct suggest s;
+
+    suggest_init(&s, words[1], strlen(words[1]));
+    for (size_t i = 0; i < command_count; i++) {
+        const char *word = second_word(&command_table[i]);
+        if (is_of_group(&command_table[i], words[0]))
+            suggest_consider(&s, word, strlen(word));
+    }
+    if (s.best)
+        return error_set(err, -EINVAL,
+                         "there is no command \"%s %s\": did you mean \"%s "
+                         "%.*s\"?",
+                         words[0], words[1], words[0], (int) s.best_bytes,
+                         s.best);
+    return error_set(err, -EINVAL,
+                     "there is no command \"%s %s\": see `pockctl help %s`",
+                     words[0], words[1], words[0]);
+}
+
+// "data" alone: what may follow. "list" alone: what may stand before it.
+static int list_words(const char *word, bool is_group, struct error *err)
+{
+    struct str list = {0};
 
     for (size_t i = 0; i < command_count; i++) {
-        const char *w = command_table[i].words;
-        if (strcspn(w, " ") != bytes || memcmp(w, words[0], bytes) != 0)
-            continue;
-        if (count > 1)
-            return error_set(err, -EINVAL,
-                             "there is no command \"%s %s\": see `pockctl help "
-                             "%s`",
-                             words[0], words[1], words[0]);
-        return error_set(err, -EINVAL,
-                         "\"%s\" needs a second word: see `pockctl help %s`",
-                         words[0], words[0]);
+        const struct command *c = &command_table[i];
+        if (is_group ? is_of_group(c, word) : strcmp(second_word(c), word) == 0)
+            str_printf(&list, "%s%s", list.bytes > 0 ? ", " : "",
+                       is_group ? second_word(c) : c->words);
     }
+    const char *text = str_finish(&list) == 0 && list.data ? list.data : "";
+    const int rc =
+        *text == '\0' ? 0
+        : is_group
+            ? error_set(err, -EINVAL,
+                        "\"%s\" needs a second word, one of %s: see `pockctl "
+                        "help %s`",
+                        word, text, word)
+            : error_set(err, -EINVAL,
+                        "there is no command \"%s\": did you mean %s?", word,
+                        text);
+    str_free(&list);
+    return rc;
+}
+
+static int unknown_command(char *const *words, int count, struct error *err)
+{
+    const char *first = words[0];
+    struct suggest s;
+
+    suggest_init(&s, first, strlen(first));
+    for (size_t i = 0; i < command_count; i++) {
+        const struct command *c = &command_table[i];
+        if (is_of_group(c, first))
+            return count > 1 ? unknown_second(words, err)
+                             : list_words(first, true, err);
+        suggest_consider(&s, c->words, strcspn(c->words, " "));
+    }
+    int rc = list_words(first, false, err);
+    if (rc < 0)
+        return rc;
+    if (s.best)
+        return error_set(err, -EINVAL,
+                         "there is no command \"%s\": did you mean \"%.*s\"?",
+                         first, (int) s.best_bytes, s.best);
     return error_set(err, -EINVAL,
-                     "there is no command \"%s\": see `pockctl help`",
-                     words[0]);
+                     "there is no command \"%s\": see `pockctl help`", first);
 }
 
 static int check_command(const struct cmdline *line, struct error *err)
@@ -188,8 +271,8 @@ static int check_command(const struct cmdline *line, struct error *err)
                              "`pockctl help %s`",
                              flag_table[i].name, c->words, c->words);
     if (line->arg_count < c->args_min)
-        return error_set(err, -EINVAL, "\"%s\" needs %s", c->words,
-                         c->arguments);
+        return error_set(err, -EINVAL, "\"%s\" needs %s: see `pockctl help %s`",
+                         c->words, c->arguments, c->words);
     if (line->arg_count > c->args_max)
         return error_set(err, -EINVAL,
                          "\"%s\" is one argument too many for \"%s\"%s",

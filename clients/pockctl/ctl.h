@@ -143,6 +143,9 @@ int ctl_write_manifest(struct ctl *c, const struct ctl_adapter *ref,
 // `pockctl adapter show --journal`.
 int ctl_journal(struct ctl *c);
 
+// `pockctl` alone: a page that fits on a screen.
+int ctl_overview(struct ctl *c);
+
 // `pockctl plan --search`.
 int ctl_search(struct ctl *c);
 

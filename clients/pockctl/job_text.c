@@ -131,6 +131,17 @@ void job_bar_finish(struct job_bar *b)
     (void) fflush(b->file);
 }
 
+// How much of a picture fits: whole parts of it, which commas divide.
+static size_t fit_parts(const struct str *s, size_t columns)
+{
+    const size_t bytes = term_fit(s->data, s->bytes, columns);
+    size_t n = bytes;
+
+    while (n > 0 && n < s->bytes && s->data[n] != ',')
+        n--;
+    return n > 0 ? n : bytes;
+}
+
 static void draw(struct job_bar *b, const struct pock_value *job)
 {
     double part = job_part(job);
@@ -148,7 +159,7 @@ static void draw(struct job_bar *b, const struct pock_value *job)
     if (str_finish(&s) == 0) {
         size_t bytes = s.bytes;
         if (b->columns > 1)
-            bytes = term_fit(s.data, bytes, (size_t) b->columns - 1);
+            bytes = fit_parts(&s, (size_t) b->columns - 1);
         fprintf(b->file, "\r%.*s\033[K", (int) bytes, s.data);
         b->is_drawn = true;
     }

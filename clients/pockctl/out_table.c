@@ -13,6 +13,8 @@
 enum {
     GAP = 2,
     SHRINK_MIN = 8, // narrower than this a column says nothing
+    WRAP_MIN = 24,  // and this one goes below its row,
+    WRAP_INDENT = 6,
 };
 
 struct cell {
@@ -133,6 +135,11 @@ static void measure_columns(const struct out_table *t, bool header,
     }
 }
 
+static bool wraps(const struct out_table *t, size_t column)
+{
+    return t->columns[column].fit == OUT_WRAPS;
+}
+
 // The widest column that may gives way, until the row fits.
 static void shrink_columns(const struct out_table *t, int columns,
                            size_t *widths)
@@ -140,11 +147,11 @@ static void shrink_columns(const struct out_table *t, int columns,
     size_t total = GAP * (t->column_count - 1);
 
     for (size_t i = 0; i < t->column_count; i++)
-        total += widths[i];
+        total += wraps(t, i) && widths[i] > WRAP_MIN ? WRAP_MIN : widths[i];
     for (; total > (size_t) columns; total--) {
         size_t widest = t->column_count;
         for (size_t i = 0; i < t->column_count; i++)
-            if (t->columns[i].shrinks && widths[i] > SHRINK_MIN &&
+            if (t->columns[i].fit == OUT_SHRINKS && widths[i] > SHRINK_MIN &&
                 (widest == t->column_count || widths[i] > widths[widest]))
                 widest = i;
         if (widest == t->column_count)
@@ -175,6 +182,46 @@ static void print_cell(FILE *f, const char *text, size_t bytes, size_t width,
         fprintf(f, "%*s", GAP, "");
 }
 
+// How much of a text is printed on a line of so many columns: whole words.
+static size_t line_bytes(const char *text, size_t bytes, size_t columns)
+{
+    size_t n = term_fit(text, bytes, columns);
+    size_t at = n;
+
+    if (n == bytes || text[n] == ' ')
+        return n;
+    while (at > 0 && text[at - 1] != ' ')
+        at--;
+    if (at > 0)
+        return at - 1;
+    // A word that is too long stays whole, so that it can be copied.
+    while (n < bytes && text[n] != ' ')
+        n++;
+    return n;
+}
+
+// From column `indent` on.
+static void print_wrapped(FILE *f, const char *text, size_t bytes,
+                          size_t indent, size_t columns)
+{
+    if (term_width(text, bytes) + indent > columns &&
+        indent + WRAP_MIN > columns) {
+        indent = WRAP_INDENT;
+        fprintf(f, "\n%*s", (int) indent, "");
+    }
+    while (bytes > 0) {
+        size_t n =
+            line_bytes(text, bytes, columns > indent ? columns - indent : 1);
+        fwrite(text, 1, n, f);
+        while (n < bytes && text[n] == ' ')
+            n++;
+        text += n;
+        bytes -= n;
+        if (bytes > 0)
+            fprintf(f, "\n%*s", (int) indent, "");
+    }
+}
+
 static void print_header(const struct out_table *t, const struct term *term,
                          const size_t *widths)
 {
@@ -201,13 +248,20 @@ int out_table_print(const struct out_table *t, const struct term *term,
         shrink_columns(t, term->columns, widths);
     if (header)
         print_header(t, term, widths);
+    size_t indent = GAP * (t->column_count - 1);
+    for (size_t i = 0; i + 1 < t->column_count; i++)
+        indent += widths[i];
     for (size_t i = 0; i < t->cell_count; i++) {
         const struct cell *c = &t->cells[i];
         size_t k = i % t->column_count;
         bool is_last = k + 1 == t->column_count;
         fputs(term_on(term, c->style), term->file);
-        print_cell(term->file, cell_text(t, c), c->bytes, widths[k],
-                   t->columns[k].to_right, is_last);
+        if (is_last && wraps(t, k) && term->columns > 0)
+            print_wrapped(term->file, cell_text(t, c), c->bytes, indent,
+                          (size_t) term->columns);
+        else
+            print_cell(term->file, cell_text(t, c), c->bytes, widths[k],
+                       t->columns[k].to_right, is_last);
         fprintf(term->file, "%s%s", term_off(term, c->style),
                 is_last ? "\n" : "");
     }

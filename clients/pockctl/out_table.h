@@ -8,16 +8,23 @@
  *
  * Aligned columns, two spaces apart. Cells are added from left to right, row
  * by row. On a terminal the columns marked `shrinks` give way, the widest
- * first, with "...", so that a row stays on a line; anywhere else nothing is
- * ever cut. Cells are made harmless by term_text().
+ * first, with "...", so that a row stays on a line; a last column that wraps
+ * goes on below itself, between words. Anywhere else nothing is ever cut. Cells
+ * are made harmless by term_text().
  */
 
 #include "clients/pockctl/term.h"
 
+enum out_fit {
+    OUT_WHOLE = false,
+    OUT_SHRINKS = true,
+    OUT_WRAPS, // the last column only
+};
+
 struct out_column {
     const char *title; // NULL in every column: no heading at all
     bool to_right;
-    bool shrinks;
+    enum out_fit fit; // false or true in most tables
 };
 
 struct out_table;

@@ -19,7 +19,7 @@ static int run(struct ctl *c)
     if (c->line.given[FLAG_VERSION])
         return cmd_version(c);
     if (!c->line.command)
-        return cmd_help(c);
+        return c->line.given[FLAG_HELP] ? cmd_help(c) : ctl_overview(c);
     if (c->line.given[FLAG_HELP]) {
         // "pockctl data list --help" is "pockctl help data list".
         int words = 1;

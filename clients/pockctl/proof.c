@@ -128,10 +128,12 @@ static int check(struct proof *out, struct arena *a, const char *text,
     struct merkle_proof p = {0};
     uint8_t signature[SIGN_BYTES], digest[HASH_BYTES], root[HASH_BYTES];
     const struct json *j, *manifest;
+    struct error why;
     int rc;
 
-    if ((rc = json_parse(&j, a, text, bytes, err)) < 0)
-        return rc;
+    if ((rc = json_parse(&j, a, text, bytes, &why)) < 0)
+        return rc == -ENOMEM ? error_set(err, rc, "%s", why.text)
+                             : no_proof(err, why.text);
     const struct json *signed_text = json_get(j, "manifest");
     if ((rc = take_proof(out, &p, j, err)) < 0)
         return rc;

@@ -453,7 +453,9 @@ static int read_header(struct gguf *g, struct error *err)
     uint64_t n_tensors, n_pairs;
 
     if (!magic || memcmp(magic, "GGUF", 4) != 0)
-        return error_set(err, -EINVAL, "this is not a GGUF file");
+        return error_set(err, -EINVAL,
+                         "this is not a GGUF file; a model is one, or a "
+                         "directory of safetensors with its config.json");
     if (!take_u32(&version, g) || !take_u64(&n_tensors, g) ||
         !take_u64(&n_pairs, g))
         return error_set(err, -EINVAL, "the file ends inside its header");

@@ -29,6 +29,10 @@
 #include "engine/exec/lower.h"
 #include "engine/ir/builder.h"
 
+// A third of the slopes: sanitizers look at how they are computed, and an
+// emulated GPU's kernels have cases of their own.
+static bool is_brief;
+
 enum {
     T = 6, // rows of every batch
     V = 5, // classes behind every loss
@@ -399,12 +403,14 @@ static void check_param(struct rig *r, const char *op, int variant,
     (void) run_loss(r);
     assert_int_equal(executor_read(r->e, output, g, n * sizeof(*g)), 0);
     for (size_t i = 0; i < n; i++) {
-        const double got = slope(r, name, p, i);
         const double want = (double) g[i];
+        largest = fmax(largest, fabs(want));
+        if (is_brief && i % 3 != (size_t) variant % 3)
+            continue;
+        const double got = slope(r, name, p, i);
         if (!(fabs(got - want) < 4e-5 + 1e-3 * fabs(want)))
             fail_msg("%s, variant %d: %s[%zu] slope %g, gradient %g", op,
                      variant, name, i, got, want);
-        largest = fmax(largest, fabs(want));
     }
     if (!(largest > 1e-3))
         fail_msg("%s, variant %d: %s has no gradient to speak of", op, variant,
@@ -526,7 +532,8 @@ static void refuses_what_has_no_gradient(void **state)
     arena_destroy(a);
 }
 
-int main(void)
+// usage: grad_ops [--brief]
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_operator_has_a_case),
@@ -540,5 +547,6 @@ int main(void)
         cmocka_unit_test(refuses_what_has_no_gradient),
     };
     test_device_begin();
+    is_brief = argc > 1 || !test_device_is_cpu();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

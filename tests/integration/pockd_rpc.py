@@ -18,6 +18,7 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get('POCK_BUILD', os.path.join(ROOT, 'build'))
 SLOW = float(os.environ.get('POCK_SLOW', '1'))
+SANITIZE = os.environ.get('POCK_SANITIZE', 'none')
 
 
 def pack(o):
@@ -268,6 +269,13 @@ def rss_kib(pid):
             if line.startswith('VmRSS'):
                 return int(line.split()[1])
     return 0
+
+
+def places():
+    """The steps 1, 2, 3... to be killed at. Each sanitizer looks at a third of
+    them, another one: what comes of a kill is the same without."""
+    first = {'none': 1, 'thread': 2}.get(SANITIZE, 3)
+    return range(first, 99, 1 if SANITIZE == 'none' else 3)
 
 
 def wait_for(what, seconds, fn):

@@ -13,7 +13,7 @@ import subprocess
 import time
 
 import pockd_rpc
-from pockd_rpc import BUILD, ROOT, SLOW, Client, Daemon, RpcError
+from pockd_rpc import BUILD, ROOT, SANITIZE, SLOW, Client, Daemon, RpcError
 
 POCKCTL = os.path.join(BUILD, 'clients/pockctl/pockctl')
 DEMO = os.path.join(ROOT, 'clients/demo')
@@ -76,6 +76,11 @@ def explains_wrong_usage_and_exits_2():
     for args in (['help'], ['help', 'data'], ['help', 'data', 'import'], ['data', 'import', '--help']):
         assert ctl(None, *args).out
     assert ctl(None, 'help', 'nonsense', status=2)
+    # Alone: what fits on a screen, each group once.
+    page = ctl(None).out.splitlines()
+    assert len(page) <= 24 and max(map(len, page)) <= 80 and ' '.join(page).count('data ...,') == 1, page
+    assert 'redact' in ' '.join(page) and len(ctl(None, '--help').out.splitlines()) > 24
+    assert 'did you mean "data import"?' in ctl(None, 'data', 'improt', 'x', status=2).err
 
 
 def imports_once_however_often():
@@ -196,7 +201,8 @@ def tells_gates_status_and_policy():
         assert {x['key']: x['value'] for x in p} == {'idle_s': 90, 'respect_idle': False}, p
         ctl(d, 'policy', 'set', 'idle_s=soon', status=2)
         ctl(d, 'policy', 'set', 'idle_s=-5', status=2)
-        ctl(d, 'policy', 'set', 'nonsense=1', status=5)
+        assert '`pockctl policy get` lists them' in ctl(d, 'policy', 'set', 'nonsense=1', status=5).err
+        assert 'did you mean idle_s?' in ctl(d, 'policy', 'get', 'idel_s', status=5).err
         assert 'none has been saved' in ctl(d, 'policy', 'set', 'train_scheme=@nope', status=5).err
         assert 'ASCII' in ctl(d, 'policy', 'set', 'train_scheme=l\u00f6ra', status=2).err
         ctl(d, 'policy', 'set', 'train_scheme={"rules": [{"tensors": "*", "learn": "lora"}]}')
@@ -531,11 +537,16 @@ def times_kernels_and_plans_by_them():
     # Other tests run at the same time: --force takes what they leave.
     tune = ['doctor', '--tune', '--force', '--time', '5s']
     plan = ['plan', '--recipe', 'batch=2,length=64']
+    name = 'pock-16m-q8_0' if SANITIZE == 'none' else 'tiny'
     with Daemon() as d:
         for bad in (['--time', '5s'], ['--force'], ['--tune', '--time', '0s'], ['--tune', '--time', '20m']):
             assert '--t' in ctl(d, 'doctor', *bad, status=2).err
         assert 'model add' in ctl(d, *tune, status=1).err
-        ctl(d, 'model', 'add', f'{DEMO}/pock-16m-q8_0.gguf')
+        model = f'{DEMO}/{name}.gguf'
+        if name == 'tiny':
+            model = os.path.join(d.dir, 'tiny.gguf')
+            subprocess.check_call([os.path.join(BUILD, 'tests/integration/make_tiny'), model])
+        ctl(d, 'model', 'add', model)
         seen = doctor_row(d)
         assert seen['level'] == 'note' and 'not timed' in seen['seen'] and '--tune' in seen['fix'], seen
         r = ctl(d, *plan, '--json').json()
@@ -543,7 +554,7 @@ def times_kernels_and_plans_by_them():
         assert 'NEXT BEST' not in ctl(d, *plan).out
 
         r = ctl(d, *tune, status=None)
-        m = re.search(r'pock-16m-q8_0: (\d+) of (\d+) shapes timed in [\d.]+ s, 0 were known', r.err)
+        m = re.search(name + r': (\d+) of (\d+) shapes timed in [\d.]+ s, 0 were known', r.err)
         assert m and int(m[1]) > 20, r.err
         is_whole = 'left for want of time' not in r.err  # not on a busy machine
         seen = doctor_row(d)
@@ -562,7 +573,7 @@ def times_kernels_and_plans_by_them():
 
         # What is there is not timed again, what is damaged is told of once.
         r = ctl(d, *tune, status=None)
-        again = int(re.search(fr'pock-16m-q8_0: (\d+) of {m[2]} shapes timed', r.err)[1])
+        again = int(re.search(fr'{name}: (\d+) of {m[2]} shapes timed', r.err)[1])
         assert again <= int(m[2]) - int(m[1]) and (again == 0 or not is_whole), r.err
         path = os.path.join(d.dir, 'd/kernel.times')
         for damage in (lambda b: b[:-1], lambda b: b[:300] + b'?' + b[301:], lambda b: b'', lambda b: b'x' * (3 << 20)):

@@ -6,7 +6,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from pockd_rpc import main, wait_for  # noqa: E402
+from pockd_rpc import main, places, wait_for  # noqa: E402
 from test_pockd_consent import app  # noqa: E402
 from test_pockd_erase import pockctl  # noqa: E402
 from test_pockd_train import RECIPE, jobs, night, records, wait_end  # noqa: E402
@@ -127,13 +127,13 @@ def killed_between_all_steps_it_comes_back_all_the_same():
     with night() as d:
         put(d, 'home', 1000)
         train(d, 'home')
-        for step in range(1, 99):
+        for turn, step in enumerate(places(), 1):
             # A slice that nothing is left of, so that nobody waits for it.
-            put(d, 'work', 5000 + 100 * step)
+            put(d, 'work', 5000 + 100 * turn)
             train(d, 'work')
             both = d.c.call('adapter.merge', adapter='both', parts=[
-                {'adapter': 'work', 'weight': 0.5}, {'adapter': 'home', 'weight': step / 8}])['version']['version']
-            assert both == 2 * step - 1, both
+                {'adapter': 'work', 'weight': 0.5}, {'adapter': 'home', 'weight': turn / 8}])['version']['version']
+            assert both == 2 * turn - 1, both
             d.c.call('adapter.activate', adapter='both', version=both, force=True)
             d.stop()
             d.env['POCK_FAULT'] = 'step:%d' % step
@@ -154,13 +154,13 @@ def killed_between_all_steps_it_comes_back_all_the_same():
             wait_for('the merged version', 60, lambda: (active(d, 'both') or {}).get('version') == both + 1)
             wait_for('a quiet store', 60, lambda: not d.c.call('why')['remerges'])
             # Once and whole, of the one that is left, and in use.
-            assert [v['state'] for v in versions(d, 'both')] == ['retired', 'kept'] * (step - 1) + ['retired', 'active']
+            assert [v['state'] for v in versions(d, 'both')] == ['retired', 'kept'] * (turn - 1) + ['retired', 'active']
             of = d.c.call('adapter.show', adapter='both', version=both + 1)['merged_from']
-            assert of == [{'adapter': 'home', 'version': 1, 'weight': step / 8}], of
+            assert of == [{'adapter': 'home', 'version': 1, 'weight': turn / 8}], of
             assert d.c.call('gen.start', adapter='both', prompt='bee', max_tokens=2, seed=1)['version'] == both + 1
             if not was_killed:
                 break
-        print('# killed at %d places' % (step - 1))
+        print('# killed up to place %d' % (step - 1))
         assert step > 14
 
 

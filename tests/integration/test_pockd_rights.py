@@ -102,6 +102,7 @@ def every_change_to_a_proof_shows():
             said = ctl(None, 'verify', path, status=1).err
             assert words in said, (words, said)
         assert ctl(None, 'verify', write(d, 'good.json', json.dumps(proof)))
+        assert 'this is no proof' in ctl(None, 'verify', write(d, 'bad.json', '# pockd'), status=1).err
         refused_with('not as it was signed', manifest=proof['manifest'].replace('"version":1', '"version":2'))
         refused_with('nobody knows', manifest=json.dumps(dict(manifest, records=dict(manifest['records'], complete=False))))
         refused_with('does not lead', claim='not_learned', key='00' * 32)

@@ -112,11 +112,21 @@ static void explains_what_is_wrong(void **state)
     check_error("frobnicate", "there is no command \"frobnicate\"");
     check_error("data", "needs a second word");
     check_error("data improt x", "there is no command \"data improt\"");
-    check_error("data list --bogus", "there is no option --bogus");
+    check_error("data list --bogus",
+                "there is no option --bogus: see `pockctl help`");
     check_error("data list -z", "there is no option -z");
+    check_error("status --jsn", "did you mean --json?");
+    check_error("data list --strema=x", "--strema: did you mean --stream?");
+    check_error("stauts", "did you mean \"status\"?");
+    check_error("models list", "did you mean \"model\"?");
+    check_error("data improt x", "did you mean \"data import\"?");
+    check_error("data frobnicate", "see `pockctl help data`");
+    check_error("data", "one of import, list, show,");
+    check_error("history", "did you mean train history?");
+    check_error("list", "did you mean model list, data list, scheme list");
     check_error("data list --stream", "--stream needs a value");
     check_error("status --json=yes", "--json takes no value");
-    check_error("data import", "needs FILE...");
+    check_error("data import", "needs FILE...: see `pockctl help data import`");
     check_error("model show a b", "one argument too many");
     check_error("gen two words", "put the prompt in quotes");
     check_error("why --stream x", "does not belong to \"why\"");

@@ -125,6 +125,9 @@ static void redraws_a_bar_at_most_ten_times_a_second(void **state)
     }
     assert_int_equal(drawn, 10);
     assert_non_null(strstr(text, "[#############"));
+    // What does not fit is left out whole.
+    assert_non_null(strstr(text, ", step 50 of 200\033[K"));
+    assert_null(strstr(text, ", 2"));
     assert_int_equal(text[bytes - 1], '\n');
     free(text);
 }

@@ -76,6 +76,47 @@ static void shrinks_the_marked_column_on_a_terminal_only(void **state)
     out_table_destroy(t);
 }
 
+static void wraps_the_last_column_between_words(void **state)
+{
+    static const struct out_column two[] = {{"KEY", false, false},
+                                            {"MEANING", false, OUT_WRAPS}};
+    struct out_table *t;
+
+    assert_int_equal(out_table_create(&t, two, 2), 0);
+    out_table_text(t, "power");
+    out_table_text(t, "a charger is needed, or a battery that is full");
+    out_table_text(t, "idle");
+    out_table_text(t, "see /var/lib/pockd/a-very-long-name-of-a-file, there");
+    check(t, &(struct term){0}, true,
+          "KEY    MEANING\n"
+          "power  a charger is needed, or a battery that is full\n"
+          "idle   see /var/lib/pockd/a-very-long-name-of-a-file, there\n");
+    // A word that is too long is not cut in two.
+    check(t, &(struct term){.columns = 32}, false,
+          "power  a charger is needed, or a\n"
+          "       battery that is full\n"
+          "idle   see\n"
+          "       /var/lib/pockd/a-very-long-name-of-a-file,\n"
+          "       there\n");
+    // Where little room is left beside it, below.
+    check(t, &(struct term){.columns = 29}, false,
+          "power  \n"
+          "      a charger is needed, or\n"
+          "      a battery that is full\n"
+          "idle   \n"
+          "      see\n"
+          "      /var/lib/pockd/a-very-long-name-of-a-file,\n"
+          "      there\n");
+    check(t, &(struct term){.columns = 1}, false,
+          "power  \n      a\n      charger\n      is\n      needed,\n"
+          "      or\n      a\n      battery\n      that\n      is\n"
+          "      full\n"
+          "idle   \n      see\n"
+          "      /var/lib/pockd/a-very-long-name-of-a-file,\n"
+          "      there\n");
+    out_table_destroy(t);
+}
+
 static void colours_cells_only_where_it_may(void **state)
 {
     struct out_table *t = sample();
@@ -152,6 +193,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(aligns_columns),
         cmocka_unit_test(shrinks_the_marked_column_on_a_terminal_only),
+        cmocka_unit_test(wraps_the_last_column_between_words),
         cmocka_unit_test(colours_cells_only_where_it_may),
         cmocka_unit_test(counts_characters_by_their_width),
         cmocka_unit_test(lets_no_cell_control_the_terminal),

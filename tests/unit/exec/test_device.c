@@ -198,7 +198,8 @@ static void memory_may_run_out_while_opening(void **state)
 
     if (!has_player())
         return;
-    for (;; n++) {
+    // Each compiles what was compiled before the failure.
+    for (;; n += n < 12 ? 1 : 5) {
         fault_arm(FAULT_ALLOC, n);
         int rc = device_open(&d, "vulkan:cpu", &params, &err);
         const bool has_fired = fault_fired(FAULT_ALLOC);

@@ -291,7 +291,9 @@ static void every_scheme_learns_and_resumes(void **state)
         ("epochs=1 scheme={\"rules\":[{\"tensors\":\"ffn_*\",\"learn\":"
          "\"delta\",\"part\":[0,3]}]}"),
     };
-    for (size_t i = 0; i < sizeof recipes / sizeof *recipes; i++) {
+    // An emulated GPU, whose kernels have cases of their own, takes a third.
+    const size_t stride = test_device_is_cpu() ? 1 : 3;
+    for (size_t i = 0; i < sizeof recipes / sizeof *recipes; i += stride) {
         struct rig r;
         struct error err;
         struct trainer_progress p;
