@@ -534,22 +534,28 @@ struct erase {
     size_t job_count;
 };
 
+static int erase_filter(struct record_filter *f, const struct dbcall *c,
+                        struct error *err)
+{
+    int rc = record_filter_init(f, c->r, err);
+
+    if (rc < 0 || !f->is_all || codec_bool(c->params, "all", false))
+        return rc;
+    record_filter_finish(f);
+    return error_set(err, -EINVAL,
+                     "nothing says which records: give a filter, or all: true");
+}
+
 static int run_erase(struct store *s, struct dbcall *c, struct error *err)
 {
     bool dry_run = codec_bool(c->params, "dry_run", false);
     struct erase *e = c->data; // NULL in a dry run
     struct store_erased erased = {0};
     struct record_filter f;
-    int rc = record_filter_init(&f, c->r, err);
+    int rc = erase_filter(&f, c, err);
 
     if (rc < 0)
         return rc;
-    if (f.is_all && !codec_bool(c->params, "all", false)) {
-        record_filter_finish(&f);
-        return error_set(err, -EINVAL,
-                         "nothing says which records: give a filter, or all: "
-                         "true");
-    }
     encoder_put_array(&c->out, "used_by");
     rc = store_record_erase(s, &f.filter, dry_run, clock_unix_ms(), &erased,
                             put_used_by, &(struct used_by){c, s}, err);
@@ -610,14 +616,56 @@ static void start_erase(struct pockd *p, struct request *r)
                                          .free_data = erase_ended});
 }
 
+static int none_used_by(const struct store_used_by *u, void *user)
+{
+    struct dbcall *c = user;
+
+    c->number[0]++;
+    return 0;
+}
+
+// Is there anything to erase? The answer is for when there is not.
+static int run_look(struct store *s, struct dbcall *c, struct error *err)
+{
+    struct store_erased found = {0};
+    struct record_filter f;
+    int rc = erase_filter(&f, c, err);
+
+    if (rc < 0)
+        return rc;
+    rc = store_record_erase(s, &f.filter, true, clock_unix_ms(), &found,
+                            none_used_by, c, err);
+    record_filter_finish(&f);
+    encoder_put_array(&c->out, "used_by");
+    encoder_close(&c->out);
+    encoder_put_int(&c->out, "records", 0);
+    encoder_put_int(&c->out, "bytes", 0);
+    encoder_put_int(&c->out, "jobs", 0);
+    encoder_put_bool(&c->out, "done", true);
+    c->number[0] += found.records;
+    c->audited = 0;
+    return rc;
+}
+
+static void after_look(struct dbcall *c)
+{
+    if (c->number[0] > 0)
+        training_before_erase(c->p, dbcall_take(c), start_erase);
+}
+
 void handle_data_erase(struct pockd *p, struct request *r)
 {
     // A job that reads the records is stopped first, and its checkpoint, which
-    // was made of them, goes with it.
+    // was made of them, goes with it. Of who has none, that stops nothing.
     if (codec_bool(request_params(r), "dry_run", false))
         dbcall_start(p, r,
                      &(struct dbcall_params){.kind = DBTHREAD_ALONE,
                                              .run = run_erase});
+    else if (!request_is_owner(r))
+        dbcall_start(p, r,
+                     &(struct dbcall_params){.kind = DBTHREAD_ALONE,
+                                             .run = run_look,
+                                             .after = after_look});
     else
         training_before_erase(p, r, start_erase);
 }

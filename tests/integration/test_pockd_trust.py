@@ -13,7 +13,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from pockd_rpc import SLOW, Client, Daemon, RpcError, main, pack, wait_for  # noqa: E402
 from test_pockd_consent import INFO, app, apps, asking, ctl, owner, put, records, refused, sandboxed  # noqa: E402
-from test_pockd_train import night  # noqa: E402
+from test_pockd_train import RECIPE, jobs, night  # noqa: E402
 
 
 def in_a_scope(c):
@@ -221,6 +221,58 @@ def questions_of_one_app_leave_others_theirs():
         assert len(b.wait(theirs[0])['scores']) == 1 and len(d.c.wait(theirs[1])['scores']) == 1
 
 
+def who_has_nothing_stops_no_job_by_erasing():
+    with night() as d:
+        o, a = d.c, app(d, 'org.example.A')
+        if in_a_scope(a):
+            return
+        o.call('app.revoke', app=a.hello['app'])
+        put(o, 40)
+        o.call('train.start', recipe=dict(RECIPE, epochs=1000, patience=1000))
+        wait_for('some steps', 60, lambda: jobs(d) and jobs(d)[0]['step'] >= 3)
+        # It was granted nothing, and never gave anything.
+        for params in ({'all': True}, {'ids': [1]}, {'stream': 'notes'}):
+            before = jobs(d)[0]['step']
+            out = a.call('data.erase', **params)
+            assert out['records'] == 0 and out['used_by'] == [] and out['done'] is True, out
+            assert jobs(d)[0]['step'] >= before, (jobs(d)[0]['step'], before)
+            assert jobs(d)[0]['state'] == 'running', jobs(d)[0]['state']
+        # What it gave it can take back, whatever learns from it.
+        o.call('app.grant', app=a.hello['app'], purposes=['train'])
+        put(a, 2)
+        o.call('app.revoke', app=a.hello['app'])
+        assert a.call('data.erase', all=True)['records'] == 2
+
+
+def an_export_that_is_read_slowly_keeps_nobody_waiting():
+    with Daemon() as d:
+        a, o = app(d, 'org.example.A'), d.client()
+        for _ in range(3):
+            put(a, 20, text='what it says ' * 1500)
+        r, w = os.pipe()
+        id = a.send('data.export', fd=w)
+        os.close(w)
+        stop = threading.Event()
+
+        def dribble():
+            while not stop.wait(0.05 * SLOW) and os.read(r, 4096):
+                pass
+        reader = threading.Thread(target=dribble)
+        reader.start()
+        try:
+            time.sleep(0.2)
+            begin = time.monotonic()
+            o.call('app.revoke', app=a.hello['app']) if not a.hello['app'].startswith('scope:') else None
+            o.call('data.count')
+            took = time.monotonic() - begin
+            assert took < 4 * SLOW, took
+            refused('TIMEOUT', lambda: a.wait(id))
+        finally:
+            stop.set()
+            reader.join()
+            os.close(r)
+
+
 def refuses_a_directory_that_others_may_write():
     dir = tempfile.mkdtemp(prefix='pockd-trust-')
     try:
@@ -252,5 +304,7 @@ if __name__ == '__main__':
         a_sandbox_cannot_take_all_connections,
         inhibitions_of_one_app_leave_others_theirs,
         questions_of_one_app_leave_others_theirs,
+        who_has_nothing_stops_no_job_by_erasing,
+        an_export_that_is_read_slowly_keeps_nobody_waiting,
         refuses_a_directory_that_others_may_write,
     ])
