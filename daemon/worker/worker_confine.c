@@ -3,13 +3,17 @@
 
 #include "daemon/worker/worker_confine.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -50,6 +54,11 @@
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, self, 1, 0), REFUSE,        \
         RETURN(SECCOMP_RET_ALLOW)
 
+// Typing into the terminal that pockd was started from.
+#define DENY_IOCTL(request)                                              \
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 4), LOAD(args[1]), \
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (request), 0, 1), REFUSE, LOAD(nr)
+
 static void confine_calls(void)
 {
     const uint32_t self = (uint32_t) getpid();
@@ -89,6 +98,8 @@ static void confine_calls(void)
         DENY(SYS_request_key),
         DENY(SYS_perf_event_open),
         DENY(SYS_userfaultfd),
+        DENY_IOCTL(TIOCSTI),
+        DENY_IOCTL(TIOCLINUX),
         DENY(424), // pidfd_send_signal
         DENY(425), // io_uring_setup: makes sockets and opens files too
         DENY(434), // pidfd_open
@@ -136,12 +147,41 @@ struct path_beneath {
 // A profile of the tests is written when the process ends.
 extern void __gcov_dump(void) __attribute__((weak));
 
+static bool is_device(const char *name)
+{
+    static const char *const begins[] = {"dri",      "nvidia", "kfd",
+                                         "mali",     "kgsl",   "udmabuf",
+                                         "dma_heap", "null",   "zero"};
+
+    for (size_t i = 0; i < sizeof(begins) / sizeof(begins[0]); i++)
+        if (strncmp(name, begins[i], strlen(begins[i])) == 0)
+            return true;
+    return false;
+}
+
+static void allow_devices(int rules)
+{
+    DIR *d = opendir("/dev");
+
+    for (struct dirent *e; d && (e = readdir(d));) {
+        struct path_beneath rule = {.allowed = FS_WRITE_FILE};
+        if (!is_device(e->d_name))
+            continue;
+        rule.fd = openat(dirfd(d), e->d_name, O_PATH | O_CLOEXEC);
+        if (rule.fd < 0)
+            continue;
+        (void) syscall(ADD_RULE, rules, RULE_PATH_BENEATH, &rule, 0);
+        (void) close(rule.fd);
+    }
+    if (d)
+        (void) closedir(d);
+}
+
 // Devices of a GPU are written to; all else that a worker writes was opened for
 // it.
 static void confine_files(void)
 {
     const uint64_t handled = FS_WRITE_FILE | FS_CHANGES;
-    struct path_beneath devices = {.allowed = FS_WRITE_FILE};
 
     if (__gcov_dump)
         return;
@@ -149,11 +189,7 @@ static void confine_files(void)
         (int) syscall(CREATE_RULESET, &handled, sizeof(handled), 0);
     if (rules < 0)
         return;
-    devices.fd = open("/dev", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (devices.fd >= 0) {
-        (void) syscall(ADD_RULE, rules, RULE_PATH_BENEATH, &devices, 0);
-        (void) close(devices.fd);
-    }
+    allow_devices(rules);
     (void) syscall(RESTRICT_SELF, rules, 0);
     (void) close(rules);
 }

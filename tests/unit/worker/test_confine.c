@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -73,6 +74,16 @@ static int anothers_end(void)
 static int anothers_descriptors(void)
 {
     return answer(syscall(434, other, 0));
+}
+
+static int words_into_a_terminal(void)
+{
+    return answer(ioctl(0, TIOCSTI, "x"));
+}
+
+static int a_terminal(void)
+{
+    return answer(open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC));
 }
 
 static int a_new_file(void)
@@ -154,6 +165,7 @@ static void nothing_leaves_it(void **state)
     assert_int_equal(confined(a_socket_of_a_bus), EPERM);
     assert_int_equal(confined(sockets_by_a_ring), EPERM);
     assert_int_equal(confined(another_program), EPERM);
+    assert_int_equal(confined(words_into_a_terminal), EPERM);
 }
 
 static void other_processes_are_out_of_reach(void **state)
@@ -175,6 +187,7 @@ static void no_file_is_written_but_what_is_open(void **state)
     assert_int_equal(confined(a_new_file), EACCES);
     assert_int_equal(confined(a_file_that_is_there), EACCES);
     assert_int_equal(confined(a_files_end), EACCES);
+    assert_int_equal(confined(a_terminal), EACCES);
     assert_int_equal(access(file, F_OK), 0);
 }
 
