@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 #include "daemon/adapter_transfer.h"
 #include "daemon/consent.h"
@@ -23,6 +24,7 @@
 
 enum {
     GET_BYTES_MAX = 768 << 10, // texts of one answer of data.get
+    APP_RESERVE_MIB = 64,      // of the disk, that apps leave alone
     PREVIEW_CHARS = 80,
     LIST_DEFAULT = 100,
 };
@@ -30,6 +32,7 @@ enum {
 // Records of one request, checked on the loop thread.
 struct put {
     char app[STORE_NAME_SIZE];
+    bool is_owner;
     bool may_create;
     bool is_single;
     struct redaction redaction;
@@ -163,12 +166,31 @@ static int put_all(struct store *s, struct dbcall *c, struct encoder *body,
     return 0;
 }
 
+// An app that fills the disk must leave room to revoke and erase.
+static int check_room(const struct dbcall *c, struct error *err)
+{
+    const struct put *put = c->data;
+    struct statvfs fs;
+
+    if (put->is_owner || statvfs(c->p->paths.state, &fs) < 0 ||
+        (uint64_t) fs.f_bavail * fs.f_frsize >= (uint64_t) APP_RESERVE_MIB
+                                                    << 20)
+        return 0;
+    return error_set(err, -ENOSPC,
+                     "less than %d MiB of the disk are left, which are the "
+                     "owner's",
+                     APP_RESERVE_MIB);
+}
+
 static int run_put(struct store *s, struct dbcall *c, struct error *err)
 {
     struct encoder body;
+    int rc = check_room(c, err);
 
+    if (rc < 0)
+        return rc;
     encoder_init(&body, 0);
-    int rc = put_all(s, c, &body, err);
+    rc = put_all(s, c, &body, err);
     encoder_destroy(&body);
     return rc;
 }
@@ -220,6 +242,7 @@ static void put(struct pockd *p, struct request *r, const msgpack_object *list,
         return;
     }
     snprintf(put->app, sizeof(put->app), "%s", request_app(r));
+    put->is_owner = request_is_owner(r);
     put->may_create = codec_bool(request_params(r), "create_stream", false);
     put->is_single = single != NULL;
     put->count = count;

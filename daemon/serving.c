@@ -617,6 +617,7 @@ static void start(struct serving *s, struct request *r, bool is_score)
     q->r = r;
     serve_input_init(&q->in);
     q->in.is_score = is_score;
+    q->in.is_app = !request_is_owner(r);
     q->in.params = params;
     q->text.limit = TEXT_BYTES_MAX;
     q->seed = codec_int(params, "seed", random_seed());

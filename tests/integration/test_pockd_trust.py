@@ -273,6 +273,43 @@ def an_export_that_is_read_slowly_keeps_nobody_waiting():
             os.close(r)
 
 
+def an_app_is_told_no_path_of_the_owner():
+    with night() as d:
+        a = app(d, 'org.example.A')
+        if in_a_scope(a):
+            return
+        os.rename(d.model, d.model + '.moved')
+        e = refused('NO_MODEL', lambda: a.call('gen.start', prompt='x'))
+        assert d.dir not in e.msg and 'is gone' in e.msg, e.msg
+        assert d.model in refused('NO_MODEL', lambda: d.c.call('gen.start', prompt='x')).msg
+
+
+def an_app_that_fills_the_disk_leaves_the_owner_room():
+    unshare = ['unshare', '-m'] + ([] if os.geteuid() == 0 else ['-r'])
+    if subprocess.run(unshare + ['mount', '-t', 'tmpfs', 'none', '/mnt'], capture_output=True).returncode:
+        print('# skipped: nothing can be mounted here')
+        return
+    d = Daemon(args=['--consent', 'ask'])
+    d.socket = os.path.join(d.dir, 'sock')
+    plain = d.command() + ['--socket', d.socket]
+    script = 'set -e; mkdir -p "$1"; mount -t tmpfs -o size=80m,mode=700 none "$1"; shift; exec "$@"'
+    d.command = lambda: unshare + ['sh', '-c', script, 'sh', os.path.join(d.dir, 'd')] + plain
+    with d:
+        a, o = app(d, 'org.example.A'), owner(d)
+        name = a.hello['app']
+        o.call('app.grant', app=name, purposes=['train'])
+
+        def fill():
+            for _ in range(400):
+                put(a, 40, text='what it says ' * 1200)
+        e = refused('DISK_FULL', fill)
+        assert '64 MiB' in e.msg, e.msg
+        put(o, 40, text='what the owner says ' * 1000)
+        o.call('app.revoke', app=name)
+        assert o.call('data.erase', app=name)['records'] > 40
+        assert o.call('data.count')['records'] == 40
+
+
 def refuses_a_directory_that_others_may_write():
     dir = tempfile.mkdtemp(prefix='pockd-trust-')
     try:
@@ -306,5 +343,7 @@ if __name__ == '__main__':
         questions_of_one_app_leave_others_theirs,
         who_has_nothing_stops_no_job_by_erasing,
         an_export_that_is_read_slowly_keeps_nobody_waiting,
+        an_app_is_told_no_path_of_the_owner,
+        an_app_that_fills_the_disk_leaves_the_owner_room,
         refuses_a_directory_that_others_may_write,
     ])

@@ -187,7 +187,8 @@ static void no_file_is_written_but_what_is_open(void **state)
     assert_int_equal(confined(a_new_file), EACCES);
     assert_int_equal(confined(a_file_that_is_there), EACCES);
     assert_int_equal(confined(a_files_end), EACCES);
-    assert_int_equal(confined(a_terminal), EACCES);
+    if (access("/dev/ptmx", F_OK) == 0)
+        assert_int_equal(confined(a_terminal), EACCES);
     assert_int_equal(access(file, F_OK), 0);
 }
 
