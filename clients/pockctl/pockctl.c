@@ -40,7 +40,8 @@ int main(int argc, char **argv)
     struct ctl c;
     int status;
 
-    // It holds texts, too. Who it is must be seen by pockd, so no more than this.
+    // It holds texts, too. Who it is must be seen by pockd, so no more than
+    // this.
     (void) setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
     // For the width of characters; numbers stay as programs expect them.
     (void) setlocale(LC_CTYPE, "");

@@ -32,15 +32,6 @@
 #define ARCH AUDIT_ARCH_ARM
 #endif
 
-// Sanitizers look into their own process at its end, as a debugger does.
-#if defined(__SANITIZE_ADDRESS__)
-#define MAY_TRACE 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(memory_sanitizer)
-#define MAY_TRACE 1
-#endif
-#endif
-
 #ifdef ARCH
 
 #define LOAD(field) \
@@ -61,7 +52,9 @@
 
 static void confine_calls(void)
 {
+#ifndef WORKER_MAY_TRACE
     const uint32_t self = (uint32_t) getpid();
+#endif
     struct sock_filter list[] = {
         LOAD(arch),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ARCH, 1, 0),
@@ -77,7 +70,7 @@ static void confine_calls(void)
         DENY(SYS_bind),
         DENY(SYS_execve),
         DENY(SYS_execveat),
-#ifndef MAY_TRACE
+#ifndef WORKER_MAY_TRACE
         DENY(SYS_ptrace),
         DENY(SYS_process_vm_readv),
         SELF(SYS_kill),

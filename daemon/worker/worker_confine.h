@@ -11,5 +11,14 @@
  * say more. Whatever the kernel cannot do is left out.
  */
 
+// Sanitizers look into their own process at its end, as a debugger does.
+#if defined(__SANITIZE_ADDRESS__)
+#define WORKER_MAY_TRACE 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(memory_sanitizer)
+#define WORKER_MAY_TRACE 1
+#endif
+#endif
+
 // Before threads are made. Cannot be undone.
 void worker_confine(void);
