@@ -6,6 +6,7 @@
 #include "daemon/consent.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,8 +26,11 @@
  * Invariants
  * 1. Rows are in the order of their names, each name once.
  * 2. What a row allows is never more than what the owner said last: a
- *    revocation holds here before it is in the store, a grant after.
- * 3. The timer runs only while a grant has an end, or its records have one.
+ *    revocation holds here before it is in the store, a grant after. What was
+ *    said later holds, whichever of the two comes back from the store first.
+ * 3. Whatever becomes less moves `closings` on, before its own write is handed
+ *    to the store: what the store does after that write is judged anew.
+ * 4. The timer runs only while a grant has an end, or its records have one.
  */
 
 enum {
@@ -36,6 +40,7 @@ enum {
 
 struct entry {
     struct store_app row;
+    uint32_t said; // when the owner spoke of it last
     struct bucket score;
     struct bucket generate;
 };
@@ -44,6 +49,9 @@ struct consent {
     struct pockd *p;
     struct entry *apps;
     size_t count;
+    uint32_t said;
+    uint32_t said_switch;      // when it was switched last
+    _Atomic uint32_t closings; // read by the database thread
     bool is_off;
     bool asks;
     uv_timer_t *timer; // outlives us while it closes
@@ -160,9 +168,16 @@ static void let_go(struct pockd *p, struct request *r)
     training_erase_ended(p);
 }
 
-static int run_put(struct store *s, void *arg, struct error *err)
+static int run_meet(struct store *s, void *arg, struct error *err)
 {
-    return store_app_put(s, arg, err);
+    return store_app_meet(s, arg, err);
+}
+
+static int run_end(struct store *s, void *arg, struct error *err)
+{
+    const struct store_app *a = arg;
+
+    return store_app_end(s, a->name, a->expires_ms, a->changed_ms, err);
 }
 
 static void done_put(void *arg, int rc, const struct error *err)
@@ -172,15 +187,17 @@ static void done_put(void *arg, int rc, const struct error *err)
     free(arg);
 }
 
-// pockd's own write of a row.
-static void keep(struct consent *c, const struct store_app *row)
+// pockd's own write of a row, in the order of all that is said of apps.
+static void keep(struct consent *c, const struct store_app *row,
+                 dbthread_run_fn run)
 {
     struct store_app *copy = malloc(sizeof(*copy));
 
     if (!copy)
         return;
     *copy = *row;
-    if (dbthread_submit_own(c->p->dbthread, DBTHREAD_WRITE, run_put, done_put,
+    dbthread_set_lane(c->p->dbthread, 0);
+    if (dbthread_submit_own(c->p->dbthread, DBTHREAD_WRITE, run, done_put,
                             copy) < 0)
         free(copy);
 }
@@ -226,7 +243,8 @@ void consent_start(struct consent *c)
         a->state = STORE_APP_REVOKED;
         a->purposes = 0;
         a->changed_ms = now;
-        keep(c, a);
+        atomic_fetch_add(&c->closings, 1);
+        keep(c, a, run_end);
         server_stop_app(c->p->server, a->name);
         snprintf(text, sizeof(text), "the time of %s has ended", a->name);
         events_emit(c->p, &(struct event_params){.kind = "grant_expired",
@@ -267,22 +285,85 @@ static int add(struct consent *c, const struct store_app *row)
     return 0;
 }
 
-int consent_set(struct consent *c, const struct store_app *row)
+// What its records may be used for becomes less.
+static bool is_less(const struct store_app *before,
+                    const struct store_app *after)
+{
+    return consent_takes_records(before, after) ||
+           (before->state == STORE_APP_GRANTED &&
+            after->state != STORE_APP_GRANTED);
+}
+
+bool consent_takes_records(const struct store_app *before,
+                           const struct store_app *after)
+{
+    if (!(before->purposes & STORE_PURPOSE_TRAIN))
+        return false;
+    return !(after->purposes & STORE_PURPOSE_TRAIN) ||
+           before->kinds != after->kinds ||
+           strcmp(before->streams, after->streams) != 0;
+}
+
+static int set(struct consent *c, const struct store_app *row, uint32_t said)
 {
     struct entry *e = find(c, row->name);
     int rc = 0;
 
-    if (e)
-        e->row = *row;
-    else
-        rc = add(c, row);
+    if (!e && (rc = add(c, row)) == 0)
+        e = find(c, row->name);
+    if (!e)
+        return rc;
+    if (is_less(&e->row, row))
+        atomic_fetch_add(&c->closings, 1);
+    e->row = *row;
+    e->said = said;
     set_timer(c);
-    return rc;
+    return 0;
 }
 
-void consent_switch(struct consent *c, bool is_off)
+uint32_t consent_say(struct consent *c, const char *name)
 {
+    struct entry *e = name ? find(c, name) : NULL;
+
+    c->said++;
+    if (e)
+        e->said = c->said;
+    else if (!name)
+        c->said_switch = c->said;
+    return c->said;
+}
+
+bool consent_is_last(const struct consent *c, const char *name, uint32_t said)
+{
+    const struct entry *e = find(c, name);
+
+    return !e || e->said <= said;
+}
+
+int consent_set(struct consent *c, const struct store_app *row, uint32_t said)
+{
+    const struct entry *e = find(c, row->name);
+    struct store_app last = *row;
+
+    if (!consent_is_last(c, row->name, said))
+        return -ESTALE;
+    // It may have asked for more meanwhile.
+    last.wanted |= e ? e->row.wanted : 0;
+    return set(c, &last, said);
+}
+
+void consent_switch(struct consent *c, bool is_off, uint32_t said)
+{
+    if (said < c->said_switch)
+        return;
+    if (is_off)
+        atomic_fetch_add(&c->closings, 1);
     c->is_off = is_off;
+}
+
+uint32_t consent_closings(const struct consent *c)
+{
+    return atomic_load(&c->closings);
 }
 
 /*
@@ -350,9 +431,9 @@ static int meet_app(struct consent *c, const struct greeting *g,
         return 0;
     if ((rc = fill_row(c, &row, g, r, err)) < 0)
         return rc;
-    if ((rc = consent_set(c, &row)) < 0)
+    if ((rc = set(c, &row, e ? e->said : 0)) < 0)
         return error_set(err, rc, "out of memory");
-    keep(c, &row);
+    keep(c, &row, run_meet);
     if (row.state == STORE_APP_PENDING)
         ask_owner(c, &row);
     return 0;
@@ -478,20 +559,18 @@ static bool admits_rate(struct consent *c, struct entry *e, struct request *r,
     return false;
 }
 
-static bool is_closed(const struct consent *c, const struct request *r)
+bool consent_judges(const struct request *r)
 {
-    enum need n = needs[request_method(r)];
+    const enum need need = needs[request_method(r)];
 
-    if (!c->is_off)
-        return false;
-    return n == NEED_TRAIN || (!request_is_owner(r) && n != NEED_NOTHING);
+    return need == NEED_TRAIN || (!request_is_owner(r) && need != NEED_NOTHING);
 }
 
 bool consent_admits(struct consent *c, struct request *r)
 {
     enum need need = needs[request_method(r)];
 
-    if (is_closed(c, r)) {
+    if (c->is_off && consent_judges(r)) {
         request_fail(r, RPC_ERROR_NOT_CONSENTED,
                      "the owner has switched pockd off: `pockctl on` opens it "
                      "again");

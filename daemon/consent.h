@@ -39,6 +39,8 @@ int consent_meet(struct consent *c, struct request *r, enum rpc_error *code,
 // The app's word for itself, or NULL for the owner's tools.
 const struct store_app *consent_of(const struct consent *c,
                                    const struct request *r);
+// Whether what the owner granted, or switched off, says if it may be made.
+bool consent_judges(const struct request *r);
 // Whether the request may be made. When not, it has been answered.
 bool consent_admits(struct consent *c, struct request *r);
 // Whether a record of that kind and stream may be put. When not, why.
@@ -53,12 +55,24 @@ int consent_find(const struct consent *c, const char *name,
 const struct store_app *consent_at(const struct consent *c, size_t i);
 size_t consent_count(const struct consent *c);
 size_t consent_pending(const struct consent *c);
-// A row as it holds from now on; the store is the caller's. -ENOSPC: too many.
-int consent_set(struct consent *c, const struct store_app *row);
+
+// The owner speaks of an app, or (NULL) of the switch: what is said last holds,
+// in whatever order the store is done with it.
+uint32_t consent_say(struct consent *c, const char *name);
+bool consent_is_last(const struct consent *c, const char *name, uint32_t said);
+// A row as it holds from now on; the store is the caller's. -ENOSPC: too many;
+// -ESTALE: something was said later.
+int consent_set(struct consent *c, const struct store_app *row, uint32_t said);
+// Whether jobs and puts that this row allowed must be looked at again.
+bool consent_takes_records(const struct store_app *before,
+                           const struct store_app *after);
+// Any thread: moves on when something is taken away. What was admitted before
+// and is not in the store yet must be judged again.
+uint32_t consent_closings(const struct consent *c);
 
 bool consent_is_off(const struct consent *c);
-// At once; the store is the caller's.
-void consent_switch(struct consent *c, bool is_off);
+// At once, unless something was said later; the store is the caller's.
+void consent_switch(struct consent *c, bool is_off, uint32_t said);
 #define CONSENT_OFF_KEY "state.off"
 
 // What may be done now: purposes of a granted row whose time has not ended.

@@ -8,6 +8,8 @@
 #include <string.h>
 
 #include "daemon/auditlog.h"
+#include "daemon/consent.h"
+#include "daemon/handlers.h"
 #include "engine/base/fault.h"
 
 static int run(struct store *s, void *arg, struct error *err)
@@ -21,6 +23,10 @@ static int run(struct store *s, void *arg, struct error *err)
     c->code = RPC_ERROR_NONE;
     c->audited = 1;
     c->audit_text[0] = '\0';
+    c->is_stale =
+        consent_judges(c->r) && c->closings != consent_closings(c->p->consent);
+    if (c->is_stale)
+        return -ESTALE;
     encoder_open_map(&c->out);
     int rc = auditlog_before(s, c, c->is_alone, err);
     if (rc == 0)
@@ -65,6 +71,13 @@ static void done(void *arg, int rc, const struct error *err)
 {
     struct dbcall *c = arg;
 
+    if (c->is_stale) {
+        struct pockd *p = c->p;
+        struct request *r = c->r;
+        destroy(c);
+        handlers_dispatch(r, p);
+        return;
+    }
     if (rc < 0) {
         fail(c, rc, err);
     } else {
@@ -96,6 +109,7 @@ void dbcall_start(struct pockd *p, struct request *r,
         .r = r,
         .params = request_params(r),
         .is_alone = params->kind == DBTHREAD_ALONE,
+        .closings = consent_closings(p->consent),
         .run = params->run,
         .after = params->after,
         .data = params->data,

@@ -9,7 +9,8 @@
  * Most methods read or write the store and answer with what they found. Such a
  * handler gives one function that runs on the database thread and encodes the
  * result map there, and perhaps one for the loop that does what follows from
- * it. Failures become error answers here.
+ * it. Failures become error answers here. When the owner took something away
+ * while a request waited, it is judged again first.
  */
 
 #include "daemon/dbthread.h"
@@ -26,6 +27,8 @@ struct dbcall {
     int64_t number[4];            // from run() to after()
     char text[160];               // the same
     bool is_alone;                // DBTHREAD_ALONE
+    bool is_stale;                // run() was not called: judge it again
+    uint32_t closings;            // of consent, when it was admitted
     int64_t audited;              // by run(), for the audit log: so many; 1
     char audit_text[96];          // the same: of which adapter, or so
     void *data;                   // the handler's; freed with free()

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/base/clock.h"
 #include "engine/base/fault.h"
 
 enum {
@@ -64,19 +65,36 @@ int fdio_check_readable(int fd, uint64_t bytes_max, struct error *err)
     return 0;
 }
 
-int fdio_write(int fd, const void *data, size_t bytes, struct error *err)
+// Until the other end takes something, and no longer than *left_ms, of which
+// the time that it took is gone. 0: it did not.
+static int wait_writable(int fd, int64_t *left_ms)
+{
+    struct pollfd pfd = {.fd = fd, .events = POLLOUT};
+    int ready = poll(&pfd, 1, 0);
+
+    if (ready != 0)
+        return ready;
+    const uint64_t start = clock_monotonic_ns();
+    ready = poll(&pfd, 1, *left_ms > 0 ? (int) *left_ms : 0);
+    *left_ms -= (int64_t) ((clock_monotonic_ns() - start) / 1000000);
+    return ready;
+}
+
+int fdio_write_within(int fd, const void *data, size_t bytes, int64_t *left_ms,
+                      struct error *err)
 {
     const char *at = data;
 
     while (bytes > 0) {
-        struct pollfd pfd = {.fd = fd, .events = POLLOUT};
+        int64_t patience_ms = WRITE_PATIENCE_MS;
         // A pipe may be blocking: write no more than it promises to take.
-        int ready = poll(&pfd, 1, WRITE_PATIENCE_MS);
+        int ready = wait_writable(fd, left_ms ? left_ms : &patience_ms);
         if (ready < 0 && errno == EINTR)
             continue;
         if (ready == 0)
             return error_set(err, -ETIMEDOUT,
-                             "cannot write: the other end does not read");
+                             "cannot write: the other end does not read%s",
+                             left_ms ? " fast enough: use a file" : "");
         size_t piece = bytes < 4096 ? bytes : 4096;
         struct stat st;
         if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
@@ -92,6 +110,11 @@ int fdio_write(int fd, const void *data, size_t bytes, struct error *err)
         bytes -= (size_t) n;
     }
     return 0;
+}
+
+int fdio_write(int fd, const void *data, size_t bytes, struct error *err)
+{
+    return fdio_write_within(fd, data, bytes, NULL, err);
 }
 
 int fdio_copy(int to, int from, uint64_t *bytes, struct error *err)

@@ -24,6 +24,10 @@ int fdio_check_readable(int fd, uint64_t bytes_max, struct error *err);
 
 // All of it. A pipe whose reader does nothing for 2 s is -ETIMEDOUT.
 int fdio_write(int fd, const void *data, size_t bytes, struct error *err);
+// The same, waiting for the other end no longer than *left_ms, which becomes
+// less by it; NULL: as above.
+int fdio_write_within(int fd, const void *data, size_t bytes, int64_t *left_ms,
+                      struct error *err);
 // Copy `from` from its offset 0 to its end; *bytes may be NULL.
 int fdio_copy(int to, int from, uint64_t *bytes, struct error *err);
 // `bytes` of `from` become those of `to`, an empty file: shared on disk where

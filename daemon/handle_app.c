@@ -258,14 +258,6 @@ static void tell(struct pockd *p, const struct store_app *a, const char *kind)
     facts_refresh(p);
 }
 
-static void after_grant(struct dbcall *c)
-{
-    const struct store_app *a = c->data;
-
-    if (consent_set(c->p->consent, a) == 0)
-        tell(c->p, a, "app_granted");
-}
-
 static int check_room(const struct pockd *p, const struct store_app *a,
                       struct error *err)
 {
@@ -276,17 +268,6 @@ static int check_room(const struct pockd *p, const struct store_app *a,
         return 0;
     return error_set(err, -ENOSPC, "%d apps are known, and no more can be",
                      CONSENT_APPS_MAX);
-}
-
-// What a job learns from may become less by it: then jobs begin anew.
-static bool takes_records_away(const struct store_app *before,
-                               const struct store_app *after)
-{
-    if (!(before->purposes & STORE_PURPOSE_TRAIN))
-        return false;
-    return !(after->purposes & STORE_PURPOSE_TRAIN) ||
-           before->kinds != after->kinds ||
-           strcmp(before->streams, after->streams) != 0;
 }
 
 // The row that the request asks for, in place of `before`.
@@ -310,6 +291,7 @@ static int make_grant(struct store_app *before, struct store_app *a,
 struct change {
     struct store_app row; // first: what run_app() and tell() get
     struct pockd *p;
+    uint32_t said;
     bool is_held; // training waits for it
 };
 
@@ -322,6 +304,34 @@ static void change_ended(void *arg)
     free(c);
 }
 
+static void after_grant(struct dbcall *c)
+{
+    const struct change *x = c->data;
+
+    if (consent_set(c->p->consent, &x->row, x->said) == 0)
+        tell(c->p, &x->row, "app_granted");
+}
+
+// When the owner said it; kept with the request while training comes to rest.
+static uint32_t said_by(const struct request *r)
+{
+    return (uint32_t) (uintptr_t) request_user(r);
+}
+
+static void say(struct pockd *p, struct request *r, const char *app)
+{
+    const uint32_t said = consent_say(p->consent, app);
+
+    request_set_user(r, (void *) (uintptr_t) said, NULL);
+}
+
+static void fail_overtaken(struct request *r, const char *app)
+{
+    request_fail(r, RPC_ERROR_CONFLICT,
+                 "something else was said of %s meanwhile, and holds", app);
+}
+
+// In the order in which things are said, whoever says them.
 static void store_app(struct pockd *p, struct request *r,
                       const struct store_app *a, bool is_held,
                       void (*after)(struct dbcall *c))
@@ -334,7 +344,11 @@ static void store_app(struct pockd *p, struct request *r,
         request_fail(r, RPC_ERROR_BUSY, "out of memory");
         return;
     }
-    *c = (struct change){.row = *a, .p = p, .is_held = is_held};
+    *c = (struct change){.row = *a,
+                         .p = p,
+                         .said = said_by(r),
+                         .is_held = is_held};
+    dbthread_set_lane(p->dbthread, 0);
     dbcall_start(p, r,
                  &(struct dbcall_params){.kind = DBTHREAD_WRITE,
                                          .run = run_app,
@@ -355,6 +369,9 @@ static void store_grant(struct pockd *p, struct request *r)
     if (make_grant(&before, &a, p, r, &code, &err) < 0) {
         training_erase_ended(p);
         request_fail(r, code, "%s", err.text);
+    } else if (!consent_is_last(p->consent, a.name, said_by(r))) {
+        training_erase_ended(p);
+        fail_overtaken(r, a.name);
     } else {
         store_app(p, r, &a, true, after_grant);
     }
@@ -367,12 +384,21 @@ void handle_app_grant(struct pockd *p, struct request *r)
     struct error err = {0};
     enum rpc_error code;
 
-    if (make_grant(&before, &a, p, r, &code, &err) < 0)
+    if (make_grant(&before, &a, p, r, &code, &err) < 0) {
         request_fail(r, code, "%s", err.text);
-    else if (takes_records_away(&before, &a))
+        return;
+    }
+    say(p, r, a.name);
+    if (consent_takes_records(&before, &a)) {
+        // What it takes away holds at once, what it gives when it is stored.
+        struct store_app less = before;
+        less.kinds = a.kinds;
+        memcpy(less.streams, a.streams, sizeof(less.streams));
+        (void) consent_set(p->consent, &less, said_by(r));
         training_before_erase(p, r, store_grant);
-    else
+    } else {
         store_app(p, r, &a, false, after_grant);
+    }
 }
 
 static int make_revoked(struct store_app *before, struct store_app *a,
@@ -412,6 +438,9 @@ static void store_revoked(struct pockd *p, struct request *r)
     if (find_app(&a, p, r, false, &code, &err) < 0) {
         training_erase_ended(p);
         request_fail(r, code, "%s", err.text);
+    } else if (!consent_is_last(p->consent, a.name, said_by(r))) {
+        training_erase_ended(p);
+        fail_overtaken(r, a.name);
     } else {
         store_app(p, r, &a, true, after_revoke);
     }
@@ -429,9 +458,10 @@ void handle_app_revoke(struct pockd *p, struct request *r)
         request_fail(r, code, "%s", err.text);
         return;
     }
-    (void) consent_set(p->consent, &a);
+    say(p, r, a.name);
+    (void) consent_set(p->consent, &a, said_by(r));
     server_stop_app(p->server, a.name);
-    if (takes_records_away(&before, &a))
+    if (consent_takes_records(&before, &a))
         training_before_erase(p, r, store_revoked);
     else
         store_app(p, r, &a, false, after_revoke);
@@ -456,7 +486,7 @@ static void after_switch(struct dbcall *c)
     bool is_off = codec_bool(c->params, "off", false);
 
     // Opened only when that will last; closed before.
-    consent_switch(c->p->consent, is_off);
+    consent_switch(c->p->consent, is_off, said_by(c->r));
     events_emit(c->p, &(struct event_params){
                           .kind = is_off ? "switched_off" : "switched_on",
                           .text = is_off ? "the owner switched pockd off"
@@ -466,11 +496,13 @@ static void after_switch(struct dbcall *c)
 
 void handle_app_switch(struct pockd *p, struct request *r)
 {
+    say(p, r, NULL);
     if (codec_bool(request_params(r), "off", false)) {
-        consent_switch(p->consent, true);
+        consent_switch(p->consent, true, said_by(r));
         server_stop_app(p->server, NULL);
         pockd_reconsider(p);
     }
+    dbthread_set_lane(p->dbthread, 0);
     dbcall_start(p, r,
                  &(struct dbcall_params){.kind = DBTHREAD_WRITE,
                                          .run = run_switch,

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 #include "daemon/adapter_transfer.h"
 #include "daemon/consent.h"
@@ -23,6 +24,7 @@
 
 enum {
     GET_BYTES_MAX = 768 << 10, // texts of one answer of data.get
+    APP_RESERVE_MIB = 64,      // of the disk, that apps leave alone
     PREVIEW_CHARS = 80,
     LIST_DEFAULT = 100,
 };
@@ -30,6 +32,7 @@ enum {
 // Records of one request, checked on the loop thread.
 struct put {
     char app[STORE_NAME_SIZE];
+    bool is_owner;
     bool may_create;
     bool is_single;
     struct redaction redaction;
@@ -163,12 +166,31 @@ static int put_all(struct store *s, struct dbcall *c, struct encoder *body,
     return 0;
 }
 
+// An app that fills the disk must leave room to revoke and erase.
+static int check_room(const struct dbcall *c, struct error *err)
+{
+    const struct put *put = c->data;
+    struct statvfs fs;
+
+    if (put->is_owner || statvfs(c->p->paths.state, &fs) < 0 ||
+        (uint64_t) fs.f_bavail * fs.f_frsize >= (uint64_t) APP_RESERVE_MIB
+                                                    << 20)
+        return 0;
+    return error_set(err, -ENOSPC,
+                     "less than %d MiB of the disk are left, which are the "
+                     "owner's",
+                     APP_RESERVE_MIB);
+}
+
 static int run_put(struct store *s, struct dbcall *c, struct error *err)
 {
     struct encoder body;
+    int rc = check_room(c, err);
 
+    if (rc < 0)
+        return rc;
     encoder_init(&body, 0);
-    int rc = put_all(s, c, &body, err);
+    rc = put_all(s, c, &body, err);
     encoder_destroy(&body);
     return rc;
 }
@@ -220,6 +242,7 @@ static void put(struct pockd *p, struct request *r, const msgpack_object *list,
         return;
     }
     snprintf(put->app, sizeof(put->app), "%s", request_app(r));
+    put->is_owner = request_is_owner(r);
     put->may_create = codec_bool(request_params(r), "create_stream", false);
     put->is_single = single != NULL;
     put->count = count;
@@ -534,22 +557,28 @@ struct erase {
     size_t job_count;
 };
 
+static int erase_filter(struct record_filter *f, const struct dbcall *c,
+                        struct error *err)
+{
+    int rc = record_filter_init(f, c->r, err);
+
+    if (rc < 0 || !f->is_all || codec_bool(c->params, "all", false))
+        return rc;
+    record_filter_finish(f);
+    return error_set(err, -EINVAL,
+                     "nothing says which records: give a filter, or all: true");
+}
+
 static int run_erase(struct store *s, struct dbcall *c, struct error *err)
 {
     bool dry_run = codec_bool(c->params, "dry_run", false);
     struct erase *e = c->data; // NULL in a dry run
     struct store_erased erased = {0};
     struct record_filter f;
-    int rc = record_filter_init(&f, c->r, err);
+    int rc = erase_filter(&f, c, err);
 
     if (rc < 0)
         return rc;
-    if (f.is_all && !codec_bool(c->params, "all", false)) {
-        record_filter_finish(&f);
-        return error_set(err, -EINVAL,
-                         "nothing says which records: give a filter, or all: "
-                         "true");
-    }
     encoder_put_array(&c->out, "used_by");
     rc = store_record_erase(s, &f.filter, dry_run, clock_unix_ms(), &erased,
                             put_used_by, &(struct used_by){c, s}, err);
@@ -610,14 +639,56 @@ static void start_erase(struct pockd *p, struct request *r)
                                          .free_data = erase_ended});
 }
 
+static int none_used_by(const struct store_used_by *u, void *user)
+{
+    struct dbcall *c = user;
+
+    c->number[0]++;
+    return 0;
+}
+
+// Is there anything to erase? The answer is for when there is not.
+static int run_look(struct store *s, struct dbcall *c, struct error *err)
+{
+    struct store_erased found = {0};
+    struct record_filter f;
+    int rc = erase_filter(&f, c, err);
+
+    if (rc < 0)
+        return rc;
+    rc = store_record_erase(s, &f.filter, true, clock_unix_ms(), &found,
+                            none_used_by, c, err);
+    record_filter_finish(&f);
+    encoder_put_array(&c->out, "used_by");
+    encoder_close(&c->out);
+    encoder_put_int(&c->out, "records", 0);
+    encoder_put_int(&c->out, "bytes", 0);
+    encoder_put_int(&c->out, "jobs", 0);
+    encoder_put_bool(&c->out, "done", true);
+    c->number[0] += found.records;
+    c->audited = 0;
+    return rc;
+}
+
+static void after_look(struct dbcall *c)
+{
+    if (c->number[0] > 0)
+        training_before_erase(c->p, dbcall_take(c), start_erase);
+}
+
 void handle_data_erase(struct pockd *p, struct request *r)
 {
     // A job that reads the records is stopped first, and its checkpoint, which
-    // was made of them, goes with it.
+    // was made of them, goes with it. Of who has none, that stops nothing.
     if (codec_bool(request_params(r), "dry_run", false))
         dbcall_start(p, r,
                      &(struct dbcall_params){.kind = DBTHREAD_ALONE,
                                              .run = run_erase});
+    else if (!request_is_owner(r))
+        dbcall_start(p, r,
+                     &(struct dbcall_params){.kind = DBTHREAD_ALONE,
+                                             .run = run_look,
+                                             .after = after_look});
     else
         training_before_erase(p, r, start_erase);
 }

@@ -15,6 +15,8 @@
 
 enum {
     INHIBITS_MAX = 256,
+    INHIBITS_OWNER = 64, // of these: for the owner's own tools
+    INHIBITS_APP_MAX = 16,
     WHO_BYTES = 65,
     WHY_BYTES = 257,
 };
@@ -25,6 +27,8 @@ struct inhibit {
     uint64_t session;
     struct request *waiting; // not answered yet
     int64_t since_ms;
+    bool is_owner;
+    char app[APPID_SIZE];
     char who[WHO_BYTES];
     char why[WHY_BYTES];
 };
@@ -85,17 +89,34 @@ static void on_cancel(struct request *r)
     request_fail(r, RPC_ERROR_CANCELLED, "cancelled");
 }
 
+// An app cannot take the place of others.
+static bool has_room(const struct inhibits *i, const struct request *r)
+{
+    int same = 0;
+    int apps = 0;
+
+    for (const struct inhibit *h = i->first; h; h = h->next) {
+        apps += !h->is_owner;
+        same += !h->is_owner && strcmp(h->app, request_app(r)) == 0;
+    }
+    if (request_is_owner(r))
+        return i->count < INHIBITS_MAX;
+    return same < INHIBITS_APP_MAX && apps < INHIBITS_MAX - INHIBITS_OWNER;
+}
+
 void inhibits_acquire(struct inhibits *i, struct request *r)
 {
     const msgpack_object *params = request_params(r);
     struct inhibit *h;
 
-    if (i->count >= INHIBITS_MAX || !(h = calloc(1, sizeof(*h)))) {
+    if (!has_room(i, r) || !(h = calloc(1, sizeof(*h)))) {
         request_fail(r, RPC_ERROR_QUOTA, "too many inhibitions");
         return;
     }
     h->token = ++i->last_token;
     h->session = request_session(r);
+    h->is_owner = request_is_owner(r);
+    snprintf(h->app, sizeof(h->app), "%s", request_app(r));
     h->since_ms = clock_unix_ms();
     (void) codec_get_cstr(params, "who", h->who, sizeof(h->who), NULL);
     (void) codec_get_cstr(params, "why", h->why, sizeof(h->why), NULL);

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "daemon/pockd.h"
@@ -42,8 +43,10 @@ int main(int argc, char **argv)
     struct config config;
     struct error err = {0};
 
-    // Other people's words: no core dumps, no files that others can read.
+    // Other people's words: no core dumps, no files that others can read, and
+    // no other program of the owner's looks into this one.
     (void) prctl(PR_SET_DUMPABLE, 0);
+    (void) setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
     (void) umask(077);
     // A pipe of a client, whose reader may be gone, or where the log goes.
     (void) signal(SIGPIPE, SIG_IGN);

@@ -235,6 +235,27 @@ static int make_dirs(const char *path, mode_t mode, struct error *err)
     }
 }
 
+// Who may write there could put another store, key or socket in the place of
+// ours.
+static int check_own(const char *path, struct error *err)
+{
+    struct stat st;
+
+    if (stat(path, &st) < 0 || !S_ISDIR(st.st_mode))
+        return error_set(err, -ENOTDIR, "%s is no directory", path);
+    if (st.st_uid != geteuid() && st.st_uid != 0)
+        return error_set(err, -EPERM,
+                         "the directory %s belongs to another user (%lld): "
+                         "name one of your own",
+                         path, (long long) st.st_uid);
+    if (st.st_mode & (S_IWGRP | S_IWOTH))
+        return error_set(err, -EPERM,
+                         "other users may write in the directory %s: `chmod "
+                         "go-w %s`, or name another",
+                         path, path);
+    return 0;
+}
+
 static void empty_dir(const char *path)
 {
     DIR *d = opendir(path);
@@ -266,11 +287,15 @@ int paths_create(const struct paths *p, const struct config *c,
     int rc;
 
     if ((rc = make_dirs(p->state, 0700, err)) < 0 ||
+        (rc = check_own(p->state, err)) < 0 ||
         (rc = make_key_dir(p, err)) < 0 ||
         (rc = make_dirs(p->checkpoints, 0700, err)) < 0 ||
         (rc = make_dirs(p->models, 0700, err)) < 0 ||
         (rc = make_dirs(p->tmp, 0700, err)) < 0)
         return rc;
     empty_dir(p->tmp);
-    return make_dirs(p->runtime, paths_is_system(c) ? 0755 : 0700, err);
+    if ((rc = make_dirs(p->runtime, paths_is_system(c) ? 0755 : 0700, err)) < 0)
+        return rc;
+    // That of the system service is made for it, and its owner's too.
+    return paths_is_system(c) ? 0 : check_own(p->runtime, err);
 }

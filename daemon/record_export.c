@@ -22,11 +22,13 @@
  * One JSON object a line: id, uid, stream, kind, time, and the texts. The
  * database thread reads a page of records at a time and writes them; a pipe
  * whose other end takes nothing for a while ends the export, because everybody
- * else waits for that thread.
+ * else waits for that thread. An app's may keep them waiting for so long in
+ * all.
  */
 
 enum {
     PAGE_RECORDS = 4096,
+    APP_PATIENCE_MS = 1000,
 };
 
 struct export
@@ -38,6 +40,8 @@ struct export
     int64_t bytes;
     int64_t last;
     int64_t in_page;
+    int64_t left_ms;
+    bool is_app;
     int rc;
     struct error err;
 };
@@ -117,7 +121,8 @@ static int export_record(const struct store_record *row, void *user)
             error_set(&x->err, -EUCLEAN, "record %lld is damaged in the store",
                       (long long) row->id);
     else
-        x->rc = fdio_write(x->fd, x->line.data, x->line.bytes, &x->err);
+        x->rc = fdio_write_within(x->fd, x->line.data, x->line.bytes,
+                                  x->is_app ? &x->left_ms : NULL, &x->err);
     if (x->rc < 0)
         return 1;
     hash_update(&x->hash, x->line.data, x->line.bytes);
@@ -147,7 +152,9 @@ static int export_all(struct store *s, struct dbcall *c, struct export *x,
 
 static int run_export(struct store *s, struct dbcall *c, struct error *err)
 {
-    struct export x = {.fd = request_fd(c->r)};
+    struct export x = {.fd = request_fd(c->r),
+                       .left_ms = APP_PATIENCE_MS,
+                       .is_app = !request_is_owner(c->r)};
     uint8_t digest[HASH_BYTES];
     char hex[HASH_HEX];
 

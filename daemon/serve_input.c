@@ -79,8 +79,9 @@ static int find_adapter(struct serve_input *in, struct store *s,
                          (long long) version);
     if (v->state == STORE_VERSION_RETIRED) {
         in->code = RPC_ERROR_ERASED;
-        return error_set(err, -ENOENT, "version %lld of %s is retired: %.200s",
-                         (long long) version, a->name, v->reason);
+        return error_set(err, -ENOENT, "version %lld of %s is retired%s%.200s",
+                         (long long) version, a->name, in->is_app ? "" : ": ",
+                         in->is_app ? "" : v->reason);
     }
     *has_adapter = true;
     return 0;
@@ -136,6 +137,9 @@ static int open_files(struct serve_input *in, struct store *s,
     if (in->model_fd < 0 || fstat(in->model_fd, &st) < 0 ||
         st.st_size != m.bytes) {
         in->code = RPC_ERROR_NO_MODEL;
+        if (in->is_app)
+            return error_set(err, -ENOENT, "the file of the model %s is gone",
+                             m.name);
         return error_set(err, -ENOENT,
                          "the model %s is not at %.300s any more: put the file "
                          "back, or add it again",

@@ -21,6 +21,7 @@ enum {
 
 struct serve_input {
     // From the request
+    bool is_app; // who asks: of the owner's files it is told no paths
     bool is_score;
     const msgpack_object *params; // the request's
     // Found

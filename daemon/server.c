@@ -84,9 +84,36 @@ static bool may_connect(const struct server *s, uid_t uid)
            (int64_t) s->session_count < s->params.config->connections_max;
 }
 
+// Sandboxes leave a quarter of the connections to who can shut them out, and
+// one alone has no more than a quarter.
+static bool has_room(const struct server *s, const struct peer *peer)
+{
+    const int64_t max = s->params.config->connections_uid_max;
+    const int64_t part = max > 4 ? max / 4 : 1;
+    int64_t all = 0;
+    int64_t same = 0;
+
+    if (!peer->is_sandboxed)
+        return true;
+    for (const struct session *p = s->sessions; p; p = p->next) {
+        all += p->peer.is_sandboxed;
+        same += p->peer.is_sandboxed &&
+                strcmp(p->peer.app.name, peer->app.name) == 0;
+    }
+    return same < part && all < max - part;
+}
+
+// Takes `fd`.
 static int start_session(struct server *s, int fd, const struct peer *peer)
 {
     struct session *session;
+
+    if (!has_room(s, peer)) {
+        log_info("event=client_refused app=%s reason=connections",
+                 peer->app.name);
+        (void) close(fd);
+        return -EMFILE;
+    }
     int rc = session_create(&session, s, fd, peer, ++s->next_id);
 
     if (rc < 0) {
@@ -166,8 +193,13 @@ int server_adopt(struct server *s, int fd, const struct appid *app,
         peer.strength = peer_strength_of(app->kind);
         peer.is_sandboxed = true;
     }
-    if (rc == 0)
-        return start_session(s, fd, &peer);
+    if (rc == 0) {
+        rc = start_session(s, fd, &peer);
+        return rc < 0
+                   ? error_set(err, rc, "no more connections of %s are taken",
+                               peer.app.name[0] ? peer.app.name : "it")
+                   : 0;
+    }
     (void) close(fd);
     return rc;
 }

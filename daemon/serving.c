@@ -34,6 +34,8 @@
 
 enum {
     QUESTIONS_MAX = 32,
+    QUESTIONS_OWNER = 8, // of these: for the owner's own tools
+    QUESTIONS_APP_MAX = 4,
     ADAPTERS_MAX = 4, // loaded at a time
     STOPS_MAX = 8,
     STOP_BYTES_MAX = 63,
@@ -585,12 +587,29 @@ static int64_t random_seed(void)
     return rng_below(&r, 1u << 31);
 }
 
+// An app cannot take the place of others.
+static bool has_room(const struct serving *s, const struct request *r)
+{
+    int same = 0;
+    int apps = 0;
+
+    for (const struct question *q = s->questions; q; q = q->next) {
+        if (request_is_owner(q->r))
+            continue;
+        apps++;
+        same += strcmp(request_app(q->r), request_app(r)) == 0;
+    }
+    if (request_is_owner(r))
+        return s->count < QUESTIONS_MAX;
+    return same < QUESTIONS_APP_MAX && apps < QUESTIONS_MAX - QUESTIONS_OWNER;
+}
+
 static void start(struct serving *s, struct request *r, bool is_score)
 {
     const msgpack_object *params = request_params(r);
     struct question *q;
 
-    if (s->count >= QUESTIONS_MAX || !(q = calloc(1, sizeof(*q)))) {
+    if (!has_room(s, r) || !(q = calloc(1, sizeof(*q)))) {
         request_fail(r, RPC_ERROR_BUSY, "too many questions wait");
         return;
     }
@@ -598,6 +617,7 @@ static void start(struct serving *s, struct request *r, bool is_score)
     q->r = r;
     serve_input_init(&q->in);
     q->in.is_score = is_score;
+    q->in.is_app = !request_is_owner(r);
     q->in.params = params;
     q->text.limit = TEXT_BYTES_MAX;
     q->seed = codec_int(params, "seed", random_seed());

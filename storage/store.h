@@ -37,7 +37,7 @@ enum {
     STORE_TEXT_SIZE = 512,
     STORE_HASH_BYTES = 32,
     STORE_UID_BYTES = 16,
-    STORE_SCHEMA = 11, // user_version that this build writes
+    STORE_SCHEMA = 12, // user_version that this build writes
 };
 
 struct store_params {

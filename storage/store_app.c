@@ -11,13 +11,15 @@
     "name, strength, state, purposes, wanted, kinds, streams," \
     " retention_days, expires_ms, client, first_ms, changed_ms"
 
-int store_app_put(struct store *s, const struct store_app *a, struct error *err)
+#define INSERT(how)                                                            \
+    "INSERT " how "INTO apps (" COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?," \
+    " ?, ?, ?)"
+
+static int put(struct store *s, const char *sql, const struct store_app *a,
+               struct error *err)
 {
     sqlite3_stmt *q;
-    int rc = store_sql(s, &q,
-                       "INSERT OR REPLACE INTO apps (" COLUMNS ") VALUES (?, ?,"
-                       " ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                       err);
+    int rc = store_sql(s, &q, sql, err);
 
     if (rc < 0)
         return rc;
@@ -34,6 +36,37 @@ int store_app_put(struct store *s, const struct store_app *a, struct error *err)
     (void) sqlite3_bind_int64(q, 11, a->first_ms);
     (void) sqlite3_bind_int64(q, 12, a->changed_ms);
     return store_sql_run(s, q, "store the app", err);
+}
+
+int store_app_put(struct store *s, const struct store_app *a, struct error *err)
+{
+    return put(s, INSERT("OR REPLACE "), a, err);
+}
+
+int store_app_meet(struct store *s, const struct store_app *a,
+                   struct error *err)
+{
+    return put(s,
+               INSERT("") " ON CONFLICT (name) DO UPDATE SET wanted = wanted |"
+                          " excluded.wanted",
+               a, err);
+}
+
+int store_app_end(struct store *s, const char *name, int64_t expires_ms,
+                  int64_t now_ms, struct error *err)
+{
+    sqlite3_stmt *q;
+    int rc = store_sql(s, &q,
+                       "UPDATE apps SET state = 2, purposes = 0, changed_ms ="
+                       " ?3 WHERE name = ?1 AND expires_ms = ?2",
+                       err);
+
+    if (rc < 0)
+        return rc;
+    (void) store_sql_bind_text(q, 1, name);
+    (void) sqlite3_bind_int64(q, 2, expires_ms);
+    (void) sqlite3_bind_int64(q, 3, now_ms);
+    return store_sql_run(s, q, "end the grant", err);
 }
 
 static void read_row(struct store_app *a, sqlite3_stmt *q)

@@ -54,6 +54,13 @@ typedef int (*store_app_use_fn)(const struct store_app_use *u, void *user);
 // Adds it, or replaces the row of that name.
 int store_app_put(struct store *s, const struct store_app *a,
                   struct error *err);
+// Adds it, or what it asks for to the row that is there: what the owner said of
+// it meanwhile stays.
+int store_app_meet(struct store *s, const struct store_app *a,
+                   struct error *err);
+// Its time was up: a revocation, unless it was granted anew meanwhile.
+int store_app_end(struct store *s, const char *name, int64_t expires_ms,
+                  int64_t now_ms, struct error *err);
 // -ENOENT.
 int store_app_get(struct store *s, const char *name, struct store_app *out,
                   struct error *err);

@@ -316,6 +316,13 @@ static int app_of(struct store *s, int64_t stream_id, struct error *err)
     return rc < 0 ? rc : 0;
 }
 
+int store_keys_app(struct store *s, int64_t stream_id, const char **app,
+                   struct error *err)
+{
+    *app = s->keys->app;
+    return app_of(s, stream_id, err);
+}
+
 static bool fits(const struct keyring_open *o, const char *app, int64_t month,
                  int64_t id)
 {

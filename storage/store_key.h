@@ -35,6 +35,9 @@ void store_keys_forget(struct store *s);
 int store_keys_next_id(struct store *s, int64_t *id, struct error *err);
 // It was put.
 void store_keys_took_id(struct store *s);
+// Whose stream it is; borrowed until the next call. -ENOENT.
+int store_keys_app(struct store *s, int64_t stream_id, const char **app,
+                   struct error *err);
 
 // Seal r->body for the row with r's id and other columns. *out is borrowed
 // until the next call. -ENOENT: no such stream.

@@ -3,6 +3,8 @@
 
 #include "storage/store_record.h"
 
+#include "engine/base/hash.h"
+#include "storage/store_app.h"
 #include "storage/store_filter.h"
 #include "storage/store_key.h"
 #include "storage/store_sql.h"
@@ -13,9 +15,9 @@
 // In the table, feedback is a kind of pair.
 enum { KIND_PAIR = 2, KIND_FEEDBACK = 4 };
 
-#define COLUMNS                                                   \
-    "SELECT r.id, r.uid, r.stream_id, s.name,"                    \
-    " CASE WHEN r.is_feedback THEN 4 ELSE r.kind END, r.time_ms," \
+#define COLUMNS                                                     \
+    "SELECT r.id, coalesce(r.app_uid, r.uid), r.stream_id, s.name," \
+    " CASE WHEN r.is_feedback THEN 4 ELSE r.kind END, r.time_ms,"   \
     " r.added_ms, r.bytes,"
 
 static void read_row(struct store_record *r, sqlite3_stmt *q)
@@ -34,15 +36,48 @@ static void read_row(struct store_record *r, sqlite3_stmt *q)
     r->body_bytes = (size_t) sqlite3_column_bytes(q, 8);
 }
 
+/*
+ * An app's uids are its own: another's record of the same uid is neither in its
+ * way nor told of. So the key of its records is made of both.
+ */
+struct own_uid {
+    uint8_t key[STORE_UID_BYTES];
+    const char *app; // NULL: the owner's own tools
+};
+
+static int make_own(struct own_uid *o, struct store *s,
+                    const struct store_record *r, struct error *err)
+{
+    static const char domain[] = "pockd uid 1";
+    uint8_t digest[HASH_BYTES];
+    struct hash_state h;
+    int rc = store_keys_app(s, r->stream_id, &o->app, err);
+
+    if (rc < 0)
+        return rc;
+    memcpy(o->key, r->uid, sizeof(o->key));
+    if (strcmp(o->app, STORE_APP_HOST) == 0) {
+        o->app = NULL;
+        return 0;
+    }
+    hash_init(&h);
+    hash_update(&h, domain, sizeof(domain));
+    hash_update(&h, o->app, strlen(o->app) + 1);
+    hash_update(&h, r->uid, sizeof(r->uid));
+    hash_final(&h, digest);
+    memcpy(o->key, digest, sizeof(o->key));
+    return 0;
+}
+
 static int insert(struct store *s, const struct store_record *r,
-                  struct error *err)
+                  const struct own_uid *own, struct error *err)
 {
     sqlite3_stmt *q;
     int rc = store_sql(
         s, &q,
         "INSERT INTO records (uid, stream_id, kind, time_ms, added_ms, bytes,"
-        " body, id, is_feedback) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT"
-        " (uid) DO NOTHING",
+        " body, id, is_feedback, app_uid) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (uid) DO NOTHING",
         err);
     const bool is_feedback = r->kind == KIND_FEEDBACK;
     const void *sealed;
@@ -51,7 +86,7 @@ static int insert(struct store *s, const struct store_record *r,
     if (rc < 0 ||
         (rc = store_seal_record(s, r, &sealed, &sealed_bytes, err)) < 0)
         return rc;
-    (void) sqlite3_bind_blob(q, 1, r->uid, STORE_UID_BYTES, SQLITE_STATIC);
+    (void) sqlite3_bind_blob(q, 1, own->key, STORE_UID_BYTES, SQLITE_STATIC);
     (void) sqlite3_bind_int64(q, 2, r->stream_id);
     (void) sqlite3_bind_int64(q, 3, is_feedback ? KIND_PAIR : r->kind);
     (void) sqlite3_bind_int64(q, 4, r->time_ms);
@@ -60,6 +95,8 @@ static int insert(struct store *s, const struct store_record *r,
     (void) sqlite3_bind_blob64(q, 7, sealed, sealed_bytes, SQLITE_STATIC);
     (void) sqlite3_bind_int64(q, 8, r->id);
     (void) sqlite3_bind_int(q, 9, is_feedback);
+    if (own->app)
+        (void) sqlite3_bind_blob(q, 10, r->uid, STORE_UID_BYTES, SQLITE_STATIC);
     rc = store_sql_run(s, q, "store the record", err);
     if (rc == -EBUSY) // its foreign key: nobody else holds the database
         return error_set(err, -ENOENT, "there is no stream %lld",
@@ -67,9 +104,11 @@ static int insert(struct store *s, const struct store_record *r,
     return rc;
 }
 
-// The record of this uid is there: is it this one?
-static int compare(struct store *s, const struct store_record *r, int64_t *id,
-                   struct error *err)
+// Is there a record under this key, of this app where one is named? 1: this
+// one; 0: none; -ENOTUNIQ: another.
+static int compare(struct store *s, const struct store_record *r,
+                   const uint8_t key[STORE_UID_BYTES], const char *app,
+                   int64_t *id, struct error *err)
 {
     struct store_opened opened = {0};
     struct store_record old;
@@ -77,12 +116,15 @@ static int compare(struct store *s, const struct store_record *r, int64_t *id,
     bool is_same = false;
     int rc = store_sql(s, &q,
                        COLUMNS " r.body FROM records r JOIN streams s ON s.id ="
-                               " r.stream_id WHERE r.uid = ?",
+                               " r.stream_id WHERE r.uid = ?1 AND (?2 IS NULL"
+                               " OR s.app = ?2)",
                        err);
 
     if (rc < 0)
         return rc;
-    (void) sqlite3_bind_blob(q, 1, r->uid, STORE_UID_BYTES, SQLITE_STATIC);
+    (void) sqlite3_bind_blob(q, 1, key, STORE_UID_BYTES, SQLITE_STATIC);
+    if (app)
+        (void) store_sql_bind_text(q, 2, app);
     rc = store_sql_step(s, q, "store the record", err);
     if (rc == 1) {
         read_row(&old, q);
@@ -96,10 +138,8 @@ static int compare(struct store *s, const struct store_record *r, int64_t *id,
     store_opened_finish(&opened);
     store_sql_done(q);
     if (rc <= 0)
-        return rc < 0 ? rc
-                      : error_set(err, -EINVAL,
-                                  "cannot store the record: it has no uid");
-    return is_same ? 0
+        return rc;
+    return is_same ? 1
                    : error_set(err, -ENOTUNIQ,
                                "record %lld was stored under the same uid with "
                                "other content: make a new uid for each record",
@@ -110,21 +150,28 @@ int store_record_put(struct store *s, const struct store_record *r, int64_t *id,
                      bool *is_new, struct error *err)
 {
     struct store_record row = *r;
-    int64_t found = 0;
-    int rc = store_keys_next_id(s, &row.id, err);
+    struct own_uid own;
+    int rc = make_own(&own, s, r, err);
 
-    if (rc < 0 || (rc = insert(s, &row, err)) < 0)
+    *is_new = false;
+    // One from before uids were the apps' own.
+    if (rc == 0 && own.app)
+        rc = compare(s, r, r->uid, own.app, id, err);
+    if (rc != 0)
+        return rc < 0 ? rc : 0;
+    if ((rc = store_keys_next_id(s, &row.id, err)) < 0 ||
+        (rc = insert(s, &row, &own, err)) < 0)
         return rc;
-    const bool inserted = sqlite3_changes(s->db) > 0;
-    if (inserted) {
+    if (sqlite3_changes(s->db) > 0) {
         store_keys_took_id(s);
-        found = row.id;
-    } else if ((rc = compare(s, r, &found, err)) < 0) {
-        return rc;
+        *id = row.id;
+        *is_new = true;
+        return 0;
     }
-    *id = found;
-    *is_new = inserted;
-    return 0;
+    rc = compare(s, r, own.key, NULL, id, err);
+    if (rc == 0)
+        rc = error_set(err, -EINVAL, "cannot store the record: it has no uid");
+    return rc < 0 ? rc : 0;
 }
 
 int store_record_get(struct store *s, int64_t id, store_record_fn fn,

@@ -12,6 +12,7 @@
 
 #include <locale.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <time.h>
 
 static int run(struct ctl *c)
@@ -39,6 +40,9 @@ int main(int argc, char **argv)
     struct ctl c;
     int status;
 
+    // It holds texts, too. Who it is must be seen by pockd, so no more than
+    // this.
+    (void) setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
     // For the width of characters; numbers stay as programs expect them.
     (void) setlocale(LC_CTYPE, "");
     tzset();

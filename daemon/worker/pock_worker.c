@@ -151,6 +151,7 @@ int main(int argc, char **argv)
     if (hello.proto != WORKER_PROTO)
         return EXIT_VERSION;
     fault_arm_from_env();
+    worker_limits_begin(fd > 0);
 
     // The control thread first: it keeps the ordinary scheduling class, so
     // that a stop is seen at once on a busy machine.

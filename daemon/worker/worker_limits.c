@@ -3,6 +3,8 @@
 
 #include "daemon/worker/worker_limits.h"
 
+#include "daemon/worker/worker_confine.h"
+
 #include <fcntl.h>
 #include <sched.h>
 #include <string.h>
@@ -37,14 +39,20 @@ static void be_killed_first(void)
     (void) close(fd);
 }
 
+void worker_limits_begin(bool is_child)
+{
+    // This writes to /proc, which a process may not do to itself that is
+    // confined or cannot be dumped.
+    be_killed_first();
+    if (is_child)
+        worker_confine();
+}
+
 void worker_limits_apply(bool is_background)
 {
     limit(RLIMIT_CORE, 0);
     limit(RLIMIT_NOFILE, FILES_MAX);
     (void) prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-    be_killed_first();
-    // After the write to /proc, which a process that cannot be dumped may not
-    // do to itself.
     (void) prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     if (!is_background)
         return;

@@ -13,6 +13,9 @@
 
 #include <stdbool.h>
 
+// Before threads are made. A child of pockd's is confined too; what a unit
+// starts, the unit confines.
+void worker_limits_begin(bool is_child);
 // Background also means the idle scheduling and I/O classes, but not for
 // threads that exist already. Nothing here is fatal: a container may forbid
 // any of it.

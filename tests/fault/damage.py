@@ -315,7 +315,7 @@ def a_full_disk_refuses_until_there_is_room_again():
         return
     d = Daemon()
     d.socket = os.path.join(d.dir, 'sock')
-    d.command = lambda: mounted(d, Daemon.command(d), 'mount -t tmpfs -o size=8m none "$1"')
+    d.command = lambda: mounted(d, Daemon.command(d), 'mount -t tmpfs -o size=8m,mode=700 none "$1"')
     with d:
         c = d.client()
         ballast = '/proc/%d/root%s/d/ballast' % (d.proc.pid, d.dir)

@@ -2,9 +2,12 @@
 # SPDX-FileCopyrightText: the pockd authors
 # SPDX-License-Identifier: Apache-2.0
 """What SECURITY.md promises, seen from outside of the processes."""
+import ctypes
 import hashlib
+import json
 import os
 import re
+import resource
 import shutil
 import socket
 import stat
@@ -187,16 +190,87 @@ def no_process_makes_a_network_socket():
         assert families <= {'AF_UNIX', 'AF_NETLINK'}, families
 
 
-def workers_cannot_be_read_by_others_or_leave_cores():
+def peek(pids):
+    """What a program of the same user gets of these processes: names of what it could open."""
+    got = []
+    for pid in pids:
+        with open('/proc/%d/limits' % pid) as f:
+            core = next(line for line in f if line.startswith('Max core file size'))
+        if core.split()[4] != '0' or core.split()[5] != '0':
+            got.append('%d: %s' % (pid, core))
+        for name in ('mem', 'environ', 'maps', 'auxv'):
+            try:
+                with open('/proc/%d/%s' % (pid, name), 'rb') as f:
+                    f.read(1)
+                got.append('%d/%s' % (pid, name))
+            except OSError:
+                pass
+    return got
+
+
+def as_another(uid, fn):
+    """fn() in a process of another user; its result."""
+    r, w = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(r)
+            os.setgroups([])
+            os.setgid(uid)
+            os.setuid(uid)
+            # As if it had been started so: pockd looks at who its clients are.
+            ctypes.CDLL(None).prctl(4, 1)  # PR_SET_DUMPABLE
+            os.write(w, json.dumps(fn()).encode())
+            os._exit(0)
+        except BaseException as e:
+            os.write(w, json.dumps(repr(e)).encode())
+            os._exit(1)
+    os.close(w)
+    with os.fdopen(r) as f:
+        out = json.loads(f.read())
+    os.waitpid(pid, 0)
+    return out
+
+
+def processes_cannot_be_read_by_others_or_leave_cores():
+    # As a user who has no power over processes that the kernel protects.
+    if os.geteuid() != 0:
+        assert look_into_a_night() == []
+        return
+    if not as_another(65534, lambda: os.access(os.path.join(BUILD, 'daemon/pockd'), os.X_OK)):
+        print('# skipped: what was built here is for root only')
+        return
+    found = as_another(65534, look_into_a_night)
+    assert found == [], found
+
+
+def look_into_a_night():
+    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+    os.environ['HOME'] = '/nonexistent'
     with night() as d:
         d.c.call('data.put_many', records=records(40), create_stream=True)
         d.c.call('train.start', recipe=dict(RECIPE, epochs=1000, patience=1000))
         wait_for('a step', 60, lambda: jobs(d) and jobs(d)[0]['step'] >= 1)
         out = subprocess.run(['pgrep', '-P', str(d.proc.pid)], capture_output=True, text=True).stdout
-        for pid in [d.proc.pid] + [int(x) for x in out.split()]:
-            with open('/proc/%d/limits' % pid) as f:
-                core = next(line for line in f if line.startswith('Max core file size'))
-            assert core.split()[4] == '0', '%d: %s' % (pid, core)
+        pids = [d.proc.pid] + [int(x) for x in out.split()]
+        assert len(pids) > 1, pids
+        # A process of this user that protects nothing shows that others could be read.
+        plain = subprocess.Popen(['sleep', '600'])
+        try:
+            wait_for('a look', 10, lambda: '%d/mem' % plain.pid in peek([plain.pid]) or
+                     '%d/environ' % plain.pid in peek([plain.pid]))
+            found = peek(pids)
+        finally:
+            plain.kill()
+            plain.wait()
+        for pid in pids[1:]:
+            with open('/proc/%d/status' % pid) as f:
+                status = dict(line.split(':', 1) for line in f)
+            # Confined, where the kernel can (unit/worker/test_confine.c says how).
+            if status['NoNewPrivs'].strip() != '1' or status.get('Seccomp', '2').strip() != '2':
+                found.append('%d: %s' % (pid, status))
+        return found
 
 
 def other_users_are_refused():
@@ -234,6 +308,6 @@ if __name__ == '__main__':
         what_is_kept_is_sealed,
         erased_text_is_in_no_file,
         no_process_makes_a_network_socket,
-        workers_cannot_be_read_by_others_or_leave_cores,
+        processes_cannot_be_read_by_others_or_leave_cores,
         other_users_are_refused,
     ])

@@ -151,6 +151,29 @@ static void directories_are_the_owners_alone_and_tmp_is_emptied(void **state)
     assert_says("cannot make directory");
 }
 
+static void directories_that_others_may_write_are_refused(void **state)
+{
+    const char *state_dir = config.dir;
+
+    (void) snprintf(config.dir, sizeof(config.dir), "%s/state", dir);
+    assert_int_equal(mkdir(state_dir, 0700), 0);
+    OK(paths_init(&paths, &config, &err));
+    for (mode_t mode = 0; mode < 01000; mode++) {
+        const bool is_open = (mode & 022) != 0;
+        assert_int_equal(chmod(state_dir, 0700 | mode), 0);
+        assert_int_equal(paths_create(&paths, &config, &err),
+                         is_open ? -EPERM : 0);
+        if (is_open)
+            assert_says("chmod go-w");
+    }
+    if (geteuid() == 0) {
+        assert_int_equal(chmod(state_dir, 0700), 0);
+        assert_int_equal(chown(state_dir, 12345, (gid_t) -1), 0);
+        assert_int_equal(paths_create(&paths, &config, &err), -EPERM);
+        assert_says("belongs to another user (12345)");
+    }
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, paths_setup, paths_teardown)
@@ -161,6 +184,7 @@ int main(void)
         TEST(one_directory_holds_everything),
         TEST(what_no_socket_can_be_named_is_told),
         TEST(directories_are_the_owners_alone_and_tmp_is_emptied),
+        TEST(directories_that_others_may_write_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -66,6 +66,65 @@ static void putting_again_changes_nothing(void **state)
     assert_int_equal(list(NULL), 1);
 }
 
+static void set_back_to_schema_11(int64_t id, const struct store_record *r)
+{
+    sqlite3_stmt *q;
+
+    OK(store_sql(store, &q,
+                 "UPDATE records SET uid = ?, app_uid = NULL WHERE id = ?",
+                 &err));
+    (void) sqlite3_bind_blob(q, 1, r->uid, STORE_UID_BYTES, SQLITE_STATIC);
+    (void) sqlite3_bind_int64(q, 2, id);
+    OK(store_sql_run(store, q, "put it back", &err));
+}
+
+static int same_uid(const struct store_record *r, void *user)
+{
+    assert_memory_equal(r->uid, user, STORE_UID_BYTES);
+    assert_true(r->body_bytes > 0);
+    return 0;
+}
+
+static void each_app_has_uids_of_its_own(void **state)
+{
+    static const char *const apps[] = {STORE_APP_HOST, "host:a", "host:b"};
+    struct store_record r[3];
+    int64_t ids[3];
+    int64_t again;
+    bool is_new;
+
+    for (int i = 0; i < 3; i++) {
+        int64_t stream;
+        OK(store_stream_make(store, apps[i], "notes", NOW, &stream, &err));
+        r[i] = record_of(stream, 1, "Seven hives.");
+        OK(store_record_put(store, &r[i], &ids[i], &is_new, &err));
+        assert_true(is_new);
+        OK(store_record_get(store, ids[i], same_uid, r[i].uid, &err));
+    }
+    for (int i = 0; i < 3; i++) {
+        OK(store_record_put(store, &r[i], &again, &is_new, &err));
+        assert_false(is_new);
+        assert_int_equal(again, ids[i]);
+        r[i].body = "Eight hives.";
+        assert_int_equal(store_record_put(store, &r[i], &again, &is_new, &err),
+                         -ENOTUNIQ);
+        r[i].body = "Seven hives.";
+    }
+    // An app's record from before is found, by this app alone.
+    struct store_record old = record_of(r[1].stream_id, 2, "Seven hives.");
+    OK(store_record_put(store, &old, &again, &is_new, &err));
+    set_back_to_schema_11(again, &old);
+    OK(store_record_put(store, &old, &ids[1], &is_new, &err));
+    assert_false(is_new);
+    assert_int_equal(again, ids[1]);
+    old.body = "Eight hives.";
+    assert_int_equal(store_record_put(store, &old, &again, &is_new, &err),
+                     -ENOTUNIQ);
+    old.stream_id = r[2].stream_id;
+    OK(store_record_put(store, &old, &again, &is_new, &err));
+    assert_true(is_new);
+}
+
 static void a_stream_must_exist(void **state)
 {
     int64_t id;
@@ -314,6 +373,7 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(putting_again_changes_nothing),
+        TEST(each_app_has_uids_of_its_own),
         TEST(a_stream_must_exist),
         TEST(filters_combine),
         TEST(pages_are_in_the_order_of_ids),
