@@ -100,18 +100,26 @@ rigs()
     fi
 }
 
-# Kernels for 64-bit Arm, in qemu. Without a Debian mirror, or on another
-# processor than qemu's package is for, the rest is tested all the same.
+# Kernels for 64-bit Arm, and shaders for Mali, whose driver there is for Arm
+# alone, in qemu. Without a Debian mirror, or on another processor than qemu's
+# package is for, the rest is tested all the same.
 arm64()
 {
+    local mali=pipelines
     section arm64
     if ! tests/cross/arm64.sh "$out/arm64"; then
         echo "skipped: nothing to build for 64-bit Arm with"
         return 0
     fi
-    build neon --for check --cross-file "$out/arm64/cross.ini" \
-        --native-file tests/presets/release.ini -Dvulkan=disabled -Dsystemd=disabled &&
-        run neon "check neon"
+    if [ -z "${POCKD_RIGS:-}" ] || ! tests/rigs/mesa.sh "$POCKD_RIGS" mali; then
+        echo "skipped: no driver of Mali"
+        mali=
+    fi
+    # Cooperative matrices are not Mali's.
+    POCKD_GLSLANG='' build neon --for "check${mali:+,mali}" \
+        --cross-file "$out/arm64/cross.ini" \
+        --native-file tests/presets/release.ini -Dsystemd=disabled &&
+        run neon "check neon" $mali
 }
 
 rm -f "$out"/*.junit.xml

@@ -39,13 +39,20 @@ static bool check_head(struct vk_emit *e)
     return false;
 }
 
+// Columns of a head are of as many workgroups as chunks of 64 that a thread has
+// no registers for; each finds the scores.
+static uint32_t parts_of(const struct device *dev, uint32_t dim)
+{
+    return dev->traits.has_few_registers ? vk_ceil(dim, 64) : 1;
+}
+
 // What tiles take as specialisation constants.
 static void tile_specs(uint32_t specs[2], const struct vk_emit *e,
                        const VkDeviceAddress *addresses, int n)
 {
     const uint32_t dim = e->in->attr.head_dim;
 
-    specs[0] = vk_ceil(dim, 64);
+    specs[0] = vk_ceil(vk_ceil(dim, 64), parts_of(e->dev, dim));
     specs[1] = dim % 4 == 0 && vk_by_four(addresses, n);
 }
 
@@ -60,6 +67,7 @@ struct attention_push {
     float scale;
     float cap;
     uint32_t tiles;
+    uint32_t zero; // see attention.glsl
 };
 
 void vk_emit_attention(struct vk_emit *e)
@@ -100,7 +108,8 @@ void vk_emit_attention(struct vk_emit *e)
                        .n_specs = 2,
                        .push = &push,
                        .push_bytes = sizeof(push),
-                       .groups = {rows / a->length * push.tiles, a->n_heads, 1},
+                       .groups = {rows / a->length * push.tiles, a->n_heads,
+                                  parts_of(e->dev, a->head_dim)},
                        .work = (double) rows * a->length * a->n_heads,
                    });
 }
@@ -115,6 +124,7 @@ struct back_push {
     float scale;
     float cap;
     uint32_t tiles;
+    uint32_t zero; // see attention.glsl
 };
 
 static struct back_push back_push_of(struct vk_emit *e)
@@ -248,6 +258,8 @@ static bool is_apart(const struct device *dev, uint32_t dim)
 {
     enum { AMD = 0x1002, NVIDIA = 0x10de, INTEL = 0x8086, QUALCOMM = 0x5143 };
 
+    if (dev->traits.has_few_registers)
+        return true;
     switch (dev->traits.vendor) {
     case AMD:
     case NVIDIA:
@@ -284,7 +296,8 @@ void vk_emit_attention_back(struct vk_emit *e)
         .n_specs = 2,
         .push = &push,
         .push_bytes = sizeof(push),
-        .groups = {rows / a->length * push.tiles, a->n_heads, 1},
+        .groups = {rows / a->length * push.tiles, a->n_heads,
+                   parts_of(e->dev, a->head_dim)},
         .work = (double) rows * a->length * a->n_heads,
     };
     vk_dispatch(e, &d);
