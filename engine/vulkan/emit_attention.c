@@ -74,6 +74,7 @@ void vk_emit_attention(struct vk_emit *e)
 {
     const struct op_attr *a = &e->in->attr;
     const uint32_t rows = (uint32_t) vk_rows(&e->in->in[0]);
+    const bool is_small = e->dev->traits.has_few_registers;
     const struct attention_push push = {
         .o = vk_out(e, 0),
         .lse = vk_out(e, 1),
@@ -103,7 +104,8 @@ void vk_emit_attention(struct vk_emit *e)
     }
     tile_specs(specs, e, all, 4);
     vk_dispatch(e, &(struct vk_dispatch){
-                       .shader = VK_SHADER_attention_f32,
+                       .shader = is_small ? VK_SHADER_attention_few
+                                          : VK_SHADER_attention_f32,
                        .specs = specs,
                        .n_specs = 2,
                        .push = &push,
@@ -279,6 +281,7 @@ void vk_emit_attention_back(struct vk_emit *e)
     const VkDeviceAddress dk = vk_out(e, 1);
     const VkDeviceAddress dv = vk_out(e, 2);
     const bool by_head = is_by_head(e->dev, e->in);
+    const bool is_small = e->dev->traits.has_few_registers;
     struct back_push push = back_push_of(e);
     const VkDeviceAddress all[] = {push.da, push.q,    push.k, push.v,
                                    push.o,  push.dout, dk,     dv};
@@ -291,7 +294,8 @@ void vk_emit_attention_back(struct vk_emit *e)
         return;
     tile_specs(specs, e, all, 8);
     struct vk_dispatch d = {
-        .shader = VK_SHADER_attention_back_queries,
+        .shader = is_small ? VK_SHADER_attention_back_few_queries
+                           : VK_SHADER_attention_back_queries,
         .specs = specs,
         .n_specs = 2,
         .push = &push,
@@ -310,7 +314,8 @@ void vk_emit_attention_back(struct vk_emit *e)
         push.db =
             dv ? push.delta + delta_bytes(e->in) + by_head_bytes(e->in) : 0;
     }
-    d.shader = VK_SHADER_attention_back_keys;
+    d.shader = is_small ? VK_SHADER_attention_back_few_keys
+                        : VK_SHADER_attention_back_keys;
     d.n_specs = 4;
     d.groups[1] = by_head ? a->n_heads : a->n_kv_heads;
     if (is_apart(e->dev, a->head_dim)) {

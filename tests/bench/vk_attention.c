@@ -33,13 +33,13 @@ struct plain_args {
     uint64_t o, lse, q, k, v, start;
     uint32_t rows, len, heads, kv_heads, dim, window;
     float scale, cap;
-    uint32_t tiles, zero;
+    uint32_t tiles;
 };
 struct plain_back_args {
     uint64_t da, db, dout, q, k, v, o, lse, delta, start;
     uint32_t len, heads, kv_heads, dim, window;
     float scale, cap;
-    uint32_t tiles, zero;
+    uint32_t tiles;
 };
 struct forward_args {
     uint64_t o, lse, q, k, v, start;
@@ -213,33 +213,17 @@ static int run_plain(struct bench *b)
     const uint32_t tiles = ceil_of(s->len, 64);
     const float scale = 1.0f / sqrtf((float) s->dim);
     const uint32_t specs[] = {ceil_of(s->dim, 64), 1, 0, 3};
-    struct plain_args a = {at(b, O),   at(b, LSE),
-                           at(b, Q),   at(b, K),
-                           at(b, V),   at(b, START),
-                           rows_of(s), s->len,
-                           s->heads,   s->kv_heads,
-                           s->dim,     0,
-                           scale,      0,
-                           tiles,      0};
-    struct plain_back_args c = {at(b, DQ),
-                                0,
-                                at(b, DOUT),
-                                at(b, Q),
-                                at(b, K),
-                                at(b, V),
-                                at(b, O),
-                                at(b, LSE),
-                                at(b, DELTA),
-                                at(b, START),
-                                s->len,
-                                s->heads,
-                                s->kv_heads,
-                                s->dim,
-                                0,
-                                scale,
-                                0,
-                                tiles,
-                                0};
+    struct plain_args a = {at(b, O),    at(b, LSE), at(b, Q),
+                           at(b, K),    at(b, V),   at(b, START),
+                           rows_of(s),  s->len,     s->heads,
+                           s->kv_heads, s->dim,     0,
+                           scale,       0,          tiles};
+    struct plain_back_args c = {at(b, DQ),    0,          at(b, DOUT),
+                                at(b, Q),     at(b, K),   at(b, V),
+                                at(b, O),     at(b, LSE), at(b, DELTA),
+                                at(b, START), s->len,     s->heads,
+                                s->kv_heads,  s->dim,     0,
+                                scale,        0,          tiles};
     struct gpu_call call = {NULL,
                             {s->n_seq * tiles, s->heads, 1},
                             &a,

@@ -76,21 +76,22 @@ void add_tile(rows own, rows values, uint t, uint h)
     vec4 s[4];
     vec4 dp[4] = {vec4(0), vec4(0), vec4(0), vec4(0)};
 
-    // Scores wait in shared memory: their registers are wanted.
     forget(t);
     multiply(s, own, query);
-    set_weights(s);
+    if (IS_FRUGAL)
+        set_weights(s);
     forget(t + 1);
     if (FIND_K)
         multiply(dp, values, grad);
     [[unroll]] for (uint j = 0; j < 4; j++) {
         forget(t + 2 + j);
-        vec4 p = weights[4 * tx + j][ty];
+        vec4 p = IS_FRUGAL ? weights[4 * tx + j][ty] : row_of(s, j);
         [[unroll]] for (uint i = 0; i < 4; i++)
             find_gradient(p[i], dp[i][j], t, 4 * tx + j,
                           own.first + 4 * ty + i);
         weights[4 * tx + j][ty] = FIND_V ? p : row_of(dp, j);
-        memoryBarrierShared();
+        if (IS_FRUGAL)
+            memoryBarrierShared(); // one after the other
     }
     forget(t + 6);
     if (FIND_V)
@@ -197,12 +198,13 @@ void main()
         rows key = rows(k, u, end, n_kv_heads * dim, kv);
         forget(u);
         multiply(s, own, key);
-        set_weights(s);
+        if (IS_FRUGAL)
+            set_weights(s);
         forget(u + 1);
         multiply(dp, grad, rows(v, u, end, n_kv_heads * dim, kv));
         forget(u + 2);
         [[unroll]] for (uint j = 0; j < 4; j++) {
-            vec4 p = weights[4 * tx + j][ty];
+            vec4 p = IS_FRUGAL ? weights[4 * tx + j][ty] : row_of(s, j);
             [[unroll]] for (uint i = 0; i < 4; i++)
                 find_gradient(p[i], dp[i][j], own.first, 4 * ty + i,
                               u + 4 * tx + j);

@@ -7,7 +7,11 @@
 // tiles of the other. Threads are a square of SIDE x SIDE; each has 4 x 4 of
 // what pairs of rows make: own rows 4 ty .. and others 4 tx .. And of what
 // becomes of its own rows, it has columns 4 tx .. of every 64: CHUNKS times,
-// of those from FIRST on. Other workgroups, along z, have the others.
+// of those from FIRST on.
+//
+// FEW_REGISTERS: columns are of several workgroups, along z; scores wait in shared
+// memory while others are found; and nothing is kept that can be found again. A
+// shader of its own, because that costs others registers.
 //
 // Shared memory holds DEPTH columns of both tiles at a time, so that it is
 // enough for heads of any width: 26 KiB in all.
@@ -30,16 +34,24 @@ shared vec4 weights[TILE][SIDE + 1]; // [other row][own row / 4]
 shared int first_seen[TILE];         // by each query of the tile
 shared int first_of_tile;
 
+#ifdef FEW_REGISTERS
+const bool IS_FRUGAL = true;
 uint id = gl_LocalInvocationID.x;
+#else
+const bool IS_FRUGAL = false;
+#define id gl_LocalInvocationID.x
+#endif
 #define tx (id % SIDE)
 #define ty (id / SIDE)
-#define FIRST (gl_WorkGroupID.z * 64 * CHUNKS) // of the columns
+#define FIRST (IS_FRUGAL ? gl_WorkGroupID.z * 64 * CHUNKS : 0) // of the columns
 
 // What a thread's number gives is found again, differently for each x, by a
 // compiler that would keep it in registers through all loops.
 void forget(uint x)
 {
+#ifdef FEW_REGISTERS
     id = gl_LocalInvocationID.x + (x & zero);
+#endif
 }
 
 // Rows [first, end) of one head, `stride` apart.
