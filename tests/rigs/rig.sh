@@ -31,7 +31,7 @@ m1        asahi     asahi     -                        Apple M1, honeykrisp
 g310      panfrost  panfrost  PAN_GPU_ID=ac74          Mali-G310, panvk
 g610      panfrost  panfrost  PAN_GPU_ID=a867          Mali-G610, panvk
 '
-qemu=qemu-aarch64-static
+qemu="qemu-aarch64-static"
 [ "$(uname -m)" != aarch64 ] || qemu=
 if [ "${1:-}" = list ]; then
     echo "$table" | awk -v qemu=$qemu 'NF {
