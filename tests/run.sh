@@ -119,11 +119,14 @@ rigs()
     fi
 }
 
-# Kernels for 64-bit Arm, in qemu, on one processor, beside tests that wait for one
-# another. Without a Debian mirror, or on another processor than qemu's package is
-# for, the rest is tested all the same.
+# Kernels for 64-bit Arm, and shaders for Mali, whose driver there is for Arm alone,
+# in qemu, on one processor, beside tests that wait for one another. Without a Debian
+# mirror, or on another processor than qemu's package is for, the rest is tested all
+# the same.
 begin_arm64()
 {
+    local mali=pipelines
+
     if ! wait "$arm64"; then
         arm64=
         return
@@ -132,10 +135,16 @@ begin_arm64()
         failed=0
         beside=$idle
         jobs=-j1
-        build neon --for check --cross-file "$out/arm64/cross.ini" \
-            --native-file tests/presets/release.ini -Dvulkan=disabled -Dsystemd=disabled &&
+        if [ -z "${POCKD_RIGS:-}" ] || ! tests/rigs/mesa.sh "$POCKD_RIGS" mali; then
+            echo "skipped: no driver of Mali"
+            mali=
+        fi
+        # Cooperative matrices are not Mali's.
+        POCKD_GLSLANG='' build neon --for "check${mali:+,mali}" \
+            --cross-file "$out/arm64/cross.ini" \
+            --native-file tests/presets/release.ini -Dsystemd=disabled &&
             run neon "check neon" "check neondot" "check neonbf16" \
-                "tiers cortex-a72" "tiers cortex-a76" "tiers max" || failed=1
+                "tiers cortex-a72" "tiers cortex-a76" "tiers max" $mali || failed=1
         exit $failed
     ) >"$out/neon.out" 2>&1 &
     arm64=$!

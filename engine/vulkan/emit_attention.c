@@ -39,13 +39,20 @@ static bool check_head(struct vk_emit *e)
     return false;
 }
 
+// Columns of a head are of as many workgroups as chunks of 64 that a thread has
+// no registers for; each finds the scores.
+static uint32_t parts_of(const struct device *dev, uint32_t dim)
+{
+    return dev->traits.has_few_registers ? vk_ceil(dim, 64) : 1;
+}
+
 // What tiles take as specialisation constants.
 static void tile_specs(uint32_t specs[2], const struct vk_emit *e,
                        const VkDeviceAddress *addresses, int n)
 {
     const uint32_t dim = e->in->attr.head_dim;
 
-    specs[0] = vk_ceil(dim, 64);
+    specs[0] = vk_ceil(vk_ceil(dim, 64), parts_of(e->dev, dim));
     specs[1] = dim % 4 == 0 && vk_by_four(addresses, n);
 }
 
@@ -60,12 +67,14 @@ struct attention_push {
     float scale;
     float cap;
     uint32_t tiles;
+    uint32_t zero; // see attention.glsl
 };
 
 void vk_emit_attention(struct vk_emit *e)
 {
     const struct op_attr *a = &e->in->attr;
     const uint32_t rows = (uint32_t) vk_rows(&e->in->in[0]);
+    const bool is_small = e->dev->traits.has_few_registers;
     const struct attention_push push = {
         .o = vk_out(e, 0),
         .lse = vk_out(e, 1),
@@ -95,12 +104,14 @@ void vk_emit_attention(struct vk_emit *e)
     }
     tile_specs(specs, e, all, 4);
     vk_dispatch(e, &(struct vk_dispatch){
-                       .shader = VK_SHADER_attention_f32,
+                       .shader = is_small ? VK_SHADER_attention_few
+                                          : VK_SHADER_attention_f32,
                        .specs = specs,
                        .n_specs = 2,
                        .push = &push,
                        .push_bytes = sizeof(push),
-                       .groups = {rows / a->length * push.tiles, a->n_heads, 1},
+                       .groups = {rows / a->length * push.tiles, a->n_heads,
+                                  parts_of(e->dev, a->head_dim)},
                        .work = (double) rows * a->length * a->n_heads,
                    });
 }
@@ -115,6 +126,7 @@ struct back_push {
     float scale;
     float cap;
     uint32_t tiles;
+    uint32_t zero; // see attention.glsl
 };
 
 static struct back_push back_push_of(struct vk_emit *e)
@@ -248,6 +260,8 @@ static bool is_apart(const struct device *dev, uint32_t dim)
 {
     enum { AMD = 0x1002, NVIDIA = 0x10de, INTEL = 0x8086, QUALCOMM = 0x5143 };
 
+    if (dev->traits.has_few_registers)
+        return true;
     switch (dev->traits.vendor) {
     case AMD:
     case NVIDIA:
@@ -267,6 +281,7 @@ void vk_emit_attention_back(struct vk_emit *e)
     const VkDeviceAddress dk = vk_out(e, 1);
     const VkDeviceAddress dv = vk_out(e, 2);
     const bool by_head = is_by_head(e->dev, e->in);
+    const bool is_small = e->dev->traits.has_few_registers;
     struct back_push push = back_push_of(e);
     const VkDeviceAddress all[] = {push.da, push.q,    push.k, push.v,
                                    push.o,  push.dout, dk,     dv};
@@ -279,12 +294,14 @@ void vk_emit_attention_back(struct vk_emit *e)
         return;
     tile_specs(specs, e, all, 8);
     struct vk_dispatch d = {
-        .shader = VK_SHADER_attention_back_queries,
+        .shader = is_small ? VK_SHADER_attention_back_few_queries
+                           : VK_SHADER_attention_back_queries,
         .specs = specs,
         .n_specs = 2,
         .push = &push,
         .push_bytes = sizeof(push),
-        .groups = {rows / a->length * push.tiles, a->n_heads, 1},
+        .groups = {rows / a->length * push.tiles, a->n_heads,
+                   parts_of(e->dev, a->head_dim)},
         .work = (double) rows * a->length * a->n_heads,
     };
     vk_dispatch(e, &d);
@@ -297,7 +314,8 @@ void vk_emit_attention_back(struct vk_emit *e)
         push.db =
             dv ? push.delta + delta_bytes(e->in) + by_head_bytes(e->in) : 0;
     }
-    d.shader = VK_SHADER_attention_back_keys;
+    d.shader = is_small ? VK_SHADER_attention_back_few_keys
+                        : VK_SHADER_attention_back_keys;
     d.n_specs = 4;
     d.groups[1] = by_head ? a->n_heads : a->n_kv_heads;
     if (is_apart(e->dev, a->head_dim)) {

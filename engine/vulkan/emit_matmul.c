@@ -81,21 +81,24 @@ static uint32_t fitting(uint32_t n, uint32_t least, uint32_t most)
 
 // Few rows or columns, operands along K: what LoRA makes of tokens, and
 // decoding.
-static struct way way_of_dots(const struct vk_product *p)
+static struct way way_of_dots(const struct device *dev,
+                              const struct vk_product *p)
 {
+    const bool is_small = dev->traits.has_few_registers;
+    const uint32_t most = is_small ? 16 : 64; // sums of a thread
     // Wide loads where a load of four values is narrow.
-    const bool by_16 =
-        p->trans_b && !p->d && p->b.dtype != DTYPE_f32 && p->k % 16 == 0;
+    const bool by_16 = !is_small && p->trans_b && !p->d &&
+                       p->b.dtype != DTYPE_f32 && p->k % 16 == 0;
     uint32_t rm, rn, threads;
 
     if (p->n <= FEW) {
-        rn = fitting(p->n, 4, 16);
-        rm = 64 / rn < 8 ? 64 / rn : 8;
+        rn = fitting(p->n, 4, is_small ? 4 : 16);
+        rm = most / rn < 8 ? most / rn : 8;
         while (rm > 1 && p->m / rm < 128)
             rm /= 2;
     } else {
-        rm = fitting(p->m, 1, 8);
         rn = p->n / 4 < 65535 ? 4 : 8; // what every device has
+        rm = fitting(p->m, 1, most / rn < 8 ? most / rn : 8);
     }
     threads = fitting(p->k / (by_16 ? 64 : 8), 32, by_16 ? 64 : 256);
     return (struct way){
@@ -120,6 +123,7 @@ static struct way way_of_thin(const struct device *dev,
     const uint32_t few = p->n <= 8 ? 8 : 16;
     const uint32_t step = THREADS / ROW_LANES * 4;
     const uint32_t step_bytes = step / 4 * (few + 1) * 16;
+    const bool is_small = dev->traits.has_few_registers;
     uint32_t rows = few == 8 ? 4 : 2, depth = 1;
 
     // Sums of all threads lie there at the end.
@@ -127,13 +131,13 @@ static struct way way_of_thin(const struct device *dev,
         rows /= 2;
     while (rows > 1 && p->m / (rows * ROW_LANES) < ENOUGH)
         rows /= 2;
-    while (depth * rows < 4 && depth * 2 * step_bytes <= shared &&
+    while (!is_small && depth * rows < 4 && depth * 2 * step_bytes <= shared &&
            depth * step < p->k)
         depth *= 2;
     return (struct way){
         .shader = VK_SHADER_gemm_thin_f32,
-        .specs = {few, rows, depth},
-        .n_specs = 3,
+        .specs = {few, rows, depth, !is_small},
+        .n_specs = 4,
         .threads = THREADS,
         .tile_m = rows * ROW_LANES,
         .tile_n = few,
@@ -147,11 +151,13 @@ static struct way way_of_outer(const struct device *dev,
                                const struct vk_product *p, bool is_tall)
 {
     enum { LANES = 8 };
-    const uint32_t few = fitting(is_tall ? p->n : p->m, 4, FEW);
+    const bool is_small = dev->traits.has_few_registers;
+    const uint32_t few =
+        fitting(is_tall ? p->n : p->m, 4, is_small ? FEW / 2 : FEW);
     struct way w = {
         .shader = VK_SHADER_gemm_outer_f32,
-        .specs = {few, LANES, is_tall},
-        .n_specs = 3,
+        .specs = {few, LANES, is_tall, is_small && few > 4 ? 1 : 4},
+        .n_specs = 4,
         .threads = 256,
         .tile_m = is_tall ? LANES * 4 : few,
         .tile_n = is_tall ? few : LANES * 4,
@@ -189,7 +195,7 @@ static struct way way_of_lds(const struct device *dev,
 static struct way way_of_reg(const struct device *dev,
                              const struct vk_product *p)
 {
-    const uint32_t tn = p->n >= 64 ? 8 : 4;
+    const uint32_t tn = p->n >= 64 && !dev->traits.has_few_registers ? 8 : 4;
     struct way w = {
         .shader = VK_SHADER_gemm_reg_f32,
         .specs = {4, tn, 8},
@@ -203,9 +209,11 @@ static struct way way_of_reg(const struct device *dev,
     return w;
 }
 
+// Are these tiles, of 64 sums a thread, ones that it can take?
 static bool has_lds(const struct vk_traits *t)
 {
-    return t->shared_bytes >= LDS_BYTES && t->max_workgroup >= LDS_THREADS;
+    return t->shared_bytes >= LDS_BYTES && t->max_workgroup >= LDS_THREADS &&
+           !t->has_few_registers;
 }
 
 // Is shared memory faster than reading again? On phones and Apple's it is not.
@@ -241,7 +249,7 @@ static struct way pick_family(const struct device *dev,
         return way_of_thin(dev, p);
     if (is_narrow && !p->trans_a && (p->trans_b || p->n <= FEW) && p->k >= 64 &&
         t->has_subgroup_sum)
-        return way_of_dots(p);
+        return way_of_dots(dev, p);
     if (is_narrow && !p->trans_b && t->max_workgroup >= 256 && p->k >= 64) {
         if (p->m <= FEW)
             return way_of_outer(dev, p, false);
@@ -637,6 +645,8 @@ bool vk_matmul_offers(const struct device *dev, const struct instr *in)
         p.trans_b = q.trans_b = true;
     // Narrow ones, and those that are done with another one, have their own.
     if (p.m <= FEW || p.n <= FEW || p.k <= FEW)
+        return false;
+    if (is_lds(&p) && !has_lds(&dev->traits))
         return false;
     if (p.family >= VK_PRODUCT_CM_64 && !vk_product_takes_cm(dev, &p))
         return false;

@@ -20,7 +20,8 @@
 enum {
     NOISE_THREADS = 128,
     COPIES_THREADS = 128,
-    COPIES_DEPTH = 64,   // values of a row of b that a thread keeps
+    COPIES_DEPTH = 64,   // values of a row of b that a thread keeps,
+    COPIES_SHALLOW = 16, // and of few registers
     COPIES_GROUPS = 256, // that keep a large device busy
     COPIES_ROWS = 8,     // that a thread has at a time, as in gemm_copies.comp
 };
@@ -206,6 +207,11 @@ static struct vk_product product_of(const struct instr *in)
     };
 }
 
+static uint32_t depth_of(const struct device *dev)
+{
+    return dev->traits.has_few_registers ? COPIES_SHALLOW : COPIES_DEPTH;
+}
+
 // Rows of each workgroup: all of a copy's, so that its row of b is made once,
 // unless there are too few of them.
 static uint32_t rows_of(const struct vk_product *p)
@@ -275,18 +281,19 @@ void vk_emit_matmul_copies(struct vk_emit *e)
         p.b.data = vk_in(e, 0);
         e->in = in;
     }
-    if (p.k <= COPIES_DEPTH)
+    if (p.k <= depth_of(e->dev))
         emit_short(e, &p, flags, &noise, e->fold ? e->fold->attr.stream : 0);
     else
         vk_emit_product(e, &p);
 }
 
-bool vk_noise_folds(const struct instr *first, const struct instr *later)
+bool vk_noise_folds(const struct device *dev, const struct instr *first,
+                    const struct instr *later)
 {
     const int64_t k = vk_cols(&later->in[0]);
 
     if (first->op == OP_noise_sum)
         return later->op == OP_accumulate;
-    return later->op == OP_matmul_copies && k <= COPIES_DEPTH && k % 4 == 0 &&
+    return later->op == OP_matmul_copies && k <= depth_of(dev) && k % 4 == 0 &&
            vk_count(&first->in[2]) == later->attr.copies;
 }

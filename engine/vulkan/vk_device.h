@@ -34,8 +34,9 @@ struct vk_traits {
     uint32_t max_workgroup; // invocations
     uint32_t max_groups;    // in x; y and z take 65,535 at least
     float timestamp_ns;
-    bool has_low_priority; // of the queue, by the driver's word
-    bool has_f16;          // arithmetic
+    bool has_few_registers; // 64 of a thread, no more: Mali's
+    bool has_low_priority;  // of the queue, by the driver's word
+    bool has_f16;           // arithmetic
     bool has_storage16;
     bool has_coopmat; // VK_KHR_cooperative_matrix, f16 with f32 sums
     bool has_coopmat_bf16;

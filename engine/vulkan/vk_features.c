@@ -100,6 +100,7 @@ static void find_coopmat(struct vk_traits *t, const struct vk_api *vk,
 void vk_traits_init(struct vk_traits *t, const struct vk_api *vk,
                     VkPhysicalDevice d)
 {
+    enum { ARM = 0x13b5 };
     struct chain c;
     VkPhysicalDeviceVulkan11Properties v11 = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_PROPERTIES};
@@ -113,6 +114,7 @@ void vk_traits_init(struct vk_traits *t, const struct vk_api *vk,
     memcpy(t->name, p.properties.deviceName, sizeof(t->name));
     t->type = p.properties.deviceType;
     t->vendor = p.properties.vendorID;
+    t->has_few_registers = t->vendor == ARM;
     t->driver = p.properties.driverVersion;
     t->api = p.properties.apiVersion;
     t->subgroup = v11.subgroupSize;

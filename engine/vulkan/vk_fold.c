@@ -124,12 +124,13 @@ static bool is_over(const struct operand *o, const struct instr *instrs,
 }
 
 // Does `in` read the noise of `first` where it can make it, and only there?
-static bool takes_noise(const struct instr *in, const struct instr *first)
+static bool takes_noise(const struct device *dev, const struct instr *in,
+                        const struct instr *first)
 {
     const struct operand *noise = &first->out[0];
 
     if (!is_on_device(in) || in->is_tail != first->is_tail ||
-        !vk_noise_folds(first, in) || !is_same(&in->in[1], noise) ||
+        !vk_noise_folds(dev, first, in) || !is_same(&in->in[1], noise) ||
         meets(&in->in[0], noise) || meets(&in->in[2], noise))
         return false;
     // A sum is added where what learns lies.
@@ -137,7 +138,8 @@ static bool takes_noise(const struct instr *in, const struct instr *first)
 }
 
 // The instruction in which the noise that `i` makes is used up, or `count`.
-static uint32_t user_of(const struct instr *instrs, uint32_t i, uint32_t count)
+static uint32_t user_of(const struct device *dev, const struct instr *instrs,
+                        uint32_t i, uint32_t count)
 {
     const struct instr *first = &instrs[i];
     const struct operand *noise = &first->out[0];
@@ -145,7 +147,7 @@ static uint32_t user_of(const struct instr *instrs, uint32_t i, uint32_t count)
     for (uint32_t j = i + 1; j < count; j++) {
         const struct instr *in = &instrs[j];
         if (reads(in, noise))
-            return takes_noise(in, first) &&
+            return takes_noise(dev, in, first) &&
                            is_over(noise, instrs, j + 1, count)
                        ? j
                        : count;
@@ -169,7 +171,7 @@ void vk_fold_find(uint32_t *folds, struct device *dev,
         if (folds[i] || !is_on_device(&instrs[i]))
             continue;
         if (op == OP_perturb || op == OP_noise_sum) {
-            const uint32_t j = user_of(instrs, i, count);
+            const uint32_t j = user_of(dev, instrs, i, count);
             if (j < count)
                 fold(folds, i, j);
         }

@@ -20,7 +20,8 @@ struct vk_noise vk_noise_of(struct vk_emit *e);
 
 // Can `later` make the noise of `first`, its input 1, by itself? By their
 // forms; where things are matters, too.
-bool vk_noise_folds(const struct instr *first, const struct instr *later);
+bool vk_noise_folds(const struct device *dev, const struct instr *first,
+                    const struct instr *later);
 // vk_emit_accumulate() where it does.
 void vk_emit_noise_added(struct vk_emit *e);
 

@@ -22,7 +22,8 @@ done
 # shellcheck disable=SC1091
 suite=$(. /etc/os-release && echo "${VERSION_CODENAME:-bookworm}")
 "$(dirname "$0")/../rigs/unpack.sh" "$1" arm64 "$suite" libc6-dev nettle-dev \
-    libgmp-dev libsodium-dev libuv1-dev libsqlite3-dev libmsgpack-dev libcmocka-dev
+    libgmp-dev libsodium-dev libuv1-dev libsqlite3-dev libmsgpack-dev libcmocka-dev \
+    libvulkan-dev
 root=$(cd "$1" && pwd)/root
 libs=$root/usr/lib/aarch64-linux-gnu
 cat >"$1/cross.ini" <<INI
@@ -39,7 +40,7 @@ pkg_config_libdir = '$libs/pkgconfig'
 
 [built-in options]
 c_args = ['--sysroot=$root', '-g1']
-c_link_args = ['--sysroot=$root', '-Wl,-rpath-link,$libs:$root/lib/aarch64-linux-gnu']
+c_link_args = ['--sysroot=$root', '-Wl,-rpath-link,$libs:$root/lib/aarch64-linux-gnu', '-Wl,-rpath,$libs']
 
 [host_machine]
 system = 'linux'

@@ -7,7 +7,9 @@
 # usage: POCKD_RIGS=DIR rig.sh NAME PROGRAM ARGUMENT...
 #        rig.sh list           the names, one a line, and what they are
 #
-# The validation layer that a program may ask for is that of mesa.sh too.
+# The validation layer that a program may ask for is that of mesa.sh too. Debian
+# has Mali's driver for Arm alone: elsewhere a program must have been built for
+# that (tests/cross/arm64.sh), and runs in qemu.
 
 set -eu
 
@@ -26,9 +28,16 @@ gfx1201   radeon    amdgpu    AMDGPU_GPU_ID=gfx1201    AMD RDNA 4, RADV
 turing    nouveau   nouveau   NOUVEAU_CHIPSET=0x166    NVIDIA Turing, NVK
 ampere    nouveau   nouveau   NOUVEAU_CHIPSET=0x172    NVIDIA Ampere, NVK
 m1        asahi     asahi     -                        Apple M1, honeykrisp
+g310      panfrost  panfrost  PAN_GPU_ID=ac74          Mali-G310, panvk
+g610      panfrost  panfrost  PAN_GPU_ID=a867          Mali-G610, panvk
 '
+qemu="qemu-aarch64-static"
+[ "$(uname -m)" != aarch64 ] || qemu=
 if [ "${1:-}" = list ]; then
-    echo "$table" | awk 'NF {printf "%-9s ", $1; $1=$2=$3=$4=""; sub(/^ +/, ""); print}'
+    echo "$table" | awk -v qemu=$qemu 'NF {
+        printf "%-9s ", $1
+        end = $2 == "panfrost" && qemu != "" ? ", in qemu" : ""
+        $1=$2=$3=$4=""; sub(/^ +/, ""); print $0 end}'
     exit 0
 fi
 if [ $# -lt 2 ] || [ -z "${POCKD_RIGS:-}" ]; then
@@ -47,15 +56,25 @@ $row
 ROW
 [ "$variable" = - ] || export "${variable?}"
 
-root=$(cd "$POCKD_RIGS" && pwd)/root
+dir=$(cd "$POCKD_RIGS" && pwd)
+if [ "$driver" = panfrost ] && [ -n "$qemu" ]; then
+    dir=$dir/arm64
+else
+    qemu=
+fi
+root=$dir/root
 ld=$(echo "$root"/usr/lib/*/ld-linux-*.so.*)
 lib=${ld%/*}
 [ -x "$ld" ] || {
-    echo "rig.sh: nothing is unpacked in $POCKD_RIGS; mesa.sh does that" >&2
+    echo "rig.sh: nothing is unpacked in $dir; mesa.sh does that" >&2
     exit 1
 }
 export VK_DRIVER_FILES="$root/usr/share/vulkan/icd.d/${driver}_icd.json"
 export VK_LAYER_PATH="$root/usr/share/vulkan/explicit_layer.d"
+if [ -n "$qemu" ]; then
+    exec $qemu -L "$root" -E LD_LIBRARY_PATH="$lib" \
+        -E LD_PRELOAD="lib${shim}_noop_drm_shim.so" "$@"
+fi
 if [ "$shim" = - ]; then
     exec "$ld" --library-path "$lib" "$@"
 fi

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: Apache-2.0
 
 # Compiles the backend's pipelines on each driver that is there: the system's,
-# and those of mesa.sh where POCKD_RIGS says where they are. Prints the tables
-# as TAP.
+# and those of mesa.sh where POCKD_RIGS says where they are, but for those that
+# want a program for qemu. Prints the tables as TAP.
 #
 # usage: run.sh PIPELINES-PROGRAM [RIG...]
 
@@ -16,7 +16,11 @@ tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 rigs=${*:-system}
 if [ $# = 0 ] && [ -n "${POCKD_RIGS:-}" ]; then
-    rigs="system $("$here/rig.sh" list | awk '{print $1}')"
+    rigs="system $("$here/rig.sh" list | awk '!/in qemu/ {print $1}')"
+fi
+if [ "$rigs" != system ] && [ -z "${POCKD_RIGS:-}" ]; then
+    echo "1..0 # SKIP POCKD_RIGS does not say where mesa.sh put the drivers"
+    exit 0
 fi
 
 # The shims tell of each kernel call that they do not know.

@@ -9,7 +9,8 @@
 # nothing is fetched.
 #
 # usage: unpack.sh DIR ARCHITECTURE "SUITE..." PACKAGE...
-#        A package may be written NAME/SUITE.
+#        A package may be written NAME/SUITE. One that another depends on, but
+#        that is not needed for what is wanted, is left out by NAME-.
 
 set -eu
 
@@ -37,7 +38,19 @@ mirror=${mirror:-http://deb.debian.org/debian}
 
 rm -rf "$dir/unpacked" "$dir/root" "$dir/apt"
 mkdir -p "$dir/root" "$dir/apt/lists/partial" "$dir/apt/archives/partial"
+# What is left out seems to be there.
+fetched=
 : >"$dir/apt/status"
+for package; do
+    case $package in
+    *-)
+        printf '%s\n' "Package: ${package%-}" "Status: install ok installed" \
+            "Version: 999:0" "Architecture: $arch" "Multi-Arch: same" \
+            "Maintainer: nobody" "Description: left out" "" >>"$dir/apt/status"
+        ;;
+    *) fetched="$fetched $package" ;;
+    esac
+done
 keys=/usr/share/keyrings/debian-archive-keyring.gpg
 for suite in $suites; do
     echo "deb [signed-by=$keys] $mirror $suite main"
@@ -62,7 +75,8 @@ own_apt()
     }
 }
 own_apt update
-own_apt -y --download-only install "$@"
+# shellcheck disable=SC2086 # a list
+own_apt -y --download-only install $fetched
 for deb in "$dir"/apt/archives/*.deb; do
     dpkg-deb -x "$deb" "$dir/root"
 done

@@ -212,6 +212,11 @@ static void compare(const struct vcase *c, const struct instr *in)
     good += !is_bad;
 }
 
+void vcase_few_registers(bool has_few)
+{
+    vk_side.dev->traits.has_few_registers = has_few;
+}
+
 void vcase_run(const struct vcase *c)
 {
     struct binding c_bindings[VCASE_SLOTS] = {{0}};

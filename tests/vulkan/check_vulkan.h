@@ -38,6 +38,9 @@ struct operand vcase_weight(enum dtype type, int64_t rows, int64_t cols);
 // a second run, and from one in small slices.
 void vcase_run(const struct vcase *c);
 
+// From now on, what devices do whose threads have few registers, or no longer.
+void vcase_few_registers(bool has_few);
+
 // Groups of cases, a file each.
 #define VCASES(name) void vcases_##name(void);
 #include "tests/vulkan/vcases.def"

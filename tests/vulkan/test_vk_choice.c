@@ -28,7 +28,7 @@
 
 #include <cmocka.h>
 
-enum { NVIDIA = 0x10de, AMD = 0x1002 };
+enum { NVIDIA = 0x10de, AMD = 0x1002, ARM = 0x13b5 };
 
 static struct device gpu(uint32_t vendor)
 {
@@ -139,6 +139,25 @@ static void matrices_are_for_devices_whose_subgroups_are_known(void **state)
     assert_int_equal(n_by_shape, 6);
     assert_int_equal(vulkan_backend.kernels(k, &amd, OP_matmul), n - 3);
     assert_int_equal(vulkan_backend.kernels(k, &nvidia, OP_add), 1);
+}
+
+// Not by a table of times either: what spills is not among what is timed.
+static void tiles_of_many_sums_are_not_for_few_registers(void **state)
+{
+    struct device mali = gpu(ARM);
+    struct backend_kernel k[BACKEND_KERNELS_MAX];
+    struct instr in = product(512, 1536, 576);
+
+    mali.traits.type = VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU;
+    mali.traits.has_coopmat = false;
+    assert_int_equal(vulkan_backend.kernels(k, &mali, OP_matmul), 4);
+    in.kernel = VK_PRODUCT_LDS_64;
+    assert_true(vulkan_backend.offers(&mali, &in));
+    mali.traits.has_few_registers = true;
+    assert_int_equal(vulkan_backend.kernels(k, &mali, OP_matmul), 2);
+    assert_string_equal(k[0].name, "reg");
+    for (; in.kernel <= VK_PRODUCT_LDS_128; in.kernel++)
+        assert_false(vulkan_backend.offers(&mali, &in));
 }
 
 static struct instr attention(uint32_t length, uint32_t dim)
@@ -456,6 +475,7 @@ int main(void)
         cmocka_unit_test(tiles_are_offered_where_they_need_no_more_scratch),
         cmocka_unit_test(what_the_rules_do_is_not_offered_again),
         cmocka_unit_test(matrices_are_for_devices_whose_subgroups_are_known),
+        cmocka_unit_test(tiles_of_many_sums_are_not_for_few_registers),
         cmocka_unit_test(tiles_of_attention_are_offered_where_they_are_others),
         cmocka_unit_test(the_device_times_each_instruction_itself),
         cmocka_unit_test(a_table_chooses_tiles_at_the_shapes_that_were_timed),

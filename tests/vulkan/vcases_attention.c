@@ -242,6 +242,28 @@ static void packed(void)
     pack(ROWS_MAX);
 }
 
+// Columns of a head are of several workgroups.
+static void of_few_registers(void)
+{
+    struct op_attr a = heads(4, 2, 80, 130);
+
+    vcase_few_registers(true);
+    attention("few registers", 1, heads(3, 1, 128, 150));
+    attention("few registers, odd width", 2, heads(2, 2, 97, 70));
+    attention("few registers, wide heads", 1, heads(2, 1, 256, 65));
+    a.window = 64;
+    a.alpha = 0.3f;
+    a.cap = 2;
+    attention("few registers, window, cap, alpha", 2, a);
+    back("few registers, of queries alone", 130, &a,
+         (const bool[]){true, false, false});
+    back("few registers, of keys alone", 130, &a,
+         (const bool[]){false, true, false});
+    back("few registers, of values alone", 130, &a,
+         (const bool[]){false, false, true});
+    vcase_few_registers(false);
+}
+
 static void cached(const char *name, int64_t rows, int64_t length,
                    struct op_attr a, const int32_t *pos)
 {
@@ -291,6 +313,11 @@ void vcases_attention(void)
 {
     whole_sequences();
     packed();
+}
+
+void vcases_attention_few(void)
+{
+    of_few_registers();
 }
 
 void vcases_attention_cm(void)

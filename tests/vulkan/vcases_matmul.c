@@ -216,6 +216,19 @@ void vcases_quants(void)
                                 .type = types[t]});
 }
 
+// Smaller tiles, and more of them along the narrow side.
+void vcases_matmul_few(void)
+{
+    vcase_few_registers(true);
+    forms(70, 200, 130, 0);
+    forms(70, 16, 512, 0);
+    forms(16, 512, 300, 0);
+    forms(512, 16, 300, 0);
+    forms(1030, 8, 256, 0);
+    all_types(5, 256, 256, 0);
+    vcase_few_registers(false);
+}
+
 // Where the device has cooperative matrices; elsewhere others do it.
 static void cm_as(uint8_t kernel, int64_t m, int64_t n, int64_t k,
                   enum dtype type, int step)

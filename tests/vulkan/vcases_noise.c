@@ -205,4 +205,8 @@ void vcases_copies(void)
         product(3, 70, 90, 260, c);
         product(2, 5, 200, 131, c);
     }
+    vcase_few_registers(true);
+    product(3, 9, 96, 64, 1);
+    product(4, 64, 300, 16, 1);
+    vcase_few_registers(false);
 }

@@ -22,6 +22,7 @@ layout(push_constant) uniform Push {
     float scale;
     float cap;
     uint tiles; // of a sequence
+    uint zero;
 };
 
 #include "attention.glsl"
@@ -117,7 +118,7 @@ void main()
         sums[c] = sum == 0.0 ? vec4(0) : sums[c] / sum;
     }
     store_sums(o, own, sums, 1.0);
-    if (id < TILE && own.first + id < end && is_some(uvec2(lse))) {
+    if (id < TILE && own.first + id < end && is_some(uvec2(lse)) && FIRST == 0) {
         float sum = row_sum[id];
         lse.v[(own.first + id) * n_heads + head] =
             sum == 0.0 ? minus_infinity() : row_max[id] + log(sum);

@@ -32,6 +32,7 @@ layout(push_constant) uniform Push {
     float scale;
     float cap;
     uint tiles;
+    uint zero;
 };
 
 #include "attention.glsl"
@@ -75,22 +76,32 @@ void add_tile(rows own, rows values, uint t, uint h)
     vec4 s[4];
     vec4 dp[4] = {vec4(0), vec4(0), vec4(0), vec4(0)};
 
+    forget(t);
     multiply(s, own, query);
+    if (IS_FRUGAL)
+        set_weights(s);
+    forget(t + 1);
     if (FIND_K)
         multiply(dp, values, grad);
-    [[unroll]] for (uint i = 0; i < 4; i++)
-        [[unroll]] for (uint j = 0; j < 4; j++)
-            find_gradient(s[i][j], dp[i][j], t, 4 * tx + j,
+    [[unroll]] for (uint j = 0; j < 4; j++) {
+        forget(t + 2 + j);
+        vec4 p = IS_FRUGAL ? weights[4 * tx + j][ty] : row_of(s, j);
+        [[unroll]] for (uint i = 0; i < 4; i++)
+            find_gradient(p[i], dp[i][j], t, 4 * tx + j,
                           own.first + 4 * ty + i);
-    if (FIND_V) {
-        set_weights(s);
-        add_weighted(dv, grad);
+        weights[4 * tx + j][ty] = FIND_V ? p : row_of(dp, j);
+        if (IS_FRUGAL)
+            memoryBarrierShared(); // one after the other
     }
-    if (FIND_K) {
+    forget(t + 6);
+    if (FIND_V)
+        add_weighted(dv, grad);
+    if (FIND_V && FIND_K) {
         barrier();
         set_weights(dp);
-        add_weighted(dk, query);
     }
+    if (FIND_K)
+        add_weighted(dk, query);
 }
 
 void main()
@@ -126,6 +137,7 @@ void main()
             add_tile(own, values, t, h);
         }
     }
+    forget(first);
     if (BY_HEAD) {
         own.stride = n_heads * dim;
         own.offset = head * dim;
@@ -156,7 +168,8 @@ void find_delta(rows grad, uint head)
         row_delta[id] = all;
         row_lse[id] = 0.0;
         if (grad.first + id < grad.end) {
-            delta.v[at] = all;
+            if (FIRST == 0)
+                delta.v[at] = all;
             row_lse[id] = lse.v[at];
         }
     }
@@ -183,16 +196,24 @@ void main()
     find_first_seen(start, own.first, end, begin, window);
     for (uint u = uint(first_of_tile) / TILE * TILE; u < last; u += TILE) {
         rows key = rows(k, u, end, n_kv_heads * dim, kv);
+        forget(u);
         multiply(s, own, key);
+        if (IS_FRUGAL)
+            set_weights(s);
+        forget(u + 1);
         multiply(dp, grad, rows(v, u, end, n_kv_heads * dim, kv));
-        [[unroll]] for (uint i = 0; i < 4; i++)
-            [[unroll]] for (uint j = 0; j < 4; j++)
-                find_gradient(s[i][j], dp[i][j], own.first, 4 * ty + i,
+        forget(u + 2);
+        [[unroll]] for (uint j = 0; j < 4; j++) {
+            vec4 p = IS_FRUGAL ? weights[4 * tx + j][ty] : row_of(s, j);
+            [[unroll]] for (uint i = 0; i < 4; i++)
+                find_gradient(p[i], dp[i][j], own.first, 4 * ty + i,
                               u + 4 * tx + j);
-        barrier();
-        set_weights(dp);
+            weights[4 * tx + j][ty] = row_of(dp, j);
+        }
+        forget(u + 3);
         add_weighted(sums, key);
     }
+    forget(last);
     store_sums(da, own, sums, scale);
 }
 #endif

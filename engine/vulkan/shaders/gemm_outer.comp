@@ -7,16 +7,16 @@
 
 // A product with few rows, or columns, whose wide side is stored along y: LoRA's
 // gradients, sums over tokens. A workgroup has a strip of 4 * LANES of the wide
-// side and all of the narrow one, FEW at most; its threads share K, and the
-// wide operand is read once.
+// side and FEW of the narrow one, all of it as a rule; its threads share K, and
+// the wide operand is read once then.
 
 layout(constant_id = 0) const uint THREADS = 256;
 layout(constant_id = 3) const uint FEW = 8;
 layout(constant_id = 4) const uint LANES = 8;
 layout(constant_id = 5) const bool IS_TALL = false; // the wide side is m
+layout(constant_id = 6) const uint AT_ONCE = 4; // steps along k that are loaded together
 
 const uint DEEP = THREADS / LANES;
-const uint AT_ONCE = 4; // steps along k that are loaded together
 const uint PIECE = 8;   // of FEW, that are summed together
 
 shared vec4 others[PIECE * THREADS / 2];
@@ -41,7 +41,7 @@ vec4 few_4(uint at, uint step, uint end)
     return v;
 }
 
-void run(uint wide, uint first, uint end)
+void run(uint wide, uint narrow, uint first, uint end)
 {
     for (uint step = first; step < end; step += DEEP * AT_ONCE) {
         vec4 w[AT_ONCE];
@@ -49,7 +49,7 @@ void run(uint wide, uint first, uint end)
         [[unroll]] for (uint u = 0; u < AT_ONCE; u++) {
             w[u] = wide_4(wide, step + u * DEEP, end);
             [[unroll]] for (uint i = 0; i < FEW / 4; i++)
-                f[u * (FEW / 4) + i] = few_4(i * 4, step + u * DEEP, end);
+                f[u * (FEW / 4) + i] = few_4(narrow + i * 4, step + u * DEEP, end);
         }
         [[unroll]] for (uint u = 0; u < AT_ONCE; u++)
             [[unroll]] for (uint i = 0; i < FEW; i++)
@@ -81,20 +81,21 @@ void main()
     uint thread = gl_LocalInvocationID.x;
     uint strip = IS_TALL ? gl_WorkGroupID.y : gl_WorkGroupID.x;
     uint wide = (strip * LANES + thread % LANES) * 4;
+    uint narrow = (IS_TALL ? gl_WorkGroupID.x : gl_WorkGroupID.y) * FEW;
 
     [[unroll]] for (uint i = 0; i < FEW; i++)
         sum[i] = vec4(0);
     if (wide < (IS_TALL ? m : n))
-        run(wide, first_k() + thread / LANES, last_k());
+        run(wide, narrow, first_k() + thread / LANES, last_k());
     [[unroll]] for (uint from = 0; from < FEW; from += PIECE)
         gather(from);
     if (thread >= LANES)
         return;
     [[unroll]] for (uint i = 0; i < FEW; i++) {
         if (!IS_TALL)
-            put_4(i, wide, sum[i], before_4(i, wide));
+            put_4(narrow + i, wide, sum[i], before_4(narrow + i, wide));
         else
             [[unroll]] for (uint j = 0; j < 4; j++)
-                put(wide + j, i, sum[i][j], before(wide + j, i));
+                put(wide + j, narrow + i, sum[i][j], before(wide + j, narrow + i));
     }
 }

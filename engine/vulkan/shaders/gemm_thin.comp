@@ -16,6 +16,7 @@ layout(constant_id = 0) const uint THREADS = 256;
 layout(constant_id = 3) const uint FEW = 8;   // columns at most: 8 or 16
 layout(constant_id = 4) const uint RPT = 4;   // rows of a thread; RPT * FEW / 4 is at most 8
 layout(constant_id = 5) const uint DEPTH = 1; // steps along k that are loaded together
+layout(constant_id = 6) const bool AHEAD = true; // while others are multiplied
 
 const uint K_LANES = 8;
 const uint ROW_LANES = 4;
@@ -42,11 +43,15 @@ const uint SQUARES = DEPTH * LINES * QUADS;
 const uint EACH = (SQUARES + THREADS - 1) / THREADS;
 vec4 next_b[EACH * 4];
 
-void fetch(uint row, uint line, uint at, uint end)
+void fetch_a(uint row, uint line, uint at, uint end)
 {
     [[unroll]] for (uint d = 0; d < DEPTH; d++)
         [[unroll]] for (uint r = 0; r < RPT; r++)
             next_a[d * RPT + r] = a_along_k(row + r * ROW_LANES, at + d * STEP + line * 4, end);
+}
+
+void fetch_b(uint at, uint end)
+{
     [[unroll]] for (uint e = 0; e < EACH; e++) {
         uint u = gl_LocalInvocationID.x + e * THREADS;
         uint k0 = at + u % (DEPTH * LINES) * 4, col = u / (DEPTH * LINES) * 4;
@@ -70,20 +75,31 @@ void store_b()
     }
 }
 
-// What is needed next is on its way while this is multiplied.
+// What is needed next is on its way while this is multiplied, where registers
+// hold both.
 void run(uint row, uint line)
 {
     uint end = last_k();
 
-    fetch(row, line, first_k(), end);
+    if (AHEAD) {
+        fetch_a(row, line, first_k(), end);
+        fetch_b(first_k(), end);
+    }
     for (uint at = first_k(); at < end; at += STEP * DEPTH) {
         vec4 av[DEPTH * RPT];
-        [[unroll]] for (uint i = 0; i < DEPTH * RPT; i++)
-            av[i] = next_a[i];
+        if (!AHEAD)
+            fetch_b(at, end);
         barrier();
         store_b();
         barrier();
-        fetch(row, line, at + STEP * DEPTH, end);
+        if (!AHEAD)
+            fetch_a(row, line, at, end);
+        [[unroll]] for (uint i = 0; i < DEPTH * RPT; i++)
+            av[i] = next_a[i];
+        if (AHEAD) {
+            fetch_a(row, line, at + STEP * DEPTH, end);
+            fetch_b(at + STEP * DEPTH, end);
+        }
         [[unroll]] for (uint d = 0; d < DEPTH; d++)
             [[unroll]] for (uint i = 0; i < 4; i++)
                 [[unroll]] for (uint c = 0; c < QUADS; c++) {

@@ -6,15 +6,21 @@
 // A workgroup owns TILE rows of one side (queries, or keys) and walks over
 // tiles of the other. Threads are a square of SIDE x SIDE; each has 4 x 4 of
 // what pairs of rows make: own rows 4 ty .. and others 4 tx .. And of what
-// becomes of its own rows, it has columns 4 tx .. of every 64: CHUNKS times.
+// becomes of its own rows, it has columns 4 tx .. of every 64: CHUNKS times,
+// of those from FIRST on.
+//
+// FEW_REGISTERS: columns are of several workgroups, along z; scores wait in shared
+// memory while others are found; and nothing is kept that can be found again. A
+// shader of its own, because that costs others registers.
 //
 // Shared memory holds DEPTH columns of both tiles at a time, so that it is
 // enough for heads of any width: 26 KiB in all.
 //
-// Before this file: `dim`, of a head.
+// Before this file: `dim`, of a head; and `zero`, which is that, but compilers
+// do not know.
 
 layout(local_size_x = 256) in;
-layout(constant_id = 0) const uint CHUNKS = 2;     // of 64 columns of a head
+layout(constant_id = 0) const uint CHUNKS = 2;     // of 64 columns
 layout(constant_id = 1) const bool BY_FOUR = true; // all may be read so
 
 const uint TILE = 64;
@@ -28,9 +34,25 @@ shared vec4 weights[TILE][SIDE + 1]; // [other row][own row / 4]
 shared int first_seen[TILE];         // by each query of the tile
 shared int first_of_tile;
 
+#ifdef FEW_REGISTERS
+const bool IS_FRUGAL = true;
+uint id = gl_LocalInvocationID.x;
+#else
+const bool IS_FRUGAL = false;
 #define id gl_LocalInvocationID.x
+#endif
 #define tx (id % SIDE)
 #define ty (id / SIDE)
+#define FIRST (IS_FRUGAL ? gl_WorkGroupID.z * 64 * CHUNKS : 0) // of the columns
+
+// What a thread's number gives is found again, differently for each x, by a
+// compiler that would keep it in registers through all loops.
+void forget(uint x)
+{
+#ifdef FEW_REGISTERS
+    id = gl_LocalInvocationID.x + (x & zero);
+#endif
+}
 
 // Rows [first, end) of one head, `stride` apart.
 struct rows {
@@ -86,11 +108,17 @@ void multiply(out vec4 s[4], rows own, rows other)
     }
 }
 
-// Makes w the weights of the other rows.
+vec4 row_of(vec4 w[4], uint j)
+{
+    return vec4(w[0][j], w[1][j], w[2][j], w[3][j]);
+}
+
+// Makes w the weights of the other rows. Those of a thread are its own until
+// add_weighted().
 void set_weights(vec4 w[4])
 {
     [[unroll]] for (uint j = 0; j < 4; j++)
-        weights[4 * tx + j][ty] = vec4(w[0][j], w[1][j], w[2][j], w[3][j]);
+        weights[4 * tx + j][ty] = row_of(w, j);
 }
 
 // Chunk c of: sums += weights times other rows [s, s + 2 * DEPTH)
@@ -101,7 +129,7 @@ void add_chunk(inout vec4 sums[SUMS], rows other, uint s, uint c)
     barrier();
     [[unroll]] for (uint k = 0; k < 2; k++)
         stage[k * DEPTH + ty][tx] = load(
-            other, other.first + s + k * DEPTH + ty, 64 * c + 4 * tx);
+            other, other.first + s + k * DEPTH + ty, FIRST + 64 * c + 4 * tx);
     barrier();
     for (uint k = 0; k < 2 * DEPTH; k += 4)
         [[unroll]] for (uint n = 0; n < 4; n++) {
@@ -144,7 +172,7 @@ void store_sums(F32 y, rows own, vec4 sums[SUMS], float factor)
         if (row < own.end)
             [[unroll]] for (uint c = 0; c < CHUNKS; c++)
                 store_row(y, row * own.stride + own.offset,
-                          factor * sums[4 * c + i], 64 * c + 4 * tx);
+                          factor * sums[4 * c + i], FIRST + 64 * c + 4 * tx);
     }
 }
 
