@@ -13,7 +13,6 @@ static bool is_asked_for(const char *tier, const char *isa)
     return !tier || !*tier || strcmp(tier, isa) == 0;
 }
 
-<<<<<<< HEAD
 // Are these the tiers of this machine?
 static int check_tiers(const char *want)
 {
@@ -28,9 +27,6 @@ static int check_tiers(const char *want)
 
 // usage: check [--bench | --fifth | --tenth]     of the cases of products
 //        check --tiers LIST
-=======
-// usage: check [--bench | --fifth | --tenth]     of the cases of products
->>>>>>> ci20
 int main(int argc, char **argv)
 {
     const bool bench = argc > 1 && strcmp(argv[1], "--bench") == 0;
@@ -49,11 +45,7 @@ int main(int argc, char **argv)
     if (argc > 1 && strcmp(argv[1], "--fifth") == 0)
         check_stride = 5;
     if (argc > 1 && strcmp(argv[1], "--tenth") == 0)
-<<<<<<< HEAD
         check_stride = 11; // which goes through types and orders alike
-=======
-        check_stride = 10;
->>>>>>> ci20
     for (uint32_t i = 0; i < CHECK_POOLS; i++)
         if (pool_create(&check_pools[i], i < 2 ? i + 1 : CHECK_THREADS) < 0)
             return 1;
