@@ -65,12 +65,13 @@ jobs=
 # for a daemon, a disk, a time.
 run()
 {
-    local name=$1
+    local name=$1 more=2
     shift
+    [ -z "$beside" ] || more=0
     section "test $name"
     rm -f "$out/$name/meson-logs/"*.junit.xml
     $idle meson test -C "$out/$name" --no-rebuild --print-errorlogs \
-        --num-processes $(($(nproc) + 2)) "$@" \
+        --num-processes $(($(nproc) + more)) "$@" \
         >"$out/$name.test.log" 2>&1 || failed=1
     grep -vE '^ *[0-9]+/[0-9]+ .* (OK|SKIP|EXPECTEDFAIL)' "$out/$name.test.log" |
         tail -150
