@@ -102,7 +102,8 @@ ALWAYS_INLINE float32x4_t multiply(float32x4_t acc, uint16x8_t a, uint16x8_t b)
 // acc += a b: `rows` pairs of rows and TILE_COLS columns, fours of which are
 // `ldb` apart. Every index of acc is constant after unrolling; otherwise it
 // would live in memory. 24 sums, three registers of a and one of b at a time: a
-// step is 48 bfmmla and 22 registers loaded.
+// step is 74 instructions, of which 48 are bfmmla and 22 loads, and none spills
+// (gcc 12).
 ALWAYS_INLINE void tile_fours(float32x4_t acc[ROW_PAIRS][COL_PAIRS],
                               struct pair_strip s, const pair *b, int64_t ldb,
                               int64_t steps, int rows)

@@ -57,7 +57,7 @@ int64_t cpu_rounded_row(int64_t k);
 size_t cpu_rounded_floats(int64_t m, int64_t k);
 
 // How matmul_lora divides its scratch: room for a p^T (M,R), rows `ld` apart or
-// fewer; then, of AVX-512 bf16, p as pairs; then that of products.
+// fewer; then, of bf16 tiers, p as pairs; then that of products.
 struct cpu_lora_plan {
     int64_t ld;
     size_t z_floats, p_floats;

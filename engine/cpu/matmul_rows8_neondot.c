@@ -15,9 +15,8 @@
  * A piece of one row of b meets all rows of a, up to ROWS, while its numbers
  * are in registers; a row of a alone meets COLS rows of b.
  *
- * For one row of a and 128 weights of q8_0 the inner loop is 40 instructions of
- * which 8 are sdot (gcc 12, the disassembly): 16 loads, half of them shared by
- * the rows of b.
+ * One row of a, two of b and 128 weights of q8_0 each are 85 instructions, of
+ * which 16 are sdot and 33 loads, and none spills (gcc 12).
  */
 
 enum {

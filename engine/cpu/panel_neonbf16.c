@@ -12,8 +12,8 @@
  * Numbers are widened, become floats, are scaled and rounded, which is as exact
  * as quant.c: what is rounded before that is one sum, if there is a minimum.
  * Rows of b that are columns of op(b) need no transposition: two of them take
- * turns. Some 60 instructions for 32 weights of q8_0, 75 of q4_k, which a
- * product of 128 rows multiplies by 256 bfmmla (gcc 12, the disassembly).
+ * turns. That is 59 instructions for 32 weights of q8_0, 96 of q4_k, without
+ * spills (gcc 12), which 128 rows of a then meet with 256 bfmmla.
  */
 
 enum {
@@ -84,26 +84,30 @@ ALWAYS_INLINE void round_32(uint16x8_t out[4], enum dtype type, const char *row,
     }
 }
 
-// Row i, of which n values from `at` on are wanted; the rest of 32 is zero.
-ALWAYS_INLINE void round_row(uint16x8_t out[4], enum dtype type,
-                             const struct source *s, int64_t i, int64_t at,
-                             int64_t n)
+// The same of row i of any type, of which n values are wanted, with what is
+// added to them; the rest of 32 is zero.
+static __attribute__((noinline)) void round_some_of(uint16x8_t out[4],
+                                                    enum dtype type,
+                                                    const struct source *s,
+                                                    int64_t i, int64_t at,
+                                                    int64_t n)
 {
     const char *row = s->b + i * s->row_bytes;
     float x[32] = {0};
 
-    if (i < s->rows && n >= 32 && !s->d) {
-        round_32(out, type, row, at);
-        return;
+    n = i < s->rows ? min(32, n) : 0;
+    switch (n > 0 ? type : DTYPE_COUNT) {
+#define WEIGHT(name, gguf, block, bytes)     \
+    case DTYPE_##name:                       \
+        decode(x, DTYPE_##name, row, at, n); \
+        break;
+#include "engine/tensor/dtypes.def"
+    case DTYPE_i32:
+    case DTYPE_COUNT:
+        break;
     }
-    if (i < s->rows && n > 0) {
-        const float *d = s->d ? s->d + i * s->cols + at : NULL;
-        n = min(32, n);
-        decode(x, type, row, at, n);
-        for (int64_t q = 0; d && q < n; q++)
-            x[q] += d[q];
-    }
-#pragma GCC unroll 4
+    for (int64_t q = 0; s->d && q < n; q++)
+        x[q] += s->d[i * s->cols + at + q];
     for (int q = 0; q < 4; q++)
         out[q] = round_some(x + 8 * q, false, 8);
 }
@@ -112,28 +116,88 @@ ALWAYS_INLINE void round_row(uint16x8_t out[4], enum dtype type,
  * Panels
  */
 
-// Sixteen columns of op(b), which are rows j .. j + 16: values k0 .. k0 + ks.
+// 32 values of two rows, by turns.
+ALWAYS_INLINE void store_turns(pair *to, uint16x8_t x[4], uint16x8_t y[4],
+                               int64_t n)
+{
+#pragma GCC unroll 4
+    for (int c = 0; c < 4; c++, to += 2 * PANEL_FOUR)
+        if (8 * c < n)
+            store_two(to, PANEL_FOUR, x[c], y[c]);
+}
+
+// Rows i and i + 1 are columns of op(b): values k0 .. k0 + ks.
+ALWAYS_INLINE void pack_two(pair *to, enum dtype type, const struct source *s,
+                            int64_t i, int64_t k0, int64_t ks)
+{
+    const char *row = s->b + i * s->row_bytes;
+    const char *ahead = row + ROWS_AHEAD * s->row_bytes;
+    int64_t q = 0;
+
+    for (; q + 32 <= ks && i + 2 <= s->rows && !s->d; q += 32) {
+        uint16x8_t x[4], y[4];
+        const int64_t next = bytes_before(type, k0 + q);
+        __builtin_prefetch(ahead + next, 0, 3);
+        __builtin_prefetch(ahead + s->row_bytes + next, 0, 3);
+        round_32(x, type, row, k0 + q);
+        round_32(y, type, row + s->row_bytes, k0 + q);
+        store_turns(to, x, y, 32);
+        to += 8 * PANEL_FOUR;
+    }
+    for (; q < ks; q += 32, to += 8 * PANEL_FOUR) {
+        uint16x8_t x[4], y[4];
+        round_some_of(x, type, s, i, k0 + q, ks - q);
+        round_some_of(y, type, s, i + 1, k0 + q, ks - q);
+        store_turns(to, x, y, ks - q);
+    }
+}
+
+// Sixteen columns of op(b), which are rows j .. j + 16.
 ALWAYS_INLINE void pack_rows(pair *out, enum dtype type, const struct source *s,
                              int64_t j, int64_t k0, int64_t ks)
 {
-    for (int64_t i = j; i < j + TILE_COLS; i += 2, out += FOUR_PAIRS) {
-        pair *to = out;
-        const char *ahead =
-            s->b + (i + ROWS_AHEAD) * s->row_bytes + bytes_before(type, k0);
-        for (int64_t q = 0; q < ks; q += 32) {
-            uint16x8_t x[2][4];
-            for (int64_t r = 0; r < 2; r++) {
-                __builtin_prefetch(ahead + r * s->row_bytes +
-                                       bytes_before(type, q),
-                                   0, 3);
-                round_row(x[r], type, s, i + r, k0 + q, ks - q);
-            }
+    for (int64_t i = j; i < j + TILE_COLS; i += 2, out += FOUR_PAIRS)
+        pack_two(out, type, s, i, k0, ks);
+}
+
+// Four rows of 32 columns, which are those of two parts.
+ALWAYS_INLINE void store_turned(pair *to, int64_t part, uint16x8_t x[4][4])
+{
 #pragma GCC unroll 4
-            for (int c = 0; c < 4; c++, to += 2 * PANEL_FOUR)
-                if (8 * c < ks - q)
-                    store_two(to, PANEL_FOUR, x[0][c], x[1][c]);
-        }
+    for (int g = 0; g < 4; g++) {
+        pair *at = to + g / 2 * part + g % 2 * 4 * FOUR_PAIRS;
+        const uint16x8_t rows[4] = {x[0][g], x[1][g], x[2][g], x[3][g]};
+        uint16x8_t y[4];
+        turn_four(y, rows);
+#pragma GCC unroll 4
+        for (int h = 0; h < 4; h++)
+            store_8(at + h * FOUR_PAIRS, y[h]);
     }
+}
+
+// Rows i .. i + 4 of 32 columns from `at` on, of which rows below `end` count.
+ALWAYS_INLINE void pack_four(pair *to, int64_t part, enum dtype type,
+                             const struct source *s, int64_t i, int64_t at,
+                             int64_t end)
+{
+    const char *row = s->b + i * s->row_bytes;
+    const char *ahead = row + AHEAD * s->row_bytes + bytes_before(type, at);
+
+    if (i + 4 <= end && at + 32 <= s->cols && !s->d) {
+        uint16x8_t x[4][4];
+#pragma GCC unroll 4
+        for (int r = 0; r < 4; r++) {
+            // So far apart that the machine does not see them coming.
+            __builtin_prefetch(ahead + r * s->row_bytes, 0, 3);
+            round_32(x[r], type, row + r * s->row_bytes, at);
+        }
+        store_turned(to, part, x);
+        return;
+    }
+    uint16x8_t x[4][4];
+    for (int64_t r = 0; r < 4; r++)
+        round_some_of(x[r], type, s, i + r, at, i + r < end ? s->cols - at : 0);
+    store_turned(to, part, x);
 }
 
 // They are columns j .. j + PANEL_COLS of b; parts of TILE_COLS lie `part`
@@ -142,31 +206,10 @@ ALWAYS_INLINE void pack_columns(pair *out, int64_t part, enum dtype type,
                                 const struct source *s, int64_t j, int64_t k0,
                                 int64_t ks)
 {
-    // Places so far apart that the machine does not see them coming.
-    const char *ahead =
-        s->b + (k0 + AHEAD) * s->row_bytes + bytes_before(type, j);
-
     for (int64_t q = 0; q < depth_steps(ks, 0) * STEP; q += 4)
-        for (int64_t c = 0; c < PANEL_COLS; c += 32) {
-            pair *to = out + c / TILE_COLS * part + q / 4 * PANEL_FOUR;
-            uint16x8_t x[4][4], y[4];
-            for (int64_t r = 0; r < 4; r++) {
-                __builtin_prefetch(ahead + (q + r) * s->row_bytes +
-                                       bytes_before(type, c),
-                                   0, 3);
-                round_row(x[r], type, s, k0 + q + r, j + c,
-                          q + r < ks ? s->cols - j - c : 0);
-            }
-#pragma GCC unroll 4
-            for (int g = 0; g < 4; g++) {
-                pair *at = to + g / 2 * part + g % 2 * 4 * FOUR_PAIRS;
-                turn_four(y, (const uint16x8_t[4]){x[0][g], x[1][g], x[2][g],
-                                                   x[3][g]});
-#pragma GCC unroll 4
-                for (int h = 0; h < 4; h++)
-                    store_8(at + h * FOUR_PAIRS, y[h]);
-            }
-        }
+        for (int64_t c = 0; c < PANEL_COLS; c += 32)
+            pack_four(out + c / TILE_COLS * part + q / 4 * PANEL_FOUR, part,
+                      type, s, k0 + q, j + c, k0 + ks);
 }
 
 ALWAYS_INLINE void pack_b(pair *out, int64_t part, enum dtype type,
