@@ -396,6 +396,17 @@ ALWAYS_INLINE void scales_6(v8 *scale, v8 *min, const void *head)
     *min = scale_8(d[1]) * (v8) _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(
                                _mm_unpackhi_epi64(six, six)));
 }
+
+// Those of q6_k, of 16 values each.
+ALWAYS_INLINE void scales_q6(v8 *first, v8 *last, const struct quant_q6_k *b)
+{
+    const v8 d = scale_8(b->d);
+
+    *first = d * (v8) _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(
+                     _mm_loadl_epi64((const void *) b->scales)));
+    *last = d * (v8) _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(
+                    _mm_loadl_epi64((const void *) (b->scales + 8))));
+}
 #endif
 
 /*

@@ -54,11 +54,6 @@ struct row8 {
     struct low_parts *low; // or NULL
 };
 
-ALWAYS_INLINE bool is_large(enum dtype type)
-{
-    return type == DTYPE_q4_k || type == DTYPE_q5_k || type == DTYPE_q6_k;
-}
-
 // Do high nibbles stay where they are, sixteen times what they mean? The scale
 // of their activations makes up for it. Without VNNI there is no room for them.
 ALWAYS_INLINE bool is_unshifted(enum dtype type)
@@ -336,15 +331,9 @@ ALWAYS_INLINE void add_row_32(struct sums *s, const struct row8 *r,
 ALWAYS_INLINE void add_q6_k(struct sums *s, const struct row8 *r,
                             const char *row, int64_t block)
 {
-    const struct quant_q6_k *b = BLOCK(quant_q6_k, row, block);
-    const v8 d = scale_8(b->d);
     v8 scales[2];
 
-#pragma GCC unroll 2
-    for (int i = 0; i < 2; i++)
-        scales[i] =
-            d * (v8) _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(
-                    _mm_loadl_epi64((const void *) (b->scales + 8 * i))));
+    scales_q6(&scales[0], &scales[1], BLOCK(quant_q6_k, row, block));
 #pragma GCC unroll 8
     for (int i = 0; i < 8; i++) {
         const int64_t at = 8 * block + i;

@@ -93,18 +93,12 @@ ALWAYS_INLINE v8 spread(const v8 scales[2], int piece, bool is_halved)
 ALWAYS_INLINE void scales_of(v8 scales[2], v8 *min, enum dtype type,
                              const char *row, int64_t block)
 {
-    if (type == DTYPE_q4_k) {
+    if (type == DTYPE_q4_k)
         scales_6(scales, min, BLOCK(quant_q4_k, row, block));
-    } else if (type == DTYPE_q5_k) {
+    else if (type == DTYPE_q5_k)
         scales_6(scales, min, BLOCK(quant_q5_k, row, block));
-    } else {
-        const struct quant_q6_k *b = BLOCK(quant_q6_k, row, block);
-        const v8 d = scale_8(b->d);
-        for (int i = 0; i < 2; i++)
-            scales[i] =
-                d * (v8) _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(
-                        _mm_loadl_epi64((const void *) (b->scales + 8 * i))));
-    }
+    else
+        scales_q6(&scales[0], &scales[1], BLOCK(quant_q6_k, row, block));
 }
 
 ALWAYS_INLINE void add_block_256(struct sums *s, const struct rows8 r,
@@ -154,11 +148,9 @@ ALWAYS_INLINE void add_rows(const struct rows8 *r, enum dtype type, int64_t m0,
         .blocks = r->blocks,
         .row_bytes = r->row_bytes,
     };
-    const bool is_large =
-        type == DTYPE_q4_k || type == DTYPE_q5_k || type == DTYPE_q6_k;
     struct sums s = {{{{0}}}, {{{0}}}};
 
-    if (is_large)
+    if (is_large(type))
         for (int64_t at = 0; at < from.blocks; at += 8)
             add_block_256(&s, from, type, b, at, rows, cols);
     else
@@ -182,9 +174,7 @@ ALWAYS_INLINE void add_columns(const struct rows8 *r, enum dtype type,
 {
     const int64_t m = r->p->m;
     // Pieces of the large blocks are enough to hide a sum's latency.
-    const int cols =
-        type == DTYPE_q4_k || type == DTYPE_q5_k || type == DTYPE_q6_k ? 1
-                                                                       : COLS;
+    const int cols = is_large(type) ? 1 : COLS;
 
     for (int64_t m0 = 0; m0 < m; m0 += ROWS) {
         int64_t j = j0;

@@ -27,6 +27,19 @@ ALWAYS_INLINE int64_t block_bytes_of(enum dtype type)
     }
 }
 
+// Does a block have eight pieces, not one?
+ALWAYS_INLINE bool is_large(enum dtype type)
+{
+    switch ((int) type) {
+#define WEIGHT(name, gguf, block, bytes) \
+    case DTYPE_##name:                   \
+        return (block) == 256;
+#include "engine/tensor/dtypes.def"
+    default:
+        return false;
+    }
+}
+
 // About how many bytes of a row stand before value `at`; just so at multiples
 // of 256. Constant as well.
 ALWAYS_INLINE int64_t bytes_before(enum dtype type, int64_t at)

@@ -22,18 +22,6 @@ struct scales {
     float32x4_t scale[4], min[2];
 };
 
-ALWAYS_INLINE bool is_large(enum dtype type)
-{
-    switch ((int) type) {
-#define WEIGHT(name, gguf, block, bytes) \
-    case DTYPE_##name:                   \
-        return (block) == 256;
-#include "engine/tensor/dtypes.def"
-    default:
-        return false;
-    }
-}
-
 ALWAYS_INLINE bool has_blocks(enum dtype type)
 {
     return type != DTYPE_f32 && type != DTYPE_f16 && type != DTYPE_bf16;

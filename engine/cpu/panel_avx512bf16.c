@@ -200,21 +200,11 @@ ALWAYS_INLINE void load_scales(struct scales *s, enum dtype type,
                 scales_6(&x[i], &y[i], b);
                 continue;
             }
-            const struct quant_q6_k *q = (const void *) b;
-            const v8 d = scale_8(q->d);
-            x[i] = d * (v8) _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(
-                           _mm_loadl_epi64((const void *) q->scales)));
-            y[i] = d * (v8) _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(
-                           _mm_loadl_epi64((const void *) (q->scales + 8))));
+            scales_q6(&x[i], &y[i], (const void *) b);
         }
         store_turned(s->scale, at, x);
         store_turned(type == DTYPE_q6_k ? s->scale + 8 : s->min, at, y);
     }
-}
-
-ALWAYS_INLINE bool is_large(enum dtype type)
-{
-    return type == DTYPE_q4_k || type == DTYPE_q5_k || type == DTYPE_q6_k;
 }
 
 // Of half a piece; lane i is row i.
