@@ -182,8 +182,11 @@ static void decide(struct pockd *p)
 
 static void on_soon(uv_idle_t *idle)
 {
+    struct pockd *p = idle->data;
+
     (void) uv_idle_stop(idle);
-    decide(idle->data);
+    serving_take_turns(p->serving);
+    decide(p);
 }
 
 void pockd_reconsider(struct pockd *p)

@@ -28,7 +28,9 @@
  * 1. A question is in the list until its request is ended.
  * 2. What is loaded is what this worker was told to load and did not refuse;
  *    all of it is forgotten with the worker.
- * 3. A worker that exits because it was unused may meet a question on its way:
+ * 3. Of an app one question is with the worker, so that nobody waits for more
+ *    than one of each; the owner's are at once.
+ * 4. A worker that exits because it was unused may meet a question on its way:
  *    that one is asked again, once.
  */
 
@@ -51,6 +53,7 @@ struct question {
     struct request *r;
     struct serve_input in;
     bool is_gathering;
+    bool is_ready; // waits for its turn
     bool is_cancelled;
     bool is_retry;
     uint64_t req;        // 0: not asked yet
@@ -526,6 +529,38 @@ static void ask(struct question *q)
         pockd_reconsider(q->s->p);
 }
 
+static bool has_turn(const struct question *q)
+{
+    if (request_is_owner(q->r))
+        return true;
+    for (const struct question *o = q->s->questions; o; o = o->next)
+        if (o->req != 0 && !request_is_owner(o->r) &&
+            strcmp(request_app(o->r), request_app(q->r)) == 0)
+            return false;
+    return true;
+}
+
+// The newest is the first in the list.
+static struct question *next_turn(struct serving *s)
+{
+    struct question *next = NULL;
+
+    for (struct question *q = s->questions; q; q = q->next)
+        if (q->is_ready && has_turn(q))
+            next = q;
+    return next;
+}
+
+void serving_take_turns(struct serving *s)
+{
+    struct question *q;
+
+    while (!s->p->is_stopping && (q = next_turn(s))) {
+        q->is_ready = false;
+        ask(q);
+    }
+}
+
 static int run_gather(struct store *store, void *arg, struct error *err)
 {
     struct question *q = arg;
@@ -548,6 +583,7 @@ static int prepare_scores(struct question *q)
 static void done_gather(void *arg, int rc, const struct error *err)
 {
     struct question *q = arg;
+    struct serving *s = q->s;
 
     q->is_gathering = false;
     if (rc < 0)
@@ -562,7 +598,8 @@ static void done_gather(void *arg, int rc, const struct error *err)
     else if (q->in.is_score && prepare_scores(q) < 0)
         fail(q, RPC_ERROR_BUSY, "out of memory");
     else
-        ask(q);
+        q->is_ready = true;
+    serving_take_turns(s);
 }
 
 static void on_cancel(struct request *r)
@@ -573,6 +610,10 @@ static void on_cancel(struct request *r)
     q->is_cancelled = true;
     if (q->is_gathering)
         return;
+    if (q->is_ready) {
+        fail(q, RPC_ERROR_CANCELLED, "cancelled");
+        return;
+    }
     worker_msg_init(&m, WORKER_MSG_cancel);
     m.cancel.req = q->req;
     if (!q->s->worker || worker_link_send(q->s->worker, &m, NULL) < 0)

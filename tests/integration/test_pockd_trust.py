@@ -273,6 +273,32 @@ def an_export_that_is_read_slowly_keeps_nobody_waiting():
             os.close(r)
 
 
+def questions_of_apps_take_turns():
+    with night() as d:
+        a, b = app(d, 'org.example.A'), app(d, 'org.example.B')
+        if in_a_scope(a):
+            return
+        d.c.call('policy.set', values={'app_scores_hour': 0})
+        texts = ['one two three four five six seven eight nine ten ' * 15] * 100
+        ids = [a.send('score', texts=texts) for _ in range(4)]
+        wait_for('the worker', 30, lambda: 'event=device' in d.text())
+        # Who comes later waits for one question of the other app, not for all.
+        late = [b.send('score', texts=['one two three']), d.c.send('score', texts=['one two three'])]
+        b.wait(late[0]), d.c.wait(late[1])
+        a.s.setblocking(False)
+        done = 0
+        try:
+            while a.recv():
+                done += 1
+        except BlockingIOError:
+            pass
+        a.s.settimeout(60 * SLOW)
+        assert done <= 2, done
+        # One that waits for its turn ends at once when it is cancelled.
+        a.notify('$/cancel', id=ids[3])
+        refused('CANCELLED', lambda: a.wait(ids[3]))
+
+
 def an_app_is_told_no_path_of_the_owner():
     with night() as d:
         a = app(d, 'org.example.A')
@@ -343,6 +369,7 @@ if __name__ == '__main__':
         questions_of_one_app_leave_others_theirs,
         who_has_nothing_stops_no_job_by_erasing,
         an_export_that_is_read_slowly_keeps_nobody_waiting,
+        questions_of_apps_take_turns,
         an_app_is_told_no_path_of_the_owner,
         an_app_that_fills_the_disk_leaves_the_owner_room,
         refuses_a_directory_that_others_may_write,
