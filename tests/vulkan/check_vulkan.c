@@ -272,18 +272,24 @@ static void side_open(struct side *s, const struct backend *backend,
         die("no memory", NULL);
 }
 
-// usage: check_vulkan [GROUP | --third]
+// usage: check_vulkan [GROUP | --but GROUP | --third]
 // --third: of the cases, where the lavapipe of the rigs computes them all.
+static bool is_asked_for(int argc, char **argv, const char *group)
+{
+    if (argc > 2 && strcmp(argv[1], "--but") == 0)
+        return strcmp(argv[2], group) != 0;
+    return argc < 2 || strcmp(argv[1], group) == 0;
+}
+
 int main(int argc, char **argv)
 {
     const char *which = getenv("POCK_TEST_VULKAN");
-    const char *only = argc > 1 ? argv[1] : "";
     const char *rigs = getenv("POCKD_RIGS");
     int n = 0;
 
-    if (strcmp(only, "--third") == 0) {
-        only = "";
+    if (argc > 1 && strcmp(argv[1], "--third") == 0) {
         stride = rigs && *rigs ? 3 : 1;
+        argc = 1;
     }
     side_open(&vk_side, &vulkan_backend, which ? which : "cpu");
     side_open(&c_side, &cpu_backend, "c");
@@ -296,13 +302,15 @@ int main(int argc, char **argv)
     printf("# %s\n", vk_side.backend->describe(vk_side.dev));
 
 #define VCASES(name)                                                    \
-    if (!*only || strcmp(only, #name) == 0) {                           \
+    if (is_asked_for(argc, argv, #name)) {                              \
         const int before = bad;                                         \
         vcases_##name();                                                \
         printf("%sok %d %s\n", bad > before ? "not " : "", ++n, #name); \
     }
 #include "tests/vulkan/vcases.def"
 #undef VCASES
+    if (n == 0)
+        die("no such group of cases", NULL);
     printf("1..%d\n# %d cases, %d bad, %u messages of validation\n", n,
            good + bad, bad, vk_api_messages());
     for (int i = 0; i < 3; i++)
