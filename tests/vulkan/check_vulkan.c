@@ -272,7 +272,8 @@ static void side_open(struct side *s, const struct backend *backend,
         die("no memory", NULL);
 }
 
-// usage: check_vulkan [GROUP | --but GROUP | --third]
+// usage: check_vulkan [GROUP [N] | --but GROUP | --third]
+// N: every Nth of its cases.
 // --third: of the cases, where the lavapipe of the rigs computes them all.
 static bool is_asked_for(int argc, char **argv, const char *group)
 {
@@ -291,6 +292,8 @@ int main(int argc, char **argv)
         stride = rigs && *rigs ? 3 : 1;
         argc = 1;
     }
+    if (argc > 2 && strcmp(argv[1], "--but") != 0)
+        stride = atoi(argv[2]) > 0 ? atoi(argv[2]) : 1;
     side_open(&vk_side, &vulkan_backend, which ? which : "cpu");
     side_open(&c_side, &cpu_backend, "c");
     weights = malloc(WEIGHT_BYTES);
