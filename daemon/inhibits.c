@@ -6,9 +6,9 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "daemon/events.h"
+#include "daemon/places.h"
 #include "daemon/pockd.h"
 #include "daemon/training.h"
 #include "engine/base/clock.h"
@@ -89,19 +89,14 @@ static void on_cancel(struct request *r)
     request_fail(r, RPC_ERROR_CANCELLED, "cancelled");
 }
 
-// An app cannot take the place of others.
 static bool has_room(const struct inhibits *i, const struct request *r)
 {
-    int same = 0;
-    int apps = 0;
+    struct places places = {.r = r};
 
-    for (const struct inhibit *h = i->first; h; h = h->next) {
-        apps += !h->is_owner;
-        same += !h->is_owner && strcmp(h->app, request_app(r)) == 0;
-    }
-    if (request_is_owner(r))
-        return i->count < INHIBITS_MAX;
-    return same < INHIBITS_APP_MAX && apps < INHIBITS_MAX - INHIBITS_OWNER;
+    for (const struct inhibit *h = i->first; h; h = h->next)
+        places_count(&places, h->is_owner, h->app);
+    return places_are_left(&places, INHIBITS_MAX, INHIBITS_OWNER,
+                           INHIBITS_APP_MAX);
 }
 
 void inhibits_acquire(struct inhibits *i, struct request *r)

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "daemon/dbthread.h"
+#include "daemon/places.h"
 #include "daemon/pockd.h"
 #include "daemon/serve_input.h"
 #include "daemon/shader_file.h"
@@ -74,7 +75,6 @@ struct serving {
     struct pockd *p;
     struct worker_link *worker;
     struct question *questions;
-    int count;
     uint64_t last_req;
     bool has_model;
     uint8_t model_sha256[STORE_HASH_BYTES];
@@ -91,7 +91,6 @@ static void forget(struct question *q)
     while (*at != q)
         at = &(*at)->next;
     *at = q->next;
-    q->s->count--;
     serve_input_finish(&q->in);
     str_free(&q->text);
     free(q->nll);
@@ -628,21 +627,14 @@ static int64_t random_seed(void)
     return rng_below(&r, 1u << 31);
 }
 
-// An app cannot take the place of others.
 static bool has_room(const struct serving *s, const struct request *r)
 {
-    int same = 0;
-    int apps = 0;
+    struct places places = {.r = r};
 
-    for (const struct question *q = s->questions; q; q = q->next) {
-        if (request_is_owner(q->r))
-            continue;
-        apps++;
-        same += strcmp(request_app(q->r), request_app(r)) == 0;
-    }
-    if (request_is_owner(r))
-        return s->count < QUESTIONS_MAX;
-    return same < QUESTIONS_APP_MAX && apps < QUESTIONS_MAX - QUESTIONS_OWNER;
+    for (const struct question *q = s->questions; q; q = q->next)
+        places_count(&places, request_is_owner(q->r), request_app(q->r));
+    return places_are_left(&places, QUESTIONS_MAX, QUESTIONS_OWNER,
+                           QUESTIONS_APP_MAX);
 }
 
 static void start(struct serving *s, struct request *r, bool is_score)
@@ -665,7 +657,6 @@ static void start(struct serving *s, struct request *r, bool is_score)
     q->is_gathering = true;
     q->next = s->questions;
     s->questions = q;
-    s->count++;
     request_set_user(r, q, on_cancel);
     int rc = dbthread_submit(s->p->dbthread, DBTHREAD_READ, run_gather,
                              done_gather, q);

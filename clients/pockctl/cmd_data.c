@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define NO_RECORDS "no records: `pockctl data import FILE` hands some in"
+
 enum { PAGE_RECORDS = 500 };
 
 // A request with the filter that the options name. A wrong time is told before
@@ -135,7 +137,7 @@ int cmd_data_list(struct ctl *c)
         return status;
     }
     if (out_table_rows(t) == 0)
-        ctl_remark(c, "no records: `pockctl data import FILE` hands some in");
+        ctl_remark(c, NO_RECORDS);
     return ctl_table(c, t);
 }
 
@@ -265,7 +267,7 @@ static int print_counts(struct ctl *c, const struct pock_value *v)
     }
     add_count(c, t, "in all", "", v);
     if (pock_count(streams) == 0)
-        ctl_remark(c, "no records: `pockctl data import FILE` hands some in");
+        ctl_remark(c, NO_RECORDS);
     return ctl_table(c, t);
 }
 

@@ -250,9 +250,11 @@ void check_cpu(const struct patient *p, struct finding *f)
     const unsigned flags = cpuinfo_detect();
     const char *tier = "plain C";
 
-    for (size_t i = sizeof(tiers) / sizeof(tiers[0]); i-- > 0;)
-        if (flags & tiers[i].flag)
+    for (size_t i = 0; i < sizeof(tiers) / sizeof(tiers[0]); i++)
+        if (flags & tiers[i].flag) {
             tier = tiers[i].name;
+            break;
+        }
     SEEN(f, "%s, %u threads", tier, cpuinfo_usable());
     if (p->status) {
         size_t n = strlen(f->seen);

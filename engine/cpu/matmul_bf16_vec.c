@@ -108,11 +108,6 @@ static void panel_task(void *ctx, uint32_t task, uint32_t worker)
     }
 }
 
-static uint32_t parts(int64_t x, int64_t unit)
-{
-    return (uint32_t) ((x + unit - 1) / unit);
-}
-
 void matmul_rounded(const struct rounded_product *p, void *scratch,
                     struct pool *pool)
 {

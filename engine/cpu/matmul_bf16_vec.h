@@ -9,6 +9,7 @@
  */
 
 #include "engine/cpu/bf16.h"
+#include "engine/cpu/ints.h"
 #include "engine/cpu/matmul_bf16.h"
 
 struct rounded {
@@ -33,15 +34,6 @@ struct place {
     float alpha;
     struct ahead ahead;
 };
-ALWAYS_INLINE int64_t min(int64_t x, int64_t y)
-{
-    return x < y ? x : y;
-}
-
-ALWAYS_INLINE int64_t round_up(int64_t x, int64_t unit)
-{
-    return (x + unit - 1) / unit * unit;
-}
 
 // What follows is `lda` pairs from its neighbour in a, once that is packed, if
 // rows go on with `low` values behind their k.

@@ -4,6 +4,7 @@
 #include "engine/cpu/panel_bf16.h"
 
 #include "engine/cpu/bf16.h"
+#include "engine/cpu/ints.h"
 #include "engine/cpu/numbers.h"
 
 /*
@@ -16,11 +17,6 @@
  */
 
 enum { AHEAD = 48 }; // rows of b (K,N) that are asked for before they are read
-
-ALWAYS_INLINE int64_t min(int64_t x, int64_t y)
-{
-    return x < y ? x : y;
-}
 
 /*
  * Any type

@@ -4,6 +4,7 @@
 #include "engine/cpu/panel_bf16.h"
 
 #include "engine/cpu/bf16.h"
+#include "engine/cpu/ints.h"
 #include "engine/cpu/numbers_neon.h"
 
 /*
@@ -28,11 +29,6 @@ struct source {
     int64_t rows, row_bytes;
     int64_t cols; // of a row
 };
-
-ALWAYS_INLINE int64_t min(int64_t x, int64_t y)
-{
-    return x < y ? x : y;
-}
 
 /*
  * 32 values of a row

@@ -5,6 +5,7 @@
 Only what tests need: a small msgpack, a connection that can also be rude, and
 a daemon in a temporary directory with a fake /sys that can be plugged in.
 """
+import json
 import os
 import shutil
 import signal
@@ -276,6 +277,25 @@ def places():
     them, another one: what comes of a kill is the same without."""
     first = {'none': 1, 'thread': 2}.get(SANITIZE, 3)
     return range(first, 99, 1 if SANITIZE == 'none' else 3)
+
+
+def in_child(fn):
+    """fn() in a process of its own; its result, or the exception's text."""
+    r, w = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(r)
+            os.write(w, json.dumps(fn()).encode())
+            os._exit(0)
+        except BaseException as e:
+            os.write(w, json.dumps(repr(e)).encode())
+            os._exit(1)
+    os.close(w)
+    with os.fdopen(r) as f:
+        out = json.loads(f.read())
+    os.waitpid(pid, 0)
+    return out
 
 
 def wait_for(what, seconds, fn):

@@ -12,7 +12,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from pockd_rpc import BUILD, SLOW, Client, Daemon, RpcError, main, pack, wait_for  # noqa: E402
+from pockd_rpc import BUILD, SLOW, Client, Daemon, RpcError, in_child, main, pack, wait_for  # noqa: E402
 from test_pockd_train import RECIPE, night, wait_end  # noqa: E402
 
 POCKCTL = os.path.join(BUILD, 'clients/pockctl/pockctl')
@@ -332,25 +332,15 @@ def sandboxed(d, info, script):
     if info is not None:
         with open(path, 'w') as f:
             f.write(info)
-    r, w = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.close(r)
-            os.chroot(d.dir)
-            os.chdir('/')
-            os.write(w, json.dumps(script('/d/pockd.sock')).encode())
-            os._exit(0)
-        except BaseException as e:
-            os.write(w, json.dumps(repr(e)).encode())
-            os._exit(1)
-    os.close(w)
-    with os.fdopen(r) as f:
-        out = f.read()
-    os.waitpid(pid, 0)
+
+    def run():
+        os.chroot(d.dir)
+        os.chdir('/')
+        return script('/d/pockd.sock')
+    out = in_child(run)
     if info is not None:
         os.unlink(path)
-    return json.loads(out)
+    return out
 
 
 INFO = '[Application]\nname=org.example.Notes\nruntime=runtime/org.example.Platform/x86_64/1\n'

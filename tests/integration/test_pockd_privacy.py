@@ -4,7 +4,6 @@
 """What SECURITY.md promises, seen from outside of the processes."""
 import ctypes
 import hashlib
-import json
 import os
 import re
 import resource
@@ -15,7 +14,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from pockd_rpc import BUILD, SLOW, Daemon, RpcError, main, wait_for  # noqa: E402
+from pockd_rpc import BUILD, SLOW, Daemon, RpcError, in_child, main, wait_for  # noqa: E402
 from test_pockd_train import RECIPE, jobs, night, records, wait_end  # noqa: E402
 
 CANARY = 'zanzibarquokka'
@@ -210,26 +209,14 @@ def peek(pids):
 
 def as_another(uid, fn):
     """fn() in a process of another user; its result."""
-    r, w = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.close(r)
-            os.setgroups([])
-            os.setgid(uid)
-            os.setuid(uid)
-            # As if it had been started so: pockd looks at who its clients are.
-            ctypes.CDLL(None).prctl(4, 1)  # PR_SET_DUMPABLE
-            os.write(w, json.dumps(fn()).encode())
-            os._exit(0)
-        except BaseException as e:
-            os.write(w, json.dumps(repr(e)).encode())
-            os._exit(1)
-    os.close(w)
-    with os.fdopen(r) as f:
-        out = json.loads(f.read())
-    os.waitpid(pid, 0)
-    return out
+    def run():
+        os.setgroups([])
+        os.setgid(uid)
+        os.setuid(uid)
+        # As if it had been started so: pockd looks at who its clients are.
+        ctypes.CDLL(None).prctl(4, 1)  # PR_SET_DUMPABLE
+        return fn()
+    return in_child(run)
 
 
 def processes_cannot_be_read_by_others_or_leave_cores():
